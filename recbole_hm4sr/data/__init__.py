@@ -1,0 +1,1 @@
+"""What a data set is: files read and checked, features by token, histories, batches."""

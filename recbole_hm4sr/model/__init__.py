@@ -1,0 +1,1 @@
+"""The models of this package, each one file that reads beside its paper."""

@@ -1,0 +1,1 @@
+"""From raw material to the files a run reads: samples, encoders."""
