@@ -16,3 +16,7 @@ class ConfigError(PluginError, ValueError):
 
 class DataError(PluginError, ValueError):
     """A file, or a value in it, breaks the data contract of ``dataset_atomic/README.md``."""
+
+
+class TrainingError(PluginError, ArithmeticError):
+    """Training cannot go on: a loss is no finite number any more."""

@@ -1,0 +1,179 @@
+"""RecBole 1.2.1 on today's torch, numpy and pandas: one function for each thing that breaks.
+
+RecBole's last release is of February 2025. Each function here says what breaks and from which
+version; ``tests/unit/test_compat.py`` has a test for each that fails as soon as the workaround is
+no longer needed. Nothing here is a fork, and nothing runs on import.
+
+Some traps need no function but a habit. ``recbole.quick_start`` imports ray, which does not import
+on a fresh machine: nothing in this package imports it. RecBole's data set cache, its FLOPs counter
+and its ``log_tensorboard`` folder in the working directory are never used.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+_NUMPY_ALIASES = {
+    "bool": np.bool_,
+    "int": np.int_,
+    "float": np.float64,
+    "complex": np.complex128,
+    "object": np.object_,
+    "str": np.str_,
+    "long": np.int_,
+    "unicode": np.str_,
+    "bool8": np.bool_,
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+}
+
+
+def restore_numpy_aliases() -> None:
+    """Give numpy back the type names that RecBole's ``Config`` and ``Interaction`` read.
+
+    ``np.float`` and its kin left in numpy 1.24, ``np.float_`` and its kin in numpy 2.0. Names that
+    exist keep their meaning.
+    """
+    for name, scalar_type in _NUMPY_ALIASES.items():
+        if name not in vars(np):
+            setattr(np, name, scalar_type)
+
+
+def import_recbole_models() -> Any:
+    """Import RecBole's sequential models without slowing every model of the process down.
+
+    ``recbole/model/sequential_recommender/sine.py`` calls
+    ``torch.autograd.set_detect_anomaly(True)`` when it is imported, and importing any sequential
+    model imports it. Every backward pass then checks every gradient: steps take 1.5 to 2 times as
+    long.
+
+    Returns:
+        The package ``recbole.model.sequential_recommender``.
+    """
+    restore_numpy_aliases()
+    before = torch.is_anomaly_enabled()
+    try:
+        return importlib.import_module("recbole.model.sequential_recommender")
+    finally:
+        torch.autograd.set_detect_anomaly(before)
+
+
+@contextlib.contextmanager
+def isolated_config_state() -> Iterator[None]:
+    """Keep RecBole's ``Config`` from reading the command line and from changing the process.
+
+    ``Config`` turns ``sys.argv`` into settings (pytest's options too), appends to module-level
+    lists of argument names with every construction, and adds a resolver to PyYAML's loader class.
+    """
+    from recbole.utils import argument_list  # type: ignore[attr-defined, unused-ignore]
+
+    lists = {name: value for name, value in vars(argument_list).items() if isinstance(value, list)}
+    saved = {name: list(value) for name, value in lists.items()}
+    argv = sys.argv
+    sys.argv = argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        for name, value in lists.items():
+            value[:] = saved[name]
+
+
+def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """Fill the gaps that joining item or user attributes to the ids left.
+
+    RecBole fills them with ``frame[field].fillna(..., inplace=True)``, which on pandas 3 changes a
+    copy: the gaps stay, and the conversion to tensors fails or keeps NaN.
+
+    Args:
+        frame: Attributes, one row an id. Not changed.
+        kinds: Column name to RecBole's feature type: ``token``, ``float``, ``token_seq`` or
+            ``float_seq``.
+
+    Returns:
+        A new frame: missing tokens are 0 (padding), missing floats the column's mean, missing
+        sequences empty.
+    """
+    columns = {}
+    for name in frame:
+        column, kind = frame[name], kinds[name]
+        if kind == "token":
+            column = column.fillna(0)
+        elif kind == "float":
+            column = column.fillna(column.mean())
+        else:
+            empty = np.array([], dtype=np.int64 if kind == "token_seq" else np.float64)
+            values = [empty if isinstance(value, float) else value for value in column]
+            column = pd.Series(values, index=frame.index, dtype=object)
+        columns[name] = column
+    return pd.DataFrame(columns)
+
+
+def writable(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """An array that torch may wrap: on pandas 3, ``Series.values`` can be read-only.
+
+    Args:
+        values: Any array.
+
+    Returns:
+        ``values`` itself if it may be written to, else a copy.
+    """
+    return values if values.flags.writeable else values.copy()
+
+
+@contextlib.contextmanager
+def tensorboard_folder(folder: Path) -> Iterator[None]:
+    """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
+
+    Its constructor creates ``log_tensorboard/`` in whatever the working directory is.
+    """
+    from recbole.trainer import trainer as module
+    from torch.utils.tensorboard import SummaryWriter
+
+    original = module.get_tensorboard
+    module.get_tensorboard = lambda logger: SummaryWriter(str(folder))  # noqa: ARG005
+    try:
+        yield
+    finally:
+        module.get_tensorboard = original
+
+
+def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
+    """The device of a run, chosen without changing the process's environment.
+
+    RecBole's ``Config`` writes ``CUDA_VISIBLE_DEVICES`` and fixes ``nccl`` as the backend of
+    distributed runs, so that a run on CPUs cannot be distributed.
+
+    Args:
+        use_gpu: Whether a GPU may be used.
+        gpu_id: Number of the GPU, as RecBole's setting ``gpu_id`` has it; empty for the CPU.
+    """
+    first = str(gpu_id).split(",")[0].strip()
+    if not use_gpu or not first or not torch.cuda.is_available():
+        return torch.device("cpu")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return torch.device("cuda", int(first) if visible is None else 0)
+
+
+def bundled_dataset_folder(name: str) -> Path | None:
+    """The folder of a data set that RecBole carries in its wheel (ml-100k), or None."""
+    import recbole
+
+    folder = Path(recbole.__file__).parent / "dataset_example" / name
+    return folder if folder.is_dir() else None
+
+
+def recbole_properties_folder() -> Path:
+    """RecBole's own default settings, as files."""
+    import recbole
+
+    return Path(recbole.__file__).parent / "properties"

@@ -1,0 +1,311 @@
+"""Settings: composed from YAML files and flags, checked in one go, read-only afterwards.
+
+The order of precedence, lowest first: RecBole's own defaults, ``properties/overall.yaml``, the
+model's YAML, the data set's YAML, the user's files, the user's flags. The result is one RecBole
+``Config``, so every RecBole class can be built from it; what this package's own code needs of it is
+read once into frozen dataclasses (``settings.py``).
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.config import Config
+
+from recbole_hm4sr import compat
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.settings import (
+    DataSettings,
+    RunSettings,
+    build_settings,
+    convert,
+    expected_words,
+)
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def properties_dir() -> Path:
+    """Directory of the default YAML files, in a checkout as in an installed wheel."""
+    inside = _PACKAGE / "properties"
+    return inside if inside.is_dir() else _PACKAGE.parent / "properties"
+
+
+def dataset_atomic_dir() -> Path:
+    """Directory of the data sets that travel with the package, in a checkout as in a wheel."""
+    inside = _PACKAGE / "dataset_atomic"
+    return inside if inside.is_dir() else _PACKAGE.parent / "dataset_atomic"
+
+
+UNSUPPORTED = {
+    "save_dataset": "data sets are read anew each time; remove it",
+    "dataset_save_path": "data sets are read anew each time; remove it",
+    "save_dataloaders": "loaders are built anew each time; remove it",
+    "dataloaders_save_path": "loaders are built anew each time; remove it",
+    "checkpoint_dir": "checkpoints belong to the run's folder; use --run_dir",
+    "benchmark_filename": "splits are made by eval_args; remove it",
+    "neg_sampling": "RecBole has replaced it by train_neg_sample_args",
+    "training_neg_sample_num": "RecBole has replaced it by train_neg_sample_args",
+}
+
+_RANGES: dict[str, tuple[str, Any]] = {
+    "epochs": ("must be 1 or more", lambda value: value >= 1),
+    "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
+    "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),
+    "learning_rate": ("must be above 0", lambda value: value > 0),
+    "weight_decay": ("must be 0 or more", lambda value: value >= 0),
+    "stopping_step": ("must be 0 or more", lambda value: value >= 0),
+    "eval_step": ("must be 1 or more", lambda value: value >= 1),
+    "MAX_ITEM_LIST_LENGTH": ("must be 1 or more", lambda value: value >= 1),
+    "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
+    "worker": ("must be 0 or more", lambda value: value >= 0),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^[-+]?(?:(?:\d[\d_]*)?\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*\.(?:[eE][-+]?\d+)?
+        |\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+
+
+def parse_value(text: str) -> Any:
+    """A flag's value, read as YAML: ``0.001``, ``1e-3``, ``true``, ``[5, 10]``, ``{a: 1}``.
+
+    Raises:
+        ConfigError: If the text is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
+        ) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A settings file as a dictionary; empty if the file holds nothing.
+
+    Raises:
+        ConfigError: If the file is missing, is not UTF-8 YAML, is not a mapping, or sets a name
+            twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the settings file {path} must be UTF-8, got {error.reason}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not a YAML document"
+        raise ConfigError(f"the settings file {path}{line} must be YAML: {problem}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"the settings file {path} must hold lines of the form name: value")
+    names = [key.value for key, _ in node.value]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"the settings file {path} must set a name once, got {twice} twice")
+    return value
+
+
+def recbole_defaults(model: str) -> dict[str, Any]:
+    """RecBole's own defaults for a sequential model, lowest precedence of all."""
+    folder = compat.recbole_properties_folder()
+    values: dict[str, Any] = {}
+    for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
+        path = folder / f"{part}.yaml"
+        if path.is_file():
+            values.update(read_yaml(path))
+    return values
+
+
+def resolve_data_path(dataset: str, data_path: str | None) -> Path:
+    """The folder that holds a data set's atomic files.
+
+    Looked for, in this order: ``<data_path>/<dataset>`` if the user set ``data_path``; else
+    ``dataset_atomic/<dataset>`` in the working directory, in the package, and in RecBole's wheel.
+
+    Raises:
+        ConfigError: If none of them exists.
+    """
+    if not re.fullmatch(r"[\w.-]+", dataset) or dataset.startswith("."):
+        raise ConfigError(
+            f"the data set's name must be the name of a folder (letters, digits, _, -, .), "
+            f"got {dataset!r}"
+        )
+    if data_path is not None:
+        places = [Path(data_path) / dataset]
+    else:
+        places = [Path.cwd() / "dataset_atomic" / dataset, dataset_atomic_dir() / dataset]
+        bundled = compat.bundled_dataset_folder(dataset)
+        places += [bundled] if bundled else []
+    for place in places:
+        if place.is_dir():
+            return place
+    known = sorted(path.name for path in dataset_atomic_dir().iterdir() if path.is_dir())
+    near = difflib.get_close_matches(dataset, [*known, "ml-100k"], n=1)
+    raise ConfigError(
+        f"the data set {dataset!r} must be a folder with atomic files, looked for it in "
+        f"{', '.join(str(place.parent) for place in places)}; "
+        + (f"did you mean {near[0]!r}? " if near else "")
+        + "name the folder above it with --data_path"
+    )
+
+
+def compose_settings(
+    model: str,
+    dataset: str,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge all sources of settings.
+
+    Returns:
+        The values, and for each name that a user's file or flag sets, where it was set.
+    """
+    user: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for path in config_files:
+        values = read_yaml(Path(path))
+        user.update(values)
+        origin.update(dict.fromkeys(values, str(path)))
+    user.update(overrides or {})
+    origin.update(dict.fromkeys(overrides or {}, "flag"))
+
+    values = recbole_defaults(model)
+    values.pop("data_path")
+    for path in (properties_dir() / "overall.yaml", properties_dir() / "model" / f"{model}.yaml"):
+        if path.is_file():
+            values.update(read_yaml(path))
+    folder = resolve_data_path(dataset, user.get("data_path"))
+    for path in (properties_dir() / "dataset" / f"{dataset}.yaml", folder / f"{dataset}.yaml"):
+        if path.is_file():
+            values.update(read_yaml(path))
+    values.update(user)
+    values["data_path"] = str(folder)
+    return values, origin
+
+
+class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
+    """RecBole's ``Config`` over settings that are composed and checked already.
+
+    It reads no command line, evaluates no text as code, and changes nothing in the process.
+    """
+
+    def compatibility_settings(self) -> None:
+        compat.restore_numpy_aliases()
+
+    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
+        return _Loader
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return config_dict
+
+    def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:  # noqa: ARG002
+        self.internal_config_dict = {"MODEL_TYPE": model_class.type}
+
+    def _set_default_parameters(self) -> None:
+        folder = self.final_config_dict["data_path"]
+        super()._set_default_parameters()
+        self.final_config_dict["data_path"] = folder
+
+    def _init_device(self) -> None:
+        device = compat.choose_device(self["use_gpu"], self["gpu_id"])
+        self.final_config_dict.update(device=device, single_spec=True, local_rank=0)
+
+
+def build_config(
+    model_class: Any,
+    dataset: str,
+    *,
+    settings_class: Any = None,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    checkpoint_dir: Path | None = None,
+) -> Config:
+    """Compose, check and freeze the settings of one run.
+
+    Args:
+        model_class: RecBole model class, of this package or of RecBole.
+        dataset: Name of the data set: its folder, and the stem of its files.
+        settings_class: The model's settings dataclass, if it has one.
+        config_files: The user's YAML files, later ones win.
+        overrides: The user's flags, parsed; they win over all files.
+        checkpoint_dir: Folder of the run's checkpoints.
+
+    Returns:
+        A RecBole ``Config``.
+
+    Raises:
+        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
+    """
+    model = model_class.__name__
+    compat.restore_numpy_aliases()
+    values, origin = compose_settings(model, dataset, config_files, overrides)
+    classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
+    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    defaults = recbole_defaults(model)
+    found = _unknown_names(values, known | set(defaults), origin)
+    found += _wrong_recbole_values(values, defaults, known)
+    for cls in classes:
+        found += build_settings(values, cls)[1]
+    if found:
+        raise ConfigError("; ".join(found))
+    if checkpoint_dir is not None:
+        values["checkpoint_dir"] = str(checkpoint_dir)
+    with compat.isolated_config_state():
+        try:
+            return _PluginConfig(model=model_class, dataset=dataset, config_dict=values)
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+            raise ConfigError(f"RecBole refuses the settings: {error}") from error
+
+
+def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, str]) -> list[str]:
+    found = []
+    for name in values:
+        where = f" ({origin[name]})" if name in origin else ""
+        if name in origin and name in UNSUPPORTED:
+            found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
+        elif name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(f"the setting {name!r}{where} is unknown{hint}")
+    return found
+
+
+def _wrong_recbole_values(
+    values: dict[str, Any], defaults: dict[str, Any], own: set[str]
+) -> list[str]:
+    """Check RecBole's own settings against the types of its defaults and against ranges."""
+    found = []
+    for name, default in defaults.items():
+        value = values.get(name, default)
+        if name in own or default is None or value is None or name in ("eval_args", "load_col"):
+            continue
+        kind = type(default)
+        if kind is list or kind is dict:
+            continue
+        fits, _ = convert(value, kind)
+        if not fits and not (kind is str and isinstance(value, int)):
+            found.append(f"{name} must be {expected_words(kind)}, got {value!r}")
+        elif name in _RANGES and not _RANGES[name][1](value):
+            found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
+    return found
