@@ -1,0 +1,315 @@
+"""Read RecBole's atomic files, and say exactly what is wrong with a bad one.
+
+An atomic file is UTF-8 text: a header of ``name:kind`` columns, then one row a line, columns
+separated by tabs. Kinds are ``token``, ``float``, ``token_seq`` and ``float_seq``; the parts of a
+sequence are separated by spaces. Unlike RecBole's reader, a quotation mark is a letter like any
+other (there, a lone one swallows the rows up to the next), ``NA`` is a name like any other, and a
+row with too few columns is an error.
+"""
+
+import codecs
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_hm4sr.errors import DataError
+
+KINDS = ("token", "float", "token_seq", "float_seq")
+_CHUNK = 1 << 24
+# Seconds above this are after the year 5138; milliseconds below it are before March 1973.
+_SECONDS_LIMIT = 10**11
+_MILLISECONDS_LIMIT = 10**14
+
+
+@dataclass(frozen=True)
+class AtomicTable:
+    """The columns of one atomic file that were asked for.
+
+    Attributes:
+        path: The file.
+        frame: One row a line; tokens and sequences as text, floats as float64.
+        kinds: Column name to its kind.
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    kinds: dict[str, str]
+
+    def line(self, row: int) -> str:
+        """Where a row of the frame stands, for messages."""
+        return f"{self.path}, line {int(row) + 2}"
+
+    def tokens(self, column: str) -> "np.ndarray[Any, Any]":
+        """The values of a token column as an object array of ``str``.
+
+        Raises:
+            DataError: If a value is empty.
+        """
+        values = self.frame[column].to_numpy(dtype=object)
+        empty = np.flatnonzero(values == "")
+        if empty.size:
+            raise DataError(
+                f"{self.line(empty[0])}: {column} must not be empty; fill in or remove "
+                f"{_count(empty.size, 'such line')}"
+            )
+        return values
+
+    def sequences(self, column: str) -> list[list[str]]:
+        """The parts of a sequence column, one list a row."""
+        return [text.split(" ") if text else [] for text in self.frame[column]]
+
+
+def read_header(path: Path) -> tuple[tuple[str, str], ...]:
+    """The ``(name, kind)`` pairs of an atomic file's first line.
+
+    Raises:
+        DataError: If the file is missing, empty, not UTF-8, or its first line is not a header.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.readline(1 << 20)
+    except FileNotFoundError as error:
+        raise DataError(f"the file {path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"cannot read the file {path}: {error.strerror}") from error
+    if not first.strip():
+        raise DataError(f"{path} must start with a header such as user_id:token, got an empty file")
+    try:
+        text = first.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, 1, first) from error
+    columns = [tuple(field.rsplit(":", 1)) for field in text.split("\t")]
+    for field, column in zip(text.split("\t"), columns, strict=True):
+        if len(column) != 2 or not column[0] or column[1] not in KINDS:
+            raise DataError(
+                f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
+                f"of {', '.join(KINDS)}, got {field!r}"
+            )
+    names = [name for name, _ in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}, line 1 must name a column once, got {', '.join(twice)} twice")
+    return tuple((name, kind) for name, kind in columns)
+
+
+def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable:
+    """Read columns of an atomic file.
+
+    Args:
+        path: The file.
+        columns: Names of the columns to read; None reads all.
+
+    Raises:
+        DataError: If the file is missing, empty, not UTF-8, lacks a column, or has a line with the
+            wrong number of columns or a float that is not a number.
+    """
+    header = read_header(path)
+    kinds = dict(header)
+    wanted = [name for name in kinds if columns is None or name in columns]
+    missing = [name for name in columns or () if name not in kinds]
+    if missing:
+        raise DataError(
+            f"{path}, line 1 must have the column {missing[0]!r}, got {', '.join(kinds)}"
+        )
+    _check_shape(path, len(header))
+    floats = [name for name in wanted if kinds[name] == "float"]
+    options: dict[str, Any] = {
+        "sep": "\t",
+        "header": None,
+        "skiprows": 1,
+        "names": list(kinds),
+        "usecols": wanted,
+        "quoting": csv.QUOTE_NONE,
+        "keep_default_na": False,
+        "na_values": {name: [""] for name in floats},
+        "encoding": "utf-8",
+        "skip_blank_lines": len(header) > 1,
+    }
+    if not _has_windows_line_ends(path):
+        # A carriage return inside a title is no line end.
+        options["lineterminator"] = "\n"
+    kinds = {name: kinds[name] for name in wanted}
+    dtypes = {name: np.float64 if name in floats else object for name in wanted}
+    try:
+        frame = pd.read_csv(path, dtype=dtypes, **options)
+    except UnicodeDecodeError as error:
+        raise _locate_bad_encoding(path) from error
+    except ValueError as error:
+        text = pd.read_csv(path, dtype=dict.fromkeys(wanted, object), **options)
+        raise _locate_bad_float(AtomicTable(path, text, kinds), floats) from error
+    return AtomicTable(path, frame[wanted], kinds)
+
+
+def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, Any]":
+    """A time column as whole numbers of its unit, checked.
+
+    Args:
+        table: The file's columns.
+        column: Name of the time column.
+        unit: ``s`` or ``ms`` since the Unix epoch.
+
+    Returns:
+        Times in ``unit``. Shape ``[N]``, int64.
+
+    Raises:
+        DataError: If a time is missing, infinite, negative or not whole, if the values look like
+            another unit than the one declared, or like two units mixed.
+    """
+    values = table.frame[column].to_numpy(dtype=np.float64)
+    rules = (
+        (~np.isfinite(values), "a finite number"),
+        (values < 0, "0 or more (seconds since 1970, UTC)"),
+        (
+            values != np.floor(values),
+            "a whole number" + ("; write milliseconds and set timestamp_unit: ms" * (unit == "s")),
+        ),
+    )
+    for broken, rule in rules:
+        if broken.any():
+            row = int(np.flatnonzero(broken)[0])
+            raise DataError(
+                f"{table.line(row)}: {column} must be {rule}, got {values[row]:.15g}"
+                f" ({_count(int(broken.sum()), 'such line')})"
+            )
+    _check_unit(table, column, unit, values)
+    return values.astype(np.int64)
+
+
+def _check_unit(table: AtomicTable, column: str, unit: str, values: "np.ndarray[Any, Any]") -> None:
+    large = values >= _SECONDS_LIMIT
+    if (values >= _MILLISECONDS_LIMIT).any():
+        row = int(np.argmax(values))
+        raise DataError(
+            f"{table.line(row)}: {column} must be in seconds or milliseconds, got "
+            f"{values[row]:.15g}, which looks like microseconds or nanoseconds; divide the column"
+        )
+    # Times near zero are legal (counters, the year 1970), so a small value beside large ones is
+    # evidence of mixed units only where both kinds look like dates of this century.
+    dates = ~large & (values > 9 * 10**8)
+    if large.any() and dates.any():
+        first, second = int(np.flatnonzero(dates)[0]), int(np.flatnonzero(large)[0])
+        raise DataError(
+            f"{table.path}: {column} must have one unit, got what looks like seconds in line "
+            f"{first + 2} ({values[first]:.15g}) and like milliseconds in line {second + 2} "
+            f"({values[second]:.15g}); convert the column"
+        )
+    if unit == "s" and large.any():
+        row = int(np.flatnonzero(large)[0])
+        raise DataError(
+            f"{table.line(row)}: {column} must be in seconds, got {values[row]:.15g}, which looks "
+            f"like milliseconds; set timestamp_unit: ms"
+        )
+    if unit == "ms" and dates.any():
+        row = int(np.flatnonzero(dates)[0])
+        raise DataError(
+            f"{table.line(row)}: {column} must be in milliseconds, got {values[row]:.15g}, which "
+            f"looks like seconds; set timestamp_unit: s"
+        )
+
+
+def parse_float_sequences(table: AtomicTable, column: str) -> "np.ndarray[Any, Any]":
+    """A float_seq column in which every row has the same number of values.
+
+    Returns:
+        Shape ``[N, F]``, float32.
+
+    Raises:
+        DataError: If a value is not a number or the width changes.
+    """
+    rows, width = [], None
+    for number, text in enumerate(table.frame[column]):
+        try:
+            row = np.array(text.split(), dtype=np.float32)
+        except ValueError as error:
+            raise DataError(
+                f"{table.line(number)}: {column} must hold numbers separated by spaces, got "
+                f"{_shorten(text)}"
+            ) from error
+        if width is None:
+            width = row.size
+        if row.size != width or not width:
+            raise DataError(
+                f"{table.line(number)}: {column} must hold {width or 'at least 1'} values as "
+                f"line 2 does, got {row.size}"
+            )
+        rows.append(row)
+    return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+def _check_shape(path: Path, n_columns: int) -> None:
+    """Count tabs and lines in one pass over the bytes; look at single lines only if they differ."""
+    tabs = lines = 0
+    last = b"\n"
+    blank_tail = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if b"\0" in chunk:
+                raise DataError(f"{path} must be text, got a file with zero bytes")
+            tabs += chunk.count(b"\t")
+            lines += chunk.count(b"\n")
+            stripped = chunk.rstrip(b"\r\n")
+            tail = chunk[len(stripped) :].count(b"\n")
+            blank_tail = tail if stripped else blank_tail + tail
+            last = chunk[-1:]
+    lines += last != b"\n"
+    lines -= max(blank_tail - 1, 0)
+    if lines < 2:
+        raise DataError(f"{path} must have at least one line after its header, got none")
+    if tabs != lines * (n_columns - 1):
+        for number, line in _lines(path):
+            found = line.count(b"\t") + 1
+            if found != n_columns:
+                text = line.decode("utf-8", "replace").rstrip("\r\n")
+                raise DataError(
+                    f"{path}, line {number} must have {n_columns} columns as the header does, got "
+                    f"{found}: {_shorten(text)}"
+                )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        yield from enumerate(file, start=1)
+
+
+def _has_windows_line_ends(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline(1 << 20).endswith(b"\r\n")
+
+
+def _locate_bad_encoding(path: Path) -> DataError:
+    decoder = codecs.getincrementaldecoder("utf-8")
+    for number, line in _lines(path):
+        try:
+            decoder().decode(line, final=True)
+        except UnicodeDecodeError:
+            return _not_utf8(path, number, line)
+    return DataError(f"{path} must be UTF-8; convert it")
+
+
+def _not_utf8(path: Path, number: int, line: bytes) -> DataError:
+    text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+    return DataError(f"{path}, line {number} must be UTF-8, got {_shorten(text)}; convert the file")
+
+
+def _locate_bad_float(table: AtomicTable, floats: Sequence[str]) -> DataError:
+    for name in floats:
+        text = table.frame[name]
+        bad = pd.to_numeric(text.where(text != "", "nan"), errors="coerce").isna()
+        bad &= ~text.str.strip().str.lower().isin(["", "nan"])
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0])
+            return DataError(f"{table.line(row)}: {name} must be a number, got {text.iloc[row]!r}")
+    return DataError(f"{table.path} must hold numbers in {', '.join(floats)}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"1 {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

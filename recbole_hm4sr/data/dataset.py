@@ -1,0 +1,326 @@
+"""The data set every model of a run shares: RecBole's, with exact times, features and no copies.
+
+:class:`MultiModalSequentialDataset` keeps RecBole's filtering, renumbering and splits, so any
+RecBole sequential model can train on it and gets the very batches RecBole would make. It differs
+in how files are read (``atomic.py``), in that times stay int64, in that windows are cut on demand
+(``histories.py``), and in that it knows item features and categories (``features.py``).
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
+
+from recbole_hm4sr import compat
+from recbole_hm4sr.data.atomic import read_atomic, read_header, read_times
+from recbole_hm4sr.data.features import (
+    AlignedFeatures,
+    ItemFeatures,
+    align_features,
+    features_from_column,
+    load_features,
+    text_features_path,
+)
+from recbole_hm4sr.data.histories import (
+    Histories,
+    HistorySamples,
+    build_histories,
+    cut_windows,
+    leave_one_out,
+    sample_targets,
+)
+from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.settings import DataSettings, read_settings
+
+_MILLISECONDS = 1000
+
+
+class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unused-ignore]
+    """RecBole's sequential data set with int64 times, windows on demand and item features.
+
+    Args:
+        config: RecBole ``Config`` of :func:`recbole_hm4sr.config.build_config`.
+
+    Raises:
+        DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.settings = read_settings(config, DataSettings)
+        self._aligned: dict[str, AlignedFeatures] = {}
+        compat.restore_numpy_aliases()
+        super().__init__(config)
+
+    # --- reading files -------------------------------------------------------------------------
+
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        inter_file = Path(dataset_path) / f"{token}.inter"
+        if not inter_file.is_file():
+            raise DataError(f"the file {inter_file} does not exist; put the interactions there")
+        super()._load_data(token, dataset_path)
+
+    def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
+        """Read one atomic file, in place of RecBole's reader."""
+        load, unload = self._get_load_and_unload_col(source)
+        if load == set():
+            return None
+        table = read_atomic(Path(filepath), None if load is None else list(load))
+        frame = table.frame
+        if unload:
+            frame = frame.drop(columns=[name for name in unload if name in frame])
+        columns: dict[str, Any] = {}
+        for name in frame:
+            kind = FeatureType(table.kinds[name])
+            self.field2source[name] = source
+            self.field2type[name] = kind
+            self.field2seqlen[name] = 1
+            columns[name] = frame[name]
+            if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                self.field2bucketnum[name] = 2
+            if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+                dtype = str if kind is FeatureType.TOKEN_SEQ else np.float64
+                parts = [np.array(text.split(), dtype=dtype) for text in frame[name]]
+                limit = (self.config["seq_len"] or {}).get(name)
+                columns[name] = [part[:limit] for part in parts]
+                self.field2seqlen[name] = max(map(len, columns[name]), default=1)
+        if source is FeatureSource.INTERACTION:
+            for name in (self.uid_field, self.iid_field):
+                columns[name] = table.tokens(name)
+            columns[self.time_field] = read_times(
+                table, self.time_field, self.settings.timestamp_unit
+            )
+        elif source is FeatureSource.ITEM:
+            self._refuse_duplicates(table.tokens(self.iid_field), Path(filepath))
+        return pd.DataFrame(columns)
+
+    def _refuse_duplicates(self, tokens: "np.ndarray[Any, Any]", path: Path) -> None:
+        duplicated = pd.Series(tokens).duplicated(keep=False).to_numpy()
+        if duplicated.any():
+            token = tokens[duplicated][0]
+            first, second = np.flatnonzero(tokens == token)[:2] + 2
+            raise DataError(
+                f"{path}: an item must have one line, got {token!r} in lines {first} and {second}"
+            )
+
+    def _fill_nan(self) -> None:
+        for feat_name in self.feat_name_list:
+            if feat_name != "inter_feat":
+                feat = getattr(self, feat_name)
+                kinds = {name: self.field2type[name].value for name in feat}
+                setattr(self, feat_name, compat.fill_missing_values(feat, kinds))
+
+    def _reset_index(self) -> None:
+        if self.inter_feat.empty:
+            raise DataError(
+                f"{self.dataset_path}: at least one interaction must pass the filters "
+                f"(user_inter_num_interval, item_inter_num_interval, val_interval), got none"
+            )
+        super()._reset_index()
+
+    # --- histories and splits ------------------------------------------------------------------
+
+    def _change_feat_format(self) -> None:
+        for feat_name in self.feat_name_list:
+            feat = getattr(self, feat_name)
+            if feat_name != "inter_feat" and isinstance(feat, pd.DataFrame):
+                setattr(self, feat_name, self._dataframe_to_interaction(feat))
+        if not isinstance(self.inter_feat, pd.DataFrame):
+            return
+        self._check_field("uid_field", "time_field")
+        self._aug_presets()
+        frame = self.inter_feat
+        columns = {
+            name: torch.from_numpy(compat.writable(frame[name].to_numpy())) for name in frame
+        }
+        for name, values in columns.items():
+            if values.dtype == torch.float64:
+                columns[name] = values.float()
+        histories = build_histories(columns, user_field=self.uid_field, time_field=self.time_field)
+        if self.settings.timestamp_unit == "ms":
+            # Ordered by milliseconds; the models count in seconds.
+            times = histories.columns[self.time_field] // _MILLISECONDS
+            histories = Histories({**histories.columns, self.time_field: times}, histories.starts)
+        self.inter_feat = HistorySamples(
+            histories,
+            sample_targets(histories),
+            length_field=self.item_list_length_field,
+            max_length=self.max_item_list_len,
+        )
+
+    def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
+        """Split by RecBole's rule, without its loops over rows.
+
+        Args:
+            group_by: Name of the user column.
+            leave_one_mode: ``valid_and_test``, ``valid_only`` or ``test_only``.
+
+        Returns:
+            Training, validation and test data sets.
+
+        Raises:
+            DataError: If a part that the mode asks for gets no sample.
+        """
+        held_out = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
+        if leave_one_mode not in held_out:
+            raise DataError(
+                f"eval_args.split.LS must be one of {', '.join(held_out)}, got {leave_one_mode!r}"
+            )
+        users = self.inter_feat[group_by]
+        parts = list(leave_one_out(users, n_held_out=held_out[leave_one_mode]))
+        if any(len(part) == 0 for part in parts):
+            raise DataError(
+                f"{self.dataset_path}: the split {leave_one_mode} must leave samples in every "
+                f"part, got {' / '.join(str(len(part)) for part in parts)}; at least one user "
+                f"needs {held_out[leave_one_mode] + 2} interactions"
+            )
+        nothing = torch.empty(0, dtype=torch.int64)
+        if leave_one_mode == "valid_only":
+            parts.append(nothing)
+        elif leave_one_mode == "test_only":
+            parts.insert(1, nothing)
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[part]) for part in parts]
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        """Samples with their windows: what RecBole's augmentation would have stored.
+
+        Args:
+            index: Sample numbers of this split.
+            join: Whether to add the target item's and the user's attributes.
+        """
+        samples = self.inter_feat[np.atleast_1d(index) if np.isscalar(index) else index]
+        histories = samples.histories
+        names = {
+            name: getattr(self, f"{name}_list_field")
+            for name in histories.columns
+            if name != self.uid_field
+        }
+        windows, lengths = cut_windows(
+            histories, samples.targets, names, max_length=self.max_item_list_len
+        )
+        columns = {name: values[samples.targets] for name, values in histories.columns.items()}
+        batch = Interaction({**columns, self.item_list_length_field: lengths, **windows})
+        return self.join(batch) if join else batch
+
+    def _training_part(self) -> tuple[Histories, Tensor]:
+        """Histories, and which of their interactions this split's samples show (bool, [N])."""
+        samples = self.inter_feat
+        histories, targets = samples.histories, samples.targets
+        last = torch.zeros(len(histories), dtype=torch.int64)
+        last.scatter_reduce_(0, histories.starts[targets], targets, reduce="amax")
+        return histories, torch.arange(len(histories)) <= last[histories.starts]
+
+    def longest_gap(self) -> int:
+        """The longest time between consecutive interactions of a user in this split, in seconds.
+
+        Interactions after the split's last target of a user do not count, so the training split
+        tells nothing of validation and test.
+        """
+        histories, seen = self._training_part()
+        times = histories.columns[self.time_field]
+        inner = seen & (torch.arange(len(histories)) > histories.starts)
+        gaps = torch.diff(times, prepend=times[:1])
+        return int(gaps[inner].max()) if inner.any() else 0
+
+    def first_time(self) -> int:
+        """The earliest time in this split, in seconds since the epoch."""
+        histories, seen = self._training_part()
+        return int(histories.columns[self.time_field][seen].min())
+
+    # --- item features -------------------------------------------------------------------------
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order of the settings."""
+        return tuple(self.settings.modalities)
+
+    @property
+    def item_tokens(self) -> "np.ndarray[Any, Any]":
+        """Raw item tokens by internal id; entry 0 is padding."""
+        return self.field2id_token[self.iid_field]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the interactions and of the modalities: what a checkpoint must meet again."""
+        digest = hashlib.sha256("\n".join(self.item_tokens).encode())
+        histories = self.inter_feat.histories
+        for name in (self.uid_field, self.iid_field, self.time_field):
+            digest.update(histories.columns[name].numpy().data)
+        features = {f"{name} features": self._aligned[name].fingerprint for name in self._aligned}
+        return {"interactions": digest.hexdigest(), **features}
+
+    def modality(self, name: str) -> AlignedFeatures:
+        """Item features of one modality, read and checked when first asked for.
+
+        Raises:
+            DataError: If the source breaks the contract or lacks items.
+        """
+        if name not in self._aligned:
+            self._aligned[name] = align_features(
+                self._read_modality(name, self.settings.modalities[name]),
+                self.item_tokens,
+                modality=name,
+                missing=self.settings.missing_features,
+            )
+        return self._aligned[name]
+
+    def _read_modality(self, name: str, source: str) -> ItemFeatures:
+        folder = Path(self.dataset_path)
+        archive = folder / f"{self.dataset_name}.{name}.npz"
+        item_file = folder / f"{self.dataset_name}.item"
+        side_file = folder / f"{self.dataset_name}.{name}"
+        if source == "tfidf-svd":
+            # prepare/text.py writes it before a run builds its data set.
+            return load_features(text_features_path(item_file, self.settings.text_fields))
+        if source == "auto":
+            source = self._find_source(name, archive, item_file, side_file)
+        if source == "npz":
+            return load_features(archive)
+        path = item_file if source == "item" else side_file
+        return features_from_column(path, self.iid_field, name)
+
+    def _find_source(self, name: str, archive: Path, item_file: Path, side_file: Path) -> str:
+        if archive.is_file():
+            return "npz"
+        if item_file.is_file():
+            kinds = dict(read_header(item_file))
+            if kinds.get(name) == "float_seq":
+                return "item"
+        if side_file.is_file():
+            return "side"
+        raise DataError(
+            f"modality {name!r} must have {archive}, a column {name}:float_seq in {item_file}, or "
+            f"the atomic file {side_file}, but none exists"
+        )
+
+    def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
+        """Item categories as 0/1 flags.
+
+        Returns:
+            Flags by internal item id, shape ``[I, C]``, uint8, row 0 zero; and the names of the C
+            categories, sorted. C is 0 without a ``category_field``.
+
+        Raises:
+            DataError: If the ``.item`` file is missing or breaks the contract.
+        """
+        field = self.settings.category_field
+        if field is None:
+            return np.zeros((self.item_num, 0), dtype=np.uint8), ()
+        path = Path(self.dataset_path) / f"{self.dataset_name}.item"
+        table = read_atomic(path, [self.iid_field, field])
+        tokens = table.tokens(self.iid_field)
+        self._refuse_duplicates(tokens, path)
+        by_token = dict(zip(tokens, table.sequences(field), strict=True))
+        rows = [by_token.get(token, []) for token in self.item_tokens[1:]]
+        names = sorted({name for row in rows for name in row if name})
+        column = {name: number for number, name in enumerate(names)}
+        flags = np.zeros((self.item_num, len(names)), dtype=np.uint8)
+        for item, row in enumerate(rows, start=1):
+            flags[item, [column[name] for name in row if name]] = 1
+        return flags, tuple(names)

@@ -1,0 +1,274 @@
+"""Item features of one modality: stored by item token, aligned to RecBole's item ids.
+
+A feature file is an ``.npz`` with ``tokens`` (unicode, [N]), ``values`` (float16 or float32,
+[N, F]), ``encoder`` and ``revision`` (text: what made it). Rows are found by token, never by their
+order, so a missing or an extra item can never shift the rest.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
+from recbole_hm4sr.errors import DataError
+
+logger = logging.getLogger(__name__)
+Array = np.ndarray[Any, Any]
+TFIDF_SVD_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Features as they are stored: one row a token, in any order.
+
+    Attributes:
+        tokens: Raw item tokens, each once. Shape ``[N]``, unicode.
+        values: Shape ``[N, F]``, float16 or float32, finite.
+        encoder: What made the values.
+        revision: Its version.
+        source: File they were read from, for messages.
+    """
+
+    tokens: Array
+    values: Array
+    encoder: str
+    revision: str
+    source: str
+
+
+@dataclass(frozen=True)
+class AlignedFeatures:
+    """Features as a model takes them: row k belongs to RecBole's internal item k.
+
+    Attributes:
+        values: Row 0 (padding) and rows of items without features are zero. Shape ``[I, F]``,
+            float32.
+        present: False for padding and items without features. Shape ``[I]``, bool.
+        fingerprint: SHA-256 over both, hexadecimal: two runs with equal fingerprints saw equal
+            features.
+        encoder: What made the values.
+    """
+
+    values: Array
+    present: Array
+    fingerprint: str
+    encoder: str
+
+
+def save_features(path: Path, features: ItemFeatures) -> None:
+    """Write a feature file whole or not at all.
+
+    Raises:
+        DataError: If the features break the contract, or the folder cannot be written.
+    """
+    check_features(features)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(
+                file,
+                tokens=features.tokens,
+                values=features.values,
+                encoder=np.array(features.encoder),
+                revision=np.array(features.revision),
+            )
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_features(path: Path) -> ItemFeatures:
+    """Read a feature file.
+
+    Raises:
+        DataError: If it is missing, truncated, needs unpickling, lacks a part or breaks the
+            contract.
+    """
+    parts: dict[str, Array] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} must be an .npz archive, got a single array")
+            for name in ("tokens", "values", "encoder", "revision"):
+                if name not in archive:
+                    raise DataError(
+                        f"{path} must hold {name!r}, got {', '.join(sorted(archive.files))}"
+                    )
+                parts[name] = archive[name]
+    except FileNotFoundError as error:
+        raise DataError(f"the feature file {path} does not exist") from error
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} must be an .npz file of plain arrays, but: {error}") from error
+    features = ItemFeatures(
+        parts["tokens"],
+        parts["values"],
+        str(parts["encoder"]),
+        str(parts["revision"]),
+        str(path),
+    )
+    check_features(features)
+    return features
+
+
+def features_from_column(path: Path, item_field: str, column: str) -> ItemFeatures:
+    """Features from a float_seq column of an atomic file.
+
+    Args:
+        path: A ``.item`` file or a side file.
+        item_field: Its column of item tokens.
+        column: Its float_seq column.
+
+    Raises:
+        DataError: If the file or the column breaks the contract.
+    """
+    table = read_atomic(path, [item_field, column])
+    if table.kinds[column] != "float_seq":
+        raise DataError(
+            f"{path}, line 1: the column {column!r} must be float_seq to serve as features, got "
+            f"{table.kinds[column]}"
+        )
+    tokens = table.tokens(item_field).astype(np.str_)
+    values = parse_float_sequences(table, column)
+    features = ItemFeatures(tokens, values, f"column {column}", "", str(path))
+    check_features(features)
+    return features
+
+
+def check_features(features: ItemFeatures) -> None:
+    """Check stored features against the contract.
+
+    Raises:
+        DataError: For wrong shapes or types, duplicate tokens, or values that are not finite.
+    """
+    tokens, values, where = features.tokens, features.values, features.source
+    if tokens.ndim != 1 or tokens.dtype.kind != "U":
+        raise DataError(
+            f"{where}: tokens must be a list of texts, got {tokens.dtype} of shape {tokens.shape}"
+        )
+    if values.ndim != 2 or values.dtype not in (np.float16, np.float32):
+        raise DataError(
+            f"{where}: values must be float16 or float32 of shape (items, width), got "
+            f"{values.dtype} of shape {values.shape}"
+        )
+    if len(tokens) != len(values) or not len(tokens) or not values.shape[1]:
+        raise DataError(
+            f"{where}: tokens and values must have the same number of rows, at least 1, got "
+            f"{len(tokens)} tokens and values of shape {values.shape}"
+        )
+    unique, counts = np.unique(tokens, return_counts=True)
+    if len(unique) != len(tokens):
+        twice = unique[counts > 1]
+        raise DataError(f"{where}: a token must appear once, but {_examples(twice)} appear more")
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"{where}: values must be finite, but the rows of {_examples(tokens[~finite])} hold "
+            f"NaN or infinity"
+        )
+
+
+def align_features(
+    features: ItemFeatures,
+    item_tokens: Sequence[str] | Array,
+    *,
+    modality: str,
+    missing: Literal["error", "zero"],
+) -> AlignedFeatures:
+    """Put rows where a model looks for them.
+
+    Args:
+        features: Stored features.
+        item_tokens: Raw token of each internal item id; entry 0 is padding. Length I.
+        modality: Name, for messages.
+        missing: ``error`` refuses items without a row; ``zero`` gives them a row of zeros.
+
+    Returns:
+        Features by internal item id.
+
+    Raises:
+        DataError: If no token matches, or items lack a row and ``missing`` is ``error``.
+    """
+    names = np.asarray(item_tokens[1:], dtype=np.str_)
+    order = np.argsort(features.tokens)
+    place = np.searchsorted(features.tokens, names, sorter=order).clip(max=len(order) - 1)
+    rows = order[place]
+    found = features.tokens[rows] == names
+    if not found.any():
+        raise DataError(
+            f"{features.source}: tokens must be the item tokens of the data set, but none matches; "
+            f"they look like {features.tokens[0]!r}, the data set's like {names[0]!r}"
+        )
+    if missing == "error" and not found.all():
+        raise DataError(
+            f"{(~found).sum():,} of {len(names):,} items have no {modality} feature in "
+            f"{features.source}, e.g. {_examples(names[~found], count=False)}; encode them or set "
+            f"missing_features: zero"
+        )
+    unused = len(features.tokens) - int(found.sum())
+    if unused:
+        logger.warning(
+            "%s: %d of %d rows belong to items outside the catalogue and are not used",
+            features.source,
+            unused,
+            len(features.tokens),
+        )
+    present = np.concatenate([[False], found])
+    values = np.zeros((len(present), features.values.shape[1]), dtype=np.float32)
+    values[present] = features.values[rows[found]]
+    digest = hashlib.sha256(repr(values.shape).encode())
+    digest.update(values.data)
+    digest.update(present.data)
+    return AlignedFeatures(values, present, digest.hexdigest(), features.encoder)
+
+
+def cache_dir() -> Path:
+    """Where features made on first use are kept: the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "recbole_hm4sr"
+
+
+def tfidf_svd_revision() -> str:
+    """What decides the values that the encoder ``tfidf-svd`` gives to a text."""
+    return f"width {TFIDF_SVD_WIDTH}, scikit-learn {version('scikit-learn')}"
+
+
+def text_features_path(item_file: Path, text_fields: Sequence[str]) -> Path:
+    """Where the text features of an item file are cached.
+
+    The name holds a hash of everything that decides the values, so a changed file or recipe never
+    meets a stale cache.
+
+    Args:
+        item_file: The ``.item`` file.
+        text_fields: Columns whose text is encoded.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(item_file.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read {item_file}: {error.strerror}") from error
+    digest.update(repr((tuple(text_fields), tfidf_svd_revision())).encode())
+    return cache_dir() / "text" / f"{item_file.stem}-{digest.hexdigest()[:16]}.npz"
+
+
+def _examples(tokens: Array, *, count: bool = True) -> str:
+    shown = ", ".join(repr(str(token)) for token in tokens[:3])
+    return f"{len(tokens):,} items, e.g. {shown}" if count else shown

@@ -1,0 +1,197 @@
+"""Histories as flat arrays, and the windows of them that a batch needs.
+
+RecBole writes every prefix of every history into a padded matrix before training: memory grows
+with interactions × L × columns. Here each column is kept once, ordered by (user, time, file
+order), and a window is cut when a loader asks for it: the same rows, at a memory linear in the
+interactions.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Histories:
+    """All interactions, user after user, oldest first.
+
+    Attributes:
+        columns: Column name to its values, users' included. Each of shape ``[N]``.
+        starts: Position at which the history of each interaction's user begins. Shape ``[N]``,
+            int64.
+    """
+
+    columns: Mapping[str, Tensor]
+    starts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def build_histories(
+    columns: Mapping[str, Tensor], *, user_field: str, time_field: str
+) -> Histories:
+    """Order interactions by user, then time, then their order in the file.
+
+    Args:
+        columns: Column name to its values in file order. Each of shape ``[N]``.
+        user_field: Name of the column of internal user ids.
+        time_field: Name of the column of times, int64.
+
+    Returns:
+        The same interactions, ordered.
+    """
+    # np.lexsort is stable: equal times of a user keep the file's order.
+    order = torch.from_numpy(np.lexsort((columns[time_field].numpy(), columns[user_field].numpy())))
+    ordered = {name: values[order] for name, values in columns.items()}
+    users = ordered[user_field]
+    first = torch.ones(len(users), dtype=torch.bool)
+    first[1:] = users[1:] != users[:-1]
+    positions = torch.arange(len(users))
+    starts = torch.cummax(torch.where(first, positions, 0), dim=0).values
+    return Histories(ordered, starts)
+
+
+def sample_targets(histories: Histories) -> Tensor:
+    """Every interaction that has a predecessor: the targets RecBole's augmentation makes.
+
+    Returns:
+        Positions in the flat arrays, ascending. Int64.
+    """
+    return torch.nonzero(torch.arange(len(histories)) > histories.starts).squeeze(1)
+
+
+def cut_windows(
+    histories: Histories, targets: Tensor, names: Mapping[str, str], *, max_length: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The most recent interactions before each target.
+
+    Args:
+        histories: Flat histories.
+        targets: Positions of the targets. Shape ``[B]``, int64.
+        names: Column name to the name of its window.
+        max_length: L.
+
+    Returns:
+        Windows by name, each of shape ``[B, L]`` and of its column's dtype, oldest first, padded
+        with 0 on the right; and their lengths, shape ``[B]``, int64.
+    """
+    starts = torch.maximum(histories.starts[targets], targets - max_length)
+    lengths = targets - starts
+    steps = torch.arange(max_length)
+    inside = steps < lengths[:, None]  # [B, L]
+    positions = (starts[:, None] + steps).masked_fill_(~inside, 0)
+    windows = {
+        name: histories.columns[column][positions].masked_fill_(~inside, 0)
+        for column, name in names.items()
+    }
+    return windows, lengths
+
+
+def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
+    """Split samples so that each user's last ones are held out, one a part.
+
+    Equals RecBole's ``leave_one_out``: a user with too few samples for all parts gives its last
+    sample to the last part, and keeps at least one for training.
+
+    Args:
+        users: User of each sample, in the order of the samples; a user's samples may lie apart.
+            Shape ``[S]``, int64.
+        n_held_out: Parts to hold out; 1 or 2.
+
+    Returns:
+        ``n_held_out + 1`` index tensors into the samples, training first. Users come in the order
+        of their first sample.
+    """
+    order = _by_first_appearance(users)
+    grouped = users[order]
+    last = torch.ones(len(grouped), dtype=torch.bool)
+    last[:-1] = grouped[1:] != grouped[:-1]
+    ends = torch.nonzero(last).squeeze(1)
+    counts = torch.diff(ends, prepend=torch.tensor([-1]))
+    held = torch.minimum(counts - 1, torch.tensor(n_held_out))
+    parts = []
+    train = torch.ones(len(grouped), dtype=torch.bool)
+    for back in range(n_held_out, 0, -1):
+        chosen = (ends - back + 1)[held >= back]
+        train[chosen] = False
+        parts.append(order[chosen])
+    return (order[train], *parts)
+
+
+def _by_first_appearance(users: Tensor) -> Tensor:
+    """A stable order of samples that brings each user's together, users by their first sample."""
+    values = users.numpy()
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return torch.from_numpy(np.argsort(first[inverse], kind="stable"))
+
+
+class HistorySamples:
+    """The samples of one split: stands where RecBole keeps a padded ``Interaction``.
+
+    A sample is a position in the flat histories (its target). Columns are read through it, windows
+    are cut from it, and RecBole's splitting code can index and sort it.
+
+    Args:
+        histories: Flat histories, shared by all splits.
+        targets: Positions of this split's targets. Shape ``[S]``, int64.
+        length_field: Name under which the number of earlier interactions (at most L) is read.
+        max_length: L.
+    """
+
+    def __init__(
+        self, histories: Histories, targets: Tensor, *, length_field: str, max_length: int
+    ) -> None:
+        self.histories = histories
+        self.targets = targets
+        self._length_field = length_field
+        self._max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.histories.columns
+        yield self._length_field
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.histories.columns or name == self._length_field
+
+    def __getitem__(self, index: Any) -> Any:
+        """A column of the samples by name, or fewer samples by index."""
+        if isinstance(index, str):
+            if index == self._length_field:
+                lengths = self.targets - self.histories.starts[self.targets]
+                return lengths.clamp(max=self._max_length)
+            return self.histories.columns[index][self.targets]
+        if isinstance(index, range):
+            index = slice(index.start, index.stop, index.step)
+        elif not isinstance(index, (slice, Tensor)):
+            index = torch.as_tensor(np.asarray(index), dtype=torch.int64)
+        return self.select(self.targets[index])
+
+    def select(self, targets: Tensor) -> "HistorySamples":
+        """The same histories with other targets."""
+        return HistorySamples(
+            self.histories, targets, length_field=self._length_field, max_length=self._max_length
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, as ``Interaction.columns`` has them."""
+        return list(self)
+
+    def sort(self, by: str, ascending: bool = True) -> None:
+        """Sort the samples in place by a column; equal values keep their order if ascending."""
+        order = np.argsort(self[by].numpy(), kind="stable")
+        if not ascending:
+            order = order[::-1].copy()
+        self.targets = self.targets[torch.from_numpy(order)]
+
+    def shuffle(self) -> None:
+        """Shuffle the samples in place with torch's generator."""
+        self.targets = self.targets[torch.randperm(len(self.targets))]
