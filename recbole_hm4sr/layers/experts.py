@@ -1,0 +1,95 @@
+"""The two mixtures of experts of HM4SR, arranged as matrices."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class InteractiveMoE(nn.Module):
+    r"""Lets every stream take from all streams what helps it.
+
+    With :math:`z` the streams side by side and :math:`F_k(z) = A_k z + b_k` the experts, stream
+    :math:`m` becomes
+
+    .. math:: e^m + w_m \sum_k g^m_k [F_k(z)]_m, \qquad g^m = softmax(G_m e^m + c_m),
+
+    where :math:`[\cdot]_m` is stream m's part. All experts are one linear map.
+
+    Args:
+        streams: Names, in the order of the stream axis; the first is the id's.
+        hidden_size: D.
+        n_experts: E.
+
+    Reference:
+        Zhang et al., WWW 2025, arXiv:2501.14269, interactive MoE; ``Align_MoE`` in the authors'
+        code.
+    """
+
+    def __init__(self, *, streams: Sequence[str], hidden_size: int, n_experts: int) -> None:
+        super().__init__()
+        width = len(streams) * hidden_size
+        self.n_experts = n_experts
+        self.experts = nn.Linear(width, n_experts * width)
+        self.gates = nn.ModuleDict({name: nn.Linear(hidden_size, n_experts) for name in streams})
+        # The id starts without the others, the modalities start with them.
+        self.modality_weights = nn.Parameter(torch.tensor([0.0] + [1.0] * (len(streams) - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the streams of each token. Shapes ``[T, M, D]`` to ``[T, M, D]``."""
+        return x + self.modality_weights[:, None] * self._mix(x, self.weights(x))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How each stream weighs the experts. Shapes ``[T, M, D]`` to ``[T, M, E]``."""
+        gates = [gate(x[:, stream]) for stream, gate in enumerate(self.gates.values())]
+        return torch.stack(gates, dim=1).softmax(dim=-1)
+
+    def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
+        experts = self.experts(x.flatten(1)).view(len(x), self.n_experts, *x.shape[1:])
+        return (weights.transpose(1, 2)[..., None] * experts).sum(
+            dim=1
+        )  # [T, E, M, D] to [T, M, D]
+
+
+class TemporalMoE(nn.Module):
+    r"""Scales every channel of every stream by what the time says.
+
+    The experts :math:`q_k` are diagonal, so their mixture is one product:
+    :math:`x_j \odot \sum_k r_{j,k} q_k` with :math:`r_j = softmax(G \tau_j + c)`.
+
+    Args:
+        n_streams: M.
+        hidden_size: D.
+        time_size: Width of the time encoding.
+        n_experts: E.
+
+    Reference:
+        Zhang et al., WWW 2025, arXiv:2501.14269, temporal MoE; ``Temporal_MoE_C`` in the authors'
+        code.
+
+    Differs from the authors' code:
+        The experts are parameters. There they sit in a plain Python list: never trained, never
+        saved, and different after a reload.
+    """
+
+    def __init__(self, *, n_streams: int, hidden_size: int, time_size: int, n_experts: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(time_size, n_experts)
+        self.experts = nn.Parameter(torch.empty(n_experts, n_streams * hidden_size))
+        nn.init.normal_(self.experts, std=0.1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Scale the tokens.
+
+        Args:
+            x: Tokens. Shape ``[T, M, D]``.
+            time: Their time encoding. Shape ``[T, time_size]``.
+
+        Returns:
+            Shape ``[T, M, D]``.
+        """
+        return x * (self.route(time) @ self.experts).view_as(x)
+
+    def route(self, time: Tensor) -> Tensor:
+        """How the time weighs the experts. Shapes ``[T, time_size]`` to ``[T, E]``."""
+        return self.gate(time).softmax(dim=-1)

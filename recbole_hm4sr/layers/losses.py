@@ -1,0 +1,77 @@
+"""The auxiliary losses of HM4SR, as functions of tensors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_hm4sr.layers.packing import Packing
+
+
+def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    r"""Contrast each anchor's own candidate with the other candidates of the batch.
+
+    .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
+        - a_i \cdot c_i / \tau \Bigr]
+
+    with both sides normalised and :math:`N_i` the candidates of row i and of all rows with another
+    target than row i's.
+
+    Args:
+        anchors: Shape ``[B, D]``.
+        candidates: Shape ``[B, D]``.
+        targets: Target item of each row. Shape ``[B]``, int64.
+        temperature: :math:`\tau`, positive.
+
+    Returns:
+        Scalar.
+
+    Differs from the authors' code:
+        A negative with the same target is left out. There its logit is set to 0, which adds 1 to
+        the denominator.
+    """
+    logits = F.normalize(anchors, dim=-1) @ F.normalize(candidates, dim=-1).T / temperature
+    own = torch.arange(len(targets), device=targets.device)
+    same = targets[:, None] == targets
+    same[own, own] = False
+    return F.cross_entropy(logits.masked_fill(same, -torch.inf), own)
+
+
+def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor:
+    """Multi-label cross-entropy of distinct items, each weighed by its number of tokens.
+
+    Equals the mean over all tokens and categories: the loss of a token depends on its item alone.
+
+    Args:
+        logits: Category scores of distinct items. Shape ``[N, C]``.
+        flags: Their categories, 0 or 1. Shape ``[N, C]``.
+        counts: Tokens that show each item. Shape ``[N]``, int64.
+
+    Returns:
+        Scalar.
+
+    Differs from the authors' code:
+        There, flattened scores are indexed by 2-D positions: the loss sees 2 % of the tokens, and
+        takes the position number for the category.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, flags.to(logits.dtype), reduction="none")
+    return (each.mean(dim=-1) * counts).sum() / counts.sum()
+
+
+def draw_placeholders(packing: Packing, ratio: float) -> Tensor:
+    r"""Choose :math:`\lfloor ratio \cdot n \rfloor` random positions of each sequence.
+
+    Args:
+        packing: Arrangement of the tokens.
+        ratio: In [0, 1].
+
+    Returns:
+        True where a token is chosen. Shape ``[T]``, bool.
+    """
+    sequence = packing.sequence
+    # Sorting by sequence number plus noise shuffles each sequence in its place; float64, so that
+    # the noise keeps its digits beside large sequence numbers.
+    noise = torch.rand(len(sequence), dtype=torch.float64, device=sequence.device)
+    shuffled = torch.argsort(sequence + noise)
+    lengths = packing.is_token.sum(dim=1)
+    chosen = packing.position < torch.floor(ratio * lengths.double())[sequence]
+    return torch.zeros_like(chosen).index_copy(0, shuffled, chosen)

@@ -1,0 +1,328 @@
+"""HM4SR: hierarchical time-aware mixture of experts for multi-modal sequential recommendation.
+
+Reference:
+    Zhang, Chen, Shen, Wang, Xiong: "Hierarchical Time-Aware Mixture of Experts for Multi-Modal
+    Sequential Recommendation", WWW 2025, arXiv:2501.14269.
+
+One stream for the ids and one for each modality run side by side. The catalogue, all streams of
+all items, is projected once a step; inputs, category loss and scores read from it.
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor, nn
+
+from recbole_hm4sr.layers.encoder import (
+    CausalSelfAttention,
+    FeedForward,
+    SequenceEncoder,
+    TransformerLayer,
+)
+from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
+from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders, info_nce
+from recbole_hm4sr.layers.packing import Packing, build_packing
+from recbole_hm4sr.layers.time import TimeEncoding
+from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+from recbole_hm4sr.settings import read_settings
+
+logger = logging.getLogger(__name__)
+
+
+class Encoded(NamedTuple):
+    """A batch after the encoders.
+
+    Attributes:
+        users: One vector a stream and sequence. Shape ``[B, M, D]``.
+        tokens: Packed streams after both mixtures. Shape ``[T, M, D]``.
+        time: Packed time encoding; None if no part reads it. Shape ``[T, 2D]``.
+        items: Packed items. Shape ``[T]``, int64.
+        packing: Arrangement of the tokens.
+        catalogue: All streams of all items. Shape ``[I, M, D]``.
+    """
+
+    users: Tensor
+    tokens: Tensor
+    time: Tensor | None
+    items: Tensor
+    packing: Packing
+    catalogue: Tensor
+
+
+class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
+    """RecBole recommender; any number of modalities, none included.
+
+    Args:
+        config: RecBole ``Config`` with the fields of :class:`HM4SRSettings`.
+        dataset: Training split of a ``MultiModalSequentialDataset``.
+
+    Differs from the authors' code:
+        See the layers; besides, ``predict`` returns ``[B]`` (there ``[B, B]``), frozen features
+        are not in the checkpoint, and category targets are 0 or 1 (there a repeated name counts
+        twice).
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.settings = settings = read_settings(config, HM4SRSettings)
+        self.timestamps_field = config["TIME_FIELD"] + config["LIST_SUFFIX"]
+        self.modalities = tuple(dataset.modality_names)
+        self.streams = ("id", *self.modalities)
+        self._uses_placeholders = bool(settings.placeholder_weight and self.modalities)
+        self._uses_time = settings.use_temporal_moe or self._uses_placeholders
+
+        size = settings.hidden_size
+        self.item_embedding = nn.Embedding(self.n_items, size)
+        self.position_embedding = nn.Embedding(self.max_seq_length, size)
+        self.projections = nn.ModuleDict()
+        for name in self.modalities:
+            features = torch.from_numpy(dataset.modality(name).values)
+            self.register_buffer(f"{name}_features", features, persistent=False)
+            self.projections[name] = nn.Linear(features.shape[1], size)
+        self.input_norms = nn.ModuleDict(
+            {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
+        )
+        self.dropout = nn.Dropout(settings.hidden_dropout_prob)
+        self.encoders = nn.ModuleDict({name: self._build_encoder() for name in self.streams})
+        self._build_temporal_parts(dataset)
+        self._initialize()
+        # The authors make these parts after initialising: they keep PyTorch's own initial values.
+        self._build_interactive_moe()
+        self._build_loss_heads(dataset)
+        self._eval_catalogue: tuple[tuple[int, ...], Tensor] | None = None
+
+    def _build_encoder(self) -> SequenceEncoder:
+        settings = self.settings
+        dropout, eps = settings.hidden_dropout_prob, settings.layer_norm_eps
+        return SequenceEncoder(
+            [
+                TransformerLayer(
+                    attention=CausalSelfAttention(
+                        hidden_size=settings.hidden_size,
+                        n_heads=settings.n_heads,
+                        hidden_dropout_prob=dropout,
+                        attn_dropout_prob=settings.attn_dropout_prob,
+                        layer_norm_eps=eps,
+                    ),
+                    feed_forward=FeedForward(
+                        hidden_size=settings.hidden_size,
+                        inner_size=settings.inner_size,
+                        hidden_dropout_prob=dropout,
+                        hidden_act=settings.hidden_act,
+                        layer_norm_eps=eps,
+                    ),
+                )
+                for _ in range(settings.n_layers)
+            ]
+        )
+
+    def _build_temporal_parts(self, dataset: Any) -> None:
+        settings = self.settings
+        if self._uses_time:
+            self.time_encoding = TimeEncoding(
+                hidden_size=settings.hidden_size,
+                longest_gap=dataset.longest_gap(),
+                buckets_per_doubling=settings.buckets_per_doubling,
+                origin=dataset.first_time() if settings.time_origin == "dataset" else 0,
+                scale=settings.time_scale,
+            )
+        if settings.use_temporal_moe:
+            self.temporal_moe = TemporalMoE(
+                n_streams=len(self.streams),
+                hidden_size=settings.hidden_size,
+                time_size=2 * settings.hidden_size,
+                n_experts=settings.n_temporal_experts,
+            )
+            self.temporal_moe.experts.requires_grad_(settings.train_temporal_experts)
+
+    def _build_interactive_moe(self) -> None:
+        if self.settings.use_interactive_moe:
+            self.interactive_moe = InteractiveMoE(
+                streams=self.streams,
+                hidden_size=self.settings.hidden_size,
+                n_experts=self.settings.n_interactive_experts,
+            )
+
+    def _build_loss_heads(self, dataset: Any) -> None:
+        size = self.settings.hidden_size
+        self._predicts_categories = False
+        if self.settings.category_prediction_weight:
+            flags, names = dataset.categories()
+            self._predicts_categories = bool(names)
+            if names:
+                self.register_buffer("categories", torch.from_numpy(flags), persistent=False)
+                self.category_layer = nn.Linear(len(self.streams) * size, len(names))
+            else:
+                logger.warning("no category_field: HM4SR trains without its category loss")
+        if self._uses_placeholders:
+            self.placeholder_layers = nn.ModuleDict(
+                {name: nn.Linear(2 * size, size) for name in self.modalities}
+            )
+
+    def _initialize(self) -> None:
+        """Draw N(0, ``initializer_range``) for weights, zero biases and the padding row."""
+        deviation = self.settings.initializer_range
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=deviation)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        if self._uses_time:
+            nn.init.normal_(self.time_encoding.frequency, std=deviation)
+        with torch.no_grad():
+            self.item_embedding.weight[0] = 0
+
+    # --- from items and times to user vectors ---------------------------------------------------
+
+    def catalogue(self) -> Tensor:
+        """All streams of all items: what inputs, category loss and scores read. ``[I, M, D]``.
+
+        It has no position, expert or time. Without gradients it is kept until a weight changes,
+        so an evaluation projects the features once.
+        """
+        if torch.is_grad_enabled():
+            return self._project_catalogue()
+        weights = [self.item_embedding.weight, *self.projections.parameters()]
+        key = tuple(part for w in weights for part in (w._version, w.data_ptr()))
+        if self._eval_catalogue is None or self._eval_catalogue[0] != key:
+            self._eval_catalogue = (key, self._project_catalogue())
+        return self._eval_catalogue[1]
+
+    def _project_catalogue(self) -> Tensor:
+        projected = [
+            projection(self.get_buffer(f"{name}_features"))
+            for name, projection in self.projections.items()
+        ]
+        return torch.stack([self.item_embedding.weight, *projected], dim=1)
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, timestamps: Tensor) -> Encoded:
+        """Encode a batch.
+
+        Args:
+            item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
+            item_seq_len: Items of each sequence, at least 1. Shape ``[B]``, int64.
+            timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
+
+        Returns:
+            User vectors, and what the losses need besides.
+        """
+        packing = build_packing(item_seq_len, item_seq.shape[1])
+        items = packing.pack(item_seq)
+        catalogue = self.catalogue()
+        tokens = F.embedding(items, catalogue.flatten(1)).unflatten(1, catalogue.shape[1:])
+        tokens = tokens + self.position_embedding(packing.position)[:, None]
+        time = None
+        if self._uses_time:
+            time = self.time_encoding(packing.pack(timestamps), packing.position)
+        if self.settings.use_interactive_moe:
+            tokens = self.interactive_moe(tokens)
+        if self.settings.use_temporal_moe:
+            tokens = self.temporal_moe(tokens, time)
+        users = [
+            self._encode_stream(name, tokens[:, stream], packing)
+            for stream, name in enumerate(self.streams)
+        ]
+        return Encoded(torch.stack(users, dim=1), tokens, time, items, packing, catalogue)
+
+    def _encode_stream(self, name: str, tokens: Tensor, packing: Packing) -> Tensor:
+        """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
+        return self.encoders[name](self.dropout(self.input_norms[name](tokens)), packing)
+
+    # --- losses -------------------------------------------------------------------------------
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """The training loss: the sum of :meth:`named_losses`."""
+        return torch.stack(list(self.named_losses(interaction).values())).sum()
+
+    def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
+        """Every loss by name, times its weight; each a scalar."""
+        encoded = self._encode(interaction)
+        targets = interaction[self.POS_ITEM_ID]
+        settings = self.settings
+        losses = {"cross_entropy": self._cross_entropy(encoded, targets)}
+        if settings.id_contrastive_weight:
+            loss = self._id_contrastive_loss(encoded, targets)
+            losses["id_contrastive"] = settings.id_contrastive_weight * loss
+        if self._predicts_categories:
+            loss = self._category_prediction_loss(encoded)
+            losses["category_prediction"] = settings.category_prediction_weight * loss
+        if self._uses_placeholders:
+            chosen = draw_placeholders(encoded.packing, settings.placeholder_ratio)
+            loss = self._placeholder_contrastive_loss(encoded, targets, chosen)
+            losses["placeholder_contrastive"] = settings.placeholder_weight * loss
+        return losses
+
+    def _cross_entropy(self, encoded: Encoded, targets: Tensor) -> Tensor:
+        """Softmax over all rows of the catalogue."""
+        return F.cross_entropy(_scores(encoded), targets)
+
+    def _id_contrastive_loss(self, encoded: Encoded, targets: Tensor) -> Tensor:
+        """IDCL: the id stream's user vector against the target's embedding."""
+        return info_nce(
+            encoded.users[:, 0],
+            encoded.catalogue[targets, 0],
+            targets,
+            temperature=self.settings.id_temperature,
+        )
+
+    def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
+        """CP: an item's streams must tell its categories."""
+        distinct, counts = torch.unique(encoded.items, return_counts=True)
+        logits = self.category_layer(encoded.catalogue[distinct].flatten(1))
+        return category_prediction(logits, self.categories[distinct], counts)
+
+    def _placeholder_contrastive_loss(
+        self, encoded: Encoded, targets: Tensor, chosen: Tensor
+    ) -> Tensor:
+        """PCL: a user vector must survive that positions are replaced by their times alone.
+
+        Args:
+            encoded: The batch.
+            targets: Target items. Shape ``[B]``.
+            chosen: True where a token is replaced. Shape ``[T]``, bool.
+        """
+        assert encoded.time is not None
+        places = chosen.nonzero().squeeze(1)
+        time = encoded.time[places]
+        losses = []
+        for stream, name in enumerate(self.modalities, start=1):
+            placeholders = self.placeholder_layers[name](time)
+            tokens = encoded.tokens[:, stream].index_copy(0, places, placeholders)
+            augmented = self._encode_stream(name, tokens, encoded.packing)
+            losses.append(
+                info_nce(
+                    encoded.users[:, stream],
+                    augmented,
+                    targets,
+                    temperature=self.settings.placeholder_temperature,
+                )
+            )
+        return torch.stack(losses).mean()
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score one item a sequence. Shape ``[B]``."""
+        encoded = self._encode(interaction)
+        items = encoded.catalogue[interaction[self.ITEM_ID]]
+        return (encoded.users * items).sum(dim=(1, 2))
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score every item, padding included. Shape ``[B, I]``."""
+        return _scores(self._encode(interaction))
+
+    def _encode(self, interaction: Interaction) -> Encoded:
+        return self(
+            interaction[self.ITEM_SEQ],
+            interaction[self.ITEM_SEQ_LEN],
+            interaction[self.timestamps_field],
+        )
+
+
+def _scores(encoded: Encoded) -> Tensor:
+    r"""The sum over the streams of :math:`v^m \cdot c^m_i`, as one product. Shape ``[B, I]``."""
+    return encoded.users.flatten(1) @ encoded.catalogue.flatten(1).T

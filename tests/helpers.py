@@ -1,0 +1,76 @@
+"""What several tests build: settings without files, a data set without files, weights without RNG."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from recbole_hm4sr.config import properties_dir, read_yaml
+from recbole_hm4sr.data.features import AlignedFeatures
+
+RECBOLE_NAMES = {
+    "USER_ID_FIELD": "user_id",
+    "ITEM_ID_FIELD": "item_id",
+    "TIME_FIELD": "timestamp",
+    "LIST_SUFFIX": "_list",
+    "ITEM_LIST_LENGTH_FIELD": "item_length",
+    "NEG_PREFIX": "neg_",
+    "device": torch.device("cpu"),
+}
+
+
+def model_config(model="HM4SR", **overrides):
+    """The settings a model reads, from its YAML, as RecBole's ``Config`` would hold them."""
+    values = read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    return {**RECBOLE_NAMES, "MAX_ITEM_LIST_LENGTH": 10, **values, **overrides}
+
+
+@dataclass
+class ArrayDataset:
+    """The part of ``MultiModalSequentialDataset`` that a model reads, over arrays."""
+
+    n_items: int
+    features: dict = field(default_factory=dict)
+    flags: np.ndarray | None = None
+    gap: int = 10**7
+    origin: int = 0
+
+    @property
+    def modality_names(self):
+        return tuple(self.features)
+
+    def num(self, name):
+        return self.n_items
+
+    def modality(self, name):
+        values = np.asarray(self.features[name])
+        return AlignedFeatures(values, values.any(axis=1), "", "test")
+
+    def categories(self):
+        if self.flags is None:
+            return np.zeros((self.n_items, 0), dtype=np.uint8), ()
+        return self.flags, tuple(str(number) for number in range(self.flags.shape[1]))
+
+    def longest_gap(self):
+        return self.gap
+
+    def first_time(self):
+        return self.origin
+
+
+def fill_parameters(module, scale=0.3):
+    """Set parameter number i to a sine of its own frequency: no RNG, every path shows."""
+    with torch.no_grad():
+        for number, parameter in enumerate(module.parameters(), start=1):
+            places = torch.arange(parameter.numel(), dtype=torch.float64)
+            values = scale * torch.sin(places * (1 + 1 / math.sqrt(number + 1)) + number)
+            parameter.copy_(values.view(parameter.shape))
+
+
+def assert_close(actual, expected, tolerance):
+    """Equal within a tolerance, relative to the largest expected entry where that exceeds 1."""
+    actual, expected = torch.as_tensor(actual).detach(), torch.as_tensor(expected).detach()
+    assert actual.shape == expected.shape
+    bound = tolerance * max(1.0, expected.abs().max().item())
+    difference = (actual - expected).abs().max().item()
+    assert difference <= bound, f"differs by {difference:.3g}, allowed {bound:.3g}"
