@@ -1,0 +1,109 @@
+"""Checkpoints: plain tensors and numbers, written whole or not at all, checked when read."""
+
+import os
+import pickle
+import random
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_hm4sr.errors import DataError
+
+_FORMAT = "recbole-hm4sr checkpoint"
+_VERSION = 1
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint to a temporary name, then rename it.
+
+    Args:
+        path: Where it will stand.
+        state: Tensors, numbers, texts, and lists, tuples and dictionaries of them.
+
+    Raises:
+        DataError: If it cannot be written; what stood there before is still there.
+    """
+    name = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": _FORMAT, "version": _VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except (OSError, RuntimeError) as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        raise DataError(f"cannot write the checkpoint {path}: {error}") from error
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running any code in it.
+
+    Args:
+        path: The file.
+        device: Where its tensors go.
+
+    Raises:
+        DataError: If it is missing, truncated, altered, or no checkpoint of this package.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise DataError(f"the checkpoint {path} is damaged: {broken} fails its check sum")
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"the checkpoint {path} does not exist") from error
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"the checkpoint {path} cannot be read: {reason}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise DataError(f"{path} must be a checkpoint of this package, got another kind of file")
+    if state["version"] != _VERSION:
+        raise DataError(
+            f"the checkpoint {path} must have version {_VERSION}, got {state['version']}; "
+            f"read it with the release that wrote it"
+        )
+    return state
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all random number generators a run draws from."""
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": random.getstate(),
+        "numpy": (
+            name,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Put generators back to the states that :func:`random_states` saw."""
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    numpy_keys = keys.cpu().numpy().astype(np.uint32)
+    np.random.set_state((name, numpy_keys, position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

@@ -1,0 +1,350 @@
+"""One run from settings to result: config → data → model → fit → evaluate → :class:`RunResult`."""
+
+import contextlib
+import copy
+import dataclasses
+import datetime
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from recbole.config import Config
+from recbole.data import data_preparation
+from recbole.utils import init_seed
+
+from recbole_hm4sr.config import UNSUPPORTED, build_config, read_yaml
+from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.text import make_missing_text_features
+from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
+from recbole_hm4sr.trainer import EpochRecord, Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run found.
+
+    Attributes:
+        run_dir: Folder of the run.
+        model: Name of the model.
+        dataset: Name of the data set.
+        generated: Whether the data set is generated.
+        best_epoch: Epoch with the best validation score, from 1.
+        best_valid_score: That score.
+        valid: Validation metrics of the best epoch.
+        test: Test metrics of the best epoch.
+        history: The epochs.
+    """
+
+    run_dir: Path
+    model: str
+    dataset: str
+    generated: bool
+    best_epoch: int
+    best_valid_score: float
+    valid: dict[str, float]
+    test: dict[str, float]
+    history: tuple[EpochRecord, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """The parts of a run, built from its settings and ready to train or to be tested."""
+
+    config: Config
+    run_dir: Path
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    model: Any
+    trainer: Trainer
+
+
+def run(
+    model: str = "HM4SR",
+    dataset: str = "sports",
+    *,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    run_dir: str | Path | None = None,
+    on_start: Callable[[Session], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> RunResult:
+    """Train a model, choose its best epoch on the validation part, test that epoch once.
+
+    Args:
+        model: Name of a model of this package, or of a sequential model of RecBole.
+        dataset: Name of the data set.
+        config_files: YAML files of settings, later ones win.
+        overrides: Settings that win over all files.
+        run_dir: Folder to write; ``runs/<dataset>-<model>-<time>`` by default. Must not hold a
+            run already.
+        on_start: Called before the first epoch.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        The result, which also stands in ``metrics.json`` of the run's folder.
+
+    Raises:
+        ConfigError: If settings are wrong.
+        DataError: If files are wrong.
+        TrainingError: If a loss becomes non-finite.
+    """
+    entry = find_model(model)
+    folder = Path(run_dir) if run_dir is not None else _new_run_dir(dataset, model)
+    if (folder / "config.yaml").exists():
+        raise ConfigError(
+            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
+        )
+    config = build_config(
+        entry.model_class,
+        dataset,
+        settings_class=entry.settings_class,
+        config_files=config_files,
+        overrides=overrides,
+        checkpoint_dir=folder / "checkpoint",
+    )
+    return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    on_start: Callable[[Session], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> RunResult:
+    """Go on with a run that was interrupted; it ends as if it had not been.
+
+    Args:
+        run_dir: Folder of the run.
+        on_start: Called before the first epoch.
+        on_epoch: Called after every epoch.
+
+    Raises:
+        DataError: If the folder holds no run, or its checkpoint or data do not fit.
+    """
+    folder = Path(run_dir)
+    config, model_class = read_run_config(folder)
+    return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
+
+
+def evaluate(run_dir: str | Path) -> dict[str, dict[str, float]]:
+    """Test the best epoch of a finished or stopped run again.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Returns:
+        Metrics of the parts ``valid`` and ``test``.
+
+    Raises:
+        DataError: If the folder holds no run, or its checkpoint or data do not fit.
+    """
+    folder = Path(run_dir)
+    config, model_class = read_run_config(folder)
+    with _machine_state(config):
+        session = open_session(config, folder, model_class)
+        return {
+            "valid": _test(session, session.valid_data),
+            "test": _test(session, session.test_data),
+        }
+
+
+def read_run_config(run_dir: Path) -> tuple[Config, Any]:
+    """The settings that a run was started with, and the class of its model."""
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
+    values = read_yaml(path)
+    missing = sorted({"model", "dataset"} - set(values))
+    if missing:
+        raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
+    entry = find_model(values.pop("model"))
+    dataset = values.pop("dataset")
+    config = build_config(
+        entry.model_class,
+        dataset,
+        settings_class=entry.settings_class,
+        overrides=values,
+        checkpoint_dir=run_dir / "checkpoint",
+    )
+    return config, entry.model_class
+
+
+def open_session(
+    config: Config,
+    run_dir: Path,
+    model_class: Any,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> Session:
+    """Read the data and build model and trainer, with the run's seed."""
+    init_seed(config["seed"], config["reproducibility"])
+    make_missing_text_features(
+        Path(config["data_path"]),
+        config["dataset"],
+        read_settings(config, DataSettings),
+        item_field=config["ITEM_ID_FIELD"],
+    )
+    dataset = MultiModalSequentialDataset(config)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+    # The model's weights depend on the seed alone, not on what the data drew before.
+    init_seed(config["seed"], config["reproducibility"])
+    model = model_class(config, train_data._dataset).to(config["device"])
+    trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
+    trainer.eval_collector.data_collect(train_data)
+    return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _execute(
+    config: Config,
+    folder: Path,
+    model_class: Any,
+    *,
+    on_start: Callable[[Session], None] | None,
+    on_epoch: Callable[[EpochRecord], None] | None,
+) -> RunResult:
+    began = time.perf_counter()
+    with _machine_state(config):
+        session = open_session(config, folder, model_class, on_epoch)
+        if not (folder / "config.yaml").exists():
+            _write(folder / "config.yaml", yaml.safe_dump(_plain_settings(config), sort_keys=True))
+        trainer = session.trainer
+        trainer.resume(session.train_data)
+        if on_start is not None:
+            on_start(session)
+        trainer.fit(session.train_data, session.valid_data, verbose=False)
+        valid, test = _test(session, session.valid_data), _test(session, session.test_data)
+    result = RunResult(
+        run_dir=folder,
+        model=config["model"],
+        dataset=config["dataset"],
+        generated=config["generated"],
+        best_epoch=trainer.best_epoch,
+        best_valid_score=float(trainer.best_valid_score),
+        valid=valid,
+        test=test,
+        history=tuple(trainer.history),
+    )
+    facts = _facts(session, time.perf_counter() - began)
+    _write(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
+    return result
+
+
+def _test(session: Session, loader: Any) -> dict[str, float]:
+    result = session.trainer.evaluate(loader)
+    return {name: float(value) for name, value in result.items()}
+
+
+@contextlib.contextmanager
+def _machine_state(config: Config) -> Iterator[None]:
+    """Set the number of threads for a run and put it back afterwards."""
+    before = torch.get_num_threads()
+    n_threads = read_settings(config, RunSettings).n_threads
+    if n_threads:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _new_run_dir(dataset: str, model: str) -> Path:
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path("runs") / f"{dataset}-{model}-{now}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
+    return folder
+
+
+def _plain_settings(config: Config) -> dict[str, Any]:
+    """The composed settings, as they can be given back to ``build_config``."""
+    values = copy.deepcopy(config.variable_config_dict)
+    values = {name: value for name, value in values.items() if name not in UNSUPPORTED}
+    values["data_path"] = str(Path(values["data_path"]).parent)
+    return {"model": config["model"], "dataset": config["dataset"], **values}
+
+
+def _as_json(result: RunResult) -> dict[str, Any]:
+    values = dataclasses.asdict(result)
+    values.pop("history")
+    values["run_dir"] = str(result.run_dir)
+    return values
+
+
+def _facts(session: Session, seconds: float) -> dict[str, Any]:
+    """What one must know to judge or repeat a run."""
+    model, device = session.model, session.config["device"]
+    history = session.trainer.history
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return {
+        "seed": session.config["seed"],
+        "epochs": len(history),
+        "n_parameters": sum(parameter.numel() for parameter in trained),
+        "seconds": round(seconds, 3),
+        "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
+        "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
+        "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
+        "device": str(device),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "git_revision": _git_revision(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("recbole", "torch", "numpy", "pandas")},
+        },
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def _median(values: list[float]) -> float:
+    return round(sorted(values)[len(values) // 2], 4) if values else 0.0
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the process, or of the GPU's allocator."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # In KiB, on macOS in bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _git_revision() -> str | None:
+    """Commit of the checkout this package runs from; with ``+`` if it has uncommitted changes."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != here.parent:
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,55 @@
+"""Which models there are: this package's by a table, RecBole's sequential ones by name."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from recbole.model.abstract_recommender import SequentialRecommender
+
+from recbole_hm4sr import compat
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model and the class of its settings (None for RecBole's own, which read the config)."""
+
+    model_class: Any
+    settings_class: Any = None
+
+
+MODELS = {"HM4SR": ModelEntry(HM4SR, HM4SRSettings)}
+
+
+def model_names() -> list[str]:
+    """Names of all models that can run, this package's first."""
+    return [*MODELS, *sorted(set(_recbole_models()) - set(MODELS))]
+
+
+def find_model(name: str) -> ModelEntry:
+    """The model of a name.
+
+    Raises:
+        ConfigError: If there is none; near misses are named.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    models = _recbole_models()
+    if name in models:
+        return ModelEntry(models[name])
+    names = model_names()
+    lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
+    raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def _recbole_models() -> dict[str, Any]:
+    package = compat.import_recbole_models()
+    return {
+        name: value
+        for name, value in vars(package).items()
+        if isinstance(value, type) and issubclass(value, SequentialRecommender)
+    }
