@@ -42,6 +42,7 @@ def train(
     """
     # Imported here: torch and RecBole take seconds, and --help must not.
     from recbole_hm4sr import quick_start
+    from recbole_hm4sr.report.page import write_report
 
     overrides = parse_overrides(context.args)
     if resume is not None and (overrides or config_files or run_dir):
@@ -67,6 +68,7 @@ def train(
         progress.interrupted()
         raise
     _print_result(result)
+    _out.print(f"report: {write_report(result.run_dir)}")
 
 
 @app.command()
@@ -170,7 +172,6 @@ def _print_result(result: Any) -> None:
         f"{len(result.history)}, chosen on validation"
     )
     _out.print(_metrics_table(result.valid, result.test))
-    _out.print(f"report: {result.run_dir / 'report.html'}")
 
 
 def _metrics_table(valid: dict[str, float], test: dict[str, float]) -> Table:

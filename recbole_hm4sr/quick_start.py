@@ -1,17 +1,10 @@
 """One run from settings to result: config → data → model → fit → evaluate → :class:`RunResult`."""
 
 import contextlib
-import copy
 import dataclasses
-import datetime
 import json
-import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +14,12 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.utils import init_seed
 
-from recbole_hm4sr.config import UNSUPPORTED, build_config, read_yaml
+from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.run_folder import new_run_dir, plain_settings, run_facts, write_text
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
@@ -101,7 +95,7 @@ def run(
         TrainingError: If a loss becomes non-finite.
     """
     entry = find_model(model)
-    folder = Path(run_dir) if run_dir is not None else _new_run_dir(dataset, model)
+    folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
     if (folder / "config.yaml").exists():
         raise ConfigError(
             f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
@@ -217,7 +211,9 @@ def _execute(
     with _machine_state(config):
         session = open_session(config, folder, model_class, on_epoch)
         if not (folder / "config.yaml").exists():
-            _write(folder / "config.yaml", yaml.safe_dump(_plain_settings(config), sort_keys=True))
+            write_text(
+                folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=True)
+            )
         trainer = session.trainer
         trainer.resume(session.train_data)
         if on_start is not None:
@@ -235,8 +231,8 @@ def _execute(
         test=test,
         history=tuple(trainer.history),
     )
-    facts = _facts(session, time.perf_counter() - began)
-    _write(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
+    facts = run_facts(config, session.model, trainer.history, time.perf_counter() - began)
+    write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     return result
 
 
@@ -258,93 +254,8 @@ def _machine_state(config: Config) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _new_run_dir(dataset: str, model: str) -> Path:
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path("runs") / f"{dataset}-{model}-{now}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
-    return folder
-
-
-def _plain_settings(config: Config) -> dict[str, Any]:
-    """The composed settings, as they can be given back to ``build_config``."""
-    values = copy.deepcopy(config.variable_config_dict)
-    values = {name: value for name, value in values.items() if name not in UNSUPPORTED}
-    values["data_path"] = str(Path(values["data_path"]).parent)
-    return {"model": config["model"], "dataset": config["dataset"], **values}
-
-
 def _as_json(result: RunResult) -> dict[str, Any]:
     values = dataclasses.asdict(result)
     values.pop("history")
     values["run_dir"] = str(result.run_dir)
     return values
-
-
-def _facts(session: Session, seconds: float) -> dict[str, Any]:
-    """What one must know to judge or repeat a run."""
-    model, device = session.model, session.config["device"]
-    history = session.trainer.history
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return {
-        "seed": session.config["seed"],
-        "epochs": len(history),
-        "n_parameters": sum(parameter.numel() for parameter in trained),
-        "seconds": round(seconds, 3),
-        "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
-        "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
-        "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
-        "device": str(device),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "git_revision": _git_revision(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("recbole", "torch", "numpy", "pandas")},
-        },
-        "command": " ".join(["python", *sys.argv]),
-    }
-
-
-def _median(values: list[float]) -> float:
-    return round(sorted(values)[len(values) // 2], 4) if values else 0.0
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the process, or of the GPU's allocator."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    # In KiB, on macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _git_revision() -> str | None:
-    """Commit of the checkout this package runs from; with ``+`` if it has uncommitted changes."""
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != here.parent:
-            return None
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error

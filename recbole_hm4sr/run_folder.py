@@ -1,0 +1,117 @@
+"""What a run leaves in its folder besides checkpoints: settings, metrics, facts to repeat it."""
+
+import copy
+import datetime
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.config import Config
+
+from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.trainer import EpochRecord
+
+
+def new_run_dir(dataset: str, model: str) -> Path:
+    """A folder that does not exist yet: ``runs/<dataset>-<model>-<time>``."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path("runs") / f"{dataset}-{model}-{now}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
+    return folder
+
+
+def plain_settings(config: Config) -> dict[str, Any]:
+    """The composed settings, as they can be given back to ``build_config``."""
+    values = copy.deepcopy(config.variable_config_dict)
+    values = {name: value for name, value in values.items() if name not in UNSUPPORTED}
+    values["data_path"] = str(Path(values["data_path"]).parent)
+    return {"model": config["model"], "dataset": config["dataset"], **values}
+
+
+def run_facts(
+    config: Config, model: Any, history: Sequence[EpochRecord], seconds: float
+) -> dict[str, Any]:
+    """What one must know to judge or repeat a run.
+
+    Args:
+        config: Its settings.
+        model: Its model.
+        history: Its epochs.
+        seconds: Its whole time.
+    """
+    device = config["device"]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return {
+        "seed": config["seed"],
+        "epochs": len(history),
+        "n_parameters": sum(parameter.numel() for parameter in trained),
+        "seconds": round(seconds, 3),
+        "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
+        "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
+        "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
+        "device": str(device),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "git_revision": _git_revision(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("recbole", "torch", "numpy", "pandas")},
+        },
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def _median(values: list[float]) -> float:
+    return round(sorted(values)[len(values) // 2], 4) if values else 0.0
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the process, or of the GPU's allocator."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # In KiB, on macOS in bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _git_revision() -> str | None:
+    """Commit of the checkout this package runs from; with ``+`` if it has uncommitted changes."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != here.parent:
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
