@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 _OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 _out = Console(highlight=False, soft_wrap=True)
@@ -66,7 +66,7 @@ def train(
             )
     except KeyboardInterrupt:
         progress.interrupted()
-        raise
+        raise typer.Exit(130) from None
     _print_result(result)
     _out.print(f"report: {write_report(result.run_dir)}")
 
@@ -189,15 +189,10 @@ def _metrics_table(valid: dict[str, float], test: dict[str, float]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        app(args=None if arguments is None else list(arguments))
     except PluginError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
 
 
 def main_train() -> None:

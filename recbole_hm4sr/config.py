@@ -157,6 +157,7 @@ def resolve_data_path(dataset: str, data_path: str | None) -> Path:
         places = [Path.cwd() / "dataset_atomic" / dataset, dataset_atomic_dir() / dataset]
         bundled = compat.bundled_dataset_folder(dataset)
         places += [bundled] if bundled else []
+    places = list(dict.fromkeys(places))
     for place in places:
         if place.is_dir():
             return place

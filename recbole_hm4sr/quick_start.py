@@ -212,7 +212,7 @@ def _execute(
         session = open_session(config, folder, model_class, on_epoch)
         if not (folder / "config.yaml").exists():
             write_text(
-                folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=True)
+                folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
         trainer = session.trainer
         trainer.resume(session.train_data)

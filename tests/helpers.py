@@ -1,10 +1,11 @@
-"""What several tests build: settings without files, a data set without files, weights without RNG."""
+"""What several tests build: settings and data sets without files, weights without RNG."""
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.data.features import AlignedFeatures
 

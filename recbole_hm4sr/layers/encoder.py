@@ -96,9 +96,13 @@ class CausalSelfAttention(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Shapes ``[b, q, D]``, ``[b, w, D]``, ``[b, w, D]`` to ``[b, q, D]``."""
-        heads = [x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)]
+        query, key, value = (
+            x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
+        )
         mixed = F.scaled_dot_product_attention(
-            *heads,
+            query,
+            key,
+            value,
             attn_mask=mask,
             dropout_p=self.attn_dropout_prob if self.training else 0.0,
             is_causal=causal,

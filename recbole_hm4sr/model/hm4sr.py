@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.encoder import (
@@ -65,6 +66,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         are not in the checkpoint, and category targets are 0 or 1 (there a repeated name counts
         twice).
     """
+
+    input_type = InputType.POINTWISE
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)

@@ -9,6 +9,7 @@ from helpers import ArrayDataset, assert_close, fill_parameters, model_config
 from parity.oracle import PlainBatch, PlainOptions, plain_forward, plain_losses, plain_total
 from parity.test_oracle import LOSSES, STREAMS, fixture, section, translate
 from recbole.data.interaction import Interaction
+
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.layers import losses as loss_functions
 from recbole_hm4sr.model import hm4sr as hm4sr_module

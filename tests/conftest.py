@@ -1,0 +1,37 @@
+"""One toy data set for all tests, and a process that behaves the same every time."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from toydata import write_toy_dataset
+
+
+@pytest.fixture(autouse=True)
+def _same_every_time(monkeypatch):
+    """Fixed seeds, no command line for RecBole to read, deterministic algorithms."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """The tests' tensors are tiny: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def toy_path(tmp_path_factory):
+    """The folder above the toy data set, for ``data_path``."""
+    path = tmp_path_factory.mktemp("atomic")
+    write_toy_dataset(path / "toy")
+    return path
