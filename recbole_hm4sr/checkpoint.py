@@ -37,9 +37,11 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         Path(name).replace(path)
     except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot write the checkpoint {path}: {error}") from error
+    finally:
+        # Gone already if all went well; left behind by any error, an interruption included.
         if name is not None:
             Path(name).unlink(missing_ok=True)
-        raise DataError(f"cannot write the checkpoint {path}: {error}") from error
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -56,7 +58,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         if broken is not None:
-            raise DataError(f"the checkpoint {path} is damaged: {broken} fails its check sum")
+            raise zipfile.BadZipFile(f"{broken} fails its check sum")
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"the checkpoint {path} does not exist") from error
@@ -72,9 +74,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise DataError(f"the checkpoint {path} cannot be read: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise DataError(f"{path} must be a checkpoint of this package, got another kind of file")
-    if state["version"] != _VERSION:
+    if state.get("version") != _VERSION:
         raise DataError(
-            f"the checkpoint {path} must have version {_VERSION}, got {state['version']}; "
+            f"the checkpoint {path} must have version {_VERSION}, got {state.get('version')}; "
             f"read it with the release that wrote it"
         )
     return state

@@ -31,7 +31,8 @@ def train(
     ] = "HM4SR",
     dataset: Annotated[str, typer.Option(help="Name of a folder of atomic files.")] = "sports",
     config_files: Annotated[
-        list[str] | None, typer.Option(help="YAML files of settings; may be given again.")
+        list[str] | None,
+        typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option("--run_dir", help="Folder to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with.")] = None,
@@ -78,8 +79,7 @@ def evaluate(
     """Test the best epoch of a run again."""
     from recbole_hm4sr import quick_start
 
-    parts = quick_start.evaluate(run)
-    _out.print(_metrics_table(parts["valid"], parts["test"]))
+    _out.print(_metrics_table(quick_start.evaluate(run)))
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
@@ -171,17 +171,24 @@ def _print_result(result: Any) -> None:
         f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
         f"{len(result.history)}, chosen on validation"
     )
-    _out.print(_metrics_table(result.valid, result.test))
+    _out.print(_metrics_table(result))
 
 
-def _metrics_table(valid: dict[str, float], test: dict[str, float]) -> Table:
-    """Metrics of both parts, a row a cut-off."""
-    names = list(dict.fromkeys(name.split("@")[0] for name in test))
-    cuts = sorted({int(name.split("@")[1]) for name in test})
+def _metrics_table(evaluation: Any) -> Table:
+    """Metrics of each part, a row a cut-off."""
+    titles = {
+        "valid": f"valid, history {evaluation.rank_history}d",
+        "test_include": "test, history included",
+        "test_exclude": "test, history excluded",
+    }
+    names = list(dict.fromkeys(name.split("@")[0] for name in evaluation.valid))
+    cuts = sorted({int(name.split("@")[1]) for name in evaluation.valid})
     table = Table("part", "@", *(name.upper() for name in names))
-    for part, metrics in (("valid", valid), ("test", test)):
+    for part, title in titles.items():
         for cut in cuts:
-            table.add_row(part, str(cut), *(f"{metrics[f'{name}@{cut}']:.4f}" for name in names))
+            metrics = getattr(evaluation, part)
+            values = (f"{metrics[f'{name}@{cut}']:.4f}" for name in names)
+            table.add_row(title, str(cut), *values)
         table.add_section()
     return table
 

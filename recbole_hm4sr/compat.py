@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,60 @@ def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFr
     return pd.DataFrame(columns)
 
 
-def writable(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """An array that torch may wrap: on pandas 3, ``Series.values`` can be read-only.
+def split_like(column: pd.Series, values: "np.ndarray[Any, Any]") -> list[Any]:
+    """Cut flat values into the rows of a sequence column.
+
+    RecBole counts the parts of each row with ``column.agg(len)``, which on pandas 3 is the number
+    of rows, so that no ``.item`` file with a token_seq column can be read.
 
     Args:
-        values: Any array.
+        column: One array a row.
+        values: As many values as the rows have together.
+    """
+    lengths = np.array([len(row) for row in column], dtype=np.int64)
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def writable_columns(frame: pd.DataFrame) -> dict[str, types.SimpleNamespace]:
+    """Columns whose ``values`` torch may wrap: on pandas 3, ``Series.values`` can be read-only.
+
+    Args:
+        frame: Not changed.
 
     Returns:
-        ``values`` itself if it may be written to, else a copy.
+        Column name to an object with the attribute ``values``, as RecBole reads a frame.
     """
-    return values if values.flags.writeable else values.copy()
+    columns = {}
+    for name in frame:
+        values = frame[name].to_numpy()
+        columns[name] = types.SimpleNamespace(
+            values=values if values.flags.writeable else values.copy()
+        )
+    return columns
+
+
+def make_collector(config: Any) -> Any:
+    """RecBole's ``Collector``, able to collect for metrics that read the training data.
+
+    Its ``get_data_struct`` calls ``.cpu()`` on everything it holds, numbers and counters included,
+    so ``ItemCoverage``, ``GiniIndex`` and their kin end in an AttributeError.
+
+    Args:
+        config: RecBole ``Config``.
+    """
+    from recbole.evaluator import Collector
+
+    class WorkingCollector(Collector):  # type: ignore[misc, unused-ignore]
+        def get_data_struct(self) -> Any:
+            held = self.data_struct._data_dict
+            tensors = {name for name, value in held.items() if isinstance(value, torch.Tensor)}
+            rest = {name: held.pop(name) for name in set(held) - tensors}
+            struct = super().get_data_struct()
+            for part in (held, struct._data_dict):
+                part.update(rest)
+            return struct
+
+    return WorkingCollector(config)
 
 
 @contextlib.contextmanager

@@ -17,14 +17,9 @@ import yaml
 from recbole.config import Config
 
 from recbole_hm4sr import compat
+from recbole_hm4sr.checks import wrong_recbole_values
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.settings import (
-    DataSettings,
-    RunSettings,
-    build_settings,
-    convert,
-    expected_words,
-)
+from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -48,26 +43,27 @@ UNSUPPORTED = {
     "dataloaders_save_path": "loaders are built anew each time; remove it",
     "checkpoint_dir": "checkpoints belong to the run's folder; use --run_dir",
     "benchmark_filename": "splits are made by eval_args; remove it",
+    "unload_col": "name the columns to read in load_col",
+    "unused_col": "name only the columns that are used in load_col",
     "neg_sampling": "RecBole has replaced it by train_neg_sample_args",
     "training_neg_sample_num": "RecBole has replaced it by train_neg_sample_args",
 }
 
-_RANGES: dict[str, tuple[str, Any]] = {
-    "epochs": ("must be 1 or more", lambda value: value >= 1),
-    "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
-    "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),
-    "learning_rate": ("must be above 0", lambda value: value > 0),
-    "weight_decay": ("must be 0 or more", lambda value: value >= 0),
-    "stopping_step": ("must be 0 or more", lambda value: value >= 0),
-    "eval_step": ("must be 1 or more", lambda value: value >= 1),
-    "MAX_ITEM_LIST_LENGTH": ("must be 1 or more", lambda value: value >= 1),
-    "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
-    "worker": ("must be 0 or more", lambda value: value >= 0),
-}
-
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it."""
+    """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it.
+
+    A name that a mapping sets twice is an error, where YAML takes the last.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
+        names = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} is set twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -89,7 +85,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(
             f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
         ) from error
@@ -103,9 +99,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        value = yaml.load(text, Loader=_Loader)
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -115,14 +109,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f", line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or "not a YAML document"
         raise ConfigError(f"the settings file {path}{line} must be YAML: {problem}") from error
+    except ValueError as error:
+        raise ConfigError(f"the settings file {path} must be YAML: {error}") from error
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"the settings file {path} must hold lines of the form name: value")
-    names = [key.value for key, _ in node.value]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"the settings file {path} must set a name once, got {twice} twice")
     return value
 
 
@@ -137,20 +129,22 @@ def recbole_defaults(model: str) -> dict[str, Any]:
     return values
 
 
-def resolve_data_path(dataset: str, data_path: str | None) -> Path:
+def resolve_data_path(dataset: str, data_path: str | Path | None) -> Path:
     """The folder that holds a data set's atomic files.
 
     Looked for, in this order: ``<data_path>/<dataset>`` if the user set ``data_path``; else
     ``dataset_atomic/<dataset>`` in the working directory, in the package, and in RecBole's wheel.
 
     Raises:
-        ConfigError: If none of them exists.
+        ConfigError: If none of them exists, or a value is no name of a folder.
     """
     if not re.fullmatch(r"[\w.-]+", dataset) or dataset.startswith("."):
         raise ConfigError(
             f"the data set's name must be the name of a folder (letters, digits, _, -, .), "
             f"got {dataset!r}"
         )
+    if not isinstance(data_path, (str, Path, type(None))):
+        raise ConfigError(f"data_path must be the folder above the data set, got {data_path!r}")
     if data_path is not None:
         places = [Path(data_path) / dataset]
     else:
@@ -180,7 +174,8 @@ def compose_settings(
     """Merge all sources of settings.
 
     Returns:
-        The values, and for each name that a user's file or flag sets, where it was set.
+        The values, and for each name that a user's file or flag, or a file beside the data, sets,
+        where it was set.
     """
     user: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -197,9 +192,13 @@ def compose_settings(
         if path.is_file():
             values.update(read_yaml(path))
     folder = resolve_data_path(dataset, user.get("data_path"))
-    for path in (properties_dir() / "dataset" / f"{dataset}.yaml", folder / f"{dataset}.yaml"):
-        if path.is_file():
-            values.update(read_yaml(path))
+    own, beside = properties_dir() / "dataset" / f"{dataset}.yaml", folder / f"{dataset}.yaml"
+    if own.is_file():
+        values.update(read_yaml(own))
+    if beside.is_file():
+        of_dataset = read_yaml(beside)
+        values.update(of_dataset)
+        origin = dict.fromkeys(of_dataset, str(beside)) | origin
     values.update(user)
     values["data_path"] = str(folder)
     return values, origin
@@ -265,7 +264,7 @@ def build_config(
     known = {field.name for cls in classes for field in dataclasses.fields(cls)}
     defaults = recbole_defaults(model)
     found = _unknown_names(values, known | set(defaults), origin)
-    found += _wrong_recbole_values(values, defaults, known)
+    found += wrong_recbole_values(values, defaults, known)
     for cls in classes:
         found += build_settings(values, cls)[1]
     if found:
@@ -289,24 +288,4 @@ def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, st
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             found.append(f"the setting {name!r}{where} is unknown{hint}")
-    return found
-
-
-def _wrong_recbole_values(
-    values: dict[str, Any], defaults: dict[str, Any], own: set[str]
-) -> list[str]:
-    """Check RecBole's own settings against the types of its defaults and against ranges."""
-    found = []
-    for name, default in defaults.items():
-        value = values.get(name, default)
-        if name in own or default is None or value is None or name in ("eval_args", "load_col"):
-            continue
-        kind = type(default)
-        if kind is list or kind is dict:
-            continue
-        fits, _ = convert(value, kind)
-        if not fits and not (kind is str and isinstance(value, int)):
-            found.append(f"{name} must be {expected_words(kind)}, got {value!r}")
-        elif name in _RANGES and not _RANGES[name][1](value):
-            found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
     return found

@@ -17,15 +17,42 @@ from recbole.utils import init_seed
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.run_folder import new_run_dir, plain_settings, run_facts, write_text
+from recbole_hm4sr.run_folder import (
+    new_run_dir,
+    plain_settings,
+    run_facts,
+    write_arrays,
+    write_text,
+)
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
 
-@dataclasses.dataclass(frozen=True)
-class RunResult:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics of the best epoch of a run.
+
+    Attributes:
+        rank_history: Whether users' histories stay among the candidates in ``valid`` and ``test``:
+            ``include`` or ``exclude``.
+        valid: Validation metrics.
+        test: Test metrics.
+        test_include: Test metrics with users' histories among the candidates.
+        test_exclude: Test metrics without them.
+    """
+
+    rank_history: str
+    valid: dict[str, float]
+    test: dict[str, float]
+    test_include: dict[str, float]
+    test_exclude: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult(Evaluation):
     """What a run found.
 
     Attributes:
@@ -35,8 +62,6 @@ class RunResult:
         generated: Whether the data set is generated.
         best_epoch: Epoch with the best validation score, from 1.
         best_valid_score: That score.
-        valid: Validation metrics of the best epoch.
-        test: Test metrics of the best epoch.
         history: The epochs.
     """
 
@@ -46,8 +71,6 @@ class RunResult:
     generated: bool
     best_epoch: int
     best_valid_score: float
-    valid: dict[str, float]
-    test: dict[str, float]
     history: tuple[EpochRecord, ...]
 
 
@@ -132,14 +155,11 @@ def resume(
     return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
 
 
-def evaluate(run_dir: str | Path) -> dict[str, dict[str, float]]:
+def evaluate(run_dir: str | Path) -> Evaluation:
     """Test the best epoch of a finished or stopped run again.
 
     Args:
         run_dir: Folder of the run.
-
-    Returns:
-        Metrics of the parts ``valid`` and ``test``.
 
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
@@ -147,11 +167,24 @@ def evaluate(run_dir: str | Path) -> dict[str, dict[str, float]]:
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
     with _machine_state(config):
-        session = open_session(config, folder, model_class)
-        return {
-            "valid": _test(session, session.valid_data),
-            "test": _test(session, session.test_data),
-        }
+        return _evaluate_best(open_session(config, folder, model_class))[0]
+
+
+def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks]:
+    """Metrics of both parts by the best epoch, and the ranks of the test part."""
+    trainer = session.trainer
+    trainer.load_best()
+    valid = trainer.rank(session.valid_data).of(trainer.rank_history)
+    ranks = trainer.rank(session.test_data)
+    test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
+    evaluation = Evaluation(
+        rank_history=trainer.rank_history,
+        valid=trainer.metrics(valid),
+        test=test[trainer.rank_history],
+        test_include=test["include"],
+        test_exclude=test["exclude"],
+    )
+    return evaluation, ranks
 
 
 def read_run_config(run_dir: Path) -> tuple[Config, Any]:
@@ -219,26 +252,21 @@ def _execute(
         if on_start is not None:
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
-        valid, test = _test(session, session.valid_data), _test(session, session.test_data)
+        evaluation, ranks = _evaluate_best(session)
     result = RunResult(
+        **vars(evaluation),
         run_dir=folder,
         model=config["model"],
         dataset=config["dataset"],
         generated=config["generated"],
         best_epoch=trainer.best_epoch,
         best_valid_score=float(trainer.best_valid_score),
-        valid=valid,
-        test=test,
         history=tuple(trainer.history),
     )
     facts = run_facts(config, session.model, trainer.history, time.perf_counter() - began)
+    write_ranks(folder / "test_ranks.npz", ranks, session)
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     return result
-
-
-def _test(session: Session, loader: Any) -> dict[str, float]:
-    result = session.trainer.evaluate(loader)
-    return {name: float(value) for name, value in result.items()}
 
 
 @contextlib.contextmanager
@@ -252,6 +280,19 @@ def _machine_state(config: Config) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:
+    """Keep where each test user's target ranks, for tables by group and paired tests."""
+    columns = describe_samples(session.test_data._dataset, session.train_data._dataset)
+    write_arrays(
+        path,
+        {
+            **columns,
+            "rank_include": ranks.include.numpy(),
+            "rank_exclude": ranks.exclude.numpy(),
+        },
+    )
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

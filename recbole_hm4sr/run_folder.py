@@ -6,11 +6,12 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from recbole.config import Config
 
@@ -53,6 +54,7 @@ def run_facts(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return {
         "seed": config["seed"],
+        "tie_order": config["tie_order"],
         "epochs": len(history),
         "n_parameters": sum(parameter.numel() for parameter in trained),
         "seconds": round(seconds, 3),
@@ -108,10 +110,24 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: If it cannot be written.
     """
+    _write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> None:
+    """Write an ``.npz`` file whole or not at all.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    _write(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("wb") as file:
+            fill(file)
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error

@@ -33,6 +33,7 @@ class DataSettings:
         text_fields: Columns of the ``.item`` file that ``tfidf-svd`` reads.
         missing_features: What to do with items that have no row of a modality.
         timestamp_unit: Unit of the time column: seconds or milliseconds since the epoch, UTC.
+        tie_order: Order of a user's interactions of equal time: the file's, or random by the seed.
         category_field: Column of the ``.item`` file that holds an item's categories; null for
             none.
         generated: True if the data set is generated; said wherever its results show.
@@ -42,6 +43,7 @@ class DataSettings:
     text_fields: tuple[str, ...]
     missing_features: Literal["error", "zero"]
     timestamp_unit: Literal["s", "ms"]
+    tie_order: Literal["file", "shuffle"]
     category_field: str | None
     generated: bool
 
@@ -75,9 +77,13 @@ class RunSettings:
 
     Attributes:
         n_threads: CPU threads torch may use; 0 leaves torch's own choice.
+        rank_history: Whether a user's own history stays among the candidates when a target is
+            ranked: ``include`` as in RecBole and the paper, ``exclude`` as a shop shows. Results
+            give both; this one chooses the best epoch.
     """
 
     n_threads: int
+    rank_history: Literal["include", "exclude"]
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""

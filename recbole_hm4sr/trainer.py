@@ -1,7 +1,7 @@
 """RecBole's ``Trainer`` with named losses, exact resumption and checkpoints that hold no code.
 
-``fit`` and ``evaluate`` are RecBole's: the same early stopping, collector and metrics. Replaced
-are the loop over the batches of an epoch, and what is written at its end:
+``fit`` is RecBole's, with its early stopping, and its evaluator computes every metric. Replaced are
+the loop over the batches of an epoch, the ranking (``evaluation.py``), and what an epoch leaves:
 
 * ``checkpoint/best.pt``: what changes the scores of the best epoch so far;
 * ``checkpoint/last.pt``: everything needed to go on as if nothing had happened;
@@ -10,6 +10,7 @@ are the loop over the batches of an epoch, and what is written at its end:
 Frozen features are in neither checkpoint; their fingerprint is.
 """
 
+import copy
 import dataclasses
 import json
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer as RecBoleTrainer
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -30,6 +32,8 @@ from recbole_hm4sr.checkpoint import (
     write_checkpoint,
 )
 from recbole_hm4sr.errors import DataError, TrainingError
+from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
+from recbole_hm4sr.settings import RunSettings, read_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +84,11 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         folder = Path(config["checkpoint_dir"])
         with compat.tensorboard_folder(folder.parent / "tensorboard"):
             super().__init__(config, model)
+        self.eval_collector = compat.make_collector(config)
         self.saved_model_file = str(folder / "best.pt")
         self.last_file = folder / "last.pt"
         self.history_file = folder.parent / "history.jsonl"
+        self.rank_history = read_settings(config, RunSettings).rank_history
         self.fingerprints = dict(fingerprints or {})
         self.on_epoch = on_epoch
         self.history: list[EpochRecord] = []
@@ -283,14 +289,54 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """RecBole's ``evaluate``; the best model is read without unpickling.
+        """Metrics of a split; RecBole's evaluator computes them from the targets' ranks.
+
+        Metrics that need more than ranks take RecBole's own way.
 
         Returns:
             Metric name to value.
         """
         if load_best_model:
             self._load(Path(model_file or self.saved_model_file))
-        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        if not self._needs_ranks_only(eval_data):
+            return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        return self.metrics(self.rank(eval_data).of(self.rank_history))
+
+    def _needs_ranks_only(self, eval_data: Any) -> bool:
+        more = ("rec.items", "rec.meanrank", "rec.score", "data.label")
+        return isinstance(eval_data, FullSortEvalDataLoader) and not any(
+            self.eval_collector.register.need(name) for name in more
+        )
+
+    def load_best(self) -> None:
+        """Set the model to the best epoch so far."""
+        self._load(Path(self.saved_model_file))
+
+    @torch.no_grad()
+    def rank(self, eval_data: Any) -> Ranks:
+        """Rank the targets of a split by the model as it is.
+
+        Args:
+            eval_data: RecBole's full-sort loader of the split.
+        """
+        self.model.eval()
+        dataset = eval_data._dataset
+        self.tot_item_num = dataset.item_num
+        if self.item_tensor is None:  # for models that can only score pairs
+            self.item_tensor = dataset.get_item_feature().to(self.device)
+        return rank_samples(
+            self._full_sort_batch_eval, eval_data, dataset.inter_feat, item_field=dataset.iid_field
+        )
+
+    def metrics(self, ranks: Tensor) -> dict[str, float]:
+        """Metrics of ranks, by RecBole's evaluator.
+
+        Args:
+            ranks: From 1. Shape ``[S]``, int64.
+        """
+        struct = copy.copy(self.eval_collector.data_struct)
+        struct.set("rec.topk", top_hits(ranks, max(self.config["topk"])))
+        return dict(self.evaluator.evaluate(struct))
 
 
 def write_history(path: Path, history: list[EpochRecord]) -> None:

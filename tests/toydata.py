@@ -1,6 +1,7 @@
 """A toy data set whose right answer is known: every user walks from item i to item i + 1."""
 
 import numpy as np
+
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 
 N_USERS, N_ITEMS = 80, 24

@@ -9,6 +9,7 @@ row with too few columns is an error.
 
 import codecs
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ import pandas as pd
 from recbole_hm4sr.errors import DataError
 
 KINDS = ("token", "float", "token_seq", "float_seq")
-_CHUNK = 1 << 24
 # Seconds above this are after the year 5138; milliseconds below it are before March 1973.
 _SECONDS_LIMIT = 10**11
 _MILLISECONDS_LIMIT = 10**14
@@ -48,8 +48,9 @@ class AtomicTable:
         """The values of a token column as an object array of ``str``.
 
         Raises:
-            DataError: If a value is empty.
+            DataError: If the column is of another kind, or a value is empty.
         """
+        self._require_kind(column, "token")
         values = self.frame[column].to_numpy(dtype=object)
         empty = np.flatnonzero(values == "")
         if empty.size:
@@ -60,8 +61,38 @@ class AtomicTable:
         return values
 
     def sequences(self, column: str) -> list[list[str]]:
-        """The parts of a sequence column, one list a row."""
-        return [text.split(" ") if text else [] for text in self.frame[column]]
+        """The parts of a sequence column, one list a row; a token is one part.
+
+        Raises:
+            DataError: If the column holds single numbers.
+        """
+        self._require_kind(column, "token_seq", "float_seq", "token")
+        if self.kinds[column] == "token":
+            return [[text] if text else [] for text in self.frame[column]]
+        return [[part for part in text.split(" ") if part] for text in self.frame[column]]
+
+    def float_sequences(self, column: str) -> "Iterator[np.ndarray[Any, Any]]":
+        """The numbers of a float_seq column, one float64 array a row.
+
+        Raises:
+            DataError: If the column is of another kind, or a part is not a number.
+        """
+        self._require_kind(column, "float_seq")
+        for row, parts in enumerate(self.sequences(column)):
+            try:
+                yield np.array(parts, dtype=np.float64)
+            except ValueError as error:
+                raise DataError(
+                    f"{self.line(row)}: {column} must hold numbers separated by spaces, got "
+                    f"{_shorten(self.frame[column].iloc[row])}"
+                ) from error
+
+    def _require_kind(self, column: str, *kinds: str) -> None:
+        if self.kinds[column] not in kinds:
+            raise DataError(
+                f"{self.path}, line 1: the column {column!r} must be {' or '.join(kinds)}, got "
+                f"{self.kinds[column]}"
+            )
 
 
 def read_header(path: Path) -> tuple[tuple[str, str], ...]:
@@ -106,7 +137,8 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
 
     Raises:
         DataError: If the file is missing, empty, not UTF-8, lacks a column, or has a line with the
-            wrong number of columns or a float that is not a number.
+            wrong number of columns or a float that is not a number ("" and "nan" are missing
+            values).
     """
     header = read_header(path)
     kinds = dict(header)
@@ -116,7 +148,7 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
         raise DataError(
             f"{path}, line 1 must have the column {missing[0]!r}, got {', '.join(kinds)}"
         )
-    _check_shape(path, len(header))
+    n_rows, windows = _scan(path, len(header))
     floats = [name for name in wanted if kinds[name] == "float"]
     options: dict[str, Any] = {
         "sep": "\t",
@@ -126,22 +158,27 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
         "usecols": wanted,
         "quoting": csv.QUOTE_NONE,
         "keep_default_na": False,
-        "na_values": {name: [""] for name in floats},
         "encoding": "utf-8",
-        "skip_blank_lines": len(header) > 1,
-    }
-    if not _has_windows_line_ends(path):
         # A carriage return inside a title is no line end.
-        options["lineterminator"] = "\n"
+        "lineterminator": "\n",
+    }
     kinds = {name: kinds[name] for name in wanted}
+    texts = dict.fromkeys(wanted, object)
     dtypes = {name: np.float64 if name in floats else object for name in wanted}
+    missing_values = {name: ["", "nan", "NaN", "NAN"] for name in floats}
     try:
-        frame = pd.read_csv(path, dtype=dtypes, **options)
+        frame = pd.read_csv(
+            _source(path, windows), dtype=dtypes, na_values=missing_values, **options
+        )
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        text = pd.read_csv(path, dtype=dict.fromkeys(wanted, object), **options)
-        raise _locate_bad_float(AtomicTable(path, text, kinds), floats) from error
+        frame = pd.read_csv(_source(path, windows), dtype=texts, **options)
+        raise _locate_bad_float(AtomicTable(path, frame, kinds), floats) from error
+    if len(frame) != n_rows:
+        raise DataError(
+            f"{path} must have one row a line, got {n_rows} lines and {len(frame)} rows"
+        )
     return AtomicTable(path, frame[wanted], kinds)
 
 
@@ -157,9 +194,10 @@ def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, A
         Times in ``unit``. Shape ``[N]``, int64.
 
     Raises:
-        DataError: If a time is missing, infinite, negative or not whole, if the values look like
-            another unit than the one declared, or like two units mixed.
+        DataError: If the column is no float column, a time is missing, infinite, negative or not
+            whole, the values look like another unit than the one declared, or like two units mixed.
     """
+    table._require_kind(column, "float")
     values = table.frame[column].to_numpy(dtype=np.float64)
     rules = (
         (~np.isfinite(values), "a finite number"),
@@ -221,54 +259,50 @@ def parse_float_sequences(table: AtomicTable, column: str) -> "np.ndarray[Any, A
     Raises:
         DataError: If a value is not a number or the width changes.
     """
-    rows, width = [], None
-    for number, text in enumerate(table.frame[column]):
-        try:
-            row = np.array(text.split(), dtype=np.float32)
-        except ValueError as error:
-            raise DataError(
-                f"{table.line(number)}: {column} must hold numbers separated by spaces, got "
-                f"{_shorten(text)}"
-            ) from error
-        if width is None:
-            width = row.size
+    rows: list[np.ndarray[Any, Any]] = []
+    for number, row in enumerate(table.float_sequences(column)):
+        width = rows[0].size if rows else row.size
         if row.size != width or not width:
             raise DataError(
                 f"{table.line(number)}: {column} must hold {width or 'at least 1'} values as "
                 f"line 2 does, got {row.size}"
             )
-        rows.append(row)
-    return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            rows.append(row.astype(np.float32))
+    return np.stack(rows)
 
 
-def _check_shape(path: Path, n_columns: int) -> None:
-    """Count tabs and lines in one pass over the bytes; look at single lines only if they differ."""
-    tabs = lines = 0
-    last = b"\n"
-    blank_tail = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            if b"\0" in chunk:
-                raise DataError(f"{path} must be text, got a file with zero bytes")
-            tabs += chunk.count(b"\t")
-            lines += chunk.count(b"\n")
-            stripped = chunk.rstrip(b"\r\n")
-            tail = chunk[len(stripped) :].count(b"\n")
-            blank_tail = tail if stripped else blank_tail + tail
-            last = chunk[-1:]
-    lines += last != b"\n"
-    lines -= max(blank_tail - 1, 0)
-    if lines < 2:
+def _scan(path: Path, n_columns: int) -> tuple[int, bool]:
+    """Check the shape of every line, blank ones at the end apart.
+
+    Returns:
+        The number of lines after the header, and whether some end as on Windows.
+    """
+    n_lines = number = 0
+    windows = False
+    for number, line in _lines(path):
+        windows = windows or line.endswith(b"\r\n")
+        if line in (b"\n", b"\r\n"):
+            continue
+        if line.count(b"\t") != n_columns - 1 or n_lines != number - 1 or b"\0" in line:
+            raise _bad_line(path, n_columns, n_lines + 1)
+        n_lines = number
+    if n_lines < 2:
         raise DataError(f"{path} must have at least one line after its header, got none")
-    if tabs != lines * (n_columns - 1):
-        for number, line in _lines(path):
-            found = line.count(b"\t") + 1
-            if found != n_columns:
-                text = line.decode("utf-8", "replace").rstrip("\r\n")
-                raise DataError(
-                    f"{path}, line {number} must have {n_columns} columns as the header does, got "
-                    f"{found}: {_shorten(text)}"
-                )
+    return n_lines - 1, windows
+
+
+def _bad_line(path: Path, n_columns: int, first: int) -> DataError:
+    line = next(line for number, line in _lines(path) if number == first)
+    if b"\0" in line:
+        return DataError(f"{path}, line {first} must be text, got a zero byte")
+    text = line.decode("utf-8", "replace").rstrip("\r\n")
+    if not text:
+        return DataError(f"{path}, line {first} must not be blank; remove it")
+    return DataError(
+        f"{path}, line {first} must have {n_columns} columns as the header does, got "
+        f"{text.count(chr(9)) + 1}: {_shorten(text)}"
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -276,9 +310,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         yield from enumerate(file, start=1)
 
 
-def _has_windows_line_ends(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.readline(1 << 20).endswith(b"\r\n")
+def _source(path: Path, windows: bool) -> "Path | io.BytesIO":  # noqa: FBT001
+    """What pandas reads: the file, or its content with Windows line ends made plain."""
+    return io.BytesIO(path.read_bytes().replace(b"\r\n", b"\n")) if windows else path
 
 
 def _locate_bad_encoding(path: Path) -> DataError:
@@ -299,7 +333,7 @@ def _not_utf8(path: Path, number: int, line: bytes) -> DataError:
 def _locate_bad_float(table: AtomicTable, floats: Sequence[str]) -> DataError:
     for name in floats:
         text = table.frame[name]
-        bad = pd.to_numeric(text.where(text != "", "nan"), errors="coerce").isna()
+        bad = pd.to_numeric(text, errors="coerce").isna()
         bad &= ~text.str.strip().str.lower().isin(["", "nan"])
         if bad.any():
             row = int(np.flatnonzero(bad.to_numpy())[0])

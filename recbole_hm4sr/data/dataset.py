@@ -19,7 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_hm4sr import compat
-from recbole_hm4sr.data.atomic import read_atomic, read_header, read_times
+from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header, read_times
 from recbole_hm4sr.data.features import (
     AlignedFeatures,
     ItemFeatures,
@@ -52,6 +52,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
     """
 
+    inter_feat: Any  # read as a DataFrame, kept as HistorySamples
+
     def __init__(self, config: Any) -> None:
         self.settings = read_settings(config, DataSettings)
         self._aligned: dict[str, AlignedFeatures] = {}
@@ -68,13 +70,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
         """Read one atomic file, in place of RecBole's reader."""
-        load, unload = self._get_load_and_unload_col(source)
+        load, _ = self._get_load_and_unload_col(source)
         if load == set():
             return None
         table = read_atomic(Path(filepath), None if load is None else list(load))
         frame = table.frame
-        if unload:
-            frame = frame.drop(columns=[name for name in unload if name in frame])
         columns: dict[str, Any] = {}
         for name in frame:
             kind = FeatureType(table.kinds[name])
@@ -85,36 +85,59 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 self.field2bucketnum[name] = 2
             if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
-                dtype = str if kind is FeatureType.TOKEN_SEQ else np.float64
-                parts = [np.array(text.split(), dtype=dtype) for text in frame[name]]
-                limit = (self.config["seq_len"] or {}).get(name)
-                columns[name] = [part[:limit] for part in parts]
-                self.field2seqlen[name] = max(map(len, columns[name]), default=1)
+                columns[name] = self._sequence_column(table, name)
+                self.field2seqlen[name] = max(map(len, columns[name]))
         if source is FeatureSource.INTERACTION:
             for name in (self.uid_field, self.iid_field):
                 columns[name] = table.tokens(name)
             columns[self.time_field] = read_times(
                 table, self.time_field, self.settings.timestamp_unit
             )
-        elif source is FeatureSource.ITEM:
-            self._refuse_duplicates(table.tokens(self.iid_field), Path(filepath))
+        elif source in (FeatureSource.ITEM, FeatureSource.USER):
+            name = self.iid_field if source is FeatureSource.ITEM else self.uid_field
+            _refuse_duplicates(table, name)
         return pd.DataFrame(columns)
 
-    def _refuse_duplicates(self, tokens: "np.ndarray[Any, Any]", path: Path) -> None:
-        duplicated = pd.Series(tokens).duplicated(keep=False).to_numpy()
-        if duplicated.any():
-            token = tokens[duplicated][0]
-            first, second = np.flatnonzero(tokens == token)[:2] + 2
-            raise DataError(
-                f"{path}: an item must have one line, got {token!r} in lines {first} and {second}"
-            )
+    def _sequence_column(self, table: AtomicTable, name: str) -> "pd.Series[Any]":
+        limit = (self.config["seq_len"] or {}).get(name)
+        if table.kinds[name] == FeatureType.FLOAT_SEQ.value:
+            rows = list(table.float_sequences(name))
+        else:
+            rows = [np.array(parts, dtype=str) for parts in table.sequences(name)]
+        return pd.Series([row[:limit] for row in rows], dtype=object)
+
+    def _remove_duplication(self) -> None:
+        """Keep one interaction of each user and item, as ``rm_dup_inter`` says.
+
+        RecBole's sort by time is not stable; here equal times keep the file's order.
+        """
+        keep = self.config["rm_dup_inter"]
+        if keep is not None:
+            frame = self.inter_feat.sort_values(self.time_field, kind="stable")
+            self.inter_feat = frame.drop_duplicates([self.uid_field, self.iid_field], keep=keep)
+
+    def _remap(self, remap_list: list[tuple[pd.DataFrame, str, Any]]) -> None:
+        """Renumber tokens, as RecBole does."""
+        if not remap_list:
+            return
+        tokens, ends = self._concat_remaped_tokens(remap_list)
+        numbers, names = pd.factorize(tokens)
+        id_token = np.array(["[PAD]", *names])
+        token_id = {token: number for number, token in enumerate(id_token)}
+        for (feat, field, kind), ids in zip(remap_list, np.split(numbers + 1, ends), strict=True):
+            self.field2id_token.setdefault(field, id_token)
+            self.field2token_id.setdefault(field, token_id)
+            if kind is FeatureType.TOKEN:
+                feat[field] = ids
+            else:
+                rows = compat.split_like(feat[field], ids)
+                feat[field] = pd.Series(rows, index=feat.index, dtype=object)
 
     def _fill_nan(self) -> None:
         for feat_name in self.feat_name_list:
-            if feat_name != "inter_feat":
-                feat = getattr(self, feat_name)
-                kinds = {name: self.field2type[name].value for name in feat}
-                setattr(self, feat_name, compat.fill_missing_values(feat, kinds))
+            feat = getattr(self, feat_name)
+            kinds = {name: self.field2type[name].value for name in feat}
+            setattr(self, feat_name, compat.fill_missing_values(feat, kinds))
 
     def _reset_index(self) -> None:
         if self.inter_feat.empty:
@@ -136,12 +159,23 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         self._check_field("uid_field", "time_field")
         self._aug_presets()
         frame = self.inter_feat
+        times = frame[self.time_field].to_numpy()
+        if times.dtype != np.int64:
+            raise DataError(
+                f"{self.time_field} must stay in whole seconds for the models, but normalize_all, "
+                f"normalize_field, numerical_features or discretization changes it; leave it out "
+                f"there"
+            )
+        others = self._dataframe_to_interaction(frame.drop(columns=self.time_field))
         columns = {
-            name: torch.from_numpy(compat.writable(frame[name].to_numpy())) for name in frame
+            name: torch.from_numpy(times.copy()) if name == self.time_field else others[name]
+            for name in frame
         }
-        for name, values in columns.items():
-            if values.dtype == torch.float64:
-                columns[name] = values.float()
+        if self.settings.tie_order == "shuffle":
+            order = torch.from_numpy(
+                np.random.default_rng(self.config["seed"]).permutation(len(frame))
+            )
+            columns = {name: values[order] for name, values in columns.items()}
         histories = build_histories(columns, user_field=self.uid_field, time_field=self.time_field)
         if self.settings.timestamp_unit == "ms":
             # Ordered by milliseconds; the models count in seconds.
@@ -153,6 +187,9 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             length_field=self.item_list_length_field,
             max_length=self.max_item_list_len,
         )
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        return super()._dataframe_to_interaction(compat.writable_columns(data))
 
     def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
         """Split by RecBole's rule, without its loops over rows.
@@ -209,13 +246,17 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         batch = Interaction({**columns, self.item_list_length_field: lengths, **windows})
         return self.join(batch) if join else batch
 
-    def _training_part(self) -> tuple[Histories, Tensor]:
-        """Histories, and which of their interactions this split's samples show (bool, [N])."""
+    def shown_interactions(self) -> Tensor:
+        """Which of all interactions this split's samples show, as history or as target.
+
+        Returns:
+            Flags over the flat histories. Shape ``[N]``, bool.
+        """
         samples = self.inter_feat
         histories, targets = samples.histories, samples.targets
-        last = torch.zeros(len(histories), dtype=torch.int64)
+        last = torch.full((len(histories),), -1)
         last.scatter_reduce_(0, histories.starts[targets], targets, reduce="amax")
-        return histories, torch.arange(len(histories)) <= last[histories.starts]
+        return torch.arange(len(histories)) <= last[histories.starts]
 
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.
@@ -223,16 +264,16 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         Interactions after the split's last target of a user do not count, so the training split
         tells nothing of validation and test.
         """
-        histories, seen = self._training_part()
+        histories = self.inter_feat.histories
         times = histories.columns[self.time_field]
-        inner = seen & (torch.arange(len(histories)) > histories.starts)
+        inner = self.shown_interactions() & (torch.arange(len(histories)) > histories.starts)
         gaps = torch.diff(times, prepend=times[:1])
         return int(gaps[inner].max()) if inner.any() else 0
 
     def first_time(self) -> int:
         """The earliest time in this split, in seconds since the epoch."""
-        histories, seen = self._training_part()
-        return int(histories.columns[self.time_field][seen].min())
+        times = self.inter_feat.histories.columns[self.time_field]
+        return int(times[self.shown_interactions()].min())
 
     # --- item features -------------------------------------------------------------------------
 
@@ -315,7 +356,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         path = Path(self.dataset_path) / f"{self.dataset_name}.item"
         table = read_atomic(path, [self.iid_field, field])
         tokens = table.tokens(self.iid_field)
-        self._refuse_duplicates(tokens, path)
+        _refuse_duplicates(table, self.iid_field)
         by_token = dict(zip(tokens, table.sequences(field), strict=True))
         rows = [by_token.get(token, []) for token in self.item_tokens[1:]]
         names = sorted({name for row in rows for name in row if name})
@@ -324,3 +365,15 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         for item, row in enumerate(rows, start=1):
             flags[item, [column[name] for name in row if name]] = 1
         return flags, tuple(names)
+
+
+def _refuse_duplicates(table: AtomicTable, column: str) -> None:
+    tokens = table.tokens(column)
+    duplicated = pd.Series(tokens).duplicated(keep=False).to_numpy()
+    if duplicated.any():
+        token = tokens[duplicated][0]
+        first, second = np.flatnonzero(tokens == token)[:2] + 2
+        raise DataError(
+            f"{table.path}: {column} must be on one line each, got {token!r} in lines {first} and "
+            f"{second}"
+        )

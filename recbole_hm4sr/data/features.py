@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -100,9 +101,10 @@ def load_features(path: Path) -> ItemFeatures:
     """
     parts: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} must be an .npz archive, got a single array")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path} must be an .npz archive, got a single array")
+        with archive:
             for name in ("tokens", "values", "encoder", "revision"):
                 if name not in archive:
                     raise DataError(
@@ -113,7 +115,15 @@ def load_features(path: Path) -> ItemFeatures:
         raise DataError(f"the feature file {path} does not exist") from error
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path} must be an .npz file of plain arrays, but: {error}") from error
     features = ItemFeatures(
         parts["tokens"],
@@ -138,11 +148,6 @@ def features_from_column(path: Path, item_field: str, column: str) -> ItemFeatur
         DataError: If the file or the column breaks the contract.
     """
     table = read_atomic(path, [item_field, column])
-    if table.kinds[column] != "float_seq":
-        raise DataError(
-            f"{path}, line 1: the column {column!r} must be float_seq to serve as features, got "
-            f"{table.kinds[column]}"
-        )
     tokens = table.tokens(item_field).astype(np.str_)
     values = parse_float_sequences(table, column)
     features = ItemFeatures(tokens, values, f"column {column}", "", str(path))
@@ -174,7 +179,7 @@ def check_features(features: ItemFeatures) -> None:
     unique, counts = np.unique(tokens, return_counts=True)
     if len(unique) != len(tokens):
         twice = unique[counts > 1]
-        raise DataError(f"{where}: a token must appear once, but {_examples(twice)} appear more")
+        raise DataError(f"{where}: a token must appear once, got more of {_examples(twice)}")
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         raise DataError(
@@ -212,7 +217,7 @@ def align_features(
     if not found.any():
         raise DataError(
             f"{features.source}: tokens must be the item tokens of the data set, but none matches; "
-            f"they look like {features.tokens[0]!r}, the data set's like {names[0]!r}"
+            f"they look like {str(features.tokens[0])!r}, the data set's like {str(names[0])!r}"
         )
     if missing == "error" and not found.all():
         raise DataError(
@@ -271,4 +276,5 @@ def text_features_path(item_file: Path, text_fields: Sequence[str]) -> Path:
 
 def _examples(tokens: Array, *, count: bool = True) -> str:
     shown = ", ".join(repr(str(token)) for token in tokens[:3])
-    return f"{len(tokens):,} items, e.g. {shown}" if count else shown
+    items = "1 item" if len(tokens) == 1 else f"{len(tokens):,} items"
+    return f"{items}, e.g. {shown}" if count else shown

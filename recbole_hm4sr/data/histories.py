@@ -20,7 +20,8 @@ class Histories:
     """All interactions, user after user, oldest first.
 
     Attributes:
-        columns: Column name to its values, users' included. Each of shape ``[N]``.
+        columns: Column name to its values, users' included. Each of shape ``[N]``; sequence columns
+            ``[N, F]``.
         starts: Position at which the history of each interaction's user begins. Shape ``[N]``,
             int64.
     """
@@ -38,7 +39,7 @@ def build_histories(
     """Order interactions by user, then time, then their order in the file.
 
     Args:
-        columns: Column name to its values in file order. Each of shape ``[N]``.
+        columns: Column name to its values in file order. Each of shape ``[N]`` or ``[N, F]``.
         user_field: Name of the column of internal user ids.
         time_field: Name of the column of times, int64.
 
@@ -77,8 +78,9 @@ def cut_windows(
         max_length: L.
 
     Returns:
-        Windows by name, each of shape ``[B, L]`` and of its column's dtype, oldest first, padded
-        with 0 on the right; and their lengths, shape ``[B]``, int64.
+        Windows by name, each of shape ``[B, L]`` (``[B, L, F]`` of a sequence column) and of its
+        column's dtype, oldest first, padded with 0 on the right; and their lengths, shape ``[B]``,
+        int64.
     """
     starts = torch.maximum(histories.starts[targets], targets - max_length)
     lengths = targets - starts
@@ -86,10 +88,15 @@ def cut_windows(
     inside = steps < lengths[:, None]  # [B, L]
     positions = (starts[:, None] + steps).masked_fill_(~inside, 0)
     windows = {
-        name: histories.columns[column][positions].masked_fill_(~inside, 0)
+        name: _fill_padding(histories.columns[column][positions], inside)
         for column, name in names.items()
     }
     return windows, lengths
+
+
+def _fill_padding(window: Tensor, inside: Tensor) -> Tensor:
+    """Zeros outside of the history, whatever the shape of one value is."""
+    return window.masked_fill_(~inside.view(*inside.shape, *(1,) * (window.ndim - 2)), 0)
 
 
 def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
@@ -171,7 +178,8 @@ class HistorySamples:
         if isinstance(index, range):
             index = slice(index.start, index.stop, index.step)
         elif not isinstance(index, (slice, Tensor)):
-            index = torch.as_tensor(np.asarray(index), dtype=torch.int64)
+            index = torch.as_tensor(np.asarray(index))
+            index = index if index.dtype == torch.bool else index.long()
         return self.select(self.targets[index])
 
     def select(self, targets: Tensor) -> "HistorySamples":

@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 from recbole.data.interaction import Interaction
+from toydata import QUICK
+
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.quick_start import open_session
 from recbole_hm4sr.registry import MODELS
 from recbole_hm4sr.settings import read_settings
-from toydata import QUICK
 
 
 class RecommenderContract:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from contract.recommender import RecommenderContract
+
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.registry import find_model
 

@@ -1,8 +1,9 @@
 """Every user walks from item i to i + 1: a model that learns must find it (NDCG@10 above 0.9)."""
 
 import pytest
-from recbole_hm4sr import quick_start
 from toydata import QUICK_HM4SR
+
+from recbole_hm4sr import quick_start
 
 pytestmark = pytest.mark.integration
 

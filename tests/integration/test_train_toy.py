@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
+
 from recbole_hm4sr import cli, quick_start
 from recbole_hm4sr.data.features import load_features, save_features
 from recbole_hm4sr.errors import ConfigError, DataError
-from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 pytestmark = pytest.mark.integration
 
@@ -67,8 +68,8 @@ def test_testing_the_run_later_gives_the_same_digits(toy_path, tmp_path):
         [
             sys.executable,
             "-c",
-            "import json, sys; from recbole_hm4sr import quick_start; "
-            "print(json.dumps(quick_start.evaluate(sys.argv[1])))",
+            "import dataclasses, json, sys; from recbole_hm4sr import quick_start; "
+            "print(json.dumps(dataclasses.asdict(quick_start.evaluate(sys.argv[1]))))",
             str(run_dir),
         ],
         capture_output=True,
@@ -77,8 +78,7 @@ def test_testing_the_run_later_gives_the_same_digits(toy_path, tmp_path):
         cwd=tmp_path,
     )
     parts = json.loads(again.stdout.splitlines()[-1])
-    assert parts["test"] == metrics["test"]
-    assert parts["valid"] == metrics["valid"]
+    assert parts == {name: metrics[name] for name in parts}
 
 
 @pytest.mark.parametrize("model", ["SASRec", "BERT4Rec", "GRU4Rec"])
@@ -193,7 +193,7 @@ def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(toy_path, tmp_pa
     assert f"--resume {run_dir}" in done.stdout
     assert "Traceback" not in done.stderr
     assert len(history(run_dir)) == 1
-    assert set(quick_start.evaluate(run_dir)) == {"valid", "test"}
+    assert 0 <= quick_start.evaluate(run_dir).test["hit@10"] <= 1
 
 
 def test_nothing_is_written_beside_the_run_folder(toy_path, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.report.page import build_chart, write_report
 from recbole_hm4sr.trainer import EpochRecord

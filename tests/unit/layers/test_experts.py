@@ -3,6 +3,7 @@
 import math
 
 import torch
+
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders
 from recbole_hm4sr.layers.packing import build_packing
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from recbole_hm4sr.layers.packing import build_packing
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from recbole_hm4sr.layers.time import TimeEncoding, bucketize_gaps, count_buckets
 
 

@@ -1,0 +1,142 @@
+"""What RecBole's own settings may be: found before a run starts, where RecBole fails late."""
+
+from typing import Any, Literal
+
+from recbole_hm4sr.settings import convert, expected_words, require
+
+_RANGES: dict[str, tuple[str, Any]] = {
+    "epochs": ("must be 1 or more", lambda value: value >= 1),
+    "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
+    "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),
+    "learning_rate": ("must be above 0", lambda value: value > 0),
+    "weight_decay": ("must be 0 or more", lambda value: value >= 0),
+    "stopping_step": ("must be 0 or more", lambda value: value >= 0),
+    "eval_step": ("must be 1 or more", lambda value: value >= 1),
+    "MAX_ITEM_LIST_LENGTH": ("must be 1 or more", lambda value: value >= 1),
+    "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
+    "worker": ("must be 0 or more", lambda value: value >= 0),
+    "field_separator": ("must be a tab", lambda value: value == "\t"),
+    "seq_separator": ("must be a space", lambda value: value == " "),
+}
+
+
+# Metrics that RecBole reports without a cut-off.
+_WITHOUT_CUT_OFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
+
+
+def wrong_recbole_values(
+    values: dict[str, Any], defaults: dict[str, Any], own: set[str]
+) -> list[str]:
+    """What is wrong with the values of RecBole's settings, a sentence each.
+
+    Args:
+        values: All settings.
+        defaults: RecBole's defaults, whose types the values must have.
+        own: Names that this package's settings classes check.
+    """
+    return (
+        _wrong_types(values, defaults, own)
+        + _wrong_columns(values)
+        + _wrong_split(values)
+        + _wrong_metrics(values)
+    )
+
+
+def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]) -> list[str]:
+    """The types of RecBole's defaults, and ranges."""
+    found = []
+    for name, default in defaults.items():
+        value, kind = values.get(name, default), type(default)
+        if name in own or default is None or name in ("eval_args", "load_col", "metrics", "topk"):
+            continue
+        if kind is dict or (kind is str and (value is None or isinstance(value, int))):
+            continue
+        if kind is int and name.endswith(("_prob", "_ratio")):
+            kind = float
+        fits = isinstance(value, list) if kind is list else convert(value, kind)[0]
+        if not fits:
+            expected = "a list" if kind is list else expected_words(kind)
+            found.append(f"{name} must be {expected}, got {value!r}")
+        elif name in _RANGES and not _RANGES[name][1](value):
+            found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
+    return found
+
+
+def _wrong_columns(values: dict[str, Any]) -> list[str]:
+    """Every run needs users, items and times."""
+    load = values["load_col"]
+    if load is None:
+        return []
+    if not convert(load, dict[str, tuple[str, ...] | Literal["*"]])[0]:
+        return [f"load_col must map files to lists of their columns, or be null, got {load!r}"]
+    user, item = values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]
+    needed = {"inter": (user, item, values["TIME_FIELD"]), "item": (item,), "user": (user,)}
+    found = []
+    for file, names in needed.items():
+        given = load.get(file, [] if file == "inter" else "*")
+        missing = [name for name in names if given != "*" and name not in given]
+        if missing:
+            found.append(f"load_col.{file} must name {', '.join(missing)} too, got {given!r}")
+    return found
+
+
+_SPLITS: dict[str, Any] = {
+    "LS": Literal["valid_and_test", "valid_only", "test_only"],
+    "RS": tuple[float, ...],
+    "TS": tuple[float, ...],
+}
+
+
+def _wrong_split(values: dict[str, Any]) -> list[str]:
+    """RecBole finds these mistakes only after it has read the data."""
+    arguments = values["eval_args"]
+    if not isinstance(arguments, dict):
+        return [f"eval_args must be a mapping, got {arguments!r}"]
+    found = [
+        f"eval_args.{name} is unknown; it takes group_by, mode, order and split"
+        for name in arguments
+        if name not in ("group_by", "mode", "order", "split")
+    ]
+    order, split = arguments.get("order"), arguments.get("split")
+    found += require(order == "TO", "eval_args.order must be TO (by time)", order)
+    group_by = arguments.get("group_by", "user")
+    found += require(
+        group_by in ("user", "none", None), "eval_args.group_by must be user or none", group_by
+    )
+    found += require(
+        _is_split(split),
+        "eval_args.split must be LS with valid_and_test, valid_only or test_only, or RS or TS with "
+        "three ratios",
+        split,
+    )
+    return found
+
+
+def _is_split(split: Any) -> bool:
+    if not isinstance(split, dict) or len(split) != 1:
+        return False
+    kind, value = next(iter(split.items()))
+    if kind not in _SPLITS or not convert(value, _SPLITS[kind])[0]:
+        return False
+    return kind == "LS" or (len(value) == 3 and min(value) >= 0 < sum(value))
+
+
+def _wrong_metrics(values: dict[str, Any]) -> list[str]:
+    metrics, cuts, chosen = values["metrics"], values["topk"], values["valid_metric"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    cuts = [cuts] if isinstance(cuts, int) else cuts
+    found = require(
+        bool(metrics) and convert(metrics, tuple[str, ...])[0], "metrics must be names", metrics
+    )
+    found += require(
+        bool(cuts) and convert(cuts, tuple[int, ...])[0], "topk must be whole numbers", cuts
+    )
+    if found or not isinstance(chosen, str):
+        return found
+    names = {f"{metric}@{cut}".lower() for metric in metrics for cut in cuts}
+    names |= {metric.lower() for metric in metrics} & _WITHOUT_CUT_OFF
+    return require(
+        chosen.lower() in names,
+        f"valid_metric must be one of metrics at one of topk, as {metrics[0]}@{cuts[0]}",
+        chosen,
+    )
