@@ -16,6 +16,7 @@ from recbole.utils import init_seed
 
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.prepare.text import make_missing_text_features
@@ -224,6 +225,8 @@ def open_session(
     )
     dataset = MultiModalSequentialDataset(config)
     train_data, valid_data, test_data = data_preparation(config, dataset)
+    if config["train_mode"] == "sequence":
+        train_data = SequenceTrainDataLoader(config, train_data._dataset, shuffle=config["shuffle"])
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     model = model_class(config, train_data._dataset).to(config["device"])

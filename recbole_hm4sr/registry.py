@@ -10,6 +10,8 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+from recbole_hm4sr.model.mmsr import MMSR
+from recbole_hm4sr.model.mmsr_settings import MMSRSettings
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,10 @@ class ModelEntry:
     settings_class: Any = None
 
 
-MODELS = {"HM4SR": ModelEntry(HM4SR, HM4SRSettings)}
+MODELS = {
+    "HM4SR": ModelEntry(HM4SR, HM4SRSettings),
+    "MMSR": ModelEntry(MMSR, MMSRSettings),
+}
 
 
 def model_names() -> list[str]:

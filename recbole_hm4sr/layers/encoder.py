@@ -168,7 +168,7 @@ class TransformerLayer(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """A stack of layers whose output is read at the last position.
+    """A stack of layers whose output is read at the last position, or at every one.
 
     Args:
         layers: The layers, first to last; none reads the input.
@@ -179,7 +179,7 @@ class SequenceEncoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:
-        """Encode packed sequences.
+        """Encode packed sequences, read at their last positions.
 
         Args:
             x: Tokens. Shape ``[T, D]``.
@@ -194,3 +194,12 @@ class SequenceEncoder(nn.Module):
         for layer in inner:
             x = layer(x, packing)
         return last.at_last(x, packing)  # type: ignore[operator, union-attr, unused-ignore]
+
+    def at_all(self, x: Tensor, packing: Packing) -> Tensor:
+        """Encode packed sequences, read at every position. Shapes ``[T, D]`` to ``[T, D]``.
+
+        The layers are causal: a position's output is that of the sequence cut off after it.
+        """
+        for layer in self.layers:
+            x = layer(x, packing)
+        return x

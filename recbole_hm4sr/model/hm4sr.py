@@ -18,6 +18,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_hm4sr.data.sequence_loader import TARGET_LIST
 from recbole_hm4sr.layers.encoder import (
     CausalSelfAttention,
     FeedForward,
@@ -38,7 +39,10 @@ class Encoded(NamedTuple):
     """A batch after the encoders.
 
     Attributes:
-        users: One vector a stream and sequence. Shape ``[B, M, D]``.
+        users: One vector a stream and target: of each sequence, or, in training on sequences, of
+            each position that has a target. Shape ``[B, M, D]``.
+        places: Packed numbers of these positions; None for the last of each sequence. Shape
+            ``[B]``, int64.
         tokens: Packed streams after both mixtures. Shape ``[T, M, D]``.
         time: Packed time encoding; None if no part reads it. Shape ``[T, 2D]``.
         items: Packed items. Shape ``[T]``, int64.
@@ -47,6 +51,7 @@ class Encoded(NamedTuple):
     """
 
     users: Tensor
+    places: Tensor | None
     tokens: Tensor
     time: Tensor | None
     items: Tensor
@@ -202,19 +207,30 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         ]
         return torch.stack([self.item_embedding.weight, *projected], dim=1)
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor, timestamps: Tensor) -> Encoded:
+    def forward(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        timestamps: Tensor,
+        target_seq: Tensor | None = None,
+    ) -> Encoded:
         """Encode a batch.
 
         Args:
             item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
             item_seq_len: Items of each sequence, at least 1. Shape ``[B]``, int64.
             timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
+            target_seq: The item after each position, 0 where none is asked for; None asks for the
+                user vector at the last position only. Shape ``[B, L]``, int64.
 
         Returns:
             User vectors, and what the losses need besides.
         """
         packing = build_packing(item_seq_len, item_seq.shape[1])
         items = packing.pack(item_seq)
+        places = None
+        if target_seq is not None:
+            places = packing.pack(target_seq).nonzero().squeeze(1)
         catalogue = self.catalogue()
         tokens = F.embedding(items, catalogue.flatten(1)).unflatten(1, catalogue.shape[1:])
         tokens = tokens + self.position_embedding(packing.position)[:, None]
@@ -226,14 +242,18 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         if self.settings.use_temporal_moe:
             tokens = self.temporal_moe(tokens, time)
         users = [
-            self._encode_stream(name, tokens[:, stream], packing)
+            self._encode_stream(name, tokens[:, stream], packing, places)
             for stream, name in enumerate(self.streams)
         ]
-        return Encoded(torch.stack(users, dim=1), tokens, time, items, packing, catalogue)
+        return Encoded(torch.stack(users, dim=1), places, tokens, time, items, packing, catalogue)
 
-    def _encode_stream(self, name: str, tokens: Tensor, packing: Packing) -> Tensor:
+    def _encode_stream(
+        self, name: str, tokens: Tensor, packing: Packing, places: Tensor | None
+    ) -> Tensor:
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
-        return self.encoders[name](self.dropout(self.input_norms[name](tokens)), packing)
+        x = self.dropout(self.input_norms[name](tokens))
+        encoder = self.encoders[name]
+        return encoder(x, packing) if places is None else encoder.at_all(x, packing)[places]
 
     # --- losses -------------------------------------------------------------------------------
 
@@ -243,9 +263,14 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
-        encoded = self._encode(interaction)
-        targets = interaction[self.POS_ITEM_ID]
         settings = self.settings
+        if settings.train_mode == "sequence":
+            target_seq = interaction[TARGET_LIST]
+            targets = target_seq[target_seq > 0]
+            encoded = self._encode(interaction, target_seq)
+        else:
+            targets = interaction[self.POS_ITEM_ID]
+            encoded = self._encode(interaction)
         losses = {"cross_entropy": self._cross_entropy(encoded, targets)}
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, targets)
@@ -295,7 +320,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         for stream, name in enumerate(self.modalities, start=1):
             placeholders = self.placeholder_layers[name](time)
             tokens = encoded.tokens[:, stream].index_copy(0, places, placeholders)
-            augmented = self._encode_stream(name, tokens, encoded.packing)
+            augmented = self._encode_stream(name, tokens, encoded.packing, encoded.places)
             losses.append(
                 info_nce(
                     encoded.users[:, stream],
@@ -318,11 +343,12 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         """Score every item, padding included. Shape ``[B, I]``."""
         return _scores(self._encode(interaction))
 
-    def _encode(self, interaction: Interaction) -> Encoded:
+    def _encode(self, interaction: Interaction, target_seq: Tensor | None = None) -> Encoded:
         return self(
             interaction[self.ITEM_SEQ],
             interaction[self.ITEM_SEQ_LEN],
             interaction[self.timestamps_field],
+            target_seq,
         )
 
 

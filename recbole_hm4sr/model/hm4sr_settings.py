@@ -11,6 +11,8 @@ class HM4SRSettings:
     """Everything HM4SR can be told; the paper's or the authors' name in parentheses.
 
     Attributes:
+        train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
+            ``sequence`` trains all positions of a history in one pass.
         hidden_size: D, width of every stream.
         inner_size: Width inside the feed-forward layers.
         n_layers: Transformer layers of each stream.
@@ -37,6 +39,7 @@ class HM4SRSettings:
         placeholder_ratio: Share of positions replaced.
     """
 
+    train_mode: Literal["prefix", "sequence"]
     hidden_size: int
     inner_size: int
     n_layers: int

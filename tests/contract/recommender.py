@@ -38,19 +38,23 @@ class RecommenderContract:
         return self.open(toy_path, tmp_path)
 
     @pytest.fixture
-    def batch(self, session):
+    def train_batch(self, session):
         return next(iter(session.train_data))
 
-    def test_the_loss_is_a_finite_scalar(self, session, batch):
-        loss = session.model.train().calculate_loss(batch)
+    @pytest.fixture
+    def batch(self, session):
+        return next(iter(session.valid_data))[0]
+
+    def test_the_loss_is_a_finite_scalar(self, session, train_batch):
+        loss = session.model.train().calculate_loss(train_batch)
         assert loss.shape == ()
         assert torch.isfinite(loss)
 
-    def test_every_parameter_that_is_trained_receives_a_gradient(self, session, batch):
+    def test_every_parameter_that_is_trained_receives_a_gradient(self, session, train_batch):
         with torch.no_grad():  # away from the initial zeros, which hide parts behind them
             for parameter in session.model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        session.model.train().calculate_loss(batch).backward()
+        session.model.train().calculate_loss(train_batch).backward()
         trained = {n: p for n, p in session.model.named_parameters() if p.requires_grad}
         assert [name for name, p in trained.items() if p.grad is None] == []
         assert [name for name, p in trained.items() if not p.grad.abs().sum() > 0] == []
@@ -100,18 +104,18 @@ class RecommenderContract:
         with torch.no_grad():
             assert torch.equal(model.full_sort_predict(batch), model.full_sort_predict(batch))
 
-    def test_the_same_seed_gives_the_same_loss(self, session, batch):
+    def test_the_same_seed_gives_the_same_loss(self, session, train_batch):
         losses = []
         for _ in range(2):
             torch.manual_seed(3)
-            losses.append(session.model.train().calculate_loss(batch))
+            losses.append(session.model.train().calculate_loss(train_batch))
         assert torch.equal(*losses)
 
-    def test_the_interaction_is_not_changed(self, session, batch):
-        before = copy.deepcopy(batch.interaction)
-        session.model.train().calculate_loss(batch)
-        assert before.keys() == batch.interaction.keys()
-        assert all(torch.equal(before[name], batch[name]) for name in before)
+    def test_the_interaction_is_not_changed(self, session, train_batch):
+        before = copy.deepcopy(train_batch.interaction)
+        session.model.train().calculate_loss(train_batch)
+        assert before.keys() == train_batch.interaction.keys()
+        assert all(torch.equal(before[name], train_batch[name]) for name in before)
 
     def test_double_precision_scores_agree_with_single(self, session, batch):
         model = session.model.eval()

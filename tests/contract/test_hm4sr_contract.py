@@ -31,6 +31,11 @@ class TestHM4SR(RecommenderContract):
         assert model.catalogue() is not first  # with gradients it must be part of the graph
 
 
+class TestHM4SROnPrefixes(RecommenderContract):
+    model = "HM4SR"
+    overrides = {**SMALL, "train_mode": "prefix"}
+
+
 class TestHM4SRWithoutModalities(RecommenderContract):
     model = "HM4SR"
     overrides = {**SMALL, "modalities": {}, "category_field": None}
@@ -60,6 +65,7 @@ def test_with_all_parts_off_it_is_the_sasrec_of_recbole(toy_path, tmp_path, trai
     overrides = {
         **TestHM4SRWithoutParts.overrides,
         "modalities": {},
+        "train_mode": "prefix",
         "hidden_dropout_prob": 0.0,
         "attn_dropout_prob": 0.0,
     }

@@ -18,7 +18,7 @@ from recbole_hm4sr.model.hm4sr import HM4SR
 
 pytestmark = pytest.mark.parity
 TOLERANCE = 1e-9
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+NO_DROPOUT = {"train_mode": "prefix", "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
 
 def interaction_of(item_seq, lengths, timestamps, targets):

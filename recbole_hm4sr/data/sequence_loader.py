@@ -1,0 +1,109 @@
+"""Training on all positions of a history at once, instead of once for each prefix of it.
+
+RecBole turns a history of n into n − 1 samples that each encode their prefix anew. A causal encoder
+gives the output of every prefix in one pass: the same targets for a fraction of the work.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_hm4sr.data.histories import HistorySamples
+
+TARGET_LIST = "target_list"
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Pieces of histories, at most L interactions each, that together train every target once.
+
+    Attributes:
+        begins: Position of the first input. Shape ``[S]``, int64.
+        ends: Position after the last input. Shape ``[S]``, int64.
+        first_targets: Position of the first target to train. Shape ``[S]``, int64.
+    """
+
+    begins: Tensor
+    ends: Tensor
+    first_targets: Tensor
+
+
+def cut_segments(samples: HistorySamples, max_length: int) -> Segments:
+    """Cut the histories of a split into segments.
+
+    A history of more than ``max_length`` inputs is cut; each later segment begins with half a
+    segment of inputs whose targets are trained already, so that its first target has a history.
+
+    Args:
+        samples: Training split.
+        max_length: L.
+    """
+    starts = samples.histories.starts[samples.targets].numpy()
+    order = np.lexsort((samples.targets.numpy(), starts))
+    starts, targets = starts[order], samples.targets.numpy()[order]
+    is_last = np.append(starts[1:] != starts[:-1], True)
+    starts, lasts = starts[is_last], targets[is_last]
+    stride = max_length - max_length // 2
+    more = np.maximum(0, -(-(lasts - starts - max_length) // stride))
+    user = np.repeat(np.arange(len(starts)), more + 1)
+    number = np.arange(len(user)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+    ends = np.minimum(starts[user] + max_length + number * stride, lasts[user])
+    begins = np.maximum(ends - max_length, starts[user])
+    trained = starts[user] + max_length + (number - 1) * stride  # last target of the one before
+    first_targets = np.where(number == 0, starts[user], trained) + 1
+    return Segments(*(torch.from_numpy(x) for x in (begins, ends, first_targets)))
+
+
+class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-ignore]
+    """Batches of segments, with as many targets a step as ``train_batch_size`` samples have.
+
+    A batch holds RecBole's columns of item and time lists and lengths, and ``target_list``: the
+    item after each position, 0 where none is trained. Shape ``[B, L]``, int64.
+
+    Args:
+        config: RecBole ``Config``.
+        dataset: Training split of a ``MultiModalSequentialDataset``.
+        shuffle: Whether to shuffle the segments before each epoch.
+    """
+
+    def __init__(self, config: Any, dataset: Any, *, shuffle: bool) -> None:
+        samples = dataset.inter_feat
+        self._max_length = config["MAX_ITEM_LIST_LENGTH"]
+        self._segments = cut_segments(samples, self._max_length)
+        self._is_target = torch.zeros(len(samples.histories) + 1, dtype=torch.bool)
+        self._is_target[samples.targets] = True
+        self.sample_size = len(self._segments.begins)
+        self._targets_per_segment = len(samples) / self.sample_size
+        super().__init__(config, dataset, None, shuffle=shuffle)
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = max(1, round(self.config["train_batch_size"] / self._targets_per_segment))
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index: Any) -> Interaction:
+        """The segments of the given numbers, padded on the right."""
+        dataset, histories = self._dataset, self._dataset.inter_feat.histories
+        numbers = torch.as_tensor(index)
+        begins, ends = self._segments.begins[numbers], self._segments.ends[numbers]
+        steps = torch.arange(self._max_length)
+        inside = steps < (ends - begins)[:, None]  # [B, L]
+        positions = (begins[:, None] + steps).masked_fill_(~inside, 0)
+        following = positions + 1
+        trained = inside & (following >= self._segments.first_targets[numbers, None])
+        trained &= self._is_target[following]
+        items = histories.columns[dataset.iid_field]
+        times = histories.columns[dataset.time_field]
+        following = following.masked_fill_(~trained, 0)
+        return Interaction(
+            {
+                dataset.item_id_list_field: items[positions].masked_fill_(~inside, 0),
+                dataset.timestamp_list_field: times[positions].masked_fill_(~inside, 0),
+                dataset.item_list_length_field: ends - begins,
+                TARGET_LIST: items[following].masked_fill_(~trained, 0),
+            }
+        )

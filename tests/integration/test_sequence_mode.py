@@ -1,0 +1,92 @@
+"""Training on whole histories sees what training on prefixes sees."""
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+from toydata import QUICK_HM4SR
+
+from recbole_hm4sr.config import build_config
+from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.quick_start import open_session
+from recbole_hm4sr.registry import MODELS
+
+pytestmark = pytest.mark.integration
+WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}
+
+
+def session_of(toy_path, folder, train_mode, **overrides):
+    entry = MODELS["HM4SR"]
+    config = build_config(
+        entry.model_class,
+        "toy",
+        settings_class=entry.settings_class,
+        overrides={
+            **QUICK_HM4SR,
+            "data_path": str(toy_path),
+            "hidden_dropout_prob": 0.0,
+            "attn_dropout_prob": 0.0,
+            "train_mode": train_mode,
+            **overrides,
+        },
+        checkpoint_dir=folder / "checkpoint",
+    )
+    session = open_session(config, folder, entry.model_class)
+    session.model.double()
+    return session
+
+
+def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path):
+    """In one batch of everything, cross-entropy and IDCL are means over the same targets."""
+    gradients, losses = [], []
+    for mode in ("prefix", "sequence"):
+        session = session_of(toy_path, tmp_path / mode, mode, **WHOLE)
+        (batch,) = session.train_data
+        named = session.model.train().named_losses(batch)
+        chosen = torch.stack([named["cross_entropy"], named["id_contrastive"]])
+        chosen.sum().backward()
+        losses.append(chosen.detach())
+        gradients.append({n: p.grad for n, p in session.model.named_parameters()})
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
+    for name, gradient in gradients[0].items():
+        if gradient is not None:
+            torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-8, atol=1e-12)
+
+
+def test_the_same_targets_are_trained_in_both_modes(toy_path, tmp_path):
+    seen = []
+    for mode in ("prefix", "sequence"):
+        session = session_of(toy_path, tmp_path / mode, mode, MAX_ITEM_LIST_LENGTH=4)
+        name = "item_id" if mode == "prefix" else TARGET_LIST
+        targets = torch.cat([batch[name].flatten() for batch in session.train_data])
+        seen.append(torch.bincount(targets[targets > 0], minlength=25).tolist())
+    assert seen[0] == seen[1]
+
+
+def test_a_step_has_as_many_targets_in_both_modes(toy_path, tmp_path):
+    session = session_of(toy_path, tmp_path, "sequence", train_batch_size=64)
+    sizes = [int((batch[TARGET_LIST] > 0).sum()) for batch in session.train_data]
+    assert sum(sizes) / len(sizes) == pytest.approx(64, rel=0.2)
+
+
+def test_categories_and_placeholders_are_trained_on_sequences(toy_path, tmp_path):
+    session = session_of(toy_path, tmp_path, "sequence")
+    batch = next(iter(session.train_data))
+    named = session.model.train().named_losses(batch)
+    # Untrained, a category is a coin toss; contrast is a choice among the targets of the batch.
+    assert named["category_prediction"].item() == pytest.approx(0.693, abs=0.05)
+    assert 0 < named["placeholder_contrastive"] < torch.tensor(64 * 1.5).log() + 0.5
+
+
+def test_an_item_that_follows_changes_no_earlier_user_vector(toy_path, tmp_path):
+    session = session_of(toy_path, tmp_path, "sequence")
+    model = session.model.eval()
+    batch = next(iter(session.train_data))
+    row = int(batch["item_length"].argmax())
+    one = Interaction({name: values[[row]] for name, values in batch.interaction.items()})
+    other = Interaction({name: values.clone() for name, values in one.interaction.items()})
+    last = int(one["item_length"]) - 1
+    other["item_id_list"][0, last] = one["item_id_list"][0, last] % 24 + 1
+    with torch.no_grad():
+        users = [model._encode(x, one[TARGET_LIST]).users for x in (one, other)]
+    assert torch.equal(users[0][:-1], users[1][:-1])
+    assert not torch.equal(users[0][-1], users[1][-1])
