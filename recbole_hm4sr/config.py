@@ -6,6 +6,7 @@ model's YAML, the data set's YAML, the user's files, the user's flags. The resul
 read once into frozen dataclasses (``settings.py``).
 """
 
+import copy
 import dataclasses
 import difflib
 import re
@@ -183,7 +184,8 @@ def compose_settings(
         values = read_yaml(Path(path))
         user.update(values)
         origin.update(dict.fromkeys(values, str(path)))
-    user.update(overrides or {})
+    # RecBole completes some of the mappings it is given in place.
+    user.update(copy.deepcopy(dict(overrides or {})))
     origin.update(dict.fromkeys(overrides or {}, "flag"))
 
     values = recbole_defaults(model)

@@ -6,6 +6,7 @@ of these. Its optional method ``problems()`` returns a sentence for each value t
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -149,7 +150,8 @@ def convert(value: Any, hint: Any) -> tuple[bool, Any]:
                 return True, converted
         return False, None
     if origin is Literal:
-        return any(value is option or value == option for option in arguments), value
+        # Of one type, since True equals 1.
+        return any(type(value) is type(it) and value == it for it in arguments), value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             return False, None
@@ -162,6 +164,7 @@ def convert(value: Any, hint: Any) -> tuple[bool, Any]:
         return fits, dict(value) if fits else None
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = number and math.isfinite(value)
         return number, float(value) if number else None
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool), value

@@ -1,5 +1,6 @@
 """Text features without a download: TF-IDF, then a truncated singular value decomposition."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +89,11 @@ def make_missing_text_features(
                 f"{item_file}, line 1 must have the text_fields {', '.join(missing)}, got "
                 f"{', '.join(table.kinds)}"
             )
-        texts = table.frame[list(settings.text_fields)].agg(" ".join, axis=1)
+        columns = [table.sequences(name) for name in settings.text_fields]
+        texts = [" ".join(itertools.chain.from_iterable(row)) for row in zip(*columns, strict=True)]
         features = ItemFeatures(
             table.tokens(item_field).astype(np.str_),
-            encode_tfidf_svd(list(texts), width=TFIDF_SVD_WIDTH),
+            encode_tfidf_svd(texts, width=TFIDF_SVD_WIDTH),
             "tfidf-svd",
             tfidf_svd_revision(),
             str(item_file),

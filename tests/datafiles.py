@@ -1,0 +1,61 @@
+"""Small atomic files, and the configuration and data set over them."""
+
+import numpy as np
+
+from recbole_hm4sr.config import build_config
+from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.features import ItemFeatures, save_features
+from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+
+INTER = "user_id:token\titem_id:token\ttimestamp:float"
+DAY = 86400
+# Midnight of 2024-01-01. A multiple of 128, and a day is 675 * 128 seconds, so float32, whose
+# step is 128 from 2**30 to 2**31, holds this moment and all whole days around it exactly.
+NEW_YEAR = 1_704_067_200
+
+
+def write_lines(path, header, rows, end="\n"):
+    """Write an atomic file; rows are lists of cells. Returns its path."""
+    lines = [header, *("\t".join(str(cell) for cell in row) for row in rows)]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    return path
+
+
+def write_bytes(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def write_dataset(folder, inter, header=INTER, **files):
+    """Write ``toy.inter`` and further files (suffix: (header, rows)). Returns the folder above."""
+    folder.mkdir()
+    write_lines(folder / "toy.inter", header, inter)
+    for suffix, (file_header, rows) in files.items():
+        write_lines(folder / f"toy.{suffix}", file_header, rows)
+    return folder.parent
+
+
+def write_features(folder, modality, rows):
+    """Write ``toy.<modality>.npz`` from a mapping of token to values."""
+    values = np.array(list(rows.values()), dtype=np.float32)
+    features = ItemFeatures(np.array(list(rows)), values, "test", "1", "")
+    save_features(folder / f"toy.{modality}.npz", features)
+
+
+def read_config(data_path, **overrides):
+    overrides = {"data_path": str(data_path), **overrides}
+    return build_config(HM4SR, "toy", settings_class=HM4SRSettings, overrides=overrides)
+
+
+def read_dataset(data_path, **overrides):
+    return MultiModalSequentialDataset(read_config(data_path, **overrides))
+
+
+def walks(lengths, first=NEW_YEAR, step=DAY):
+    """Histories of given lengths over items i0, i1, ...: one a user, a step apart."""
+    return [
+        (f"u{user}", f"i{place % 7}", first + place * step)
+        for user, length in enumerate(lengths)
+        for place in range(length)
+    ]

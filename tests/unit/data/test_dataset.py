@@ -1,0 +1,567 @@
+"""The data set: RecBole's batches bit for bit, exact times, features and categories by token."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datafiles import (
+    DAY,
+    INTER,
+    NEW_YEAR,
+    read_config,
+    read_dataset,
+    walks,
+    write_dataset,
+    write_features,
+    write_lines,
+)
+from recbole.data import data_preparation
+from recbole.data.dataset import SequentialDataset
+
+from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.errors import DataError
+
+# RecBole's own reader and augmentation, on pandas 3 and numpy 2.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept"),
+]
+
+RATED = INTER + "\trating:float"
+ITEMS = (
+    "item_id:token\tprice:float\tbrand:token\ttags:token_seq\ttitle:token_seq\tshape:float_seq",
+    [
+        (f"i{item}", item / 3 if item % 4 else "", f"b{item % 3}", "x y z"[: item % 4 * 2],
+         f"title {item % 5}", f"{item} 0.5")
+        for item in range(40)
+    ],
+)  # fmt: skip
+USERS = (
+    "user_id:token\tage:float\tsex:token",
+    [(f"u{user}", user or "", "mf"[user % 2]) for user in range(12)],
+)
+ALL_COLUMNS = {"inter": "*", "item": "*", "user": "*"}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Users of 1, 2, 3, 4 and 80 interactions, tied times, repeated items, ratings, in no order."""
+    random = np.random.default_rng(1)
+    lengths = [1, 2, 3, 4, 80, 5, 1, 9, 2, 17, 33]
+    rows = [
+        (
+            f"u{user}",
+            f"i{random.integers(30)}",
+            NEW_YEAR + DAY * int(random.integers(length)),
+            random.choice([1, 2.5, 3.7, 4.1, 5]),
+        )
+        for user, length in enumerate(lengths)
+        for _ in range(length)
+    ]
+    random.shuffle(rows)
+    folder = tmp_path_factory.mktemp("atomic") / "toy"
+    return write_dataset(folder, rows, RATED, item=ITEMS, user=USERS)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of three users with four interactions each; its folder."""
+    write_dataset(tmp_path / "toy", walks([4, 4, 4]))
+    return tmp_path / "toy"
+
+
+def batches_of(dataset_class, config):
+    """All batches of two training epochs, validation and test."""
+    np.random.seed(4)  # noqa: NPY002  RecBole's negative sampler draws from it
+    loaders = data_preparation(config, dataset_class(config))
+    batches = []
+    for number, loader in enumerate(loaders):
+        for _ in range(2 if number == 0 else 1):
+            for batch in loader:
+                interaction, *rest = batch if isinstance(batch, tuple) else (batch,)
+                batches.append((interaction.interaction, rest))
+    return batches, [len(loader._dataset) for loader in loaders]
+
+
+def assert_equal_batches(path, **settings):
+    """Our batches are RecBole's, but for the type of the times; returns the sizes of the parts."""
+    config = read_config(path, train_batch_size=16, eval_batch_size=4, **settings)
+    expected, expected_sizes = batches_of(SequentialDataset, copy.deepcopy(config))
+    actual, sizes = batches_of(MultiModalSequentialDataset, config)
+    assert sizes == expected_sizes
+    assert len(actual) == len(expected) > 0
+    for (ours, rest), (recboles, recboles_rest) in zip(actual, expected, strict=True):
+        assert set(ours) == set(recboles)
+        for name, values in recboles.items():
+            is_time = name in ("timestamp", "timestamp_list")
+            assert ours[name].dtype == (torch.int64 if is_time else values.dtype), name
+            assert torch.equal(ours[name].to(values.dtype), values), name
+        for one, other in zip(rest, recboles_rest, strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)
+    return sizes
+
+
+SPLITS = [
+    {"LS": "valid_and_test"},
+    {"LS": "valid_only"},
+    {"LS": "test_only"},
+    {"RS": [0.8, 0.1, 0.1]},
+    {"RS": [6, 2, 2]},
+    {"TS": [0.8, 0.1, 0.1]},
+]
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+def test_batches_equal_recbole_s_bit_for_bit(mixed, split):
+    eval_args = {"split": split, "order": "TO", "mode": "full"}
+    sizes = assert_equal_batches(mixed, eval_args=eval_args, load_col={"inter": "*"})
+    # 157 interactions of 11 users make 146 samples.
+    assert sum(sizes) == 157 - 11
+
+
+def test_batches_equal_recbole_s_without_groups(mixed):
+    eval_args = {"split": {"RS": [8, 1, 1]}, "group_by": "none", "order": "TO", "mode": "full"}
+    assert assert_equal_batches(mixed, eval_args=eval_args) == [118, 14, 14]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"MAX_ITEM_LIST_LENGTH": 3},
+        {"MAX_ITEM_LIST_LENGTH": 1, "load_col": {"inter": "*"}},
+        {"user_inter_num_interval": "[3,inf)", "item_inter_num_interval": "[2,inf)"},
+        {"val_interval": {"rating": "[2,inf)"}, "load_col": {"inter": "*"}},
+        {"numerical_features": ["rating"], "load_col": {"inter": "*"}},
+        {"normalize_field": ["rating"], "load_col": {"inter": "*"}},
+        {"RATING_FIELD": "rating", "threshold": {"rating": 3}, "load_col": {"inter": "*"}},
+        {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+        {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}},
+        {"shuffle": False},
+    ],
+    ids=lambda settings: ", ".join(settings),
+)
+def test_batches_equal_recbole_s_under_its_settings(mixed, settings):
+    assert_equal_batches(mixed, **settings)
+
+
+RECBOLE_READS_SEQUENCES = int(pd.__version__.split(".")[0]) < 3
+
+
+@pytest.mark.skipif(
+    not RECBOLE_READS_SEQUENCES, reason="RecBole's own reader breaks on pandas 3 (test_compat.py)"
+)
+@pytest.mark.parametrize("settings", [{}, {"seq_len": {"title": 1}}], ids=str)
+def test_items_and_users_are_joined_as_recbole_joins_them(mixed, settings):
+    assert_equal_batches(mixed, load_col=ALL_COLUMNS, **settings)
+
+
+def test_items_and_users_are_joined_by_token(mixed):
+    train, _, _ = data_preparation(
+        config := read_config(mixed, load_col=ALL_COLUMNS), MultiModalSequentialDataset(config)
+    )
+    dataset = train._dataset
+    batch = next(iter(train))
+    known = [item / 3 for item in range(40) if item % 4 and f"i{item}" in dataset.item_tokens]
+    mean = np.float32(np.mean(known))
+    for row, item in enumerate(dataset.id2token("item_id", batch["item_id"].numpy())):
+        number = int(item[1:])
+        price = np.float32(number / 3) if number % 4 else mean
+        assert batch["price"][row].item() == pytest.approx(price, rel=1e-6)
+        assert dataset.id2token("brand", batch["brand"][row].item()) == f"b{number % 3}"
+        tags = dataset.id2token("tags", batch["tags"][row].numpy()).tolist()
+        assert tags == ["x", "y", "z"][: number % 4] + ["[PAD]"] * (3 - number % 4)
+        assert batch["shape"][row].tolist() == [number, 0.5]
+    for row, user in enumerate(dataset.id2token("user_id", batch["user_id"].numpy())):
+        assert dataset.id2token("sex", batch["sex"][row].item()) == "mf"[int(user[1:]) % 2]
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+def test_purchases_one_second_apart_in_2024_keep_their_order_and_their_gap(tmp_path):
+    rows = [("u", f"i{5 - step}", NEW_YEAR + 5 - step) for step in range(6)]
+    train, valid, test = read_dataset(write_dataset(tmp_path / "toy", rows)).build()
+    batch = test[[0]]
+    assert batch["timestamp_list"].dtype == torch.int64
+    assert batch["timestamp_list"][0, :5].tolist() == [NEW_YEAR + step for step in range(5)]
+    tokens = test.id2token("item_id", batch["item_id_list"][0, :5].numpy())
+    assert tokens.tolist() == ["i0", "i1", "i2", "i3", "i4"]
+    assert batch["timestamp"].tolist() == [NEW_YEAR + 5]
+    assert (len(train), len(valid), len(test)) == (3, 1, 1)
+
+
+def test_equal_times_keep_the_file_s_order(tmp_path):
+    items = [f"i{number}" for number in np.random.default_rng(0).permutation(30)]
+    path = write_dataset(tmp_path / "toy", [("u", item, NEW_YEAR) for item in items])
+    *_, test = read_dataset(path).build()
+    assert (
+        test.id2token("item_id", test[[0]]["item_id_list"][0, :29].numpy()).tolist() == items[:29]
+    )
+
+
+def tied_history(path, **settings):
+    """Items of a history of 30 interactions at one time, then one later."""
+    *_, test = read_dataset(path, tie_order="shuffle", **settings).build()
+    batch = test[[0]]
+    items = test.id2token("item_id", batch["item_id_list"][0, :30].numpy()).tolist()
+    return items, test.id2token("item_id", batch["item_id"].item())
+
+
+def test_equal_times_are_shuffled_by_the_seed_where_the_setting_says_so(tmp_path):
+    rows = [("u", f"i{number}", NEW_YEAR) for number in range(30)] + [("u", "late", NEW_YEAR + 1)]
+    path = write_dataset(tmp_path / "toy", rows)
+    items, last = tied_history(path, seed=1)
+    assert sorted(items) == sorted(f"i{number}" for number in range(30))
+    assert items != [f"i{number}" for number in range(30)]
+    assert last == "late"
+    assert tied_history(path, seed=1) == (items, last)
+    assert tied_history(path, seed=2)[0] != items
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("first", range(15)), ("last", range(15, 30))])
+def test_removing_duplicates_keeps_the_file_s_order_of_equal_times(tmp_path, keep, expected):
+    rows = [("u", f"i{number % 15}", NEW_YEAR, number) for number in range(30)]
+    path = write_dataset(tmp_path / "toy", rows, INTER + "\tplace:float")
+    *_, test = read_dataset(path, rm_dup_inter=keep, load_col={"inter": "*"}).build()
+    batch = test[[0]]
+    places = [*batch["place_list"][0, :14].tolist(), batch["place"].item()]
+    assert places == list(expected)
+
+
+def test_milliseconds_order_the_history_and_the_model_gets_seconds(tmp_path):
+    rows = [("u", f"i{9 - step}", NEW_YEAR * 1000 + 600 * (9 - step)) for step in range(10)]
+    path = write_dataset(tmp_path / "toy", rows)
+    with pytest.raises(DataError, match="looks like milliseconds; set timestamp_unit: ms"):
+        read_dataset(path)
+    *_, test = read_dataset(path, timestamp_unit="ms").build()
+    batch = test[[0]]
+    tokens = test.id2token("item_id", batch["item_id_list"][0, :9].numpy()).tolist()
+    assert tokens == [f"i{number}" for number in range(9)]
+    expected = [NEW_YEAR + number * 600 // 1000 for number in range(9)]
+    assert batch["timestamp_list"][0, :9].tolist() == expected
+
+
+def test_whole_histories_in_milliseconds_give_the_batches_of_seconds(tmp_path, mixed):
+    lines = (mixed / "toy" / "toy.inter").read_text().splitlines()[1:]
+    rows = [(user, item, int(time) * 1000) for user, item, time, _ in map(str.split, lines)]
+    path = write_dataset(tmp_path / "toy", rows)
+    ours, _ = batches_of(MultiModalSequentialDataset, read_config(path, timestamp_unit="ms"))
+    seconds, _ = batches_of(MultiModalSequentialDataset, read_config(mixed))
+    for (one, _), (other, _) in zip(ours, seconds, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalize_all": True},
+        {"normalize_field": ["timestamp"]},
+        {"numerical_features": ["timestamp"]},
+    ],
+    ids=lambda settings: ", ".join(settings),
+)
+def test_a_setting_that_would_change_the_times_is_refused(folder, settings):
+    dataset = read_dataset(folder.parent, **settings)
+    with pytest.raises(DataError, match="timestamp must stay in whole seconds for the models"):
+        dataset.build()
+
+
+# --- what a split tells ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leaky(tmp_path):
+    """A history whose last two gaps are the longest, a single early interaction, a late user."""
+    steps = [100, 110, 140, 150, 1150, 6150]
+    rows = [("single", "i0", 0), *(("u", f"i{n}", NEW_YEAR + step) for n, step in enumerate(steps))]
+    rows += [("late", f"i{n}", NEW_YEAR + 50 + 7 * n) for n in range(4)]
+    return write_dataset(tmp_path / "toy", rows)
+
+
+def test_the_training_part_tells_nothing_of_validation_and_test(leaky):
+    train, valid, test = read_dataset(leaky).build()
+    assert train.longest_gap() == 140 - 110
+    assert valid.longest_gap() == 1150 - 150
+    assert test.longest_gap() == 6150 - 1150
+
+
+def test_an_interaction_in_no_sample_does_not_count_as_the_first(leaky):
+    train, _, _ = read_dataset(leaky).build()
+    assert train.first_time() == NEW_YEAR + 50
+
+
+def test_a_user_who_appears_only_in_the_test_part_does_not_count_in_training(tmp_path):
+    rows = [("a", "i0", 5), ("a", "i1", NEW_YEAR + 900)]
+    rows += [("b", f"i{n}", NEW_YEAR + n) for n in range(6)]
+    args = {"split": {"RS": [4, 1, 1]}, "group_by": "none", "order": "TO", "mode": "full"}
+    train, valid, test = read_dataset(write_dataset(tmp_path / "toy", rows), eval_args=args).build()
+    assert (len(train), len(valid), len(test)) == (4, 1, 1)
+    assert train.first_time() == NEW_YEAR
+    assert train.longest_gap() == 1
+    assert test.first_time() == 5
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_linear_in_the_interactions(mixed):
+    dataset = read_dataset(mixed, load_col={"inter": "*"}, MAX_ITEM_LIST_LENGTH=1000)
+    parts = dataset.build()
+    histories = dataset.inter_feat.histories
+    assert {
+        name: tuple(values.shape) for name, values in histories.columns.items()
+    } == dict.fromkeys(("user_id", "item_id", "timestamp", "rating"), (157,))
+    assert histories.starts.shape == (157,)
+    for part in parts:
+        assert isinstance(part.inter_feat, HistorySamples)
+        assert part.inter_feat.histories is histories
+        tensors = [value for value in vars(part.inter_feat).values() if torch.is_tensor(value)]
+        assert [tensor.shape for tensor in tensors] == [(len(part),)]
+
+
+def test_a_batch_is_as_wide_as_the_longest_window_allowed(mixed):
+    train, _, _ = read_dataset(mixed, MAX_ITEM_LIST_LENGTH=7).build()
+    assert train[[0, 1]]["item_id_list"].shape == (2, 7)
+    assert train[3]["item_id_list"].shape == (1, 7)
+    assert train[1:4]["timestamp_list"].shape == (3, 7)
+
+
+# --- bad interactions and settings ---------------------------------------------------------------
+
+
+def test_a_missing_file_of_interactions_is_named(folder):
+    (folder / "toy.inter").unlink()
+    with pytest.raises(DataError, match=r"the file .*toy\.inter does not exist; put the inter"):
+        read_dataset(folder.parent)
+
+
+def test_filters_that_leave_nothing_are_named(folder):
+    with pytest.raises(
+        DataError, match=r"at least one interaction must pass the filters \(user_in"
+    ):
+        read_dataset(folder.parent, user_inter_num_interval="[100,inf)")
+
+
+@pytest.mark.parametrize("needed", [3, 4])
+def test_a_split_that_leaves_a_part_empty_is_refused(tmp_path, needed):
+    path = write_dataset(tmp_path / "toy", walks([needed - 1, 2]))
+    mode = "valid_and_test" if needed == 4 else "test_only"
+    dataset = read_dataset(path, eval_args={"split": {"LS": mode}, "order": "TO", "mode": "full"})
+    if needed == 3:
+        expected = "the split test_only must leave samples in every part, got 2 / 0; at least one"
+    else:
+        expected = "got 2 / 0 / 1; at least one user needs 4 interactions"
+    with pytest.raises(DataError, match=expected):
+        dataset.build()
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("user_id:float\titem_id:token\ttimestamp:float", [(1, "i", 1)], "'user_id' must be token"),
+        (
+            "user_id:token\titem_id:token\ttimestamp:token",
+            [("u", "i", 1)],
+            "'timestamp' must be fl",
+        ),
+        (INTER, [("u", "", 1)], "line 2: item_id must not be empty"),
+        (INTER, [("u", "i", "")], "line 2: timestamp must be a finite number"),
+        (
+            "user_id:token\titem_id:token",
+            [("u", "i")],
+            "must have the column 'timestamp', got user_id",
+        ),
+    ],
+)
+def test_bad_interactions_are_refused(tmp_path, header, rows, message):
+    path = write_dataset(tmp_path / "toy", rows, header)
+    with pytest.raises(DataError, match=message):
+        read_dataset(path)
+
+
+def test_an_item_or_a_user_on_two_lines_is_refused(folder):
+    write_lines(folder / "toy.item", "item_id:token", [("i0",), ("i1",), ("i0",)])
+    with pytest.raises(
+        DataError, match="item_id must be on one line each, got 'i0' in lines 2 and 4"
+    ):
+        read_dataset(folder.parent, load_col=ALL_COLUMNS)
+    write_lines(folder / "toy.item", "item_id:token", [("i0",), ("i1",)])
+    write_lines(folder / "toy.user", "user_id:token", [("u1",), ("u1",)])
+    with pytest.raises(
+        DataError, match="user_id must be on one line each, got 'u1' in lines 2 and 3"
+    ):
+        read_dataset(folder.parent, load_col=ALL_COLUMNS)
+
+
+def test_a_lone_quotation_mark_in_a_title_swallows_no_item(folder):
+    titles = ['TV 24"', "Radio", 'Say "A"', "B", "C", "D", "E"]
+    write_lines(
+        folder / "toy.item",
+        "item_id:token\ttitle:token_seq",
+        [(f"i{number}", title) for number, title in enumerate(titles)],
+    )
+    dataset = read_dataset(folder.parent, load_col=ALL_COLUMNS)
+    titles_read = dataset.id2token("title", dataset.item_feat["title"][1])
+    assert titles_read.tolist() == ["TV", '24"']
+    assert len(dataset.item_feat) == dataset.item_num == 5
+
+
+def test_a_file_with_windows_line_ends_gives_the_same_data_set(folder):
+    plain = read_dataset(folder.parent)
+    plain.build()
+    content = (folder / "toy.inter").read_bytes()
+    (folder / "toy.inter").write_bytes(content.replace(b"\n", b"\r\n"))
+    windows = read_dataset(folder.parent)
+    windows.build()
+    assert windows.fingerprints() == plain.fingerprints()
+    assert windows.item_tokens.tolist() == plain.item_tokens.tolist()
+
+
+def test_a_changed_interaction_changes_the_fingerprint(folder):
+    first = read_dataset(folder.parent)
+    first.build()
+    write_lines(folder / "toy.inter", INTER, walks([4, 4, 4], step=DAY + 1))
+    second = read_dataset(folder.parent)
+    second.build()
+    assert first.fingerprints() != second.fingerprints()
+
+
+# --- modalities --------------------------------------------------------------------------------
+
+VECTORS = {f"i{number}": [number, number / 2] for number in (3, 1, 0, 2)}
+
+
+def expected_matrix(dataset):
+    rows = [[0, 0], *(VECTORS[token] for token in dataset.item_tokens[1:])]
+    return np.array(rows, dtype=np.float32)
+
+
+def write_source(folder, source, modality="text"):
+    rows = [(token, " ".join(map(str, vector))) for token, vector in VECTORS.items()]
+    if source == "npz":
+        write_features(folder, modality, VECTORS)
+    else:
+        suffix = "item" if source == "item" else modality
+        write_lines(folder / f"toy.{suffix}", f"item_id:token\t{modality}:float_seq", rows)
+
+
+@pytest.mark.parametrize("setting", ["auto", "same"])
+@pytest.mark.parametrize("source", ["npz", "item", "side"])
+def test_features_come_by_token_from_each_source(folder, source, setting):
+    write_source(folder, source)
+    modalities = {"text": source if setting == "same" else "auto"}
+    dataset = read_dataset(folder.parent, modalities=modalities)
+    assert dataset.modality_names == ("text",)
+    assert np.array_equal(dataset.modality("text").values, expected_matrix(dataset))
+    assert dataset.modality("text") is dataset.modality("text")
+
+
+def test_auto_takes_the_first_source_of_npz_item_and_side_file(folder):
+    for source in ("side", "item", "npz"):
+        write_source(folder, source)
+    encoders = []
+    for name in ("toy.text.npz", "toy.item", "toy.text"):
+        dataset = read_dataset(folder.parent, modalities={"text": "auto"})
+        encoders.append((dataset.modality("text").encoder, (folder / name).is_file()))
+        (folder / name).unlink()
+    assert encoders == [("test", True), ("column text", True), ("column text", True)]
+    dataset = read_dataset(folder.parent, modalities={"text": "auto"})
+    with pytest.raises(
+        DataError,
+        match=r"modality 'text' must .*toy\.text\.npz, a column text:float_seq in .*toy\.item, "
+        r"or the atomic file .*toy\.text, but none exists",
+    ):
+        dataset.modality("text")
+
+
+def test_any_number_of_modalities_shares_the_catalogue(folder):
+    assert read_dataset(folder.parent).modality_names == ()
+    for modality, source in (("text", "npz"), ("image", "side"), ("sound", "npz")):
+        write_source(folder, source, modality)
+    dataset = read_dataset(
+        folder.parent, modalities={"sound": "auto", "text": "auto", "image": "auto"}
+    )
+    assert dataset.modality_names == ("sound", "text", "image")
+    for name in dataset.modality_names:
+        assert np.array_equal(dataset.modality(name).values, expected_matrix(dataset))
+    dataset.build()
+    assert set(dataset.fingerprints()) == {
+        "interactions",
+        "sound features",
+        "text features",
+        "image features",
+    }
+
+
+def test_items_without_features_are_refused_or_zero_as_the_setting_says(folder):
+    write_features(folder, "text", {"i2": [1.0], "i0": [2.0]})
+    dataset = read_dataset(folder.parent, modalities={"text": "npz"})
+    with pytest.raises(
+        DataError, match=r"2 of 4 items have no text feature in .*, e.g. 'i1', 'i3'"
+    ):
+        dataset.modality("text")
+    dataset = read_dataset(folder.parent, modalities={"text": "npz"}, missing_features="zero")
+    assert dataset.modality("text").values.ravel().tolist() == [0, 2, 0, 1, 0]
+    assert dataset.modality("text").present.tolist() == [False, True, False, True, False]
+
+
+def test_text_features_that_were_never_made_are_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_lines(folder / "toy.item", "item_id:token\ttitle:token_seq", [("i0", "x")])
+    dataset = read_dataset(folder.parent, modalities={"text": "tfidf-svd"}, text_fields=["title"])
+    with pytest.raises(DataError, match=r"the feature file .*cache.*\.npz does not exist"):
+        dataset.modality("text")
+
+
+# --- categories --------------------------------------------------------------------------------
+
+
+def test_categories_are_flags_by_internal_item_id(folder):
+    rows = [("i3", "b a"), ("i9", "z"), ("i1", "a"), ("i0", "b  a")]
+    write_lines(folder / "toy.item", "item_id:token\tcategories:token_seq", rows)
+    dataset = read_dataset(folder.parent, category_field="categories")
+    flags, names = dataset.categories()
+    assert names == ("a", "b")
+    assert flags.dtype == np.uint8
+    by_token = dict(zip(dataset.item_tokens, flags.tolist(), strict=True))
+    assert by_token == {"[PAD]": [0, 0], "i0": [1, 1], "i1": [1, 0], "i2": [0, 0], "i3": [1, 1]}
+
+
+def test_a_token_column_gives_one_category_an_item(folder):
+    rows = [("i0", "Acme Corp"), ("i1", "Acme"), ("i2", ""), ("i3", "Acme Corp")]
+    write_lines(folder / "toy.item", "item_id:token\tbrand:token", rows)
+    flags, names = read_dataset(folder.parent, category_field="brand").categories()
+    assert names == ("Acme", "Acme Corp")
+    assert flags[1:].tolist() == [[0, 1], [1, 0], [0, 0], [0, 1]]
+
+
+def test_without_a_category_field_there_are_no_categories(folder):
+    dataset = read_dataset(folder.parent)
+    flags, names = dataset.categories()
+    assert flags.shape == (dataset.item_num, 0)
+    assert names == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("item_id:token\tcategories:float", [("i0", "1")], "'categories' must be token_seq or"),
+        (
+            "item_id:token\tgenre:token",
+            [("i0", "1")],
+            "must have the column 'categories', got item",
+        ),
+        (
+            "item_id:token\tcategories:token_seq",
+            [("i0", "a"), ("i0", "b")],
+            "item_id must be on one line each, got 'i0' in lines 2 and 3",
+        ),
+    ],
+)
+def test_a_bad_category_column_is_refused(folder, header, rows, message):
+    write_lines(folder / "toy.item", header, rows)
+    with pytest.raises(DataError, match=message):
+        read_dataset(folder.parent, category_field="categories").categories()

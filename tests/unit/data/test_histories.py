@@ -1,0 +1,167 @@
+"""Flat histories: order, windows, splits."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_hm4sr.data.histories import (
+    HistorySamples,
+    build_histories,
+    cut_windows,
+    leave_one_out,
+    sample_targets,
+)
+
+
+def histories(users, times, **columns):
+    columns = {
+        "user": torch.tensor(users),
+        "time": torch.tensor(times),
+        **{name: torch.tensor(values) for name, values in columns.items()},
+    }
+    return build_histories(columns, user_field="user", time_field="time")
+
+
+def samples(flat, max_length=3):
+    return HistorySamples(flat, sample_targets(flat), length_field="length", max_length=max_length)
+
+
+def test_interactions_are_ordered_by_user_then_time_then_file():
+    flat = histories([2, 1, 2, 1, 2], [5, 9, 5, 1, 4], item=[10, 11, 12, 13, 14])
+    assert flat.columns["user"].tolist() == [1, 1, 2, 2, 2]
+    assert flat.columns["item"].tolist() == [13, 11, 14, 10, 12]
+    assert flat.starts.tolist() == [0, 0, 2, 2, 2]
+
+
+def test_times_one_second_apart_in_2024_keep_their_order():
+    # In float32 both moments are 1704067200: their step there is 128 s.
+    flat = histories([1, 1], [1_704_067_201, 1_704_067_200], item=[2, 1])
+    assert flat.columns["item"].tolist() == [1, 2]
+    assert torch.diff(flat.columns["time"]).tolist() == [1]
+
+
+def test_every_interaction_with_a_predecessor_is_a_target():
+    flat = histories([1, 2, 2, 3, 3, 3], [0, 0, 1, 0, 1, 2])
+    assert sample_targets(flat).tolist() == [2, 4, 5]
+
+
+def test_windows_hold_the_most_recent_interactions_padded_on_the_right():
+    flat = histories([1] * 5 + [2] * 2, [0, 1, 2, 3, 4, 0, 1], item=[1, 2, 3, 4, 5, 6, 7])
+    windows, lengths = cut_windows(
+        flat, torch.tensor([4, 1, 6]), {"item": "items", "time": "times"}, max_length=3
+    )
+    assert windows["items"].tolist() == [[2, 3, 4], [1, 0, 0], [6, 0, 0]]
+    assert windows["times"].tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 0]]
+    assert lengths.tolist() == [3, 1, 1]
+    assert windows["times"].dtype == torch.int64
+
+
+def test_windows_of_columns_with_several_values_are_padded_too():
+    flat = histories([1, 1, 1], [0, 1, 2], pair=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    windows, _ = cut_windows(flat, torch.tensor([1, 2]), {"pair": "pairs"}, max_length=2)
+    assert windows["pairs"].tolist() == [[[1, 2], [0, 0]], [[1, 2], [3, 4]]]
+
+
+def test_cutting_windows_changes_no_column():
+    flat = histories([1, 1, 1], [7, 8, 9])
+    cut_windows(flat, sample_targets(flat), {"time": "times"}, max_length=5)
+    assert flat.columns["time"].tolist() == [7, 8, 9]
+
+
+def split(users, n_held_out):
+    return [part.tolist() for part in leave_one_out(torch.tensor(users), n_held_out=n_held_out)]
+
+
+def test_the_last_samples_of_each_user_are_held_out():
+    #        0  1  2  3  4  5  6
+    users = [7, 7, 7, 2, 2, 9, 7]
+    # Users by their first sample; 7 has four samples, 2 two (no validation), 9 one (training).
+    assert split(users, 2) == [[0, 1, 3, 5], [2], [6, 4]]
+    assert split(users, 1) == [[0, 1, 2, 3, 5], [6, 4]]
+
+
+@pytest.mark.parametrize("n_held_out", [1, 2])
+def test_the_parts_hold_every_sample_once(n_held_out):
+    users = np.random.default_rng(0).integers(1, 9, 60)
+    parts = split(users, n_held_out)
+    assert sorted(itertools.chain(*parts)) == list(range(60))
+
+
+def test_samples_are_read_by_column_and_by_number():
+    flat = histories([1, 1, 1, 2, 2], [0, 1, 2, 0, 1], item=[1, 2, 3, 4, 5])
+    all_samples = samples(flat, max_length=1)
+    assert len(all_samples) == 3
+    assert all_samples["item"].tolist() == [2, 3, 5]
+    assert all_samples["length"].tolist() == [1, 1, 1]
+    assert samples(flat)["length"].tolist() == [1, 2, 1]
+    assert all_samples.columns == list(all_samples) == ["user", "time", "item", "length"]
+    assert "item" in all_samples
+    assert "length" in all_samples
+    assert "items" not in all_samples
+    with pytest.raises(KeyError, match="items"):
+        all_samples["items"]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [2, 0],
+        np.array([2, 0]),
+        torch.tensor([2, 0]),
+        (2, 0),
+    ],
+)
+def test_samples_are_chosen_by_any_kind_of_index(index):
+    flat = histories([1, 1, 1, 1], [0, 1, 2, 3], item=[1, 2, 3, 4])
+    assert samples(flat)[index]["item"].tolist() == [4, 2]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [True, False, True],
+        np.array([True, False, True]),
+        torch.tensor([True, False, True]),
+        slice(0, 3, 2),
+        range(0, 3, 2),
+    ],
+)
+def test_samples_are_chosen_by_mask_slice_and_range(index):
+    flat = histories([1, 1, 1, 1], [0, 1, 2, 3], item=[1, 2, 3, 4])
+    assert samples(flat)[index]["item"].tolist() == [2, 4]
+
+
+def test_an_empty_list_chooses_no_samples():
+    chosen = samples(histories([1, 1], [0, 1]))[[]]
+    assert len(chosen) == 0
+    assert chosen["time"].tolist() == []
+
+
+def test_sorting_keeps_equal_samples_in_order_as_recbole_does():
+    flat = histories([1, 1, 1, 2, 2], [0, 5, 7, 0, 5], item=[1, 2, 3, 4, 5])
+    part = samples(flat)
+    part.sort(by="time", ascending=True)
+    assert part["item"].tolist() == [2, 5, 3]
+    # RecBole reverses an ascending order, so equal samples change places.
+    part.sort(by="time", ascending=False)
+    assert part["item"].tolist() == [3, 5, 2]
+
+
+def test_shuffling_is_torch_s_and_keeps_the_samples():
+    flat = histories([1] * 20, list(range(20)))
+    part = samples(flat)
+    before = part["time"]
+    torch.manual_seed(3)
+    expected = before[torch.randperm(19)]
+    torch.manual_seed(3)
+    part.shuffle()
+    assert part["time"].tolist() == expected.tolist()
+
+
+def test_parts_share_the_flat_columns():
+    flat = histories([1, 1, 1], [0, 1, 2])
+    part = samples(flat)[[0]]
+    assert part.histories is flat
+    assert part.targets.shape == (1,)

@@ -1,0 +1,431 @@
+"""Settings composed from files and flags: precedence, names, values, and what stays untouched."""
+
+import dataclasses
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from datafiles import read_config, walks, write_dataset
+from recbole.config import Config
+from recbole.utils import argument_list
+
+from recbole_hm4sr import compat
+from recbole_hm4sr.config import (
+    UNSUPPORTED,
+    build_config,
+    parse_value,
+    properties_dir,
+    read_yaml,
+    recbole_defaults,
+    resolve_data_path,
+)
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
+
+
+@pytest.fixture
+def data_path(tmp_path):
+    return write_dataset(tmp_path / "toy", walks([4]))
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def build(folder, files=(), **flags):
+    return build_config(
+        HM4SR,
+        "toy",
+        settings_class=HM4SRSettings,
+        config_files=files,
+        overrides={"data_path": str(folder), **flags},
+    )
+
+
+# --- precedence --------------------------------------------------------------------------------
+
+
+def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
+    assert recbole_defaults("HM4SR")["train_batch_size"] == 2048
+    assert build(data_path)["train_batch_size"] == 1024  # properties/overall.yaml
+    assert build(data_path)["hidden_size"] == 64  # properties/model/HM4SR.yaml
+    beside = "hidden_size: 2\nepochs: 2\nseed: 2\nn_layers: 2\n"
+    write(data_path / "toy" / "toy.yaml", beside)
+    first = write(tmp_path / "first.yaml", "epochs: 3\nseed: 3\nn_layers: 3\n")
+    second = write(tmp_path / "second.yaml", "seed: 4\nn_layers: 4\n")
+    config = build(data_path, [first, str(second)], n_layers=5)
+    assert [config[name] for name in ("hidden_size", "epochs", "seed", "n_layers")] == [2, 3, 4, 5]
+    assert config["worker"] == 0  # RecBole's own default
+
+
+def test_the_data_set_s_file_of_the_package_counts(tmp_path):
+    config = build_config(HM4SR, "ml-100k", settings_class=HM4SRSettings)
+    assert read_settings(config, DataSettings).modalities == {"text": "tfidf-svd"}
+    assert Path(config["data_path"]) == compat.bundled_dataset_folder("ml-100k")
+
+
+def test_a_value_replaces_a_mapping_as_a_whole(data_path):
+    config = build(data_path, load_col={"inter": "*"})
+    assert config["load_col"] == {"inter": "*"}
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+def test_unknown_names_are_refused_with_where_and_the_near_miss(data_path, tmp_path):
+    path = write(tmp_path / "mine.yaml", "hiden_size: 8\n")
+    write(data_path / "toy" / "toy.yaml", "modalites: {}\n")
+    with pytest.raises(ConfigError, match="modalites") as caught:
+        build(data_path, [path], learning_rat=1, zzzzzz=1)
+    beside = data_path / "toy" / "toy.yaml"
+    assert str(caught.value).split("; the setting ") == [
+        f"the setting 'modalites' ({beside}) is unknown; did you mean 'modalities'?",
+        f"'hiden_size' ({path}) is unknown; did you mean 'hidden_size'?",
+        "'learning_rat' (flag) is unknown; did you mean 'learning_rate'?",
+        "'zzzzzz' (flag) is unknown",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
+def test_settings_that_would_be_ignored_are_refused_with_the_reason(data_path, name):
+    reason = re.escape(UNSUPPORTED[name])
+    with pytest.raises(ConfigError, match=rf"^{name} \(flag\) is not supported here: {reason}$"):
+        build(data_path, **{name: recbole_defaults("HM4SR").get(name)})
+
+
+def test_what_is_not_supported_is_refused_beside_the_data_too(data_path):
+    path = write(data_path / "toy" / "toy.yaml", "save_dataset: true\n")
+    with pytest.raises(ConfigError, match=rf"^save_dataset \({re.escape(str(path))}\) is not supp"):
+        build(data_path)
+
+
+def test_every_unsupported_name_but_the_outdated_is_one_recbole_knows():
+    outdated = {"neg_sampling", "training_neg_sample_num"}
+    assert set(UNSUPPORTED) - outdated <= set(recbole_defaults("HM4SR"))
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_names_types_and_ranges_stand_in_one_error(data_path):
+    with pytest.raises(ConfigError, match="epochs") as caught:
+        build(data_path, epoch=1, epochs=0, seed="x", n_threads=-1, n_heads=3, timestamp_unit="d")
+    assert str(caught.value).split("; ") == [
+        "the setting 'epoch' (flag) is unknown",
+        "did you mean 'epochs'?",
+        "seed must be a whole number, got 'x'",
+        "epochs must be 1 or more, got 0",
+        "timestamp_unit must be one of s, ms, got 'd'",
+        "n_threads must be 0 or more, got -1",
+        "hidden_size must be a multiple of n_heads (3), got 64",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"epochs": None}, "epochs must be a whole number, got None"),
+        ({"learning_rate": None}, "learning_rate must be a number, got None"),
+        ({"learning_rate": "1e-3x"}, "learning_rate must be a number, got '1e-3x'"),
+        ({"learning_rate": 0}, "learning_rate must be above 0, got 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a number, got inf"),
+        ({"use_gpu": 1}, "use_gpu must be true or false, got 1"),
+        ({"learner": ["adam"]}, r"learner must be a text, got \['adam'\]"),
+        ({"numerical_features": None}, "numerical_features must be a list, got None"),
+        ({"numerical_features": "rating"}, "numerical_features must be a list, got 'rating'"),
+        ({"field_separator": ","}, "field_separator must be a tab, got ','"),
+        ({"data_path": 5}, "data_path must be the folder above the data set, got 5"),
+        ({"load_col": "inter"}, "load_col must map files to lists of .*, got 'inter'"),
+        ({"load_col": {"inter": "user_id"}}, "load_col must map files to lists of their columns"),
+        ({"load_col": {"item": "*"}}, r"load_col.inter must name user_id, item_id, timestamp too"),
+        (
+            {"load_col": {"inter": ["user_id", "item_id"], "user": ["age"]}},
+            r"inter must name timestamp too, got .*; load_col.user must name user_id too",
+        ),
+        ({"eval_args": "full"}, "eval_args must be a mapping, got 'full'"),
+        ({"eval_args": {"split": {"LS": "test_only"}}}, "order must be TO .*, got None"),
+        ({"eval_args": {"order": "RO"}}, "'RO'; eval_args.split must be LS with"),
+        ({"eval_args": {"order": "TO", "split": {"RS": [8, 2]}}}, r"three ratios, got .*\[8, 2"),
+        ({"eval_args": {"order": "TO", "split": {"RS": [0, 0, 0]}}}, "RS or TS with three ratios"),
+        ({"eval_args": {"order": "TO", "split": {"LS": "all"}}}, "LS with valid_and_test, valid"),
+        ({"eval_args": {"order": "TO", "split": {"XX": 1}}}, "eval_args.split must be LS with"),
+        ({"eval_args": {"order": "TO", "split": None}}, "eval_args.split must be .*, got None"),
+        (
+            {"eval_args": {"order": "TO", "split": {"LS": "test_only"}, "group_by": 1, "by": 1}},
+            "eval_args.by is unknown; .*; eval_args.group_by must be user or none, got 1",
+        ),
+        ({"metrics": [5]}, r"metrics must be names, got \[5\]"),
+        ({"metrics": []}, r"metrics must be names, got \[\]"),
+        ({"topk": ["a"]}, r"topk must be whole numbers, got \['a'\]"),
+        ({"topk": [10]}, "valid_metric must be one of .*, as NDCG@10, got 'NDCG@20'"),
+        ({"valid_metric": "NDCG"}, "valid_metric must be .* topk, as NDCG@5, got 'NDCG'"),
+    ],
+)
+def test_a_bad_value_is_refused_before_anything_is_read(data_path, flags, problem):
+    with pytest.raises(ConfigError, match=problem):
+        build(data_path, **flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"metrics": ["NDGC"], "valid_metric": "NDGC@5"}, "There is no metric named 'NDGC'"),
+        ({"topk": [-5], "valid_metric": "NDCG@-5"}, "topk must be a positive integer"),
+        ({"repeatable": False}, "Sequential models currently only support repeatable"),
+        ({"train_neg_sample_args": "none"}, "should be a dict"),
+        (
+            {"eval_args": {"order": "TO", "split": {"LS": "test_only"}, "mode": "some"}},
+            r"the mode \[some\] in eval_args is not supported",
+        ),
+    ],
+)
+def test_what_recbole_refuses_is_a_config_error_too(data_path, flags, problem):
+    with pytest.raises(ConfigError, match="^RecBole refuses the settings: .*" + problem):
+        build(data_path, **flags)
+
+
+def test_values_that_recbole_s_users_write_are_taken(data_path):
+    config = build(
+        data_path,
+        gpu_id=0,
+        learning_rate=1,
+        topk=5,
+        metrics="NDCG",
+        valid_metric="ndcg@5",
+        field_separator="\t",
+        user_inter_num_interval=None,
+        load_col=None,
+        eval_args={"split": {"RS": [8, 1, 1]}, "order": "TO", "mode": "uni100"},
+    )
+    assert config["topk"] == [5]
+    assert config["metrics"] == ["NDCG"]
+    assert config["eval_args"]["group_by"] == "user"
+
+
+def test_a_share_of_a_recbole_model_may_be_a_fraction_where_its_default_is_whole(data_path):
+    models = compat.import_recbole_models()
+    assert recbole_defaults("SASRecCPR")["hidden_dropout_prob"] == 0
+    flags = {"data_path": str(data_path), "hidden_dropout_prob": 0.2}
+    assert build_config(models.SASRecCPR, "toy", overrides=flags)["hidden_dropout_prob"] == 0.2
+
+
+@pytest.mark.parametrize(
+    "text", ["__import__('os').mkdir('x')", "[].__class__", "open('x', 'w')", "os.mkdir('x')"]
+)
+def test_code_stays_a_text_or_is_refused(data_path, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "mine.yaml", yaml.safe_dump({"wandb_project": text}))
+    assert build(data_path, [path])["wandb_project"] == text
+    assert build(data_path, wandb_project=text)["wandb_project"] == text
+    with pytest.raises(ConfigError, match="seed must be a whole number, got "):
+        build(data_path, seed=text)
+    assert not (tmp_path / "x").exists()
+
+
+# --- YAML --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-2.5e+3", -2500.0),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("3", 3),
+        ("0.001", 0.001),
+        (".inf", float("inf")),
+        ("1e", "1e"),
+        ("e3", "e3"),
+        ("v1.2e", "v1.2e"),
+        ("true", True),
+        ("~", None),
+        ("", None),
+        ("[5, 10]", [5, 10]),
+        ("{text: npz}", {"text": "npz"}),
+        ("NDCG@10", "NDCG@10"),
+        ("[1,inf)", None),
+    ],
+)
+def test_a_flag_s_value_is_read_as_yaml(text, value):
+    if text == "[1,inf)":
+        with pytest.raises(ConfigError, match=r"must be YAML such as .*, got '\[1,inf\)'$"):
+            parse_value(text)
+        assert parse_value(f'"{text}"') == text
+    else:
+        result = parse_value(text)
+        assert result == value
+        assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{a: 1, a: 2}", "!!python/object/apply:os.getcwd []", "2024-13-45", "[1", "a: b: c"]
+)
+def test_a_flag_s_value_that_is_no_plain_yaml_is_refused(text):
+    with pytest.raises(ConfigError, match=re.escape(f"got {text!r}")):
+        parse_value(text)
+
+
+def test_an_empty_settings_file_sets_nothing(tmp_path):
+    assert read_yaml(write(tmp_path / "a.yaml", "# nothing\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epochs: 1\nname: [1\n", r", line 3 must be YAML: "),
+        (b"epochs: 1\nseed: 2\nepochs: 3\n", r", line 1 must be YAML: 'epochs' is set twice"),
+        (b"a: 1\nmodalities: {x: npz,\n  x: item}\n", r", line 2 must be YAML: 'x' is set twice"),
+        (
+            b"a: 1\nb: !!python/name:os.system\n",
+            r", line 2 must be YAML: could not determine a con",
+        ),
+        (b"day: 2024-13-45\n", r" must be YAML: month must be in 1..12"),
+        (b"\xff\xfe\x00", r" must be UTF-8, got invalid start byte"),
+        (b"a: \x00\n", r" must be YAML: not a YAML document"),
+        (b"- epochs\n", r" must hold lines of the form name: value"),
+        (b"1: 2\n", r" must hold lines of the form name: value"),
+        (b"just text\n", r" must hold lines of the form name: value"),
+    ],
+)
+def test_a_bad_settings_file_is_named_with_its_line(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="^the settings file " + re.escape(str(path)) + message):
+        read_yaml(path)
+
+
+def test_a_missing_settings_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"^cannot read the settings file .*no\.yaml: No such"):
+        read_yaml(tmp_path / "no.yaml")
+
+
+# --- the data set's folder -----------------------------------------------------------------------
+
+
+def test_the_folder_is_looked_for_where_the_user_says_only(tmp_path, data_path):
+    assert resolve_data_path("toy", str(data_path)) == data_path / "toy"
+    place = re.escape(str(tmp_path))
+    with pytest.raises(ConfigError, match="the data set 'ml-100k' must be a folder .* in " + place):
+        resolve_data_path("ml-100k", str(tmp_path))
+
+
+def test_the_working_directory_comes_before_the_package_and_recbole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_data_path("ml-100k", None) == compat.bundled_dataset_folder("ml-100k")
+    folder = tmp_path / "dataset_atomic" / "ml-100k"
+    folder.mkdir(parents=True)
+    assert resolve_data_path("ml-100k", None) == folder
+
+
+def test_a_near_miss_of_a_data_set_is_named():
+    with pytest.raises(ConfigError, match=r"did you mean 'ml-100k'. name the folder above it with"):
+        resolve_data_path("ml-100", None)
+
+
+@pytest.mark.parametrize("name", ["../toy", "a/b", "", ".", "..", "a b"])
+def test_a_data_set_s_name_is_no_path(name, tmp_path):
+    with pytest.raises(ConfigError, match="the data set's name must be the name of a folder"):
+        resolve_data_path(name, str(tmp_path))
+
+
+# --- what a configuration leaves behind ----------------------------------------------------------
+
+
+def test_recbole_s_modules_and_the_process_are_as_before(data_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["hm4sr", "--epochs=3"])
+    environment = dict(os.environ)
+    lists = {n: list(v) for n, v in vars(argument_list).items() if isinstance(v, list)}
+    resolvers = {
+        loader: {key: list(value) for key, value in loader.yaml_implicit_resolvers.items()}
+        for loader in (yaml.FullLoader, yaml.SafeLoader)
+    }
+    config = build(data_path)
+    assert isinstance(config, Config)
+    assert config["epochs"] == 100
+    assert sys.argv == ["hm4sr", "--epochs=3"]
+    assert dict(os.environ) == environment
+    assert lists == {n: v for n, v in vars(argument_list).items() if isinstance(v, list)}
+    for loader, before in resolvers.items():
+        assert loader.yaml_implicit_resolvers == before
+
+
+def test_two_configurations_share_nothing(data_path):
+    first = build(data_path)
+    first["eval_args"]["mode"]["valid"] = "changed"
+    first["metrics"].append("changed")
+    second = build(data_path)
+    assert second["eval_args"]["mode"] == {"valid": "full", "test": "full"}
+    assert second["metrics"] == ["NDCG", "MRR", "Hit"]
+
+
+def test_the_user_s_own_mapping_is_not_changed(data_path):
+    negatives = {"distribution": "uniform"}
+    flags = {"data_path": str(data_path), "train_neg_sample_args": negatives}
+    build_config(HM4SR, "toy", settings_class=HM4SRSettings, overrides=flags)
+    assert flags == {"data_path": str(data_path), "train_neg_sample_args": negatives}
+    assert negatives == {"distribution": "uniform"}
+
+
+def test_the_checkpoints_folder_is_the_run_s(data_path, tmp_path):
+    config = build_config(
+        HM4SR,
+        "toy",
+        settings_class=HM4SRSettings,
+        overrides={"data_path": str(data_path)},
+        checkpoint_dir=tmp_path / "run" / "checkpoint",
+    )
+    assert config["checkpoint_dir"] == str(tmp_path / "run" / "checkpoint")
+    assert not (tmp_path / "run").exists()
+
+
+# --- properties/ -------------------------------------------------------------------------------
+
+
+def fields(*classes):
+    return {field.name for cls in classes for field in dataclasses.fields(cls)}
+
+
+def test_the_model_s_file_sets_exactly_the_model_s_settings():
+    values = read_yaml(properties_dir() / "model" / "HM4SR.yaml")
+    assert set(values) == fields(HM4SRSettings)
+    assert dataclasses.asdict(read_settings(values, HM4SRSettings)) == values
+
+
+def test_the_protocol_sets_recbole_s_names_and_every_field_of_ours():
+    values = read_yaml(properties_dir() / "overall.yaml")
+    ours = fields(DataSettings, RunSettings)
+    assert ours <= set(values)
+    assert set(values) - ours <= set(recbole_defaults("HM4SR"))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((properties_dir() / "dataset").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_a_data_set_s_file_sets_known_names_and_builds(path, tmp_path):
+    values = read_yaml(path)
+    assert set(values) <= fields(DataSettings) | set(recbole_defaults("HM4SR"))
+    (tmp_path / path.stem).mkdir()
+    config = build_config(
+        HM4SR, path.stem, settings_class=HM4SRSettings, overrides={"data_path": str(tmp_path)}
+    )
+    assert {name: config[name] for name in values} == values
+
+
+def test_no_setting_is_ours_and_recbole_s_at_once():
+    assert not fields(DataSettings, RunSettings) & set(recbole_defaults("HM4SR"))
+
+
+def test_settings_read_from_a_config_are_those_of_the_files(data_path):
+    config = read_config(data_path)
+    values = read_yaml(properties_dir() / "model" / "HM4SR.yaml")
+    assert dataclasses.asdict(read_settings(config, HM4SRSettings)) == values
