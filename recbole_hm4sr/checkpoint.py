@@ -1,9 +1,7 @@
 """Checkpoints: plain tensors and numbers, written whole or not at all, checked when read."""
 
-import os
 import pickle
 import random
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import write_whole
 
 _FORMAT = "recbole-hm4sr checkpoint"
 _VERSION = 1
@@ -27,21 +26,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         DataError: If it cannot be written; what stood there before is still there.
     """
-    name = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": _FORMAT, "version": _VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"cannot write the checkpoint {path}: {error}") from error
-    finally:
-        # Gone already if all went well; left behind by any error, an interruption included.
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+    content = {"format": _FORMAT, "version": _VERSION, **state}
+    write_whole(path, lambda file: torch.save(content, file))
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

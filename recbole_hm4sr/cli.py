@@ -82,6 +82,52 @@ def evaluate(
     _out.print(_metrics_table(quick_start.evaluate(run)))
 
 
+@app.command(context_settings=_OVERRIDES)
+def compare(  # noqa: PLR0913  # a flag each
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="Data sets, separated by commas.")] = None,
+    models: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Grid file, or its name in properties/compare.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, and to go on in.")] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
+) -> None:
+    """Run models × data sets × seeds on one protocol, each once, and print the tables.
+
+    Started again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
+    """
+    from recbole_hm4sr.compare.command import compare_grid
+
+    lists = {"datasets": dataset, "models": models, "seeds": seeds, "metrics": metrics}
+    flags = {name: text and parse_list(text) for name, text in lists.items()}
+    settings = parse_overrides(context.args)
+    try:
+        compare_grid(
+            grid,
+            {**flags, "baseline": baseline, "settings": settings},
+            out=out,
+            jobs=jobs,
+            retry=retry,
+            say=print,
+            bold=_out.is_terminal,
+        )
+    except KeyboardInterrupt:
+        _out.print("\ninterrupted; what is finished is kept. Go on with the same command")
+        raise typer.Exit(130) from None
+
+
+def parse_list(text: str) -> list[Any]:
+    """The parts of ``a,b,c``, numbers as numbers."""
+    from recbole_hm4sr.config import parse_value
+
+    return [parse_value(part) for part in text.split(",") if part.strip()]
+
+
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """Settings from flags: ``--name=value``, or ``--name value``.
 
@@ -187,6 +233,8 @@ def _metrics_table(evaluation: Any) -> Table:
     for part, title in titles.items():
         for cut in cuts:
             metrics = getattr(evaluation, part)
+            if not metrics:
+                continue
             values = (f"{metrics[f'{name}@{cut}']:.4f}" for name in names)
             table.add_row(title, str(cut), *values)
         table.add_section()

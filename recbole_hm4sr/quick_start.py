@@ -19,6 +19,7 @@ from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
+from recbole_hm4sr.files import write_text
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.run_folder import (
@@ -26,7 +27,6 @@ from recbole_hm4sr.run_folder import (
     plain_settings,
     run_facts,
     write_arrays,
-    write_text,
 )
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
@@ -42,7 +42,8 @@ class Evaluation:
         valid: Validation metrics.
         test: Test metrics.
         test_include: Test metrics with users' histories among the candidates.
-        test_exclude: Test metrics without them.
+        test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
+            or with sampled negatives.
     """
 
     rank_history: str
@@ -171,21 +172,29 @@ def evaluate(run_dir: str | Path) -> Evaluation:
         return _evaluate_best(open_session(config, folder, model_class))[0]
 
 
-def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks]:
-    """Metrics of both parts by the best epoch, and the ranks of the test part."""
+def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks | None]:
+    """Metrics of both parts by the best epoch; ranks of the test part if they say it all."""
     trainer = session.trainer
     trainer.load_best()
-    valid = trainer.rank(session.valid_data).of(trainer.rank_history)
-    ranks = trainer.rank(session.test_data)
-    test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
+    valid = trainer.evaluate(session.valid_data, load_best_model=False)
+    ranks = None
+    if trainer.needs_ranks_only(session.test_data):
+        ranks = trainer.rank(session.test_data)
+        test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
+    else:
+        test = {"include": trainer.evaluate(session.test_data, load_best_model=False)}
     evaluation = Evaluation(
         rank_history=trainer.rank_history,
-        valid=trainer.metrics(valid),
-        test=test[trainer.rank_history],
-        test_include=test["include"],
-        test_exclude=test["exclude"],
+        valid=_plain(valid),
+        test=_plain(test[trainer.rank_history]),
+        test_include=_plain(test["include"]),
+        test_exclude=_plain(test.get("exclude", {})),
     )
     return evaluation, ranks
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def read_run_config(run_dir: Path) -> tuple[Config, Any]:
@@ -225,6 +234,7 @@ def open_session(
     )
     dataset = MultiModalSequentialDataset(config)
     train_data, valid_data, test_data = data_preparation(config, dataset)
+    _refuse_what_cannot_run(config, train_data, valid_data, test_data)
     if config["train_mode"] == "sequence":
         train_data = SequenceTrainDataLoader(config, train_data._dataset, shuffle=config["shuffle"])
     # The model's weights depend on the seed alone, not on what the data drew before.
@@ -233,6 +243,17 @@ def open_session(
     trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
+    if any(len(loader._dataset) == 0 for loader in loaders):
+        raise ConfigError(
+            f"eval_args.split must leave a training, a validation and a test part, got "
+            f"{config['eval_args']['split']!r}; the best epoch is chosen on validation"
+        )
+    sampled = {config["eval_args"]["mode"][part] for part in ("valid", "test")} != {"full"}
+    if config["rank_history"] == "exclude" and sampled:
+        raise ConfigError("rank_history: exclude must go with eval_args.mode: full")
 
 
 def _execute(
@@ -267,7 +288,8 @@ def _execute(
         history=tuple(trainer.history),
     )
     facts = run_facts(config, session.model, trainer.history, time.perf_counter() - began)
-    write_ranks(folder / "test_ranks.npz", ranks, session)
+    if ranks is not None:
+        write_ranks(folder / "test_ranks.npz", ranks, session)
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     return result
 

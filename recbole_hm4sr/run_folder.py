@@ -6,17 +6,17 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import write_whole
 from recbole_hm4sr.trainer import EpochRecord
 
 
@@ -35,7 +35,8 @@ def plain_settings(config: Config) -> dict[str, Any]:
     """The composed settings, as they can be given back to ``build_config``."""
     values = copy.deepcopy(config.variable_config_dict)
     values = {name: value for name, value in values.items() if name not in UNSUPPORTED}
-    values["data_path"] = str(Path(values["data_path"]).parent)
+    # Absolute, so that the run can be continued from another working directory.
+    values["data_path"] = str(Path(values["data_path"]).resolve().parent)
     return {"model": config["model"], "dataset": config["dataset"], **values}
 
 
@@ -104,30 +105,10 @@ def _git_revision() -> str | None:
         return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        DataError: If it cannot be written.
-    """
-    _write(path, lambda file: file.write(text.encode("utf-8")))
-
-
 def write_arrays(path: Path, arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> None:
     """Write an ``.npz`` file whole or not at all.
 
     Raises:
         DataError: If it cannot be written.
     """
-    _write(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
-
-
-def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            fill(file)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -33,6 +33,7 @@ from recbole_hm4sr.checkpoint import (
 )
 from recbole_hm4sr.errors import DataError, TrainingError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
+from recbole_hm4sr.files import write_text
 from recbole_hm4sr.settings import RunSettings, read_settings
 
 
@@ -298,11 +299,15 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         """
         if load_best_model:
             self._load(Path(model_file or self.saved_model_file))
-        if not self._needs_ranks_only(eval_data):
+        if not self.needs_ranks_only(eval_data):
             return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         return self.metrics(self.rank(eval_data).of(self.rank_history))
 
-    def _needs_ranks_only(self, eval_data: Any) -> bool:
+    def needs_ranks_only(self, eval_data: Any) -> bool:
+        """Whether the metrics of a split follow from the targets' ranks.
+
+        Not so if negatives are sampled, or for metrics such as ``ItemCoverage``.
+        """
         more = ("rec.items", "rec.meanrank", "rec.score", "data.label")
         return isinstance(eval_data, FullSortEvalDataLoader) and not any(
             self.eval_collector.register.need(name) for name in more
@@ -323,7 +328,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         dataset = eval_data._dataset
         self.tot_item_num = dataset.item_num
         if self.item_tensor is None:  # for models that can only score pairs
-            self.item_tensor = dataset.get_item_feature().to(self.device)
+            self.item_tensor: Any = dataset.get_item_feature().to(self.device)
         return rank_samples(
             self._full_sort_batch_eval, eval_data, dataset.inter_feat, item_field=dataset.iid_field
         )
@@ -342,6 +347,4 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 def write_history(path: Path, history: list[EpochRecord]) -> None:
     """Write one JSON line an epoch, whole or not at all."""
     lines = [json.dumps(dataclasses.asdict(record)) + "\n" for record in history]
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(lines))

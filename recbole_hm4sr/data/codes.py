@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from recbole_hm4sr.data.autoencoder import encode_with_autoencoder
+from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import write_whole
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -223,12 +224,8 @@ def _read(path: Path) -> ItemCodes | None:
 
 
 def _write(path: Path, codes: ItemCodes) -> None:
-    """Write codes under a temporary name, then rename: nobody ever reads half a file."""
+    """Keep codes for the next run; a run that cannot keep them goes on without."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            np.savez(file, links=codes.links, centroids=codes.centroids)
-        temporary.replace(path)
-    except OSError as error:
-        _LOGGER.warning("cannot keep the codes in %s: %s", path, error)
+        write_whole(path, lambda file: np.savez(file, links=codes.links, centroids=codes.centroids))
+    except DataError as error:
+        _LOGGER.warning("the codes are not kept: %s", error)

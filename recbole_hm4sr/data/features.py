@@ -8,7 +8,6 @@ order, so a missing or an extra item can never shift the rest.
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import write_whole
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -72,24 +72,13 @@ def save_features(path: Path, features: ItemFeatures) -> None:
         DataError: If the features break the contract, or the folder cannot be written.
     """
     check_features(features)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                tokens=features.tokens,
-                values=features.values,
-                encoder=np.array(features.encoder),
-                revision=np.array(features.revision),
-            )
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    arrays = {
+        "tokens": features.tokens,
+        "values": features.values,
+        "encoder": np.array(features.encoder),
+        "revision": np.array(features.revision),
+    }
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def load_features(path: Path) -> ItemFeatures:

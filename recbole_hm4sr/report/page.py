@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.run_folder import write_text
+from recbole_hm4sr.files import write_text
 
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28

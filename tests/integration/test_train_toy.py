@@ -200,3 +200,37 @@ def test_nothing_is_written_beside_the_run_folder(toy_path, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     train(toy_path, tmp_path / "run")
     assert {path.name for path in Path.cwd().iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize("mode", ["valid_only", "test_only"])
+def test_a_split_without_validation_or_test_is_refused(toy_path, tmp_path, mode):
+    settings = {
+        **QUICK,
+        "data_path": str(toy_path),
+        "eval_args": {"split": {"LS": mode}, "order": "TO", "mode": "full", "group_by": "user"},
+    }
+    with pytest.raises(ConfigError, match="must leave a training, a validation and a test part"):
+        quick_start.run("SASRec", "toy", overrides=settings, run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"metrics": ["NDCG", "ItemCoverage"]},
+        {
+            "eval_args": {
+                "split": {"LS": "valid_and_test"},
+                "order": "TO",
+                "mode": "uni10",
+                "group_by": "user",
+            }
+        },
+    ],
+    ids=["metrics beyond ranks", "sampled negatives"],
+)
+def test_what_ranks_cannot_say_is_evaluated_by_recbole(toy_path, tmp_path, settings):
+    settings = {**QUICK, "data_path": str(toy_path), **settings}
+    result = quick_start.run("SASRec", "toy", overrides=settings, run_dir=tmp_path / "run")
+    assert result.test_include == result.test
+    assert result.test_exclude == {}
+    assert not (tmp_path / "run" / "test_ranks.npz").exists()

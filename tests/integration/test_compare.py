@@ -1,0 +1,191 @@
+"""``hm4sr compare``: killed in the middle and started again, what is skipped, what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from toydata import QUICK
+
+from recbole_hm4sr import cli
+from recbole_hm4sr.compare.command import compare_grid
+from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.results import read_outcomes
+from recbole_hm4sr.compare.runner import run_grid
+from recbole_hm4sr.compare.statistics import user_metric
+from recbole_hm4sr.compare.worker import one_sentence
+from recbole_hm4sr.errors import ConfigError
+
+pytestmark = pytest.mark.integration
+
+N_EPOCHS = 30
+KILL_AFTER = 3
+
+
+def grid_values(toy_path):
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "colour"]}
+    return {
+        "datasets": ["toy"],
+        "seeds": [1, 2],
+        "settings": {**QUICK, "data_path": str(toy_path)},
+        "baseline": "SASRec",
+        "models": [
+            "SASRec",
+            {"label": "GRU long", "model": "GRU4Rec",
+             "settings": {"epochs": N_EPOCHS, "stopping_step": N_EPOCHS}},
+            {"label": "no column", "model": "FDSA",
+             "settings": {"load_col": columns, "selected_features": ["colour"]}},
+        ],
+    }  # fmt: skip
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(condition):
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until, "waited for two minutes"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def comparison(toy_path, tmp_path_factory):
+    """A comparison that was killed while its second run trained, and started again."""
+    folder = tmp_path_factory.mktemp("compare")
+    grid, out = folder / "grid.yaml", folder / "out"
+    grid.write_text(yaml.safe_dump(grid_values(toy_path)), encoding="utf-8")
+    words = [sys.executable, "-c", "from recbole_hm4sr import cli; cli.main()", "compare"]
+    runner = subprocess.Popen(
+        [*words, f"--grid={grid}", f"--out={out}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    history = out / "toy" / "GRU-long" / "seed-1" / "history.jsonl"
+    wait_for(lambda: len(lines(history)) >= KILL_AFTER)
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    # The run it had started ends with it: wait until nothing is written any more.
+    time.sleep(1)
+    killed = {"results": lines(out / "results.jsonl"), "history": lines(history)}
+    with (out / "results.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"dataset": "toy", "lab')
+    said = []
+    os.environ["OMP_NUM_THREADS"] = "1"
+    summaries = compare_grid(str(grid), out=out, say=said.append)
+    return {"grid": grid, "out": out, "killed": killed, "said": said, "summaries": summaries}
+
+
+def test_a_killed_comparison_goes_on_and_repeats_nothing(comparison):
+    out, killed = comparison["out"], comparison["killed"]
+    assert [record["label"] for record in killed["results"]] == ["SASRec"]
+    assert KILL_AFTER <= len(killed["history"]) < N_EPOCHS
+    folder = out / "toy" / "GRU-long" / "seed-1"
+    history = lines(folder / "history.jsonl")
+    # The same epochs, seconds too: the run went on from its checkpoint.
+    assert history[: len(killed["history"])] == killed["history"]
+    assert [record["epoch"] for record in history] == list(range(1, N_EPOCHS + 1))
+    assert any("SASRec, seed 1: finished before" in line for line in comparison["said"])
+    grid = read_grid(comparison["grid"])
+    outcomes = read_outcomes(grid, out)
+    assert [outcome.done for outcome in outcomes] == [True, True, False] * 2
+
+
+def test_a_finished_comparison_runs_nothing_more(comparison):
+    before = (comparison["out"] / "results.jsonl").read_bytes()
+    events = []
+    grid = read_grid(comparison["grid"])
+    run_grid(grid, comparison["out"], on_cell=lambda event, *_: events.append(event))
+    assert events == ["skipped"] * 6
+    assert (comparison["out"] / "results.jsonl").read_bytes() == before
+
+
+def test_a_failed_cell_is_a_line_with_its_reason_and_is_tried_again_when_asked(comparison):
+    grid = read_grid(comparison["grid"], {"seeds": [1]})
+    events = []
+    outcomes = run_grid(
+        grid, comparison["out"], retry=True, on_cell=lambda event, *_: events.append(event)
+    )
+    assert events == ["skipped", "skipped", "started", "failed"]
+    reason = outcomes[2].record["reason"]
+    assert "colour" in reason
+    assert "\n" not in reason
+    text = (comparison["out"] / "table.md").read_text(encoding="utf-8")
+    assert f"| no column | 0/2 | {reason} |" in text.replace("\\|", "|")
+
+
+def test_other_settings_are_other_runs_in_folders_of_their_own(comparison):
+    changed = read_grid(comparison["grid"], {"settings": {"learning_rate": 0.01}})
+    old = read_outcomes(read_grid(comparison["grid"]), comparison["out"])
+    new = read_outcomes(changed, comparison["out"])
+    assert [outcome.record for outcome in new] == [None] * 6
+    assert not {outcome.folder for outcome in old} & {outcome.folder for outcome in new}
+
+
+def test_the_table_says_what_recboles_evaluator_said(comparison):
+    for record in lines_of_done_runs(comparison["out"]):
+        with np.load(comparison["out"] / record["run_dir"] / "test_ranks.npz") as file:
+            ranks = dict(file)
+        for history in ("include", "exclude"):
+            for metric, value in record[f"test_{history}"].items():
+                mean = user_metric(ranks[f"rank_{history}"], metric).mean()
+                assert mean == pytest.approx(value, abs=1e-6)  # metric_decimal_place: 6
+
+
+def lines_of_done_runs(out):
+    text = (out / "results.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    done = [record for record in records if record["status"] == "done"]
+    assert len(done) == 4
+    return done
+
+
+def test_the_tables_are_there_in_every_form(comparison):
+    written = {path.name for path in comparison["out"].glob("table.*")}
+    assert written == {"table.txt", "table.md", "table.tex", "table.csv"}
+    said = "\n".join(comparison["said"])
+    for history in ("include", "exclude"):
+        assert f"results; rank_history: {history}, tie_order: file" in said
+    row = comparison["summaries"][0].rows[0]
+    assert (row.n_seeds, row.reason) == (2, "")
+    assert row.peak_memory_mb > 0
+    assert len(comparison["summaries"][0].rows[1].tests) == 3
+
+
+def test_a_line_holds_what_repeats_the_run(comparison, toy_path):
+    record = lines_of_done_runs(comparison["out"])[0]
+    assert record["command"].startswith("hm4sr train --model=SASRec --dataset=toy")
+    assert "--seed=1" in record["command"]
+    assert {"git_revision", "versions", "device", "machine", "fingerprint"} <= set(record)
+
+
+def test_one_comparison_at_a_time_writes_to_a_folder(comparison):
+    from recbole_hm4sr.compare.runner import _locked
+
+    with (
+        _locked(comparison["out"]),
+        pytest.raises(ConfigError, match="one comparison at a time"),
+    ):
+        run_grid(read_grid(comparison["grid"]), comparison["out"])
+
+
+def test_an_unknown_model_is_refused_before_anything_runs(toy_path, tmp_path, capsys):
+    words = ["--dataset=toy", "--models=SASrec", f"--data_path={toy_path}", f"--out={tmp_path}/o"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compare", *words])
+    assert "did you mean 'SASRec'" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_recboles_bare_errors_become_sentences():
+    assert one_sentence(KeyError("class")) == (
+        "the model reads 'class', which this data set or its settings do not have"
+    )
+    assert one_sentence(ValueError("\x1b[1mno\x1b[0m\ngood.")) == "ValueError: no good"
+    assert one_sentence(MemoryError()) == "there was not enough memory"

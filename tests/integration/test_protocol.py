@@ -1,0 +1,173 @@
+"""One protocol for all models: the same splits, candidates, metrics; validation alone chooses."""
+
+import dataclasses
+
+import pytest
+import torch
+from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
+
+from recbole_hm4sr import quick_start
+from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.protocol import PROTOCOL, check_grid
+from recbole_hm4sr.config import build_config, properties_dir, read_yaml, recbole_defaults
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.registry import find_model
+
+pytestmark = pytest.mark.integration
+
+MODELS = ["HM4SR", "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "LightSANs", "Caser", "NARM", "FDSA"]
+YAML_OF_RECBOLES = ["FEARec", "S3Rec", *MODELS[1:]]
+
+
+def open_session(model, data_path, folder):
+    entry = find_model(model)
+    settings = QUICK_HM4SR if model == "HM4SR" else QUICK
+    config = build_config(
+        entry.model_class,
+        "toy",
+        settings_class=entry.settings_class,
+        overrides={**settings, "data_path": str(data_path)},
+        checkpoint_dir=folder / "checkpoint",
+    )
+    return quick_start.open_session(config, folder, entry.model_class)
+
+
+@pytest.fixture(scope="module")
+def sessions(toy_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sessions")
+    with (toy_path / "toy" / "toy.item").open("a", encoding="utf-8") as file:
+        file.write("B999\tnever taken\tGroup_0\n")  # must be nobody's candidate
+    return {model: open_session(model, toy_path, folder / model) for model in MODELS}
+
+
+@pytest.fixture(scope="module")
+def toy_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("atomic")
+    write_toy_dataset(path / "toy")
+    return path
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("part", ["train_data", "valid_data", "test_data"])
+def test_every_model_gets_the_same_splits(sessions, model, part):
+    first = getattr(sessions["HM4SR"], part)._dataset
+    other = getattr(sessions[model], part)._dataset
+    for field in (first.uid_field, first.iid_field, first.time_field):
+        assert torch.equal(other.inter_feat[field], first.inter_feat[field])
+        if field != first.time_field:
+            assert list(other.field2id_token[field]) == list(first.field2id_token[field])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_ranks_all_items_but_padding(sessions, model, monkeypatch):
+    session = sessions[model]
+    dataset = session.test_data._dataset
+    assert list(dataset.item_tokens)[0] == "[PAD]"
+    assert "B999" not in dataset.item_tokens
+
+    def score(interaction):
+        scores = torch.zeros(len(interaction), dataset.item_num)
+        scores[:, 0] = 1  # padding above all
+        return scores
+
+    monkeypatch.setattr(session.model, "full_sort_predict", score)
+    ranks = session.trainer.rank(session.test_data)
+    # Equal scores stand in the order of ids: the target's rank is its id, so every item from 1 is
+    # a candidate and padding is none.
+    assert torch.equal(ranks.include, dataset.inter_feat[dataset.iid_field])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_measured_the_same(sessions, model):
+    session = sessions[model]
+    assert {name: session.config[name] for name in PROTOCOL} == {
+        name: sessions["HM4SR"].config[name] for name in PROTOCOL
+    }
+    ranks = torch.tensor([1, 3, 20])
+    metrics = session.trainer.metrics(ranks)
+    assert metrics["mrr@10"] == pytest.approx((1 + 1 / 3) / 3, abs=1e-6)
+    assert metrics["hit@5"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", YAML_OF_RECBOLES)
+def test_a_models_yaml_has_its_own_settings_and_none_of_the_protocol(model):
+    values = read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    own = read_yaml(_recboles_yaml(model))
+    assert set(values) - {"load_col"} == set(own)
+    assert not set(values) & set(PROTOCOL)
+    assert values["loss_type"] == "CE"
+    assert set(values) - {"load_col"} <= set(recbole_defaults(model))
+
+
+def _recboles_yaml(model):
+    from recbole_hm4sr.compat import recbole_properties_folder
+
+    return recbole_properties_folder() / "model" / f"{model}.yaml"
+
+
+def grid(toy_path, settings):
+    models = ["SASRec", {"label": "other", "model": "SASRec", "settings": settings}]
+    common = {**QUICK, "data_path": str(toy_path)}
+    return read_grid(flags={"datasets": ["toy"], "models": models, "settings": common})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"topk": [10]}, {"rank_history": "exclude"}, {"tie_order": "shuffle"},
+     {"user_inter_num_interval": "[5,inf)"}, {"eval_args": {"split": {"LS": "valid_and_test"},
+      "group_by": "user", "order": "TO", "mode": "uni10"}}],
+)  # fmt: skip
+def test_models_with_protocols_of_their_own_are_refused(toy_path, settings):
+    name = next(iter(settings))
+    with pytest.raises(ConfigError, match=f"{name} must be the same for all models of toy"):
+        check_grid(grid(toy_path, settings))
+
+
+def test_models_may_differ_in_everything_else(toy_path):
+    check_grid(grid(toy_path, {"learning_rate": 0.1, "n_layers": 1}))
+
+
+def test_a_setting_that_a_model_does_not_have_is_refused(toy_path):
+    with pytest.raises(ConfigError, match=r"other on toy: the setting 'n_layer'.*'n_layers'"):
+        check_grid(grid(toy_path, {"n_layer": 1}))
+
+
+def with_other_test_targets(path):
+    """The same data set, but the last items of the later users are item B000."""
+    write_toy_dataset(path / "toy")
+    file = path / "toy" / "toy.inter"
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    # After 40 users all items have appeared, so that the items keep their numbers.
+    for number in range(len(rows)):
+        last = number + 1 == len(rows) or rows[number + 1][0] != rows[number][0]
+        if rows[number][0][1:].isdigit() and int(rows[number][0][1:]) >= 40 and last:
+            rows[number][1] = "B000"
+    file.write_text("\n".join("\t".join(row) for row in rows) + "\n")
+
+
+@pytest.mark.parametrize("model", ["HM4SR", "SASRec"])
+def test_test_targets_change_neither_training_nor_the_best_epoch(model, tmp_path):
+    results = []
+    for name in ("first", "second"):
+        path = tmp_path / name
+        path.mkdir()
+        if name == "first":
+            write_toy_dataset(path / "toy")
+        else:
+            with_other_test_targets(path)
+        settings = QUICK_HM4SR if model == "HM4SR" else QUICK
+        overrides = {**settings, "data_path": str(path), "epochs": 3}
+        results.append(
+            quick_start.run(model, "toy", overrides=overrides, run_dir=tmp_path / f"run-{name}")
+        )
+    first, second = ([without_seconds(record) for record in run.history] for run in results)
+    assert first == second
+    assert results[0].best_epoch == results[1].best_epoch
+    best = max(results[0].history, key=lambda record: record.valid_score)
+    assert results[0].best_epoch == best.epoch
+    assert results[0].valid == results[1].valid
+    assert results[0].test != results[1].test
+
+
+def without_seconds(record):
+    return dataclasses.replace(record, train_seconds=0, valid_seconds=0)
