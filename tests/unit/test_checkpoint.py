@@ -57,11 +57,11 @@ def test_an_interrupted_write_keeps_the_old_checkpoint_and_nothing_else(path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "last.pt"
-    with pytest.raises(DataError, match=f"cannot write the checkpoint {re.escape(str(path))}: "):
+    with pytest.raises(DataError, match=f"cannot write {re.escape(str(path))}: "):
         write_checkpoint(path, STATE)
     path = tmp_path / "taken"
     path.mkdir()
-    with pytest.raises(DataError, match=r"cannot write the checkpoint .*taken"):
+    with pytest.raises(DataError, match=r"cannot write .*taken"):
         write_checkpoint(path, STATE)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "taken"]
 

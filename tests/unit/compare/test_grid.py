@@ -1,0 +1,127 @@
+"""Grids: files, flags, what is refused, and what makes a cell another cell."""
+
+import pytest
+
+from recbole_hm4sr.compare.cells import Cell, data_hash, slug
+from recbole_hm4sr.compare.grid import find_grid, read_grid
+from recbole_hm4sr.config import properties_dir
+from recbole_hm4sr.errors import ConfigError
+
+TEXT = """\
+datasets: [toy]
+seeds: [3, 4]
+settings: {epochs: 2}
+baseline: plain
+metrics: [NDCG@5]
+models:
+  - HM4SR
+  - {label: plain, model: HM4SR, settings: {use_temporal_moe: false, epochs: 9}}
+"""
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_a_grid_is_every_model_with_every_seed(grid_file):
+    grid = read_grid(grid_file)
+    assert grid.baseline == "plain"
+    assert grid.metrics == ("NDCG@5",)
+    plain = {"epochs": 9, "use_temporal_moe": False}
+    assert grid.cells() == [
+        Cell("toy", "HM4SR", "HM4SR", {"epochs": 2}, 3),
+        Cell("toy", "plain", "HM4SR", plain, 3),
+        Cell("toy", "HM4SR", "HM4SR", {"epochs": 2}, 4),
+        Cell("toy", "plain", "HM4SR", plain, 4),
+    ]
+
+
+def test_flags_win_over_the_file_and_add_settings(grid_file):
+    flags = {"models": ["SASRec"], "seeds": None, "baseline": "SASRec"}
+    grid = read_grid(grid_file, {**flags, "settings": {"learning_rate": 0.1}})
+    assert [spec.label for spec in grid.models] == ["SASRec"]
+    assert grid.seeds == (3, 4)
+    assert grid.settings == {"epochs": 2, "learning_rate": 0.1}
+
+
+def test_the_first_model_is_the_baseline_unless_another_is_named():
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["SASRec", "HM4SR"]})
+    assert grid.baseline == "SASRec"
+    assert grid.seeds == (2020,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds:", "seed:", "'seed' is unknown; did you mean 'seeds'"),
+        ("label:", "lable:", "'lable' is unknown; did you mean 'label'"),
+        ("[3, 4]", "[3, 3]", "seeds must differ, got '3' twice"),
+        ("[3, 4]", "[-1]", "a seed must be a whole number of 0 or more, got -1"),
+        ("[3, 4]", "3", "seeds must be a list with at least one entry, got 3"),
+        ("label: plain", "label: HM4SR", "labels of models must differ, got 'HM4SR' twice"),
+        ("baseline: plain", "baseline: none", "baseline must be one of HM4SR, plain, got 'none'"),
+        ("NDCG@5", "NDGC@5", "with a cut-off, as NDCG@10, got 'NDGC@5'"),
+        ("{epochs: 2}", "{seed: 2}", "settings must leave the seed to seeds"),
+        ("{epochs: 2}", "2", "settings must hold lines of the form name: value, got 2"),
+        ("  - HM4SR", "  - [HM4SR]", "must be a name or have the key model"),
+    ],
+)
+def test_mistakes_are_named(grid_file, old, new, message):
+    grid_file.write_text(TEXT.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        read_grid(grid_file)
+
+
+def test_all_mistakes_come_at_once():
+    with pytest.raises(ConfigError, match=r"models must be a list.*datasets must be a list"):
+        read_grid()
+
+
+@pytest.mark.parametrize("path", sorted((properties_dir() / "compare").glob("*.yaml")))
+def test_the_grids_that_travel_with_the_package_can_be_read(path):
+    assert find_grid(path.stem) == path
+    assert read_grid(path).cells()
+
+
+def test_an_unknown_grid_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"one of ablation, sports.*, got 'abaltion'"):
+        find_grid("abaltion")
+
+
+def test_a_cell_is_another_when_model_settings_seed_or_data_change(toy_path):
+    def fingerprint(data="d", model="SASRec", seed=1, **settings):
+        settings = {"data_path": str(toy_path), **settings}
+        return Cell("toy", "a label", model, settings, seed).fingerprint(data)
+
+    first = fingerprint()
+    assert fingerprint(n_layers=2) == first  # the model's own YAML says the same
+    assert fingerprint(n_threads=3) == first
+    others = [
+        fingerprint("e"),
+        fingerprint(model="GRU4Rec"),
+        fingerprint(seed=2),
+        fingerprint(learning_rate=0.5),
+        fingerprint(tie_order="shuffle"),
+    ]
+    assert len({first, *others}) == 6
+
+
+def test_the_hash_of_a_data_set_changes_with_any_of_its_files(tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "toy.inter").write_text("a")
+    first = data_hash(folder)
+    (folder / "README.md").write_text("not data")
+    assert data_hash(folder) == first
+    (folder / "toy.item").write_text("b")
+    second = data_hash(folder)
+    (folder / "toy.item").write_text("c")
+    assert len({first, second, data_hash(folder)}) == 3
+
+
+def test_labels_become_names_of_folders():
+    assert slug("HM4SR, without time & text") == "HM4SR-without-time-text"
+    assert slug("../..") == "model"

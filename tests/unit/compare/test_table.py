@@ -1,0 +1,190 @@
+"""From runs to tables: the numbers by hand, the best in bold, rows that say why."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+
+from recbole_hm4sr.compare.cells import Cell
+from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.render import as_csv, as_latex, as_markdown, as_text
+from recbole_hm4sr.compare.results import Outcome, append_result, read_results
+from recbole_hm4sr.compare.summary import ALL, summarize
+from recbole_hm4sr.compare.table import build_tables, csv_records
+from recbole_hm4sr.errors import DataError
+
+USERS = ["u1", "u2", "u3", "u4"]
+# Ranks of the four users by model and seed.
+RANKS = {
+    ("A", 1): [1, 2, 4, 20],
+    ("A", 2): [1, 1, 2, 20],
+    ("B", 1): [2, 20, 20, 20],
+    ("B", 2): [4, 4, 20, 20],
+}
+
+
+def write_ranks(folder, ranks, users=USERS):
+    folder.mkdir(parents=True)
+    order = np.arange(len(users))[::-1]  # the order in the file must not matter
+    columns = {
+        "user": np.array(users),
+        "target": np.array(["i"] * len(users)),
+        "rank_include": np.array(ranks),
+        "rank_exclude": np.maximum(np.array(ranks) - 1, 1),
+        "history_length": np.array([5, 6, 10, 11]),
+        "gap_seconds": np.array([0, 0, 0, 60]),
+        "target_count": np.array([9, 9, 2, 1]),
+        "popularity": np.array(["head", "head", "middle", "tail"]),
+    }
+    np.savez(folder / "test_ranks.npz", **{name: v[order] for name, v in columns.items()})
+
+
+def outcome(tmp_path, label, seed, **facts):
+    cell = Cell("toy", label, label, {}, seed)
+    if (label, seed) not in RANKS:
+        return Outcome(cell, "f", tmp_path, {"status": "failed", "reason": "it has no & column"})
+    folder = tmp_path / f"{label}{seed}"
+    write_ranks(folder, RANKS[label, seed])
+    record = {
+        "status": "done",
+        "rank_history": "include",
+        "tie_order": "file",
+        "generated": True,
+        "train_seconds_per_epoch": float(seed),
+        "n_parameters": 1234,
+        "peak_memory_mb": 100 * seed,
+        "machine": "m",
+        "device": "cpu",
+        "git_revision": "g",
+        **facts,
+    }
+    return Outcome(cell, "f", folder, record)
+
+
+@pytest.fixture
+def summaries(tmp_path):
+    grid = read_grid(
+        flags={
+            "datasets": ["toy"],
+            "models": ["A", "B", "C"],
+            "seeds": [1, 2],
+            "metrics": ["MRR@10", "Hit@10"],
+            "baseline": "B",
+        }
+    )
+    return summarize(grid, [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()])
+
+
+def test_scores_are_means_over_users_then_mean_and_deviation_over_seeds(summaries):
+    include, exclude = summaries
+    row = include.rows[0]
+    seeds = [(1 + 1 / 2 + 1 / 4) / 4, (1 + 1 + 1 / 2) / 4]
+    assert row.scores[ALL, "MRR@10"].mean == pytest.approx(sum(seeds) / 2)
+    # Of two values the sample's deviation is their distance over the root of 2.
+    assert row.scores[ALL, "MRR@10"].deviation == pytest.approx(
+        (seeds[1] - seeds[0]) / math.sqrt(2)
+    )
+    assert exclude.rows[0].scores[ALL, "MRR@10"].mean == pytest.approx(
+        ((1 + 1 + 1 / 3) / 4 + (1 + 1 + 1) / 4) / 2
+    )
+    assert (row.seconds_per_epoch, row.n_parameters, row.peak_memory_mb) == (1.5, 1234, 200)
+
+
+def test_groups_split_the_users(summaries):
+    sizes = summaries[0].group_sizes
+    assert sizes == {
+        ALL: 4, "tie": 3, "non-tie": 1, "history 1-5": 1, "history 6-10": 2, "history 11+": 1,
+        "head": 2, "middle": 1, "tail": 1,
+    }  # fmt: skip
+    scores = summaries[0].rows[0].scores
+    assert scores["history 6-10", "MRR@10"].mean == pytest.approx(
+        ((1 / 2 + 1 / 4) / 2 + (1 + 1 / 2) / 2) / 2
+    )
+    assert scores["tail", "Hit@10"].mean == 0
+
+
+def test_the_paired_test_takes_each_users_mean_over_the_seeds(summaries):
+    test, adjusted = summaries[0].rows[0].tests["Hit@10"]
+    # A hits for users 1, 2, 3 with both seeds; B for user 1 with both, for user 2 with one.
+    differences = [0, 1 / 2, 1, 0]
+    mean = sum(differences) / 4
+    deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 3)
+    assert test.difference == pytest.approx(mean)
+    assert test.effect_size == pytest.approx(mean / deviation)
+    assert test.p <= adjusted <= 2 * test.p  # two tests in the table
+    assert summaries[0].rows[1].tests == {}  # the baseline itself
+    assert summaries[0].rows[0].relative["Hit@10"] == pytest.approx((6 / 8 - 3 / 8) / (3 / 8))
+
+
+def test_the_best_is_bold_and_a_failed_row_says_why(summaries):
+    results, tests, groups = build_tables(summaries[0])
+    text = as_text(results)
+    assert "0.7500 ± 0.0000*" in text
+    assert "GENERATED" in text
+    assert "rank_history: include, tie_order: file" in text
+    assert "+100.0 %" in text
+    assert "C      0/2    it has no & column" in text
+    assert "**0.7500 ± 0.0000**" in as_markdown(results)
+    latex = as_latex(results)
+    assert r"\textbf{0.7500 $\pm$ 0.0000}" in latex
+    assert r"C & 0/2 & \multicolumn{7}{l}{it has no \& column} \\" in latex
+    assert [row[0].text for row in tests.rows] == ["A", "A"]
+    assert {row[1].text for row in groups.rows} == {"A", "B"}
+
+
+def test_every_line_of_a_markdown_table_has_as_many_fields(summaries):
+    for table in build_tables(summaries[1]):
+        lines = [line for line in as_markdown(table).splitlines() if line.startswith("|")]
+        assert {line.count("|") for line in lines} == {len(table.columns) + 1}
+
+
+def test_a_terminal_gets_bold_and_columns_stay_in_line(summaries):
+    results = build_tables(summaries[0])[0]
+    bold = as_text(results, bold=True)
+    assert "\033[1m0.7500 ± 0.0000*" in bold
+    assert bold.replace("\033[1m", "").replace("\033[0m", "").split() == as_text(results).split()
+
+
+def test_csv_has_every_number_with_all_its_digits(summaries):
+    records = list(csv.DictReader(io.StringIO(as_csv(csv_records(summaries)))))
+    assert len(records) == 2 * 3 * 2 * 9  # histories, models, metrics, groups
+    first = records[0]
+    assert (first["model"], first["metric"], first["group"]) == ("A", "MRR@10", ALL)
+    assert float(first["mean"]) == summaries[0].rows[0].scores[ALL, "MRR@10"].mean
+    failed = [record for record in records if record["model"] == "C"]
+    assert {record["reason"] for record in failed} == {"it has no & column"}
+    assert {record["mean"] for record in failed} == {""}
+
+
+def test_runs_of_other_users_are_not_compared(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
+    outcomes = [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()]
+    (outcomes[1].folder / "test_ranks.npz").unlink()
+    outcomes[1].folder.rmdir()
+    write_ranks(outcomes[1].folder, RANKS["B", 1], ["u1", "u2", "u3", "u5"])
+    with pytest.raises(DataError, match="must test the same users"):
+        summarize(grid, outcomes)
+
+
+def test_what_makes_rows_less_comparable_is_said(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
+    outcomes = [
+        outcome(tmp_path, "A", 1, jobs=2),
+        outcome(tmp_path, "B", 1, machine="other", git_revision="h"),
+    ]
+    notes = " ".join(summarize(grid, outcomes)[0].notes)
+    assert "different machines (m; other)" in notes
+    assert "Several runs went at once" in notes
+    assert "different revisions of the code (g, h)" in notes
+
+
+def test_a_torn_line_is_left_out_and_the_next_starts_anew(tmp_path, caplog):
+    path = tmp_path / "results.jsonl"
+    append_result(path, {"fingerprint": "1"})
+    with path.open("a") as file:
+        file.write('{"fingerprint": "2", "va')
+    append_result(path, {"fingerprint": "3"})
+    assert [record["fingerprint"] for record in read_results(path)] == ["1", "3"]
+    assert "line 2 is torn" in caplog.text
