@@ -18,7 +18,7 @@ from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.statistics import user_metric
-from recbole_hm4sr.compare.worker import one_sentence
+from recbole_hm4sr.compare.worker import one_sentence, run_cell
 from recbole_hm4sr.errors import ConfigError
 
 pytestmark = pytest.mark.integration
@@ -77,8 +77,9 @@ def comparison(toy_path, tmp_path_factory):
     with (out / "results.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"dataset": "toy", "lab')
     said = []
-    os.environ["OMP_NUM_THREADS"] = "1"
-    summaries = compare_grid(str(grid), out=out, say=said.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        summaries = compare_grid(str(grid), out=out, say=said.append)
     return {"grid": grid, "out": out, "killed": killed, "said": said, "summaries": summaries}
 
 
@@ -181,6 +182,40 @@ def test_an_unknown_model_is_refused_before_anything_runs(toy_path, tmp_path, ca
         cli.main(["compare", *words])
     assert "did you mean 'SASRec'" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_s3rec_is_pretrained_and_then_fine_tuned(toy_path, tmp_path):
+    settings = {**QUICK, "data_path": str(toy_path), "pretrain_epochs": 1, "seed": 1}
+    cell = {"model": "S3Rec", "dataset": "toy", "overrides": settings}
+    (tmp_path / "cell.json").write_text(json.dumps(cell), encoding="utf-8")
+    run_cell(tmp_path)
+    assert len(lines(tmp_path / "pretrain" / "history.jsonl")) == 1
+    assert len(lines(tmp_path / "history.jsonl")) == QUICK["epochs"]
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert config["train_stage"] == "finetune"
+    assert config["pre_model_path"] == str(tmp_path / "pretrain" / "checkpoint" / "last.pt")
+
+
+def test_ctrl_c_ends_the_runs_and_says_how_to_go_on(toy_path, tmp_path):
+    words = ["--dataset=toy", "--models=SASRec", f"--data_path={toy_path}", f"--out={tmp_path}/o"]
+    runner = subprocess.Popen(
+        [sys.executable, "-c", "from recbole_hm4sr import cli; cli.main()", "compare", *words,
+         "--epochs=2000", "--stopping_step=2000"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    history = tmp_path / "o" / "toy" / "SASRec" / "seed-2020" / "history.jsonl"
+    wait_for(lambda: len(lines(history)) >= 1)
+    runner.send_signal(signal.SIGINT)
+    printed, errors = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert "Go on with the same command" in printed
+    assert "Traceback" not in errors
+    written = history.read_bytes()
+    time.sleep(0.5)
+    assert history.read_bytes() == written
 
 
 def test_recboles_bare_errors_become_sentences():

@@ -62,7 +62,7 @@ def test_every_model_gets_the_same_splits(sessions, model, part):
 def test_every_model_ranks_all_items_but_padding(sessions, model, monkeypatch):
     session = sessions[model]
     dataset = session.test_data._dataset
-    assert list(dataset.item_tokens)[0] == "[PAD]"
+    assert dataset.item_tokens[0] == "[PAD]"
     assert "B999" not in dataset.item_tokens
 
     def score(interaction):
@@ -125,6 +125,21 @@ def test_models_with_protocols_of_their_own_are_refused(toy_path, settings):
 
 def test_models_may_differ_in_everything_else(toy_path):
     check_grid(grid(toy_path, {"learning_rate": 0.1, "n_layers": 1}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metrics": ["NDCG", "ItemCoverage"]}, "metrics must be of hit, map"),
+        ({"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni10"}},
+         "eval_args.mode must be full for comparisons"),
+    ],
+)  # fmt: skip
+def test_what_tables_cannot_show_is_refused(toy_path, settings, message):
+    common = {**QUICK, "data_path": str(toy_path), **settings}
+    flags = {"datasets": ["toy"], "models": ["SASRec"], "settings": common}
+    with pytest.raises(ConfigError, match=message):
+        check_grid(read_grid(flags=flags))
 
 
 def test_a_setting_that_a_model_does_not_have_is_refused(toy_path):

@@ -1,0 +1,70 @@
+"""The way of a comparison: from what the user says to the tables."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
+from recbole_hm4sr.compare.render import as_text, write_tables
+from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.compare.runner import run_grid
+from recbole_hm4sr.compare.summary import Summary, summarize
+from recbole_hm4sr.compare.table import build_tables
+
+
+def compare_grid(
+    grid_name: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    out: Path | None = None,
+    jobs: int = 1,
+    retry: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    bold: bool = False,
+) -> list[Summary]:
+    """Run what a grid lacks, write its tables, and say them.
+
+    Args:
+        grid_name: Grid file, or the name of one in ``properties/compare``.
+        flags: Keys of a grid file; they win over it.
+        out: Folder of the comparison; by default ``runs/compare-<name of the grid or data sets>``,
+            so that the same command goes on in the same folder.
+        jobs: Runs at once.
+        retry: Whether to try failed cells again.
+        say: Takes each line of progress, and the tables.
+        bold: Whether tables may use a terminal's codes for bold.
+
+    Returns:
+        The numbers of the tables.
+
+    Raises:
+        ConfigError: If the grid is wrong; before anything runs.
+        DataError: If files cannot be read or written.
+    """
+    path = find_grid(grid_name) if grid_name is not None else None
+    grid = read_grid(path, flags)
+    folder = out or Path("runs") / f"compare-{path.stem if path else '-'.join(grid.datasets)}"
+    say(f"{len(grid.cells())} runs; folder: {folder}")
+
+    def on_cell(event: str, outcome: Outcome, number: int, count: int) -> None:
+        say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}")
+
+    summaries = summarize(grid, run_grid(grid, folder, jobs=jobs, retry=retry, on_cell=on_cell))
+    for table in (table for summary in summaries for table in build_tables(summary)):
+        say(f"\n{as_text(table, bold=bold)}")
+    say(f"tables: {', '.join(str(file) for file in write_tables(summaries, folder))}")
+    return summaries
+
+
+def _what_happened(event: str, outcome: Outcome, grid: Grid) -> str:
+    record, cell = outcome.record, outcome.cell
+    name = f"{cell.dataset}, {cell.label}, seed {cell.seed}"
+    if record is None or event == "started":
+        return f"{name}: {event}"
+    if not outcome.done:
+        again = "; --retry tries it again" if event == "skipped" else ""
+        return f"{name}: failed: {record['reason']}{again}"
+    metric = grid.metrics[0]
+    value = record["valid"].get(metric.lower())
+    score = f", validation {metric} {value:.4f}" if value is not None else ""
+    return f"{name}: {'finished before' if event == 'skipped' else 'done'}{score}"

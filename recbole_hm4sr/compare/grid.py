@@ -1,0 +1,171 @@
+"""What to compare: data sets × models × seeds, from a YAML file and flags, checked at once."""
+
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.compare.cells import Cell, slug
+from recbole_hm4sr.compare.statistics import parse_metric
+from recbole_hm4sr.config import properties_dir, read_yaml
+from recbole_hm4sr.errors import ConfigError
+
+_DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """One row of a table.
+
+    Attributes:
+        label: Its name in the table.
+        model: Name of the model.
+        settings: Settings of this row alone; they win over the grid's.
+    """
+
+    label: str
+    model: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Everything that is compared.
+
+    Attributes:
+        datasets: Names of data sets; each has its own tables.
+        models: The rows.
+        seeds: Seeds that every row runs with.
+        settings: Settings of all runs; they win over the YAML files.
+        baseline: Label of the row that the others are compared with.
+        metrics: Metrics of the tables, as ``NDCG@10``; the first one leads.
+    """
+
+    datasets: tuple[str, ...]
+    models: tuple[ModelSpec, ...]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+    baseline: str
+    metrics: tuple[str, ...]
+
+    def cells(self) -> list[Cell]:
+        """All runs, a data set and seed at a time, so that early results compare all models."""
+        return [
+            Cell(dataset, spec.label, spec.model, {**self.settings, **spec.settings}, seed)
+            for dataset in self.datasets
+            for seed in self.seeds
+            for spec in self.models
+        ]
+
+
+def find_grid(name: str) -> Path:
+    """A grid file by its path, or by its name in ``properties/compare``.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    path, known = Path(name), properties_dir() / "compare"
+    if path.is_file():
+        return path
+    names = sorted(file.stem for file in known.glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(f"--grid must be a YAML file or one of {', '.join(names)}, got {name!r}")
+    return known / f"{name}.yaml"
+
+
+def read_grid(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Grid:
+    """A grid from a file, from flags, or from both; flags win, their settings are added.
+
+    Args:
+        path: YAML file with the fields of :class:`Grid` as keys.
+        flags: The same keys; None leaves a key to the file.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value is missing or wrong; one error for all.
+    """
+    values = {**_DEFAULTS, **(read_yaml(path) if path is not None else {})}
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    values["settings"] = {**_mapping(values.get("settings")), **given.pop("settings", {})}
+    values.update(given)
+    found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
+    models = [_model_spec(entry, found) for entry in _entries(values, "models", found)]
+    lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
+    grid = Grid(
+        tuple(map(str, lists["datasets"])),
+        tuple(spec for spec in models if spec is not None),
+        tuple(lists["seeds"]),
+        values["settings"],
+        str(values.get("baseline") or (models[0].label if models and models[0] else "")),
+        tuple(map(str, lists["metrics"])),
+    )
+    found += _problems(grid)
+    if found:
+        raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
+    return grid
+
+
+def _problems(grid: Grid) -> list[str]:
+    labels = [spec.label for spec in grid.models]
+    found = [
+        f"a seed must be a whole number of 0 or more, got {seed!r}"
+        for seed in grid.seeds
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0
+    ]
+    lists = {
+        "datasets": grid.datasets,
+        "seeds": grid.seeds,
+        "metrics": grid.metrics,
+        "labels of models": [slug(label) for label in labels],
+    }
+    for name, entries in lists.items():
+        counts = Counter(map(str, entries))
+        found += [f"{name} must differ, got {e!r} twice" for e in counts if counts[e] > 1]
+    for metric in grid.metrics:
+        try:
+            parse_metric(metric)
+        except ConfigError as error:
+            found.append(str(error))
+    if labels and grid.baseline not in labels:
+        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
+    if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
+        found.append("settings must leave the seed to seeds")
+    return found
+
+
+def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
+    if isinstance(entry, str):
+        return ModelSpec(entry, entry)
+    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+        found.append(f"an entry of models must be a name or have the key model, got {entry!r}")
+        return None
+    found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
+    label = str(entry.get("label", entry["model"]))
+    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"settings must hold lines of the form name: value, got {value!r}")
+    return dict(value)
+
+
+def _entries(values: Mapping[str, Any], name: str, found: list[str]) -> list[Any]:
+    entries = values.get(name)
+    if isinstance(entries, list) and entries:
+        return entries
+    found.append(f"{name} must be a list with at least one entry, got {entries!r}")
+    return []
+
+
+def _unknown_keys(values: Iterable[str], known: list[str]) -> list[str]:
+    found = []
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}"
+            found.append(f"the key {name!r} is unknown; {hint}")
+    return found

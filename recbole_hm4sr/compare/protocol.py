@@ -1,0 +1,88 @@
+"""What all models of a comparison share, and the check that they do, before anything runs."""
+
+from typing import Any
+
+from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.config import build_config, compose_settings
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.settings import require
+
+# What makes runs comparable: the same for all models of a data set.
+PROTOCOL = (
+    "eval_args",
+    "filter_inter_by_user_or_item",
+    "item_inter_num_interval",
+    "metrics",
+    "metric_decimal_place",
+    "rank_history",
+    "repeatable",
+    "rm_dup_inter",
+    "tie_order",
+    "timestamp_unit",
+    "topk",
+    "user_inter_num_interval",
+    "val_interval",
+    "valid_metric",
+    "valid_metric_bigger",
+)
+_METRICS = {"hit", "map", "mrr", "ndcg", "precision", "recall"}
+
+
+def check_grid(grid: Grid) -> None:
+    """Refuse, before anything runs, what no cell could run or what would not compare.
+
+    Raises:
+        ConfigError: If a model is unknown, a setting is unknown or wrong for a model, or models
+            of a data set differ in what the protocol fixes.
+    """
+    found = []
+    for dataset in grid.datasets:
+        protocols = {}
+        for spec in grid.models:
+            entry = find_model(spec.model)
+            overrides = {**grid.settings, **spec.settings}
+            try:
+                build_config(
+                    entry.model_class,
+                    dataset,
+                    settings_class=entry.settings_class,
+                    overrides=overrides,
+                )
+            except ConfigError as error:
+                found.append(f"{spec.label} on {dataset}: {error}")
+                continue
+            values = compose_settings(spec.model, dataset, overrides=overrides)[0]
+            found += _not_by_rank(spec.label, values)
+            protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
+        found += _protocol_differences(dataset, protocols)
+    if found:
+        raise ConfigError("; ".join(found))
+
+
+def _not_by_rank(label: str, values: dict[str, Any]) -> list[str]:
+    """Tables and tests need the one rank of each user's target among all items."""
+    mode, metrics = values["eval_args"].get("mode"), values["metrics"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    found = require(
+        mode == "full", f"{label}: eval_args.mode must be full for comparisons", mode
+    ) + require(
+        {name.lower() for name in metrics} <= _METRICS,
+        f"{label}: metrics must be of {', '.join(sorted(_METRICS))} for comparisons",
+        metrics,
+    )
+    return found
+
+
+def _protocol_differences(dataset: str, protocols: dict[str, dict[str, Any]]) -> list[str]:
+    found = []
+    labels = list(protocols)
+    for name in PROTOCOL:
+        for label in labels[1:]:
+            first, other = protocols[labels[0]][name], protocols[label][name]
+            if first != other:
+                found.append(
+                    f"{name} must be the same for all models of {dataset}, got {first!r} for "
+                    f"{labels[0]} and {other!r} for {label}; put it into the grid's settings"
+                )
+    return found

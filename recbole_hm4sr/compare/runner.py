@@ -1,0 +1,196 @@
+"""Runs every cell of a grid in a process of its own, once, however often it is started.
+
+The folder of a comparison holds ``results.jsonl`` and one folder a run. A cell is finished when
+its line is there with the fingerprint of its settings. A cell that a crash has cut goes on from
+its checkpoint; one that failed is a line with the reason and is left alone unless asked for.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.compare.cells import Cell
+from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.protocol import check_grid
+from recbole_hm4sr.compare.results import (
+    FACTS,
+    Outcome,
+    append_result,
+    has_result,
+    read_outcomes,
+)
+from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.files import write_text
+
+_POLL_SECONDS = 0.1
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_grid(
+    grid: Grid,
+    out: Path,
+    *,
+    jobs: int = 1,
+    retry: bool = False,
+    on_cell: Callable[[str, Outcome, int, int], None] | None = None,
+) -> list[Outcome]:
+    """Run the cells that have no result yet.
+
+    Args:
+        grid: What to compare.
+        out: Folder of the comparison.
+        jobs: Runs at once; they share the CPU's threads.
+        retry: Whether to try failed cells again.
+        on_cell: Called with ``skipped``, ``started``, ``done`` or ``failed``, what is known of
+            the cell, its number and the number of cells.
+
+    Returns:
+        All cells of the grid, in its order.
+
+    Raises:
+        ConfigError: If the grid is wrong, or another comparison runs in the folder.
+        KeyboardInterrupt: On Ctrl-C, after the running cells have ended; they can go on.
+    """
+    if jobs < 1:
+        raise ConfigError(f"--jobs must be 1 or more, got {jobs}")
+    check_grid(grid)
+    say = on_cell or (lambda *_: None)
+    with _locked(out):
+        outcomes = read_outcomes(grid, out)
+        pending: deque[int] = deque()
+        for number, outcome in enumerate(outcomes):
+            if outcome.record is None or (retry and not outcome.done):
+                pending.append(number)
+            else:
+                say("skipped", outcome, number + 1, len(outcomes))
+        for number, event, outcome in _run_pending(outcomes, pending, out, jobs):
+            outcomes[number] = outcome
+            say(event, outcome, number + 1, len(outcomes))
+    return outcomes
+
+
+def _run_pending(
+    outcomes: list[Outcome], pending: deque[int], out: Path, jobs: int
+) -> Iterator[tuple[int, str, Outcome]]:
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    try:
+        while pending or running:
+            while pending and len(running) < jobs:
+                number = pending.popleft()
+                yield number, "started", outcomes[number]
+                running[number] = _start(outcomes[number], jobs)
+            for number in [n for n, process in running.items() if process.poll() is not None]:
+                process = running.pop(number)
+                record = _record(outcomes[number], process.returncode, out, jobs)
+                append_result(out / "results.jsonl", record)
+                outcome = dataclasses.replace(outcomes[number], record=record)
+                yield number, record["status"], outcome
+            time.sleep(_POLL_SECONDS)
+    finally:
+        for process in running.values():
+            if process.stdin is not None:
+                process.stdin.close()  # the worker ends with its standard input
+        for process in running.values():
+            process.wait()
+
+
+def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
+    cell, folder = outcome.cell, outcome.folder
+    if (folder / "failure.json").is_file():
+        _clear(folder)
+    values = {**dataclasses.asdict(cell), "overrides": cell.overrides}
+    values["fingerprint"] = outcome.fingerprint
+    write_text(folder / "cell.json", json.dumps(values, indent=2) + "\n")
+    environment = dict(os.environ)
+    if jobs > 1:
+        given = environment.get(_THREADS[0], "")
+        budget = int(given) if given.isdigit() else os.cpu_count() or 1
+        environment.update(dict.fromkeys(_THREADS, str(max(1, budget // jobs))))
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "recbole_hm4sr.compare.worker", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Ctrl-C is for the comparison, which then ends its workers itself.
+            start_new_session=True,
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Forget a failed attempt, all but what names the cell and what it said."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("cell.json", "log.txt"):
+            path.unlink()
+
+
+def _record(outcome: Outcome, returncode: int, out: Path, jobs: int) -> dict[str, Any]:
+    cell, folder = outcome.cell, outcome.folder
+    record = {
+        "dataset": cell.dataset,
+        "label": cell.label,
+        "model": cell.model,
+        "seed": cell.seed,
+        "settings": dict(cell.settings),
+        "fingerprint": outcome.fingerprint,
+        "run_dir": str(folder.relative_to(out)),
+        "jobs": jobs,
+    }
+    if returncode == 0 and has_result(folder):
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        facts = {name: metrics[name] for name in FACTS if name in metrics}
+        return {**record, "status": "done", **facts, "command": train_command(cell)}
+    return {**record, "status": "failed", "reason": _reason(folder, returncode)}
+
+
+def _reason(folder: Path, returncode: int) -> str:
+    try:
+        return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError):
+        pass
+    if returncode < 0:
+        hint = ", perhaps for want of memory" if returncode == -9 else ""
+        return f"its process was ended by signal {-returncode}{hint}"
+    return f"its process ended with code {returncode}; see log.txt in its folder"
+
+
+def train_command(cell: Cell) -> str:
+    """The command that repeats a cell."""
+    words = {"model": cell.model, "dataset": cell.dataset, **cell.overrides}
+    flags = [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in words.items()
+    ]
+    return shlex.join(["hm4sr", "train", *flags])
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Let one comparison at a time write to a folder; the lock goes with the process."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{out} must be used by one comparison at a time, but another is running there"
+            ) from error
+        yield

@@ -1,0 +1,299 @@
+"""From runs to numbers: scores over seeds, by group of users, and tests against the baseline."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.compare.statistics import PairedTest, holm, paired_test, user_metric
+from recbole_hm4sr.errors import DataError
+
+HISTORIES = ("include", "exclude")
+ALL = "all users"
+
+_Ranks = Mapping[str, "np.ndarray[Any, Any]"]
+
+# Group of test users to which of them belong to it.
+_GROUPS = {
+    "tie": lambda ranks: ranks["gap_seconds"] == 0,
+    "non-tie": lambda ranks: ranks["gap_seconds"] != 0,
+    "history 1-5": lambda ranks: ranks["history_length"] <= 5,
+    "history 6-10": lambda ranks: (ranks["history_length"] > 5) & (ranks["history_length"] <= 10),
+    "history 11+": lambda ranks: ranks["history_length"] > 10,
+    "head": lambda ranks: ranks["popularity"] == "head",
+    "middle": lambda ranks: ranks["popularity"] == "middle",
+    "tail": lambda ranks: ranks["popularity"] == "tail",
+}
+GROUPS = tuple(_GROUPS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A metric over seeds.
+
+    Attributes:
+        mean: Mean; NaN if no user belongs to the group.
+        deviation: Standard deviation (of a sample); NaN for fewer than two seeds.
+    """
+
+    mean: float
+    deviation: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model on a data set.
+
+    Attributes:
+        label: Its name.
+        n_seeds: Runs that have a result.
+        reason: Why runs have none, in one sentence; empty if all have.
+        scores: By group (``all users`` among them) and metric.
+        relative: By metric, the difference of the means to the baseline's, as a share of it.
+        tests: By metric, the paired test against the baseline and its p after Holm's correction.
+        seconds_per_epoch: Mean over the seeds of the training time of an epoch.
+        n_parameters: Trained parameters.
+        peak_memory_mb: Largest of the seeds, in MiB.
+    """
+
+    label: str
+    n_seeds: int
+    reason: str
+    scores: dict[tuple[str, str], Score]
+    relative: dict[str, float]
+    tests: dict[str, tuple[PairedTest, float]]
+    seconds_per_epoch: float
+    n_parameters: int
+    peak_memory_mb: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All models on one data set, ranked with or without users' histories.
+
+    Attributes:
+        dataset: Name of the data set.
+        rank_history: ``include`` or ``exclude``.
+        chosen_by: ``rank_history`` of the validation that chose the best epochs.
+        tie_order: ``file`` or ``shuffle``.
+        generated: Whether the data set is generated.
+        baseline: Label of the baseline.
+        metrics: Metrics of the tables.
+        seeds: Seeds of the grid.
+        group_sizes: Test users by group (in the first run).
+        rows: The models.
+        notes: What a reader must know besides, a sentence each.
+    """
+
+    dataset: str
+    rank_history: str
+    chosen_by: str
+    tie_order: str
+    generated: bool
+    baseline: str
+    metrics: tuple[str, ...]
+    seeds: tuple[int, ...]
+    group_sizes: dict[str, int]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
+    """The numbers of every table: for each data set, histories included and excluded.
+
+    Args:
+        grid: What was compared.
+        outcomes: What is known of its cells.
+
+    Raises:
+        DataError: If a run's ranks cannot be read, or runs have tested different users.
+    """
+    summaries = []
+    for dataset in grid.datasets:
+        here = [outcome for outcome in outcomes if outcome.cell.dataset == dataset]
+        runs = [(outcome, read_ranks(outcome.folder)) for outcome in here if outcome.done]
+        _check_users(runs)
+        summaries += [_summarize(grid, dataset, here, runs, history) for history in HISTORIES]
+    return summaries
+
+
+def read_ranks(folder: Path) -> dict[str, "np.ndarray[Any, Any]"]:
+    """Where each test user's target ranked in a run, ordered by user.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    path = folder / "test_ranks.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            ranks = {name: file[name] for name in file.files}
+        order = np.argsort(ranks["user"], kind="stable")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"cannot read the ranks of a run, {path}: {error}") from error
+    return {name: values[order] for name, values in ranks.items()}
+
+
+def _check_users(runs: Sequence[tuple[Outcome, _Ranks]]) -> None:
+    for outcome, ranks in runs[1:]:
+        if not np.array_equal(ranks["user"], runs[0][1]["user"]):
+            raise DataError(
+                f"all runs on {outcome.cell.dataset} must test the same users, but those of "
+                f"{outcome.folder} and {runs[0][0].folder} differ; delete one and start again"
+            )
+
+
+def _summarize(
+    grid: Grid,
+    dataset: str,
+    outcomes: Sequence[Outcome],
+    runs: Sequence[tuple[Outcome, _Ranks]],
+    history: str,
+) -> Summary:
+    first = (runs[0][0].record or {}) if runs else {}
+    sizes = {name: int(chosen(runs[0][1]).sum()) for name, chosen in _GROUPS.items() if runs}
+    sizes[ALL] = len(runs[0][1]["user"]) if runs else 0
+    return Summary(
+        dataset=dataset,
+        rank_history=history,
+        chosen_by=first.get("rank_history", "include"),
+        tie_order=first.get("tie_order", "file"),
+        generated=bool(first.get("generated")),
+        baseline=grid.baseline,
+        metrics=grid.metrics,
+        seeds=grid.seeds,
+        group_sizes=sizes,
+        rows=_rows(grid, outcomes, runs, history),
+        notes=_notes([outcome for outcome, _ in runs]),
+    )
+
+
+def _rows(
+    grid: Grid,
+    outcomes: Sequence[Outcome],
+    runs: Sequence[tuple[Outcome, _Ranks]],
+    history: str,
+) -> tuple[Row, ...]:
+    labels = [spec.label for spec in grid.models]
+    by_label = {label: [run for run in runs if run[0].cell.label == label] for label in labels}
+    scores = {label: _scores(own, history, grid.metrics) for label, own in by_label.items()}
+    users = {
+        (label, metric): _user_means([ranks for _, ranks in own], history, metric)
+        for label, own in by_label.items()
+        for metric in grid.metrics
+        if own
+    }
+    tests = _tests(grid, users)
+    rows = []
+    for label, own in by_label.items():
+        base = scores[grid.baseline]
+        relative = {
+            metric: _relative(scores[label][ALL, metric].mean, base[ALL, metric].mean)
+            for metric in grid.metrics
+            if (label, metric) in tests
+        }
+        reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
+        rows.append(_row(label, own, reason, scores=scores[label], relative=relative, tests=tests))
+    return tuple(rows)
+
+
+def _row(
+    label: str,
+    runs: Sequence[tuple[Outcome, _Ranks]],
+    reason: str,
+    *,
+    scores: dict[tuple[str, str], Score],
+    relative: dict[str, float],
+    tests: dict[tuple[str, str], tuple[PairedTest, float]],
+) -> Row:
+    records = [outcome.record or {} for outcome, _ in runs]
+    seconds = [record["train_seconds_per_epoch"] for record in records]
+    return Row(
+        label=label,
+        n_seeds=len(runs),
+        reason=reason,
+        scores=scores,
+        relative=relative,
+        tests={metric: test for (name, metric), test in tests.items() if name == label},
+        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else math.nan,
+        n_parameters=records[0]["n_parameters"] if records else 0,
+        peak_memory_mb=max((record["peak_memory_mb"] for record in records), default=math.nan),
+    )
+
+
+def _scores(
+    runs: Sequence[tuple[Outcome, _Ranks]], history: str, metrics: Sequence[str]
+) -> dict[tuple[str, str], Score]:
+    """Mean and deviation over seeds, by group and metric."""
+    scores = {}
+    for metric in metrics:
+        values = [user_metric(ranks[f"rank_{history}"], metric) for _, ranks in runs]
+        masks = {ALL: [np.ones(len(v), dtype=bool) for v in values]}
+        masks |= {name: [chosen(ranks) for _, ranks in runs] for name, chosen in _GROUPS.items()}
+        for group, chosen in masks.items():
+            pairs = zip(values, chosen, strict=True)
+            scores[group, metric] = _score([v[c].mean() for v, c in pairs if c.any()])
+    return scores
+
+
+def _score(values: Sequence[float]) -> Score:
+    mean = float(np.mean(values)) if values else math.nan
+    return Score(mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
+
+
+def _user_means(runs: Sequence[_Ranks], history: str, metric: str) -> "np.ndarray[Any, Any]":
+    """A user's metric, mean over the seeds (and over the user's targets, where there are more)."""
+    values = np.mean([user_metric(ranks[f"rank_{history}"], metric) for ranks in runs], axis=0)
+    _, number, counts = np.unique(runs[0]["user"], return_inverse=True, return_counts=True)
+    return np.bincount(number, weights=values) / counts
+
+
+def _tests(
+    grid: Grid, users: Mapping[tuple[str, str], "np.ndarray[Any, Any]"]
+) -> dict[tuple[str, str], tuple[PairedTest, float]]:
+    """Tests against the baseline, and their p after Holm's correction over the whole table."""
+    tests = {
+        (label, metric): paired_test(values, users[grid.baseline, metric])
+        for (label, metric), values in users.items()
+        if label != grid.baseline and (grid.baseline, metric) in users
+    }
+    adjusted = holm([test.p for test in tests.values()])
+    return {key: (test, p) for (key, test), p in zip(tests.items(), adjusted, strict=True)}
+
+
+def _relative(value: float, base: float) -> float:
+    return (value - base) / base if base else math.nan
+
+
+def _reasons(outcomes: Sequence[Outcome]) -> str:
+    """Why runs have no result: the reason once, with the seeds it holds for."""
+    seeds: dict[str, list[int]] = {}
+    for outcome in outcomes:
+        if not outcome.done:
+            reason = outcome.record["reason"] if outcome.record else "not run yet"
+            seeds.setdefault(reason, []).append(outcome.cell.seed)
+    if len(seeds) == 1 and sum(map(len, seeds.values())) == len(outcomes):
+        return next(iter(seeds))
+    return "; ".join(f"seed {', '.join(map(str, own))}: {why}" for why, own in seeds.items())
+
+
+def _notes(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """What makes rows less comparable than they look."""
+    records = [outcome.record or {} for outcome in outcomes]
+    notes = []
+    for name, what in (("machine", "machines"), ("device", "devices")):
+        kinds = sorted({str(record.get(name)) for record in records})
+        if len(kinds) > 1:
+            notes.append(
+                f"Runs used different {what} ({'; '.join(kinds)}): seconds differ by that."
+            )
+    if any(record.get("jobs", 1) > 1 for record in records):
+        notes.append("Several runs went at once: their seconds an epoch are longer for that.")
+    revisions = sorted({str(record.get("git_revision")) for record in records})
+    if len(revisions) > 1:
+        notes.append(f"Runs are of different revisions of the code ({', '.join(revisions)}).")
+    return tuple(notes)
