@@ -1,0 +1,53 @@
+"""``hm4sr compare``: many runs on one protocol."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recbole_hm4sr.cli.words import OVERRIDES, out, parse_list, parse_overrides
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(context_settings=OVERRIDES)(compare)
+
+
+def compare(  # noqa: PLR0913  # a flag each
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="Data sets, separated by commas.")] = None,
+    models: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Grid file, or its name in properties/compare.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write, and to go on in.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
+) -> None:
+    """Run models × data sets × seeds on one protocol, each once, and print the tables.
+
+    Started again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
+    """
+    from recbole_hm4sr.compare.command import compare_grid
+
+    lists = {"datasets": dataset, "models": models, "seeds": seeds, "metrics": metrics}
+    flags = {name: text and parse_list(text) for name, text in lists.items()}
+    settings = parse_overrides(context.args)
+    try:
+        compare_grid(
+            grid,
+            {**flags, "baseline": baseline, "settings": settings},
+            out=folder,
+            jobs=jobs,
+            retry=retry,
+            say=print,
+            bold=out.is_terminal,
+        )
+    except KeyboardInterrupt:
+        out.print("\ninterrupted; what is finished is kept. Go on with the same command")
+        raise typer.Exit(130) from None
