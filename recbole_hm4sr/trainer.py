@@ -207,11 +207,17 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
     def _scoring_state(self, epoch_idx: int) -> dict[str, Any]:
         """Everything that changes the scores."""
+        # Some models of RecBole (FDSA) name a layer here, whose weights are in the state already.
+        others = {
+            name: value
+            for name, value in (self.model.other_parameter() or {}).items()
+            if not isinstance(value, torch.nn.Module)
+        }
         return {
             "model": self.config["model"],
             "epoch": epoch_idx,
             "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": others,
             "fingerprints": self.fingerprints,
         }
 

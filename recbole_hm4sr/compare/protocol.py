@@ -64,14 +64,13 @@ def _not_by_rank(label: str, values: dict[str, Any]) -> list[str]:
     """Tables and tests need the one rank of each user's target among all items."""
     mode, metrics = values["eval_args"].get("mode"), values["metrics"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
-    found = require(
+    return require(
         mode == "full", f"{label}: eval_args.mode must be full for comparisons", mode
     ) + require(
         {name.lower() for name in metrics} <= _METRICS,
         f"{label}: metrics must be of {', '.join(sorted(_METRICS))} for comparisons",
         metrics,
     )
-    return found
 
 
 def _protocol_differences(dataset: str, protocols: dict[str, dict[str, Any]]) -> list[str]:

@@ -186,6 +186,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             sample_targets(histories),
             length_field=self.item_list_length_field,
             max_length=self.max_item_list_len,
+            list_suffix=self.config["LIST_SUFFIX"],
         )
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:

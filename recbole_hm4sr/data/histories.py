@@ -137,6 +137,34 @@ def _by_first_appearance(users: Tensor) -> Tensor:
     return torch.from_numpy(np.argsort(first[inverse], kind="stable"))
 
 
+@dataclass(frozen=True)
+class WindowColumn:
+    """The windows of one column, cut for the samples that are asked for.
+
+    RecBole keeps such a column as a padded matrix; a model that reads single rows of it (FEARec
+    does) finds them here.
+    """
+
+    histories: Histories
+    targets: Tensor
+    column: str
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Windows of the samples: ``[L]`` for one number, ``[B, L]`` for several."""
+        targets = self.targets[index]
+        windows, _ = cut_windows(
+            self.histories,
+            torch.atleast_1d(targets),
+            {self.column: self.column},
+            max_length=self.max_length,
+        )
+        return windows[self.column] if targets.ndim else windows[self.column][0]
+
+
 class HistorySamples:
     """The samples of one split: stands where RecBole keeps a padded ``Interaction``.
 
@@ -148,13 +176,21 @@ class HistorySamples:
         targets: Positions of this split's targets. Shape ``[S]``, int64.
         length_field: Name under which the number of earlier interactions (at most L) is read.
         max_length: L.
+        list_suffix: What RecBole appends to a column's name for its windows.
     """
 
     def __init__(
-        self, histories: Histories, targets: Tensor, *, length_field: str, max_length: int
+        self,
+        histories: Histories,
+        targets: Tensor,
+        *,
+        length_field: str,
+        max_length: int,
+        list_suffix: str = "_list",
     ) -> None:
         self.histories = histories
         self.targets = targets
+        self._list_suffix = list_suffix
         self._length_field = length_field
         self._max_length = max_length
 
@@ -174,6 +210,9 @@ class HistorySamples:
             if index == self._length_field:
                 lengths = self.targets - self.histories.starts[self.targets]
                 return lengths.clamp(max=self._max_length)
+            if index not in self.histories.columns and index.endswith(self._list_suffix):
+                column = index.removesuffix(self._list_suffix)
+                return WindowColumn(self.histories, self.targets, column, self._max_length)
             return self.histories.columns[index][self.targets]
         if isinstance(index, range):
             index = slice(index.start, index.stop, index.step)
@@ -185,7 +224,11 @@ class HistorySamples:
     def select(self, targets: Tensor) -> "HistorySamples":
         """The same histories with other targets."""
         return HistorySamples(
-            self.histories, targets, length_field=self._length_field, max_length=self._max_length
+            self.histories,
+            targets,
+            length_field=self._length_field,
+            max_length=self._max_length,
+            list_suffix=self._list_suffix,
         )
 
     @property

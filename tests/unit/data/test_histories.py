@@ -165,3 +165,17 @@ def test_parts_share_the_flat_columns():
     part = samples(flat)[[0]]
     assert part.histories is flat
     assert part.targets.shape == (1,)
+
+
+def test_a_column_of_windows_is_cut_row_by_row():
+    columns = {"user": [1, 1, 1, 1], "item": [5, 6, 7, 8], "time": [0, 1, 2, 3]}
+    histories = build_histories(
+        {name: torch.tensor(values) for name, values in columns.items()},
+        user_field="user",
+        time_field="time",
+    )
+    samples = HistorySamples(histories, sample_targets(histories), length_field="n", max_length=2)
+    windows = samples["item_list"]
+    assert len(windows) == 3
+    assert windows[0].tolist() == [5, 0]
+    assert windows[[1, 2]].tolist() == [[5, 6], [6, 7]]
