@@ -9,7 +9,7 @@ all items, is projected once a step; inputs, category loss and scores read from 
 """
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -252,7 +252,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     ) -> Tensor:
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
-        encoder = self.encoders[name]
+        encoder = cast(SequenceEncoder, self.encoders[name])
         return encoder(x, packing) if places is None else encoder.at_all(x, packing)[places]
 
     # --- losses -------------------------------------------------------------------------------
