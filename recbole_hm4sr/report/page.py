@@ -80,7 +80,7 @@ def write_report(run_dir: Path) -> Path:
     )
     page = environment.get_template("page.html").render(
         run=metrics,
-        table=metric_rows(metrics["test"], metrics["valid"]),
+        table=metric_rows(metrics),
         charts=run_charts(history, metrics["best_epoch"]),
         history=history,
         settings=(run_dir / "config.yaml").read_text(encoding="utf-8"),
@@ -92,11 +92,10 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
-def metric_rows(
-    test: Mapping[str, float], valid: Mapping[str, float]
-) -> list[tuple[str, float, float]]:
-    """Metric name with its test and validation value, in the order of the evaluator."""
-    return [(name, value, valid[name]) for name, value in test.items()]
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """Each metric with its values on test, history included and excluded, and on validation."""
+    parts = [metrics[part] for part in ("test_include", "test_exclude", "valid")]
+    return [(name, [part.get(name) for part in parts]) for name in metrics["valid"]]
 
 
 def run_charts(history: Sequence[Mapping[str, Any]], best_epoch: int) -> list[Chart]:

@@ -27,7 +27,9 @@ def write_run(folder, **changes):
         "git_revision": None,
         "versions": {"torch": "2"},
         "command": "python run_hm4sr.py",
-        "test": {"ndcg@10": 0.25, "mrr@10": 0.2},
+        "test_include": {"ndcg@10": 0.25, "mrr@10": 0.2},
+        "test_exclude": {"ndcg@10": 0.35},
+        "rank_history": "include",
         "valid": {"ndcg@10": 0.5, "mrr@10": 0.3},
         **changes,
     }
@@ -53,7 +55,9 @@ def write_run(folder, **changes):
 def test_the_page_shows_metrics_and_each_named_loss(tmp_path):
     write_run(tmp_path)
     page = write_report(tmp_path).read_text()
-    assert "0.2500" in page
+    assert "<td>0.2500</td>" in page
+    assert "<td>0.3500</td>" in page
+    assert "<td>–</td>" in page
     assert "cross_entropy" in page
     assert "1,234 parameters" in page
     assert "generated" not in page
