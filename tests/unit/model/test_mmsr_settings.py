@@ -13,9 +13,9 @@ from recbole_hm4sr.settings import read_settings
 
 def test_the_yaml_sets_exactly_the_fields():
     shipped = read_yaml(properties_dir() / "model" / "MMSR.yaml")
-    # And one name of the protocol, which the trainer reads.
+    # And two names of the protocol, which the trainer and the loader read.
     ours = [field.name for field in dataclasses.fields(MMSRSettings)]
-    assert list(shipped) == [*ours, "learning_rate"]
+    assert list(shipped) == [*ours, "learning_rate", "train_batch_size"]
 
 
 def test_the_default_is_the_released_behaviour():
