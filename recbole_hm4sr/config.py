@@ -1,4 +1,4 @@
-"""Settings: composed from YAML files and flags, checked in one go, read-only afterwards.
+"""Settings: composed from YAML files and flags, checked in one go; nothing of this package writes to them afterwards.
 
 The order of precedence, lowest first: RecBole's own defaults, ``properties/overall.yaml``, the
 model's YAML, the data set's YAML, the user's files, the user's flags. The result is one RecBole
@@ -243,7 +243,7 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     checkpoint_dir: Path | None = None,
 ) -> Config:
-    """Compose, check and freeze the settings of one run.
+    """Compose and check the settings of one run.
 
     Args:
         model_class: RecBole model class, of this package or of RecBole.
