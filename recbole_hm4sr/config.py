@@ -1,9 +1,10 @@
-"""Settings: composed from YAML files and flags, checked in one go; nothing of this package writes to them afterwards.
+"""Settings: composed from YAML files and flags, and checked in one go.
 
 The order of precedence, lowest first: RecBole's own defaults, ``properties/overall.yaml``, the
 model's YAML, the data set's YAML, the user's files, the user's flags. The result is one RecBole
-``Config``, so every RecBole class can be built from it; what this package's own code needs of it is
-read once into frozen dataclasses (``settings.py``).
+``Config``, so every RecBole class can be built from it. Nothing of this package writes to it later
+(RecBole's transforms do); what the package's own code needs is read once into frozen dataclasses
+(``settings.py``).
 """
 
 import copy
