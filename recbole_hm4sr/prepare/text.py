@@ -59,6 +59,34 @@ def encode_tfidf_svd(texts: Sequence[str], *, width: int) -> "np.ndarray[Any, An
     return normalize(values).astype(np.float32)
 
 
+def read_item_texts(
+    item_file: Path, fields: Sequence[str], *, item_field: str
+) -> "tuple[np.ndarray[Any, Any], list[str]]":
+    """The token and the text of each line of an ``.item`` file.
+
+    Args:
+        item_file: The file.
+        fields: Columns whose words make the text, in this order.
+        item_field: Name of the column of item tokens.
+
+    Returns:
+        Tokens, unicode; and one text a token.
+
+    Raises:
+        DataError: If the file breaks the contract or lacks a column.
+    """
+    table = read_atomic(item_file)
+    missing = [name for name in fields if name not in table.kinds]
+    if missing:
+        raise DataError(
+            f"{item_file}, line 1 must have the text_fields {', '.join(missing)}, got "
+            f"{', '.join(table.kinds)}"
+        )
+    columns = [table.sequences(name) for name in fields]
+    texts = [" ".join(itertools.chain.from_iterable(row)) for row in zip(*columns, strict=True)]
+    return table.tokens(item_field).astype(np.str_), texts
+
+
 def make_missing_text_features(
     folder: Path, dataset: str, settings: DataSettings, *, item_field: str
 ) -> Path | None:
@@ -82,17 +110,9 @@ def make_missing_text_features(
     path = text_features_path(item_file, settings.text_fields)
     if not path.is_file():
         logger.info("making text features of %s from %s", item_file, settings.text_fields)
-        table = read_atomic(item_file)
-        missing = [name for name in settings.text_fields if name not in table.kinds]
-        if missing:
-            raise DataError(
-                f"{item_file}, line 1 must have the text_fields {', '.join(missing)}, got "
-                f"{', '.join(table.kinds)}"
-            )
-        columns = [table.sequences(name) for name in settings.text_fields]
-        texts = [" ".join(itertools.chain.from_iterable(row)) for row in zip(*columns, strict=True)]
+        tokens, texts = read_item_texts(item_file, settings.text_fields, item_field=item_field)
         features = ItemFeatures(
-            table.tokens(item_field).astype(np.str_),
+            tokens,
             encode_tfidf_svd(texts, width=TFIDF_SVD_WIDTH),
             "tfidf-svd",
             tfidf_svd_revision(),

@@ -57,7 +57,7 @@ def test_the_page_shows_metrics_and_each_named_loss(tmp_path):
     page = write_report(tmp_path).read_text()
     assert "<td>0.2500</td>" in page
     assert "<td>0.3500</td>" in page
-    assert "<td>–</td>" in page
+    assert "<td>\u2013</td>" in page
     assert "cross_entropy" in page
     assert "1,234 parameters" in page
     assert "generated" not in page

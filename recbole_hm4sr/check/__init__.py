@@ -1,0 +1,1 @@
+"""A data set judged before a run: numbers from arrays, then one page of words and plots."""

@@ -1,0 +1,191 @@
+"""What in the numbers deserves a second look, a sentence each, with the rule that found it."""
+
+import datetime
+
+from recbole_hm4sr.check.collect import Check, ModalityFacts
+from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts, share
+from recbole_hm4sr.check.features import NEAR, CategoryFacts
+
+_EARLIEST = 315_532_800  # 1980-01-01: times before are mostly zeros that stand for "unknown"
+_NOTABLE = 0.01
+_MANY = 0.05
+_TIES = 0.2
+# With fewer ties the share of ascending ones varies too much by chance.
+_ENOUGH_TIES, _TIE_BALANCE = 100, 0.1
+
+
+def warnings(check: Check, *, now: float) -> tuple[str, ...]:
+    """Sentences about what a run would accept, but its reader should know.
+
+    Args:
+        check: What was found.
+        now: The present, in seconds since the epoch.
+    """
+    found = []
+    if check.file is not None:
+        found += _of_file(check.file, check.settings.tie_order)
+    if check.log is not None:
+        found += _of_log(check.log, now)
+    if check.leakage is not None:
+        found += _of_leakage(check.leakage, check.settings.tie_order)
+    for modality in check.modalities:
+        found += _of_modality(modality)
+    if check.categories is not None:
+        found += _of_categories(check.categories)
+    return tuple(found)
+
+
+def day(seconds: float) -> str:
+    """A moment as its date in UTC."""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s"
+    return moment.strftime("%Y-%m-%d")
+
+
+def percent(part: float, whole: float = 1.0) -> str:
+    """A share as a percentage that shows neither 0 nor 100 for what is not quite so."""
+    value = 100 * share(part, whole)
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    if 99.9 < value < 100:
+        return "> 99.9 %"
+    return f"{value:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its natural unit."""
+    for unit, name in ((365.25 * DAY, "years"), (DAY, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _of_file(facts: FileFacts, tie_order: str) -> list[str]:
+    found = []
+    if facts.n_same_rows:
+        found.append(
+            f"{facts.n_same_rows:,} of {facts.n_interactions:,} lines repeat the user, item and "
+            f"time of an earlier line; remove them, or set rm_dup_inter: first"
+        )
+    skewed = abs(facts.ascending_ties - 0.5) > _TIE_BALANCE
+    if facts.n_ties >= _ENOUGH_TIES and skewed and tie_order == "file":
+        found.append(
+            f"ties stand in the order of item names: of {facts.n_ties:,} neighbours at one time, "
+            f"{percent(facts.ascending_ties)} ascend by name (half is expected); a model can learn "
+            f"that order, set tie_order: shuffle to see how much it does"
+        )
+    return found
+
+
+def _of_log(facts: InteractionFacts, now: float) -> list[str]:
+    found = []
+    if facts.first < _EARLIEST:
+        found.append(
+            f"the earliest time is {day(facts.first)}; zeros that stand for unknown times are "
+            f"taken as times, so remove such lines"
+        )
+    if facts.last > now:
+        found.append(f"the latest time is {day(facts.last)}, which is in the future")
+    silence = facts.silence[1] - facts.silence[0]
+    if silence > 30 * DAY and silence > 0.1 * (facts.last - facts.first):
+        found.append(
+            f"nobody did anything from {day(facts.silence[0])} to {day(facts.silence[1])} "
+            f"({duration(silence)}); part of the log may be missing"
+        )
+    if facts.midnight_share > 0.99 and facts.n_interactions > 1:
+        found.append(
+            "the times are dates without a time of day; what happens within a day has no known "
+            "order and no gap"
+        )
+    if facts.zero_gaps > _TIES:
+        found.append(
+            f"{percent(facts.zero_gaps)} of the gaps between neighbours in a history are zero; "
+            f"their order is that of the file"
+        )
+    if facts.n_short > _MANY * facts.n_users:
+        found.append(
+            f"{facts.n_short:,} of {facts.n_users:,} users have fewer than 3 interactions and "
+            f"cannot be in training and test; filter with user_inter_num_interval"
+        )
+    return found
+
+
+def _of_leakage(facts: LeakageFacts, tie_order: str) -> list[str]:
+    found = []
+
+    def of(part: int) -> str:
+        return f"{part:,} of {facts.n_targets:,} test targets ({percent(part, facts.n_targets)})"
+
+    if facts.n_first_seen_later > _NOTABLE * facts.n_targets:
+        found.append(
+            f"{of(facts.n_first_seen_later)} are items that the training part has only after the "
+            f"target's time; leave-one-out lets the model learn them from the future"
+        )
+    if facts.n_unseen > _MANY * facts.n_targets:
+        found.append(f"{of(facts.n_unseen)} are items without any training interaction")
+    if facts.n_tied > _NOTABLE * facts.n_targets:
+        order = "that of the file" if tie_order == "file" else "drawn by the seed"
+        found.append(
+            f"{of(facts.n_tied)} have the very time of the item before them; which one is the "
+            f"target is decided by the order of ties, here {order}"
+        )
+    if facts.n_repeated > _MANY * facts.n_targets:
+        found.append(
+            f"{of(facts.n_repeated)} repeat an item of the user's history, so a model that shows "
+            f"the history again scores well; see rank_history"
+        )
+    if facts.n_same_row:
+        found.append(f"{of(facts.n_same_row)} are duplicates of an interaction in the history")
+    return found
+
+
+def _of_modality(modality: ModalityFacts) -> list[str]:
+    facts, signal, name = modality.features, modality.signal, modality.name
+    found = []
+    if facts.n_covered < facts.n_items:
+        found.append(
+            f"{name}: {facts.n_items - facts.n_covered:,} of {facts.n_items:,} items have no row"
+        )
+    if facts.n_zero_rows:
+        found.append(f"{name}: {facts.n_zero_rows:,} rows are zeros")
+    for number, word in ((facts.n_dead, "zero"), (facts.n_constant, "the same")):
+        if number:
+            found.append(
+                f"{name}: {number:,} of {facts.width:,} columns are {word} for all items and tell "
+                f"nothing"
+            )
+    if facts.n_same_rows > _NOTABLE * facts.n_covered:
+        found.append(
+            f"{name}: {facts.n_same_rows:,} of {facts.n_covered:,} rows equal an earlier row; the "
+            f"model cannot tell such items apart by {name}"
+        )
+    if facts.n_near > _NOTABLE * facts.n_queries:
+        found.append(
+            f"{name}: {facts.n_near:,} of {facts.n_queries:,} sampled rows have another row at a "
+            f"cosine above {NEAR}"
+        )
+    if facts.n_outliers:
+        found.append(
+            f"{name}: {facts.n_outliers:,} rows have a norm far off the median of "
+            f"{facts.norms[1]:.4g} (from {facts.norms[0]:.4g} to {facts.norms[2]:.4g})"
+        )
+    if signal.n_pairs and signal.low <= 0:
+        found.append(
+            f"{name}: the features carry no signal that neighbours in histories show: their cosine "
+            f"less that of shuffled pairs is {signal.difference:+.4f} (95 % interval "
+            f"{signal.low:+.4f} to {signal.high:+.4f}); rows may belong to other items"
+        )
+    return found
+
+
+def _of_categories(facts: CategoryFacts) -> list[str]:
+    found = []
+    if facts.n_covered < facts.n_items:
+        missing = facts.n_items - facts.n_covered
+        found.append(f"{missing:,} of {facts.n_items:,} items have no category")
+    if facts.everywhere:
+        names = ", ".join(repr(name) for name in facts.everywhere[:3])
+        found.append(f"almost all items have the category {names}, which tells nothing")
+    return found

@@ -1,0 +1,297 @@
+"""One check as one page: as text for a terminal, and as HTML with plots that needs no network."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from recbole_hm4sr.check.charts import BarChart, IntervalChart, bar_chart, interval_chart
+from recbole_hm4sr.check.collect import Check, ModalityFacts
+from recbole_hm4sr.check.facts import FileFacts, InteractionFacts, LeakageFacts
+from recbole_hm4sr.check.features import NEAR, CategoryFacts, Signal
+from recbole_hm4sr.check.findings import day, duration, percent, warnings
+from recbole_hm4sr.files import write_text
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, rows of a label and what is to say, and plots for the HTML page."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    charts: tuple[BarChart | IntervalChart, ...] = ()
+
+
+def as_text(check: Check, *, now: float | None = None) -> str:
+    """The page for a terminal."""
+    lines = [_title(check), _verdict(check, now)]
+    if check.settings.generated:
+        lines.append("note: this data set is GENERATED; its numbers say nothing of real shops")
+    lines += [f"error: {text}" for text in check.errors]
+    lines += [f"warning: {text}" for text in _warnings(check, now)]
+    for section in sections(check):
+        lines += ["", section.title]
+        width = max(len(label) for label, _ in section.rows)
+        lines += [f"  {label:<{width}}  {text}" for label, text in section.rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_page(check: Check, path: Path, *, now: float | None = None) -> Path:
+    """Write the page as one HTML file.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("recbole_hm4sr", "check"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        title=_title(check),
+        verdict=_verdict(check, now),
+        generated=check.settings.generated,
+        errors=check.errors,
+        warnings=_warnings(check, now),
+        sections=sections(check),
+    )
+    write_text(path, page)
+    return path
+
+
+def sections(check: Check) -> list[Section]:
+    """What there is to say, part by part; parts that an error spoiled are left out."""
+    found = []
+    if check.file is not None:
+        found.append(_file_section(check.file))
+    if check.log is not None:
+        found.append(_times_section(check.log, check.settings.timestamp_unit))
+        found.append(_lengths_section(check.log, check.max_length))
+    if check.parts:
+        found.append(_split_section(check))
+    found += [_modality_section(modality) for modality in check.modalities]
+    if len(check.modalities) > 1:
+        chart = interval_chart(
+            "Cosine of neighbours less that of shuffled pairs, with its 95 % interval",
+            [
+                (one.name, one.signal.low, one.signal.difference, one.signal.high)
+                for one in check.modalities
+            ],
+        )
+        rows = tuple((one.name, _difference_words(one.signal)) for one in check.modalities)
+        found.append(Section("Signal of the modalities side by side", rows, (chart,)))
+    if check.categories is not None:
+        found.append(_category_section(check.categories))
+    return found
+
+
+def _title(check: Check) -> str:
+    return f"{check.dataset}: the data of {check.folder}"
+
+
+def _warnings(check: Check, now: float | None) -> tuple[str, ...]:
+    return warnings(check, now=time.time() if now is None else now)
+
+
+def _verdict(check: Check, now: float | None) -> str:
+    n_errors, n_warnings = len(check.errors), len(_warnings(check, now))
+    if n_errors:
+        return f"A run would stop: {_count(n_errors, 'error')}, {_count(n_warnings, 'warning')}."
+    return f"A run can read it: no error, {_count(n_warnings, 'warning')}."
+
+
+def _file_section(facts: FileFacts) -> Section:
+    ties = f"{facts.n_ties:,} neighbours with equal times"
+    if facts.n_ties:
+        ties += f", {percent(facts.ascending_ties)} of them ascending by item name"
+    return Section(
+        "The interaction file, before filters",
+        (
+            ("interactions", f"{facts.n_interactions:,}"),
+            ("users, items", f"{facts.n_users:,} and {facts.n_items:,}"),
+            ("duplicates", f"{facts.n_same_rows:,} lines repeat user, item and time"),
+            ("repeats", f"{facts.n_repeats:,} lines repeat user and item at another time"),
+            ("ties", ties),
+        ),
+    )
+
+
+def _times_section(facts: InteractionFacts, unit: str) -> Section:
+    _, half, most, nearly, longest = (duration(value) for value in facts.gaps)
+    silence = facts.silence[1] - facts.silence[0]
+    unit_words = {"s": "seconds", "ms": "milliseconds, counted in whole seconds here"}[unit]
+    return Section(
+        "Times",
+        (
+            (
+                "range",
+                f"{day(facts.first)} to {day(facts.last)} "
+                f"({duration(facts.last - facts.first)}), UTC",
+            ),
+            ("unit", f"{unit_words}; {percent(facts.midnight_share)} stand at midnight"),
+            (
+                "gaps in a history",
+                f"half up to {half}, 90 % up to {most}, 99 % up to {nearly}, "
+                f"longest {longest}; {percent(facts.zero_gaps)} zero",
+            ),
+            ("longest silence of all", f"{duration(silence)}, from {day(facts.silence[0])}"),
+        ),
+        (
+            bar_chart(
+                "Interactions over time",
+                [(day(begin), number) for begin, number in facts.time_bins],
+            ),
+        ),
+    )
+
+
+def _lengths_section(facts: InteractionFacts, max_length: int) -> Section:
+    shortest, half, most, nearly, longest = (f"{value:,.0f}" for value in facts.lengths)
+    rarest, usual, _, _, top = (f"{value:,.0f}" for value in facts.popularity)
+    density = facts.n_interactions / (facts.n_users * facts.n_items)
+    return Section(
+        "Histories and items, after filters",
+        (
+            (
+                "interactions",
+                f"{facts.n_interactions:,} of {facts.n_users:,} users and "
+                f"{facts.n_items:,} items; {100 * density:.3g} % of all pairs",
+            ),
+            (
+                "length of a history",
+                f"mean {facts.mean_length:.1f}, half up to {half}, 90 % up to "
+                f"{most}, 99 % up to {nearly}; from {shortest} to {longest}",
+            ),
+            ("too short for a test", f"{facts.n_short:,} users with fewer than 3 interactions"),
+            (
+                "longer than a model sees",
+                f"{facts.n_long:,} users with more than {max_length} before the last",
+            ),
+            (
+                "interactions of an item",
+                f"half up to {usual}; from {rarest} to {top}; the most "
+                f"frequent fifth has {percent(facts.head_share)} of all",
+            ),
+        ),
+        (bar_chart("Users by the length of their history", _length_labels(facts.length_bins)),),
+    )
+
+
+def _length_labels(bins: Sequence[tuple[int, int]]) -> list[tuple[str, int]]:
+    labels = []
+    for place, (low, number) in enumerate(bins):
+        if place + 1 == len(bins):
+            label = f"{low}+"
+        else:
+            high = bins[place + 1][0] - 1
+            label = str(low) if high == low else f"{low}-{high}"
+        labels.append((label, number))
+    return labels
+
+
+def _split_section(check: Check) -> Section:
+    train, valid, test = (f"{size:,}" for size in check.parts)
+    sizes = f"{train} training, {valid} validation and {test} test targets"
+    if check.leakage is None:
+        title = f"Split {check.split}"
+        return Section(title, (("targets", f"{sizes}; leakage is counted for leave-one-out only"),))
+    return Section(
+        f"Split {check.split}: what the test part can know",
+        (("targets", sizes), *_leakage_rows(check.leakage)),
+    )
+
+
+def _leakage_rows(facts: LeakageFacts) -> tuple[tuple[str, str], ...]:
+    def of(part: int) -> str:
+        return f"{part:,} ({percent(part, facts.n_targets)})"
+
+    order = f"{percent(facts.ascending_ties)} sort after the item before by name"
+    tied = f", with {facts.mean_tied:.1f} items on average; {order}" if facts.n_tied else ""
+    return (
+        ("item first seen in training after the test time", of(facts.n_first_seen_later)),
+        ("item never seen in training", of(facts.n_unseen)),
+        ("training later than a target, mean", percent(facts.later_training)),
+        ("tied with the end of the history", of(facts.n_tied) + tied),
+        ("repeat an item of the history", of(facts.n_repeated)),
+        ("repeat the item just before", of(facts.n_repeated_last)),
+        ("duplicate an earlier interaction", of(facts.n_same_row)),
+    )
+
+
+def _modality_section(modality: ModalityFacts) -> Section:
+    facts = modality.features
+    low, middle, high = (f"{value:.4g}" for value in facts.norms)
+    sampled = f"{facts.n_queries:,} rows against {facts.n_candidates:,}"
+    return Section(
+        f"Modality {modality.name}",
+        (
+            ("source", f"{modality.source}, {modality.n_rows:,} rows by {modality.encoder}"),
+            (
+                "coverage",
+                f"{facts.n_covered:,} of {facts.n_items:,} items "
+                f"({percent(facts.n_covered, facts.n_items)}), "
+                f"{percent(facts.covered_interactions)} of the interactions",
+            ),
+            ("columns", f"{facts.width:,}: {facts.n_dead:,} zero, {facts.n_constant:,} constant"),
+            ("rows of zeros", f"{facts.n_zero_rows:,}"),
+            ("equal rows", f"{facts.n_same_rows:,} equal an earlier row"),
+            (
+                "near-duplicates",
+                f"{facts.n_near:,} with another above a cosine of {NEAR} (sampled: {sampled})",
+            ),
+            ("norms", f"from {low} to {high}, median {middle}; {facts.n_outliers:,} far off it"),
+            ("signal", _signal_words(modality)),
+        ),
+        (
+            bar_chart(
+                f"Rows by the norm of their {modality.name} features",
+                [(f"{begin:.3g}", number) for begin, number in facts.norm_bins],
+            ),
+        ),
+    )
+
+
+def _signal_words(modality: ModalityFacts) -> str:
+    signal = modality.signal
+    if not signal.n_pairs:
+        return "no pair of different neighbours with features to compare"
+    return (
+        f"cosine of neighbours {signal.consecutive:.4f}, shuffled {signal.shuffled:.4f}: "
+        f"{_difference_words(signal)} ({signal.n_pairs:,} of {signal.n_possible:,} pairs of the "
+        f"training part)"
+    )
+
+
+def _difference_words(signal: Signal) -> str:
+    return f"{signal.difference:+.4f}, 95 % interval {signal.low:+.4f} to {signal.high:+.4f}"
+
+
+def _category_section(facts: CategoryFacts) -> Section:
+    return Section(
+        "Categories",
+        (
+            (
+                "coverage",
+                f"{facts.n_covered:,} of {facts.n_items:,} items "
+                f"({percent(facts.n_covered, facts.n_items)})",
+            ),
+            (
+                "categories",
+                f"{facts.n_categories:,}, {facts.mean_categories:.1f} an item; "
+                f"{facts.n_single:,} of one item only",
+            ),
+            ("largest", ", ".join(f"{name} {number:,}" for name, number in facts.largest[:5])),
+        ),
+        (bar_chart("Items in the largest categories", list(facts.largest), flat=True),),
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"1 {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -1,0 +1,299 @@
+"""Item images to vectors with a Hugging Face vision model (CLIP, ViT, DINOv2, SigLIP and kin).
+
+The heavy packages are the extra ``image`` and are imported where they are used.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.data.features import ItemFeatures, save_features
+from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.encode import (
+    Array,
+    Encoder,
+    FeatureReport,
+    OnBatch,
+    Pooling,
+    encode_in_batches,
+    kept_folder,
+    refuse_duplicates,
+    remove_kept,
+)
+from recbole_hm4sr.prepare.hub import (
+    choose_torch_device,
+    import_transformers,
+    missing_package,
+    mixed_precision,
+    model_revision,
+    refuse_missing_weights,
+)
+
+# In this order of preference, if an item has several.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# The paper's, 768 wide as the authors' files are: before CLIP's projection to 512.
+IMAGE_PRESETS = {"paper": Encoder(name="openai/clip-vit-base-patch16", pooling="cls")}
+NO_IMAGE = "no image file"
+UNDECODABLE = "the image cannot be decoded"
+_DECODERS = 4
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The image of each item.
+
+    Attributes:
+        paths: Token to its file, in the order of the tokens.
+        without: Tokens that have none.
+        unused: Image files that belong to no item.
+        doubled: Tokens that have several, of which one is taken.
+    """
+
+    paths: dict[str, Path]
+    without: list[str]
+    unused: list[str]
+    doubled: list[str]
+
+
+def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
+    """Find the images named by item token in a folder.
+
+    The folder is listed and names compared, so a token never becomes part of a path.
+
+    Args:
+        folder: Holds ``<token>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, in any case.
+        tokens: Item tokens.
+
+    Raises:
+        DataError: If the folder cannot be read, or holds no image of an item.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise DataError(f"images must be in a folder, got {folder}: {error.strerror}") from error
+    found: dict[str, list[str]] = {}
+    for name in names:
+        suffix = Path(name).suffix
+        if suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(name[: -len(suffix)], []).append(name)
+    paths: dict[str, Path] = {}
+    for token in map(str, tokens):
+        if token in found:
+            paths[token] = folder / min(found[token], key=_preference)
+    if not paths:
+        raise DataError(
+            f"{folder} must hold images named by item token, such as {tokens[0]}.jpg, got "
+            f"{len(names):,} files and none of an item"
+        )
+    return ImageFiles(
+        paths,
+        [str(token) for token in tokens if str(token) not in found],
+        [name for stem, files in found.items() if stem not in paths for name in files],
+        [token for token in paths if len(found[token]) > 1],
+    )
+
+
+def _preference(name: str) -> tuple[int, str]:
+    return IMAGE_SUFFIXES.index(Path(name).suffix.lower()), name
+
+
+def encode_images(
+    paths: Sequence[Path],
+    *,
+    encoder: Encoder,
+    batch_size: int = 32,
+    device: str = "auto",
+    keep_beside: Path | None = None,
+    on_batch: OnBatch | None = None,
+) -> tuple[Array, Array]:
+    """Encode image files.
+
+    Args:
+        paths: The files.
+        encoder: What to encode with.
+        batch_size: Images a batch.
+        device: ``auto``, or a name of torch's.
+        keep_beside: Path of the output, if finished batches are to be kept beside it: the next
+            call with the same files (by name, size and time), encoder and batch size goes on.
+        on_batch: Called after each batch with its size and whether it had been kept.
+
+    Returns:
+        Which files could be decoded, shape ``[N]``, bool; and the vectors of those, in their
+        order, shape ``[M, F]``, of the encoder's storage type.
+
+    Raises:
+        ConfigError: If an option is out of range, or a package is not installed.
+        DataError: If the model cannot be read, or no file decoded.
+    """
+    encode = open_image_model(encoder, device=device)
+    keep = None
+    if keep_beside is not None:
+        keep = _kept(keep_beside, paths, encoder, batch_size, device)
+
+    def encode_batch(rows: Array) -> tuple[Array, Array]:
+        images = list(pool.map(_decode, (paths[row] for row in rows)))
+        good = np.array([image is not None for image in images])
+        if not good.any():
+            return rows[good], np.zeros((0, 0), dtype=np.float32)
+        return rows[good], encode([image for image in images if image is not None])
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        return encode_in_batches(
+            [0] * len(paths),
+            encode_batch,
+            batch_size=batch_size,
+            storage=encoder.storage,
+            keep=keep,
+            on_batch=on_batch,
+        )
+
+
+def encode_item_images(
+    folder: Path,
+    tokens: Sequence[str],
+    out: Path,
+    *,
+    encoder: Encoder,
+    batch_size: int = 32,
+    device: str = "auto",
+    on_batch: OnBatch | None = None,
+) -> FeatureReport:
+    """Encode the image of every item into a feature file.
+
+    Args:
+        folder: Holds the images, named by item token.
+        tokens: Item tokens.
+        out: Feature file to write.
+        encoder: What to encode with.
+        batch_size: Images a batch.
+        device: ``auto``, or a name of torch's.
+        on_batch: Called after each batch with its size and whether it had been kept.
+
+    Raises:
+        ConfigError: If an option is out of range, or a package is not installed.
+        DataError: If a file cannot be read or written, or no item has an image.
+    """
+    refuse_duplicates(tokens, folder)
+    files = find_images(folder, tokens)
+    names, paths = np.array(list(files.paths)), list(files.paths.values())
+    good, values = encode_images(
+        paths,
+        encoder=encoder,
+        batch_size=batch_size,
+        device=device,
+        keep_beside=out,
+        on_batch=on_batch,
+    )
+    revision = image_revision(encoder)
+    save_features(out, ItemFeatures(names[good], values, encoder.label, revision, str(out)))
+    remove_kept(_kept(out, paths, encoder, batch_size, device))
+    skipped = {
+        NO_IMAGE: files.without,
+        UNDECODABLE: [str(name) for name in names[~good]],
+        "image of no item": files.unused,
+    }
+    skipped = {reason: tokens for reason, tokens in skipped.items() if tokens}
+    doubled = f"{len(files.doubled):,} items have several images, of which one is taken"
+    notes = [f"{doubled}, e.g. {files.doubled[0]!r}"] if files.doubled else []
+    return FeatureReport(out, len(values), values.shape[1], skipped, notes)
+
+
+def image_revision(encoder: Encoder) -> str:
+    """What decides the values besides the encoder's name, for the feature file."""
+    transformers = _import_packages()
+    return (
+        f"{model_revision(encoder.name)}, pooling {encoder.pooling}, {encoder.dtype}, "
+        f"transformers {transformers.__version__}"
+    )
+
+
+def _kept(out: Path, paths: Sequence[Path], encoder: Encoder, batch_size: int, device: str) -> Path:
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    place = choose_torch_device(device)
+    return kept_folder(out, encoder, image_revision(encoder), batch_size, place, stats)
+
+
+def _import_packages() -> Any:
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise missing_package("pillow", "image") from error
+    return import_transformers("image")
+
+
+def _decode(path: Path) -> Any:
+    """The image as RGB, or None if it cannot be decoded."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return None
+
+
+def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], Array]:
+    """Read a vision model and its preprocessing.
+
+    Returns:
+        A function that encodes one batch of pillow images, to float32.
+
+    Raises:
+        ConfigError: If a package is not installed, or the pooling does not suit the model.
+        DataError: If the model cannot be read.
+    """
+    _import_packages()
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    place = choose_torch_device(device)
+    model_revision(encoder.name)  # says what is wrong with the name
+    try:
+        processor = AutoImageProcessor.from_pretrained(encoder.name)
+        model, info = AutoModel.from_pretrained(encoder.name, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"cannot read the encoder {encoder.name!r}: {error}") from error
+    pooling = encoder.pooling
+    if pooling == "auto":
+        pooling = "model" if hasattr(model, "get_image_features") else "cls"
+    refuse_missing_weights(info, encoder, pooling)
+    model = model.eval().to(place)
+
+    @torch.inference_mode()
+    def encode(images: list[Any]) -> Array:
+        pixels = processor(images, return_tensors="pt")["pixel_values"].to(place)
+        with mixed_precision(encoder, place):
+            vectors = _pool(model, pixels, pooling)
+        return np.asarray(vectors.float().cpu().numpy())
+
+    return encode
+
+
+def _pool(model: Any, pixels: Any, pooling: Pooling) -> Any:
+    """One vector an image. Shape ``[B, F]``."""
+    import torch
+
+    has_two_towers = hasattr(model, "get_image_features")
+    if pooling == "model" and has_two_towers:
+        vectors = model.get_image_features(pixel_values=pixels)
+        # A tensor up to transformers 4, a model's output since.
+        return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
+    outputs = (model.vision_model if has_two_towers else model)(pixel_values=pixels)
+    is_clip = model.config.model_type in ("clip", "clip_vision_model")
+    if pooling == "model" or (pooling == "cls" and is_clip):
+        # CLIP's own is the first token after the last normalisation, which it does outside.
+        if getattr(outputs, "pooler_output", None) is None:
+            raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
+        return outputs.pooler_output
+    hidden = outputs.last_hidden_state  # [B, 1 + registers + patches, F]
+    size = getattr(model.config, "vision_config", model.config).patch_size
+    n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
+    if pooling == "mean":
+        return hidden[:, -n_patches:].mean(dim=1)
+    if hidden.shape[1] == n_patches:
+        raise ConfigError("pooling cls must have a model with a class token; use model or mean")
+    return hidden[:, 0]
