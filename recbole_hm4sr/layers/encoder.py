@@ -5,12 +5,14 @@ on each sub-layer's output) with a causal mask; the last layer works at the last
 since no other is read.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.packing import Packing
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,66 +53,63 @@ class CausalSelfAttention(nn.Module):
                 f"hidden_size must be a multiple of n_heads, got {hidden_size} and {n_heads}"
             )
         self.n_heads = n_heads
-        self.attn_dropout_prob = attn_dropout_prob
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         self.value = nn.Linear(hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
-        self.dropout = nn.Dropout(hidden_dropout_prob)
+        self.attn_dropout = Dropout(attn_dropout_prob)
+        self.dropout = Dropout(hidden_dropout_prob)
         self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:
         """Attend at every token. Shapes ``[T, D]`` to ``[T, D]``."""
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        blocks = packing.spread(_project(x, self.query, self.key, self.value))
         mixed = [
-            # Padding stands on the right: the causal mask already hides it from every token.
-            self._attend(query[rows.tokens], key[rows.tokens], value[rows.tokens], causal=True)
-            for rows in packing.buckets
+            # Padding stands on the right: what hides later tokens hides it from every token.
+            self._attend(*block.chunk(3, dim=-1), hidden=rows.is_later)
+            for block, rows in zip(blocks, packing.buckets, strict=True)
         ]
-        places = torch.cat([rows.flatten(0, 1) for rows in mixed])
-        return self._add(x, places[packing.from_buckets])
+        return self._add(x, packing.collect(mixed))
 
     def at_last(self, x: Tensor, packing: Packing) -> Tensor:
         """Attend at the last token of each sequence only. Shapes ``[T, D]`` to ``[B, D]``."""
-        newest = x[packing.last]
-        query, key, value = self.query(newest), self.key(x), self.value(x)
+        newest = x.index_select(0, packing.last)
+        queries = packing.spread_sequences(self.query(newest))
+        blocks = packing.spread(_project(x, self.key, self.value))
         mixed = [
-            self._attend(
-                query[rows.sequences, None],
-                key[rows.tokens],
-                value[rows.tokens],
-                mask=rows.is_token[:, None, None],
-            )
-            for rows in packing.buckets
+            self._attend(query[:, None], *block.chunk(2, dim=-1), hidden=~rows.is_token[:, None])
+            for query, block, rows in zip(queries, blocks, packing.buckets, strict=True)
         ]
-        places = torch.cat([rows.squeeze(1) for rows in mixed])
-        return self._add(newest, places[packing.sequence_from_buckets])
+        return self._add(newest, packing.collect_sequences([rows.squeeze(1) for rows in mixed]))
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool = False,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Shapes ``[b, q, D]``, ``[b, w, D]``, ``[b, w, D]`` to ``[b, q, D]``."""
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor) -> Tensor:
+        """Mix the values that each query may see.
+
+        Args:
+            query: Shape ``[b, q, D]``.
+            key: Shape ``[b, w, D]``.
+            value: Shape ``[b, w, D]``.
+            hidden: True where a key is hidden from a query. Shape ``[q, w]`` or ``[b, q, w]``.
+
+        Returns:
+            Shape ``[b, q, D]``.
+        """
         query, key, value = (
             x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
         )
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            dropout_p=self.attn_dropout_prob if self.training else 0.0,
-            is_causal=causal,
-        )
-        return mixed.transpose(1, 2).flatten(-2)
+        scores = (query @ key.mT) / math.sqrt(key.shape[-1])  # [b, n_heads, q, w]
+        hidden = hidden if hidden.ndim == 2 else hidden[:, None]
+        weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        return (self.attn_dropout(weights) @ value).transpose(1, 2).flatten(-2)
 
     def _add(self, x: Tensor, mixed: Tensor) -> Tensor:
         return self.norm(x + self.dropout(self.output(mixed)))
+
+
+def _project(x: Tensor, *maps: nn.Linear) -> Tensor:
+    """What several linear maps make of the same input, side by side, as one product."""
+    weight = torch.cat([linear.weight for linear in maps])
+    return F.linear(x, weight, torch.cat([linear.bias for linear in maps]))
 
 
 class FeedForward(nn.Module):
@@ -137,7 +136,7 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[hidden_act]
         self.inner = nn.Linear(hidden_size, inner_size)
         self.output = nn.Linear(inner_size, hidden_size)
-        self.dropout = nn.Dropout(hidden_dropout_prob)
+        self.dropout = Dropout(hidden_dropout_prob)
         self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,7 +188,7 @@ class SequenceEncoder(nn.Module):
             One vector a sequence. Shape ``[B, D]``.
         """
         if not len(self.layers):
-            return x[packing.last]
+            return x.index_select(0, packing.last)
         *inner, last = self.layers
         for layer in inner:
             x = layer(x, packing)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Packing
+from recbole_hm4sr.layers.softmax import linear_cross_entropy
 
 
 def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
@@ -29,11 +30,11 @@ def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperatur
         A negative with the same target is left out. There its logit is set to 0, which adds 1 to
         the denominator.
     """
-    logits = F.normalize(anchors, dim=-1) @ F.normalize(candidates, dim=-1).T / temperature
     own = torch.arange(len(targets), device=targets.device)
     same = targets[:, None] == targets
     same[own, own] = False
-    return F.cross_entropy(logits.masked_fill(same, -torch.inf), own)
+    anchors = F.normalize(anchors, dim=-1) / temperature
+    return linear_cross_entropy(anchors, F.normalize(candidates, dim=-1), own, excluded=same)
 
 
 def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor:

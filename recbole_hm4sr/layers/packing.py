@@ -13,6 +13,8 @@ from torch import Tensor
 # Widths between which sequences share a bucket: narrow enough that less than a third is padding,
 # few enough that starting an operation for each costs little.
 _BUCKET_LIMITS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+# Padding that costs less than a bucket of its own: so many places join the next wider bucket.
+_PADDING_BELOW_A_BUCKET = 512
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Bucket:
         tokens: Packed number of the token at each place; any token where the place is padding.
             Shape ``[b, w]``, int64.
         is_token: True where the place holds a token. Shape ``[b, w]``, bool.
+        is_later: True where the second place stands after the first. Shape ``[w, w]``, bool.
     """
 
     sequences: Tensor
     tokens: Tensor
     is_token: Tensor
+    is_later: Tensor
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class Packing:
         position: Its position in the sequence, from 0. Shape ``[T]``, int64.
         last: Number of the last token of each sequence. Shape ``[B]``, int64.
         buckets: All sequences, each in one bucket.
+        to_buckets: Token at each place of all buckets. Shape ``[P]``, int64.
         from_buckets: Place of each token among the places of all buckets. Shape ``[T]``, int64.
+        sequence_to_buckets: Sequence of each row of all buckets. Shape ``[B]``, int64.
         sequence_from_buckets: Place of each sequence among the rows of all buckets. Shape
             ``[B]``, int64.
     """
@@ -51,12 +57,37 @@ class Packing:
     position: Tensor
     last: Tensor
     buckets: tuple[Bucket, ...]
+    to_buckets: Tensor
     from_buckets: Tensor
+    sequence_to_buckets: Tensor
     sequence_from_buckets: Tensor
 
     def pack(self, padded: Tensor) -> Tensor:
         """The tokens of a padded ``[B, L, ...]`` batch. Shape ``[T, ...]``."""
         return padded[self.is_token]
+
+    def spread(self, tokens: Tensor) -> list[Tensor]:
+        """Packed ``[T, ...]`` as padded rows, ``[b, w, ...]`` of each bucket."""
+        places = tokens.index_select(0, self.to_buckets)
+        parts = places.split([rows.tokens.numel() for rows in self.buckets])
+        return [
+            part.view(*rows.tokens.shape, *part.shape[1:])
+            for part, rows in zip(parts, self.buckets, strict=True)
+        ]
+
+    def collect(self, blocks: list[Tensor]) -> Tensor:
+        """Padded rows of each bucket, ``[b, w, ...]``, as packed ``[T, ...]``."""
+        places = torch.cat([block.flatten(0, 1) for block in blocks])
+        return places.index_select(0, self.from_buckets)
+
+    def spread_sequences(self, vectors: Tensor) -> list[Tensor]:
+        """One vector a sequence, ``[B, ...]``, as ``[b, ...]`` of each bucket."""
+        rows = vectors.index_select(0, self.sequence_to_buckets)
+        return list(rows.split([len(bucket.sequences) for bucket in self.buckets]))
+
+    def collect_sequences(self, blocks: list[Tensor]) -> Tensor:
+        """Vectors of the sequences of each bucket, ``[b, ...]``, as ``[B, ...]``."""
+        return torch.cat(blocks).index_select(0, self.sequence_from_buckets)
 
 
 def build_packing(lengths: Tensor, max_length: int) -> Packing:
@@ -79,7 +110,8 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
     for members in _split_by_length(lengths):
         width = int(lengths[members].max())
         tokens = (first[members, None] + steps[:width]).clamp(max=len(sequence) - 1)
-        buckets.append(Bucket(members, tokens, is_token[members, :width]))
+        is_later = steps[:width] > steps[:width, None]
+        buckets.append(Bucket(members, tokens, is_token[members, :width], is_later))
         numbers = torch.arange(len(members), device=lengths.device)
         row_starts[members] = n_places + numbers * width
         rows[members] = n_rows + numbers
@@ -91,12 +123,25 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
         position=position,
         last=last,
         buckets=tuple(buckets),
+        to_buckets=torch.cat([rows.tokens.flatten() for rows in buckets]),
         from_buckets=row_starts[sequence] + position,
+        sequence_to_buckets=torch.cat([bucket.sequences for bucket in buckets]),
         sequence_from_buckets=rows,
     )
 
 
 def _split_by_length(lengths: Tensor) -> list[Tensor]:
+    """Numbers of the sequences of each bucket, widest bucket first."""
     limits = torch.tensor(_BUCKET_LIMITS, device=lengths.device)
     number = torch.bucketize(lengths, limits)
-    return [torch.nonzero(number == which).squeeze(1) for which in torch.unique(number).tolist()]
+    groups: list[Tensor] = []
+    width = 0
+    for which in torch.unique(number).flip(0).tolist():
+        members = torch.nonzero(number == which).squeeze(1)
+        padding = width * len(members) - int(lengths[members].sum())
+        if groups and padding <= _PADDING_BELOW_A_BUCKET:
+            groups[-1] = torch.cat([groups[-1], members])
+        else:
+            groups.append(members)
+            width = int(lengths[members].max())
+    return groups

@@ -19,6 +19,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.encoder import (
     CausalSelfAttention,
     FeedForward,
@@ -28,6 +29,7 @@ from recbole_hm4sr.layers.encoder import (
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders, info_nce
 from recbole_hm4sr.layers.packing import Packing, build_packing
+from recbole_hm4sr.layers.softmax import linear_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.settings import read_settings
@@ -45,7 +47,9 @@ class Encoded(NamedTuple):
             ``[B]``, int64.
         tokens: Packed streams after both mixtures. Shape ``[T, M, D]``.
         time: Packed time encoding; None if no part reads it. Shape ``[T, 2D]``.
-        items: Packed items. Shape ``[T]``, int64.
+        shown: Rows of the catalogue that the batch shows, each once. Shape ``[N, M, D]``.
+        shown_items: Their items. Shape ``[N]``, int64.
+        shown_counts: Tokens that show each. Shape ``[N]``, int64.
         packing: Arrangement of the tokens.
         catalogue: All streams of all items. Shape ``[I, M, D]``.
     """
@@ -54,7 +58,9 @@ class Encoded(NamedTuple):
     places: Tensor | None
     tokens: Tensor
     time: Tensor | None
-    items: Tensor
+    shown: Tensor
+    shown_items: Tensor
+    shown_counts: Tensor
     packing: Packing
     catalogue: Tensor
 
@@ -94,7 +100,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         self.input_norms = nn.ModuleDict(
             {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
         )
-        self.dropout = nn.Dropout(settings.hidden_dropout_prob)
+        self.dropout = Dropout(settings.hidden_dropout_prob)
         self.encoders = nn.ModuleDict({name: self._build_encoder() for name in self.streams})
         self._build_temporal_parts(dataset)
         self._initialize()
@@ -227,12 +233,15 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             User vectors, and what the losses need besides.
         """
         packing = build_packing(item_seq_len, item_seq.shape[1])
-        items = packing.pack(item_seq)
         places = None
         if target_seq is not None:
             places = packing.pack(target_seq).nonzero().squeeze(1)
+        items, of_token, counts = torch.unique(
+            packing.pack(item_seq), return_inverse=True, return_counts=True
+        )
         catalogue = self.catalogue()
-        tokens = F.embedding(items, catalogue.flatten(1)).unflatten(1, catalogue.shape[1:])
+        shown = catalogue.index_select(0, items)
+        tokens = F.embedding(of_token, shown.flatten(1)).view(-1, *shown.shape[1:])
         tokens = tokens + self.position_embedding(packing.position)[:, None]
         time = None
         if self._uses_time:
@@ -245,7 +254,17 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             self._encode_stream(name, tokens[:, stream], packing, places)
             for stream, name in enumerate(self.streams)
         ]
-        return Encoded(torch.stack(users, dim=1), places, tokens, time, items, packing, catalogue)
+        return Encoded(
+            users=torch.stack(users, dim=1),
+            places=places,
+            tokens=tokens,
+            time=time,
+            shown=shown,
+            shown_items=items,
+            shown_counts=counts,
+            packing=packing,
+            catalogue=catalogue,
+        )
 
     def _encode_stream(
         self, name: str, tokens: Tensor, packing: Packing, places: Tensor | None
@@ -253,7 +272,9 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
         encoder = cast(SequenceEncoder, self.encoders[name])
-        return encoder(x, packing) if places is None else encoder.at_all(x, packing)[places]
+        if places is None:
+            return encoder(x, packing)
+        return encoder.at_all(x, packing).index_select(0, places)
 
     # --- losses -------------------------------------------------------------------------------
 
@@ -286,22 +307,23 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def _cross_entropy(self, encoded: Encoded, targets: Tensor) -> Tensor:
         """Softmax over all rows of the catalogue."""
-        return F.cross_entropy(_scores(encoded), targets)
+        users, items = encoded.users.flatten(1), encoded.catalogue.flatten(1)
+        return linear_cross_entropy(users, items, targets)
 
     def _id_contrastive_loss(self, encoded: Encoded, targets: Tensor) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
         return info_nce(
             encoded.users[:, 0],
-            encoded.catalogue[targets, 0],
+            self.item_embedding(targets),
             targets,
             temperature=self.settings.id_temperature,
         )
 
     def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
         """CP: an item's streams must tell its categories."""
-        distinct, counts = torch.unique(encoded.items, return_counts=True)
-        logits = self.category_layer(encoded.catalogue[distinct].flatten(1))
-        return category_prediction(logits, self.categories[distinct], counts)
+        logits = self.category_layer(encoded.shown.flatten(1))
+        flags = self.categories[encoded.shown_items]
+        return category_prediction(logits, flags, encoded.shown_counts)
 
     def _placeholder_contrastive_loss(
         self, encoded: Encoded, targets: Tensor, chosen: Tensor
@@ -315,7 +337,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         """
         assert encoded.time is not None
         places = chosen.nonzero().squeeze(1)
-        time = encoded.time[places]
+        time = encoded.time.index_select(0, places)
         losses = []
         for stream, name in enumerate(self.modalities, start=1):
             placeholders = self.placeholder_layers[name](time)

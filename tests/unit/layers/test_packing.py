@@ -32,6 +32,25 @@ def test_every_token_is_in_one_bucket_and_found_again(lengths):
 
 
 def test_buckets_keep_padding_small():
-    # Every length from 1 to 50 once: 1,275 tokens; one padded block would hold 2,500 places.
-    packing = build_packing(torch.arange(1, 51), 50)
-    assert sum(b.tokens.numel() for b in packing.buckets) < 1.2 * 1275
+    # Every length from 1 to 50, 40 times: 51,000 tokens; one padded block would hold 100,000.
+    packing = build_packing(torch.arange(1, 51).repeat(40), 50)
+    assert sum(b.tokens.numel() for b in packing.buckets) < 1.2 * 51_000
+
+
+def test_a_few_short_sequences_share_a_bucket_with_longer_ones():
+    # 100 of length 2 beside one of length 6 would have 400 places of padding; 200, 800.
+    assert len(build_packing(torch.tensor([2] * 100 + [6]), 50).buckets) == 1
+    assert len(build_packing(torch.tensor([2] * 200 + [6]), 50).buckets) == 2
+
+
+@pytest.mark.parametrize("lengths", [[1], [1, 50, 9, 9, 17, 4, 33, 2], [2] * 300 + [40]])
+def test_what_is_spread_is_collected_again(lengths):
+    packing = build_packing(torch.tensor(lengths), 50)
+    tokens, users = torch.randn(sum(lengths), 3), torch.randn(len(lengths), 3)
+    assert torch.equal(packing.collect(packing.spread(tokens)), tokens)
+    assert torch.equal(packing.collect_sequences(packing.spread_sequences(users)), users)
+    last = [
+        block[torch.arange(len(block)), rows.is_token.sum(dim=1) - 1]
+        for block, rows in zip(packing.spread(tokens), packing.buckets, strict=True)
+    ]
+    assert torch.equal(packing.collect_sequences(last), tokens[packing.last])

@@ -1,0 +1,100 @@
+"""Cross-entropy over a whole catalogue without ever holding all its scores.
+
+Scores of ``[B, I]`` are the largest tensor of a step: the plain form writes them, their logarithm
+and the gradient of each to memory. Here a few rows at a time are scored, normalised and turned into
+gradients while they are still in the cache. The result is the same, not an approximation.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
+_SCORES_AT_A_TIME = {"cpu": 2**22, "cuda": 2**28}
+# Rows of scores begin at multiples of a cache line: unaligned rows slow products down by half.
+_ALIGNMENT = 16
+
+
+def linear_cross_entropy(
+    users: Tensor, items: Tensor, targets: Tensor, *, excluded: Tensor | None = None
+) -> Tensor:
+    r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
+
+    Equals ``F.cross_entropy(users @ items.T, targets)`` in value and gradients, and as it under
+    autocast: products in the low precision, the softmax in float32.
+
+    Args:
+        users: Shape ``[B, D]``.
+        items: Shape ``[I, D]``.
+        targets: Row in ``items`` of each user's target. Shape ``[B]``, int64.
+        excluded: True where an item is no candidate; never true of a target. Shape ``[B, I]``,
+            bool.
+
+    Returns:
+        Scalar.
+    """
+    device = users.device.type
+    dtype = torch.promote_types(users.dtype, items.dtype)
+    product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
+    with torch.autocast(device, enabled=False):
+        loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
+            users.to(dtype), items.to(dtype), targets, excluded, product
+        )
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Computes the gradients along with the loss, while the scores are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        excluded: Tensor | None,
+        product: torch.dtype,
+    ) -> Tensor:
+        n_items = len(items)
+        padded = F.pad(items.to(product), (0, 0, 0, -n_items % _ALIGNMENT))
+        budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
+        step = max(1, budget // len(padded))
+        loss = users.new_zeros(())
+        users_gradient = torch.empty_like(users)
+        items_gradient = torch.zeros_like(padded, dtype=items.dtype)
+        for begin in range(0, len(users), step):
+            part = slice(begin, begin + step)
+            chunk = users[part].to(product)
+            scores = (chunk @ padded.T).to(users.dtype)
+            scores[:, n_items:] = -torch.inf
+            if excluded is not None:
+                scores[:, :n_items].masked_fill_(excluded[part], -torch.inf)
+            own = targets[part, None]
+            largest, of_target = scores.amax(dim=1), scores.gather(1, own)
+            error = torch.softmax(scores, dim=1)
+            # The largest probability is 1 / Σ exp(score − largest).
+            loss += (largest - error.amax(dim=1).log() - of_target[:, 0]).sum()
+            error.scatter_add_(1, own, error.new_full(own.shape, -1.0))
+            error = error.to(product)
+            users_gradient[part] = error @ padded
+            _add_product(items_gradient, error.T, chunk)
+        ctx.save_for_backward(users_gradient, items_gradient[:n_items])
+        return loss / len(users)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
+        users_gradient, items_gradient = ctx.saved_tensors
+        scale = gradient / len(users_gradient)
+        return users_gradient * scale, items_gradient * scale, None, None, None
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right`` to ``total`` in place; ``total`` may be of a higher precision."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
