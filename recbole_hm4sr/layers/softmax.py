@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
-_SCORES_AT_A_TIME = {"cpu": 2**22, "cuda": 2**28}
+_SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 # Rows of scores begin at multiples of a cache line: unaligned rows slow products down by half.
 _ALIGNMENT = 16
 
