@@ -57,6 +57,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "items": len(table) - 1,
+        "modalities": list(session.train_data._dataset.modality_names),
+        "batch_size": batch_size,
         "hidden_size": table.shape[1],
         "steps_per_epoch": n_steps,
         "variants": {

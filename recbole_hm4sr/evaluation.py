@@ -16,6 +16,8 @@ from torch import Tensor
 from recbole_hm4sr.data.histories import Histories, HistorySamples
 from recbole_hm4sr.errors import TrainingError
 
+_ROWS_AT_A_TIME = 64
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -119,8 +121,11 @@ def _is_better(scores: Tensor, own: Tensor, items: Tensor, targets: Tensor) -> T
 
 
 def _count_better(scores: Tensor, own: Tensor, targets: Tensor) -> Tensor:
-    better = (scores > own).sum(dim=1)
-    tied = torch.nonzero((scores == own).sum(dim=1) > 1).squeeze(1)
+    # A few rows at a time: the flags of all rows would leave the cache before they are counted.
+    parts = list(zip(scores.split(_ROWS_AT_A_TIME), own.split(_ROWS_AT_A_TIME), strict=True))
+    better = torch.cat([(rows > target).sum(dim=1) for rows, target in parts])
+    equal_scores = torch.cat([(rows == target).sum(dim=1) for rows, target in parts])
+    tied = torch.nonzero(equal_scores > 1).squeeze(1)
     if len(tied):  # rare: a second pass for these rows only
         items = torch.arange(scores.shape[1], device=scores.device)
         equal = (scores[tied] == own[tied]) & (items < targets[tied, None])
