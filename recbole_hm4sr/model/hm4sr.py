@@ -365,6 +365,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         """Score every item, padding included. Shape ``[B, I]``."""
         return _scores(self._encode(interaction))
 
+    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
+        """Each stream's part of the scores of some items; their sum is the score.
+
+        Args:
+            interaction: A batch.
+            items: Items of each sequence. Shape ``[B, K]``, int64.
+
+        Returns:
+            In the order of ``streams``. Shape ``[B, K, M]``.
+        """
+        encoded = self._encode(interaction)
+        return torch.einsum("bmd,bkmd->bkm", encoded.users, encoded.catalogue[items])
+
     def _encode(self, interaction: Interaction, target_seq: Tensor | None = None) -> Encoded:
         return self(
             interaction[self.ITEM_SEQ],

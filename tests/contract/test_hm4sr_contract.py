@@ -30,6 +30,15 @@ class TestHM4SR(RecommenderContract):
             assert model.catalogue() is first
         assert model.catalogue() is not first  # with gradients it must be part of the graph
 
+    def test_the_parts_of_a_score_add_up_to_it(self, session, batch):
+        model = session.model.double().eval()
+        items = torch.arange(1, 6).expand(len(batch), 5)
+        with torch.no_grad():
+            parts = model.score_parts(batch, items)
+            scores = model.full_sort_predict(batch)
+        assert parts.shape == (len(batch), 5, len(model.streams))
+        torch.testing.assert_close(parts.sum(dim=2), scores[:, 1:6], rtol=1e-9, atol=1e-12)
+
 
 class TestHM4SROnPrefixes(RecommenderContract):
     model = "HM4SR"
