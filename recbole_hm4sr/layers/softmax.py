@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 _SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 # Rows of scores begin at multiples of a cache line: unaligned rows slow products down by half.
 _ALIGNMENT = 16
+# Probabilities below this come near the smallest numbers of float32, which have fewer digits.
+_VANISHING = 1e-30
 
 
 def linear_cross_entropy(
@@ -73,10 +75,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if excluded is not None:
                 scores[:, :n_items].masked_fill_(excluded[part], -torch.inf)
             own = targets[part, None]
-            largest, of_target = scores.amax(dim=1), scores.gather(1, own)
             error = torch.softmax(scores, dim=1)
-            # The largest probability is 1 / Σ exp(score − largest).
-            loss += (largest - error.amax(dim=1).log() - of_target[:, 0]).sum()
+            loss += _sum_of_losses(scores, error, own)
             error.scatter_add_(1, own, error.new_full(own.shape, -1.0))
             error = error.to(product)
             users_gradient[part] = error @ padded
@@ -90,6 +90,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
         users_gradient, items_gradient = ctx.saved_tensors
         scale = gradient / len(users_gradient)
         return users_gradient * scale, items_gradient * scale, None, None, None
+
+
+def _sum_of_losses(scores: Tensor, probabilities: Tensor, own: Tensor) -> Tensor:
+    """The sum over the rows of −log of the target's probability.
+
+    A maximum over all scores would be one more pass over them; only rows whose probability has
+    lost its digits need one.
+    """
+    of_target = probabilities.gather(1, own)[:, 0]
+    vanished = of_target < _VANISHING
+    loss = -of_target.masked_fill(vanished, 1).log().sum()
+    if vanished.any():
+        rows = vanished.nonzero().squeeze(1)
+        loss = loss + (scores[rows].logsumexp(dim=1) - scores[rows, own[rows, 0]]).sum()
+    return loss
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
