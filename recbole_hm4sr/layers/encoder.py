@@ -66,7 +66,7 @@ class CausalSelfAttention(nn.Module):
         blocks = packing.spread(_project(x, self.query, self.key, self.value))
         mixed = [
             # Padding stands on the right: what hides later tokens hides it from every token.
-            self._attend(*block.chunk(3, dim=-1), hidden=rows.is_later)
+            self._attend(*block.chunk(3, dim=-1), mask=rows.hide_later)
             for block, rows in zip(blocks, packing.buckets, strict=True)
         ]
         return self._add(x, packing.collect(mixed))
@@ -77,19 +77,20 @@ class CausalSelfAttention(nn.Module):
         queries = packing.spread_sequences(self.query(newest))
         blocks = packing.spread(_project(x, self.key, self.value))
         mixed = [
-            self._attend(query[:, None], *block.chunk(2, dim=-1), hidden=~rows.is_token[:, None])
+            self._attend(query[:, None], *block.chunk(2, dim=-1), mask=rows.hide_padding[:, None])
             for query, block, rows in zip(queries, blocks, packing.buckets, strict=True)
         ]
         return self._add(newest, packing.collect_sequences([rows.squeeze(1) for rows in mixed]))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, hidden: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor) -> Tensor:
         """Mix the values that each query may see.
 
         Args:
             query: Shape ``[b, q, D]``.
             key: Shape ``[b, w, D]``.
             value: Shape ``[b, w, D]``.
-            hidden: True where a key is hidden from a query. Shape ``[q, w]`` or ``[b, q, w]``.
+            mask: Minus infinity where a key is hidden from a query, else 0. Shape ``[q, w]`` or
+                ``[b, q, w]``.
 
         Returns:
             Shape ``[b, q, D]``.
@@ -98,8 +99,8 @@ class CausalSelfAttention(nn.Module):
             x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
         )
         scores = (query @ key.mT) / math.sqrt(key.shape[-1])  # [b, n_heads, q, w]
-        hidden = hidden if hidden.ndim == 2 else hidden[:, None]
-        weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        mask = mask if mask.ndim == 2 else mask[:, None]
+        weights = (scores + mask).softmax(dim=-1)
         return (self.attn_dropout(weights) @ value).transpose(1, 2).flatten(-2)
 
     def _add(self, x: Tensor, mixed: Tensor) -> Tensor:

@@ -46,9 +46,10 @@ class InteractiveMoE(nn.Module):
 
     def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
         experts = self.experts(x.flatten(1)).view(len(x), self.n_experts, *x.shape[1:])
-        return (weights.transpose(1, 2)[..., None] * experts).sum(
-            dim=1
-        )  # [T, E, M, D] to [T, M, D]
+        # An expert at a time: one product of all would be the largest tensor of a step.
+        pairs = zip(weights.unbind(dim=2), experts.unbind(dim=1), strict=True)
+        first, *others = (weight[..., None] * expert for weight, expert in pairs)
+        return sum(others, start=first)
 
 
 class TemporalMoE(nn.Module):

@@ -8,7 +8,21 @@ from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 
 
-def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+def same_target_pairs(targets: Tensor) -> Tensor:
+    """Pairs of different rows with the same target, by ascending first row.
+
+    Args:
+        targets: Shape ``[B]``, int64.
+
+    Returns:
+        Shape ``[E, 2]``, int64.
+    """
+    return (targets[:, None] == targets).fill_diagonal_(fill_value=0).nonzero()
+
+
+def info_nce(
+    anchors: Tensor, candidates: Tensor, same_target: Tensor, *, temperature: float
+) -> Tensor:
     r"""Contrast each anchor's own candidate with the other candidates of the batch.
 
     .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
@@ -20,7 +34,8 @@ def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperatur
     Args:
         anchors: Shape ``[B, D]``.
         candidates: Shape ``[B, D]``.
-        targets: Target item of each row. Shape ``[B]``, int64.
+        same_target: Pairs of rows with the same target, of :func:`same_target_pairs`. Shape
+            ``[E, 2]``, int64.
         temperature: :math:`\tau`, positive.
 
     Returns:
@@ -30,11 +45,9 @@ def info_nce(anchors: Tensor, candidates: Tensor, targets: Tensor, *, temperatur
         A negative with the same target is left out. There its logit is set to 0, which adds 1 to
         the denominator.
     """
-    own = torch.arange(len(targets), device=targets.device)
-    same = targets[:, None] == targets
-    same[own, own] = False
+    own = torch.arange(len(anchors), device=anchors.device)
     anchors = F.normalize(anchors, dim=-1) / temperature
-    return linear_cross_entropy(anchors, F.normalize(candidates, dim=-1), own, excluded=same)
+    return linear_cross_entropy(anchors, F.normalize(candidates, dim=-1), own, excluded=same_target)
 
 
 def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor:
@@ -73,6 +86,5 @@ def draw_placeholders(packing: Packing, ratio: float) -> Tensor:
     # the noise keeps its digits beside large sequence numbers.
     noise = torch.rand(len(sequence), dtype=torch.float64, device=sequence.device)
     shuffled = torch.argsort(sequence + noise)
-    lengths = packing.is_token.sum(dim=1)
-    chosen = packing.position < torch.floor(ratio * lengths.double())[sequence]
+    chosen = packing.position < torch.floor(ratio * packing.lengths.double())[sequence]
     return torch.zeros_like(chosen).index_copy(0, shuffled, chosen)

@@ -26,13 +26,17 @@ class Bucket:
         tokens: Packed number of the token at each place; any token where the place is padding.
             Shape ``[b, w]``, int64.
         is_token: True where the place holds a token. Shape ``[b, w]``, bool.
-        is_later: True where the second place stands after the first. Shape ``[w, w]``, bool.
+        hide_padding: Minus infinity where it does not, else 0: added to scores, since filling by a
+            mask takes several times as long as adding. Shape ``[b, w]``, float32.
+        hide_later: Minus infinity where the second place stands after the first, else 0. Shape
+            ``[w, w]``, float32.
     """
 
     sequences: Tensor
     tokens: Tensor
     is_token: Tensor
-    is_later: Tensor
+    hide_padding: Tensor
+    hide_later: Tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Packing:
     """Where the tokens of a batch stand, sequence after sequence, oldest first.
 
     Attributes:
-        is_token: True where a padded batch holds a token. Shape ``[B, L]``, bool.
+        lengths: Tokens of each sequence. Shape ``[B]``, int64.
+        place: Number of each token among the places of a padded batch. Shape ``[T]``, int64.
         sequence: Sequence of each token. Shape ``[T]``, int64.
         position: Its position in the sequence, from 0. Shape ``[T]``, int64.
         last: Number of the last token of each sequence. Shape ``[B]``, int64.
@@ -52,7 +57,8 @@ class Packing:
             ``[B]``, int64.
     """
 
-    is_token: Tensor
+    lengths: Tensor
+    place: Tensor
     sequence: Tensor
     position: Tensor
     last: Tensor
@@ -64,7 +70,7 @@ class Packing:
 
     def pack(self, padded: Tensor) -> Tensor:
         """The tokens of a padded ``[B, L, ...]`` batch. Shape ``[T, ...]``."""
-        return padded[self.is_token]
+        return padded.flatten(0, 1).index_select(0, self.place)
 
     def spread(self, tokens: Tensor) -> list[Tensor]:
         """Packed ``[T, ...]`` as padded rows, ``[b, w, ...]`` of each bucket."""
@@ -110,15 +116,18 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
     for members in _split_by_length(lengths):
         width = int(lengths[members].max())
         tokens = (first[members, None] + steps[:width]).clamp(max=len(sequence) - 1)
-        is_later = steps[:width] > steps[:width, None]
-        buckets.append(Bucket(members, tokens, is_token[members, :width], is_later))
+        inside = is_token[members, :width]
+        hidden = torch.zeros(inside.shape, device=lengths.device).masked_fill_(~inside, -torch.inf)
+        later = torch.full((width, width), -torch.inf, device=lengths.device).triu(1)
+        buckets.append(Bucket(members, tokens, inside, hidden, later))
         numbers = torch.arange(len(members), device=lengths.device)
         row_starts[members] = n_places + numbers * width
         rows[members] = n_rows + numbers
         n_places += tokens.numel()
         n_rows += len(members)
     return Packing(
-        is_token=is_token,
+        lengths=lengths,
+        place=sequence * max_length + position,
         sequence=sequence,
         position=position,
         last=last,

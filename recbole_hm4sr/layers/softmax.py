@@ -32,8 +32,8 @@ def linear_cross_entropy(
         users: Shape ``[B, D]``.
         items: Shape ``[I, D]``.
         targets: Row in ``items`` of each user's target. Shape ``[B]``, int64.
-        excluded: True where an item is no candidate; never true of a target. Shape ``[B, I]``,
-            bool.
+        excluded: Users and items that are no candidates of theirs, by ascending user; never a
+            target. Shape ``[E, 2]``, int64.
 
     Returns:
         Scalar.
@@ -64,16 +64,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         padded = F.pad(items.to(product), (0, 0, 0, -n_items % _ALIGNMENT))
         budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
         step = max(1, budget // len(padded))
+        begins = range(0, len(users), step)
+        bounds = _bounds(excluded, [*begins, len(users)])
         loss = users.new_zeros(())
         users_gradient = torch.empty_like(users)
         items_gradient = torch.zeros_like(padded, dtype=items.dtype)
-        for begin in range(0, len(users), step):
+        for number, begin in enumerate(begins):
             part = slice(begin, begin + step)
             chunk = users[part].to(product)
             scores = (chunk @ padded.T).to(users.dtype)
             scores[:, n_items:] = -torch.inf
             if excluded is not None:
-                scores[:, :n_items].masked_fill_(excluded[part], -torch.inf)
+                rows, hidden = excluded[bounds[number] : bounds[number + 1]].unbind(dim=1)
+                scores[rows - begin, hidden] = -torch.inf
             own = targets[part, None]
             error = torch.softmax(scores, dim=1)
             loss += _sum_of_losses(scores, error, own)
@@ -90,6 +93,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         users_gradient, items_gradient = ctx.saved_tensors
         scale = gradient / len(users_gradient)
         return users_gradient * scale, items_gradient * scale, None, None, None
+
+
+def _bounds(excluded: Tensor | None, begins: list[int]) -> list[int]:
+    """Where the excluded pairs of each chunk of users begin."""
+    if excluded is None or len(begins) == 2:
+        return [0, 0 if excluded is None else len(excluded)]
+    users = excluded[:, 0].contiguous()
+    return torch.searchsorted(users, torch.tensor(begins, device=users.device)).tolist()
 
 
 def _sum_of_losses(scores: Tensor, probabilities: Tensor, own: Tensor) -> Tensor:

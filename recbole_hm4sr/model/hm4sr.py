@@ -27,7 +27,12 @@ from recbole_hm4sr.layers.encoder import (
     TransformerLayer,
 )
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
-from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders, info_nce
+from recbole_hm4sr.layers.losses import (
+    category_prediction,
+    draw_placeholders,
+    info_nce,
+    same_target_pairs,
+)
 from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
@@ -293,15 +298,16 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             targets = interaction[self.POS_ITEM_ID]
             encoded = self._encode(interaction)
         losses = {"cross_entropy": self._cross_entropy(encoded, targets)}
+        same_target = same_target_pairs(targets)
         if settings.id_contrastive_weight:
-            loss = self._id_contrastive_loss(encoded, targets)
+            loss = self._id_contrastive_loss(encoded, targets, same_target)
             losses["id_contrastive"] = settings.id_contrastive_weight * loss
         if self._predicts_categories:
             loss = self._category_prediction_loss(encoded)
             losses["category_prediction"] = settings.category_prediction_weight * loss
         if self._uses_placeholders:
             chosen = draw_placeholders(encoded.packing, settings.placeholder_ratio)
-            loss = self._placeholder_contrastive_loss(encoded, targets, chosen)
+            loss = self._placeholder_contrastive_loss(encoded, same_target, chosen)
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
 
@@ -310,12 +316,14 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         users, items = encoded.users.flatten(1), encoded.catalogue.flatten(1)
         return linear_cross_entropy(users, items, targets)
 
-    def _id_contrastive_loss(self, encoded: Encoded, targets: Tensor) -> Tensor:
+    def _id_contrastive_loss(
+        self, encoded: Encoded, targets: Tensor, same_target: Tensor
+    ) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
         return info_nce(
             encoded.users[:, 0],
             self.item_embedding(targets),
-            targets,
+            same_target,
             temperature=self.settings.id_temperature,
         )
 
@@ -326,13 +334,13 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         return category_prediction(logits, flags, encoded.shown_counts)
 
     def _placeholder_contrastive_loss(
-        self, encoded: Encoded, targets: Tensor, chosen: Tensor
+        self, encoded: Encoded, same_target: Tensor, chosen: Tensor
     ) -> Tensor:
         """PCL: a user vector must survive that positions are replaced by their times alone.
 
         Args:
             encoded: The batch.
-            targets: Target items. Shape ``[B]``.
+            same_target: Pairs of rows with the same target. Shape ``[E, 2]``, int64.
             chosen: True where a token is replaced. Shape ``[T]``, bool.
         """
         assert encoded.time is not None
@@ -347,7 +355,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
                 info_nce(
                     encoded.users[:, stream],
                     augmented,
-                    targets,
+                    same_target,
                     temperature=self.settings.placeholder_temperature,
                 )
             )

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders
+from recbole_hm4sr.layers.losses import (
+    category_prediction,
+    draw_placeholders,
+    same_target_pairs,
+)
 from recbole_hm4sr.layers.packing import build_packing
 
 
@@ -33,3 +37,8 @@ def test_every_position_is_chosen_equally_often():
     # 4,000 draws of 3 of 10: mean 1,200, standard deviation sqrt(4000 * 0.3 * 0.7) = 29.
     assert (chosen.sum(dim=0) - 1200).abs().max() < 5 * 29
     assert not torch.equal(chosen[0], chosen[1]) or not torch.equal(chosen[1], chosen[2])
+
+
+def test_pairs_with_the_same_target_are_named_both_ways():
+    pairs = same_target_pairs(torch.tensor([7, 3, 7, 9]))
+    assert pairs.tolist() == [[0, 2], [2, 0]]
