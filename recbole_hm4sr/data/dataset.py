@@ -259,6 +259,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         last.scatter_reduce_(0, histories.starts[targets], targets, reduce="amax")
         return torch.arange(len(histories)) <= last[histories.starts]
 
+    def target_counts(self) -> Tensor:
+        """How often each item is a target of this split. Shape ``[I]``, int64."""
+        targets = self.inter_feat[self.iid_field]
+        return torch.bincount(targets, minlength=self.item_num)
+
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.
 

@@ -64,6 +64,15 @@ class AlignedFeatures:
     fingerprint: str
     encoder: str
 
+    @property
+    def width(self) -> int:
+        """F."""
+        return int(self.values.shape[1])
+
+    def take(self, items: Array) -> Array:
+        """Rows of some items. Shapes ``[N]``, int64, to ``[N, F]``, float32."""
+        return self.values[items]
+
 
 def save_features(path: Path, features: ItemFeatures) -> None:
     """Write a feature file whole or not at all.

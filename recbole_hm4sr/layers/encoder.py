@@ -7,6 +7,7 @@ since no other is read.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -203,3 +204,33 @@ class SequenceEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, packing)
         return x
+
+
+def build_encoder(
+    *,
+    n_layers: int,
+    hidden_size: int,
+    inner_size: int,
+    n_heads: int,
+    hidden_act: str,
+    hidden_dropout_prob: float,
+    attn_dropout_prob: float,
+    layer_norm_eps: float,
+) -> SequenceEncoder:
+    """An encoder of equal layers; the arguments are those of the layers' parts."""
+    shared: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "hidden_dropout_prob": hidden_dropout_prob,
+        "layer_norm_eps": layer_norm_eps,
+    }
+    return SequenceEncoder(
+        [
+            TransformerLayer(
+                attention=CausalSelfAttention(
+                    n_heads=n_heads, attn_dropout_prob=attn_dropout_prob, **shared
+                ),
+                feed_forward=FeedForward(inner_size=inner_size, hidden_act=hidden_act, **shared),
+            )
+            for _ in range(n_layers)
+        ]
+    )

@@ -1,4 +1,4 @@
-"""Cross-entropy over a whole catalogue without ever holding all its scores.
+"""Cross-entropy over a whole catalogue without ever holding all its scores, or over a sample of it.
 
 Scores of ``[B, I]`` are the largest tensor of a step: the plain form writes them, their logarithm
 and the gradient of each to memory. Here a few rows at a time are scored, normalised and turned into
@@ -93,6 +93,44 @@ class _LinearCrossEntropy(torch.autograd.Function):
         users_gradient, items_gradient = ctx.saved_tensors
         scale = gradient / len(users_gradient)
         return users_gradient * scale, items_gradient * scale, None, None, None
+
+
+def sampled_cross_entropy(
+    users: Tensor, own: Tensor, candidates: Tensor, *, log_expected: Tensor, excluded: Tensor
+) -> Tensor:
+    r"""Estimate the softmax over a catalogue from its targets and a sample of the other items.
+
+    .. math:: \frac1B \sum_i \Bigl[ \log \Bigl( e^{s_i} + \sum_{j \ne i} e^{s_{ij}} / Q_j \Bigr)
+        - s_i \Bigr]
+
+    with :math:`s_i` the target's score and :math:`Q_j` how often item j is expected in the sample
+    (log-Q correction): the sum estimates that over all other items without bias, where an
+    uncorrected one punishes what is drawn often.
+
+    Args:
+        users: Shape ``[B, D]``.
+        own: Each user's target. Shape ``[B, D]``.
+        candidates: The sample, drawn with replacement. Shape ``[K, D]``.
+        log_expected: Logarithm of the expected number of each item of the sample in it. Shape
+            ``[K]``.
+        excluded: Pairs of a user and a place of the sample that holds its target. Shape ``[E, 2]``,
+            int64.
+
+    Returns:
+        Scalar.
+
+    Reference:
+        Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural
+        Probabilistic Language Model", IEEE Transactions on Neural Networks 2008. The target is
+        sure to be there, so it is not corrected; correcting it too is a common variant that does
+        not tend to the full softmax.
+    """
+    of_own = (users * own).sum(dim=1)
+    scores = users @ candidates.T - log_expected.to(users.dtype)
+    hidden = torch.zeros_like(scores)
+    hidden[excluded[:, 0], excluded[:, 1]] = -torch.inf
+    every = torch.cat([of_own[:, None], scores + hidden], dim=1)
+    return (every.logsumexp(dim=1) - every[:, 0]).mean()
 
 
 def _bounds(excluded: Tensor | None, begins: list[int]) -> list[int]:

@@ -19,13 +19,9 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable
 from recbole_hm4sr.layers.dropout import Dropout
-from recbole_hm4sr.layers.encoder import (
-    CausalSelfAttention,
-    FeedForward,
-    SequenceEncoder,
-    TransformerLayer,
-)
+from recbole_hm4sr.layers.encoder import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import (
     category_prediction,
@@ -34,12 +30,14 @@ from recbole_hm4sr.layers.losses import (
     same_target_pairs,
 )
 from recbole_hm4sr.layers.packing import Packing, build_packing
-from recbole_hm4sr.layers.softmax import linear_cross_entropy
+from recbole_hm4sr.layers.sampling import NegativeSampler
+from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.settings import read_settings
 
 logger = logging.getLogger(__name__)
+_ROWS_AT_A_TIME = 65_536
 
 
 class Encoded(NamedTuple):
@@ -55,8 +53,7 @@ class Encoded(NamedTuple):
         shown: Rows of the catalogue that the batch shows, each once. Shape ``[N, M, D]``.
         shown_items: Their items. Shape ``[N]``, int64.
         shown_counts: Tokens that show each. Shape ``[N]``, int64.
-        packing: Arrangement of the tokens.
-        catalogue: All streams of all items. Shape ``[I, M, D]``.
+        packing, catalogue: Arrangement of the tokens; the items that can be scored.
     """
 
     users: Tensor
@@ -67,7 +64,7 @@ class Encoded(NamedTuple):
     shown_items: Tensor
     shown_counts: Tensor
     packing: Packing
-    catalogue: Tensor
+    catalogue: Catalogue
 
 
 class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
@@ -97,47 +94,30 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         size = settings.hidden_size
         self.item_embedding = nn.Embedding(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
+        self.features = nn.ModuleDict()
         self.projections = nn.ModuleDict()
         for name in self.modalities:
-            features = torch.from_numpy(dataset.modality(name).values)
-            self.register_buffer(f"{name}_features", features, persistent=False)
-            self.projections[name] = nn.Linear(features.shape[1], size)
+            features = dataset.modality(name)
+            self.features[name] = FeatureTable(
+                features.take,
+                n_items=self.n_items,
+                width=features.width,
+                resident=not settings.n_negatives,
+            )
+            self.projections[name] = nn.Linear(features.width, size)
         self.input_norms = nn.ModuleDict(
             {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
         )
         self.dropout = Dropout(settings.hidden_dropout_prob)
-        self.encoders = nn.ModuleDict({name: self._build_encoder() for name in self.streams})
+        self.encoders = nn.ModuleDict(
+            {name: build_encoder(**settings.encoder_options()) for name in self.streams}
+        )
         self._build_temporal_parts(dataset)
         self._initialize()
         # The authors make these parts after initialising: they keep PyTorch's own initial values.
         self._build_interactive_moe()
         self._build_loss_heads(dataset)
-        self._eval_catalogue: tuple[tuple[int, ...], Tensor] | None = None
-
-    def _build_encoder(self) -> SequenceEncoder:
-        settings = self.settings
-        dropout, eps = settings.hidden_dropout_prob, settings.layer_norm_eps
-        return SequenceEncoder(
-            [
-                TransformerLayer(
-                    attention=CausalSelfAttention(
-                        hidden_size=settings.hidden_size,
-                        n_heads=settings.n_heads,
-                        hidden_dropout_prob=dropout,
-                        attn_dropout_prob=settings.attn_dropout_prob,
-                        layer_norm_eps=eps,
-                    ),
-                    feed_forward=FeedForward(
-                        hidden_size=settings.hidden_size,
-                        inner_size=settings.inner_size,
-                        hidden_dropout_prob=dropout,
-                        hidden_act=settings.hidden_act,
-                        layer_norm_eps=eps,
-                    ),
-                )
-                for _ in range(settings.n_layers)
-            ]
-        )
+        self._eval_catalogue: tuple[tuple[int, ...], Catalogue] | None = None
 
     def _build_temporal_parts(self, dataset: Any) -> None:
         settings = self.settings
@@ -168,6 +148,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def _build_loss_heads(self, dataset: Any) -> None:
         size = self.settings.hidden_size
+        if self.settings.n_negatives:
+            self.sampler = NegativeSampler(dataset.target_counts())
         self._predicts_categories = False
         if self.settings.category_prediction_weight:
             flags, names = dataset.categories()
@@ -195,28 +177,31 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         with torch.no_grad():
             self.item_embedding.weight[0] = 0
 
-    # --- from items and times to user vectors ---------------------------------------------------
-
-    def catalogue(self) -> Tensor:
-        """All streams of all items: what inputs, category loss and scores read. ``[I, M, D]``.
+    def catalogue(self) -> Catalogue:
+        """All streams of all items.
 
         It has no position, expert or time. Without gradients it is kept until a weight changes,
         so an evaluation projects the features once.
         """
         if torch.is_grad_enabled():
-            return self._project_catalogue()
+            return Catalogue(self.rows())
         weights = [self.item_embedding.weight, *self.projections.parameters()]
         key = tuple(part for w in weights for part in (w._version, w.data_ptr()))
         if self._eval_catalogue is None or self._eval_catalogue[0] != key:
-            self._eval_catalogue = (key, self._project_catalogue())
+            # Some rows at a time: features that are read when asked for may be larger than memory.
+            everything = torch.arange(self.n_items, device=weights[0].device)
+            parts = [self.rows(items) for items in everything.split(_ROWS_AT_A_TIME)]
+            self._eval_catalogue = (key, Catalogue(torch.cat(parts)))
         return self._eval_catalogue[1]
 
-    def _project_catalogue(self) -> Tensor:
+    def rows(self, items: Tensor | None = None) -> Tensor:
+        """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
+        ids = self.item_embedding.weight if items is None else self.item_embedding(items)
         projected = [
-            projection(self.get_buffer(f"{name}_features"))
-            for name, projection in self.projections.items()
+            self.projections[name](self.features[name](items).to(ids.dtype))
+            for name in self.modalities
         ]
-        return torch.stack([self.item_embedding.weight, *projected], dim=1)
+        return torch.stack([ids, *projected], dim=1)
 
     def forward(
         self,
@@ -224,6 +209,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         item_seq_len: Tensor,
         timestamps: Tensor,
         target_seq: Tensor | None = None,
+        candidates: Tensor | None = None,
     ) -> Encoded:
         """Encode a batch.
 
@@ -233,6 +219,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
             target_seq: The item after each position, 0 where none is asked for; None asks for the
                 user vector at the last position only. Shape ``[B, L]``, int64.
+            candidates: Items that the catalogue must hold besides those in ``item_seq``; None for
+                all. Any shape, int64.
 
         Returns:
             User vectors, and what the losses need besides.
@@ -244,8 +232,12 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         items, of_token, counts = torch.unique(
             packing.pack(item_seq), return_inverse=True, return_counts=True
         )
-        catalogue = self.catalogue()
-        shown = catalogue.index_select(0, items)
+        if candidates is None:
+            catalogue = self.catalogue()
+        else:
+            known = torch.unique(torch.cat([items, candidates.flatten()]))
+            catalogue = Catalogue(self.rows(known), known)
+        shown = catalogue.of(items)
         tokens = F.embedding(of_token, shown.flatten(1)).view(-1, *shown.shape[1:])
         tokens = tokens + self.position_embedding(packing.position)[:, None]
         time = None
@@ -281,8 +273,6 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             return encoder(x, packing)
         return encoder.at_all(x, packing).index_select(0, places)
 
-    # --- losses -------------------------------------------------------------------------------
-
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The training loss: the sum of :meth:`named_losses`."""
         return torch.stack(list(self.named_losses(interaction).values())).sum()
@@ -290,14 +280,14 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
         settings = self.settings
-        if settings.train_mode == "sequence":
-            target_seq = interaction[TARGET_LIST]
-            targets = target_seq[target_seq > 0]
-            encoded = self._encode(interaction, target_seq)
-        else:
-            targets = interaction[self.POS_ITEM_ID]
-            encoded = self._encode(interaction)
-        losses = {"cross_entropy": self._cross_entropy(encoded, targets)}
+        target_seq = interaction[TARGET_LIST] if settings.train_mode == "sequence" else None
+        targets = (
+            interaction[self.POS_ITEM_ID] if target_seq is None else target_seq[target_seq > 0]
+        )
+        drawn = self.sampler(settings.n_negatives) if settings.n_negatives else None
+        candidates = None if drawn is None else torch.cat([targets, drawn])
+        encoded = self._encode(interaction, target_seq, candidates)
+        losses = {"cross_entropy": self._cross_entropy(encoded, targets, drawn)}
         same_target = same_target_pairs(targets)
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, targets, same_target)
@@ -311,10 +301,18 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
 
-    def _cross_entropy(self, encoded: Encoded, targets: Tensor) -> Tensor:
-        """Softmax over all rows of the catalogue."""
-        users, items = encoded.users.flatten(1), encoded.catalogue.flatten(1)
-        return linear_cross_entropy(users, items, targets)
+    def _cross_entropy(self, encoded: Encoded, targets: Tensor, drawn: Tensor | None) -> Tensor:
+        """Softmax over all rows of the catalogue, or over a sample of it."""
+        users, catalogue = encoded.users.flatten(1), encoded.catalogue
+        if drawn is None:
+            return linear_cross_entropy(users, catalogue.table(), targets)
+        return sampled_cross_entropy(
+            users,
+            catalogue.of(targets).flatten(1),
+            catalogue.of(drawn).flatten(1),
+            log_expected=self.sampler.log_expected(drawn),
+            excluded=(targets[:, None] == drawn).nonzero(),
+        )
 
     def _id_contrastive_loss(
         self, encoded: Encoded, targets: Tensor, same_target: Tensor
@@ -361,17 +359,16 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             )
         return torch.stack(losses).mean()
 
-    # --- scores -------------------------------------------------------------------------------
-
     def predict(self, interaction: Interaction) -> Tensor:
         """Score one item a sequence. Shape ``[B]``."""
         encoded = self._encode(interaction)
-        items = encoded.catalogue[interaction[self.ITEM_ID]]
+        items = encoded.catalogue.of(interaction[self.ITEM_ID])
         return (encoded.users * items).sum(dim=(1, 2))
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score every item, padding included. Shape ``[B, I]``."""
-        return _scores(self._encode(interaction))
+        encoded = self._encode(interaction)
+        return encoded.users.flatten(1) @ encoded.catalogue.table().T
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """Each stream's part of the scores of some items; their sum is the score.
@@ -384,17 +381,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             In the order of ``streams``. Shape ``[B, K, M]``.
         """
         encoded = self._encode(interaction)
-        return torch.einsum("bmd,bkmd->bkm", encoded.users, encoded.catalogue[items])
+        rows = encoded.catalogue.of(items.flatten()).unflatten(0, items.shape)
+        return torch.einsum("bmd,bkmd->bkm", encoded.users, rows)
 
-    def _encode(self, interaction: Interaction, target_seq: Tensor | None = None) -> Encoded:
+    def _encode(
+        self,
+        interaction: Interaction,
+        target_seq: Tensor | None = None,
+        candidates: Tensor | None = None,
+    ) -> Encoded:
         return self(
             interaction[self.ITEM_SEQ],
             interaction[self.ITEM_SEQ_LEN],
             interaction[self.timestamps_field],
             target_seq,
+            candidates,
         )
-
-
-def _scores(encoded: Encoded) -> Tensor:
-    r"""The sum over the streams of :math:`v^m \cdot c^m_i`, as one product. Shape ``[B, I]``."""
-    return encoded.users.flatten(1) @ encoded.catalogue.flatten(1).T

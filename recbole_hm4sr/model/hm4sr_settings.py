@@ -1,7 +1,7 @@
 """Settings of HM4SR. The values stand in ``properties/model/HM4SR.yaml``."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from recbole_hm4sr.settings import require
 
@@ -13,6 +13,8 @@ class HM4SRSettings:
     Attributes:
         train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
             ``sequence`` trains all positions of a history in one pass.
+        n_negatives: Items drawn a training step for a sampled softmax, which reads and projects no
+            more of the catalogue than the step shows; 0 for the exact softmax over all items.
         hidden_size: D, width of every stream.
         inner_size: Width inside the feed-forward layers.
         n_layers: Transformer layers of each stream.
@@ -40,6 +42,7 @@ class HM4SRSettings:
     """
 
     train_mode: Literal["prefix", "sequence"]
+    n_negatives: int
     hidden_size: int
     inner_size: int
     n_layers: int
@@ -64,6 +67,20 @@ class HM4SRSettings:
     placeholder_temperature: float
     placeholder_ratio: float
 
+    def encoder_options(self) -> dict[str, Any]:
+        """The arguments of ``layers.encoder.build_encoder``, one encoder a stream."""
+        names = (
+            "n_layers",
+            "hidden_size",
+            "inner_size",
+            "n_heads",
+            "hidden_act",
+            "hidden_dropout_prob",
+            "attn_dropout_prob",
+            "layer_norm_eps",
+        )
+        return {name: getattr(self, name) for name in names}
+
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""
         found = []
@@ -76,6 +93,7 @@ class HM4SRSettings:
             "n_temporal_experts must be 1 or more",
             self.n_temporal_experts,
         )
+        found += require(self.n_negatives >= 0, "n_negatives must be 0 or more", self.n_negatives)
         found += require(self.n_layers >= 0, "n_layers must be 0 or more", self.n_layers)
         if self.n_heads >= 1:
             found += require(

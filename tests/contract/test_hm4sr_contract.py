@@ -45,6 +45,32 @@ class TestHM4SROnPrefixes(RecommenderContract):
     overrides = {**SMALL, "train_mode": "prefix"}
 
 
+class TestHM4SRWithSampledSoftmax(RecommenderContract):
+    model = "HM4SR"
+    overrides = {**SMALL, "n_negatives": 7}
+
+    def test_a_step_reads_the_features_of_what_it_shows_only(self, session, train_batch):
+        model = session.model.train()
+        taken = []
+        for table in model.features.values():
+            take = table._take
+            table._take = lambda items, take=take: taken.append(items) or take(items)
+        model.calculate_loss(train_batch)
+        shown = torch.unique(train_batch[model.ITEM_SEQ]).tolist()
+        for items in taken:
+            assert len(items) == len(set(items.tolist()))
+            assert len(items) <= len(shown) + len(train_batch) * 20 + 7
+        assert len(taken) == len(model.modalities)
+
+    def test_it_scores_as_the_exact_model_of_the_same_weights(self, session, toy_path, tmp_path):
+        exact = self.open(toy_path, tmp_path / "exact", n_negatives=0)
+        exact.model.load_state_dict(session.model.state_dict())
+        batch = next(iter(session.valid_data))[0]
+        with torch.no_grad():
+            scores = [run.model.eval().full_sort_predict(batch) for run in (session, exact)]
+        torch.testing.assert_close(*scores)
+
+
 class TestHM4SRWithoutModalities(RecommenderContract):
     model = "HM4SR"
     overrides = {**SMALL, "modalities": {}, "category_field": None}
