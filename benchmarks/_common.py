@@ -71,7 +71,8 @@ def option_parser(description: str | None, **defaults: Any) -> argparse.Argument
     parser.add_argument("--users", type=int, help="in place of the shape's number of users")
     parser.add_argument("--items", type=int, help="in place of the shape's number of items")
     parser.add_argument("--interactions", type=int, help="in place of the shape's number")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=15, help="times each thing is timed")
     parser.add_argument("--seed", type=int, default=2020)
     parser.add_argument("--out", type=Path, help="JSON file; default results/<script>.json")
@@ -162,11 +163,12 @@ def make_session(
     *,
     dataset: str = DATASET,
     config_files: Sequence[Path] = (),
+    device: str = "cpu",
     **overrides: Any,
 ) -> Session:
     """Data, model and trainer of one run, as the command would build them."""
     entry = find_model(model)
-    settings = {"data_path": str(data_path), "use_gpu": False, **overrides}
+    settings = {"data_path": str(data_path), "use_gpu": device == "cuda", **overrides}
     if model not in MODELS:  # RecBole's read no features
         settings["modalities"] = {}
     config = build_config(
@@ -209,7 +211,7 @@ class Timing:
 
 
 def time_alternately(
-    things: Mapping[str, Callable[[], Any]], *, repeats: int, warmup: int = 2
+    things: Mapping[str, Callable[[], Any]], *, repeats: int, warmup: int = 2, device: str = "cpu"
 ) -> dict[str, Timing]:
     """Time everything in turn, round after round, so that all meet the same machine.
 
@@ -217,17 +219,25 @@ def time_alternately(
         things: What to call, by name.
         repeats: Rounds that count.
         warmup: Rounds before them that do not.
+        device: Where they run: a GPU's work is waited for.
     """
     timings = {name: Timing() for name in things}
     for number in range(warmup + repeats):
         for name, call in things.items():
             wall, cpu = time.perf_counter(), time.process_time()
             call()
+            wait_for(device)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             if number >= warmup:
                 timings[name].wall.append(wall)
                 timings[name].cpu.append(cpu)
     return timings
+
+
+def wait_for(device: str) -> None:
+    """Until everything started on a device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def time_by_rounds(timings: Mapping[str, Timing], name: str, base: str, clock: str) -> float:
@@ -237,7 +247,9 @@ def time_by_rounds(timings: Mapping[str, Timing], name: str, base: str, clock: s
 
 
 def peak_memory_mb() -> float:
-    """Peak memory of this process so far."""
+    """Peak memory of this process so far; of the GPU's allocator if it was used."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if status.is_file():  # ru_maxrss would start at the peak of the process that started this one
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
@@ -299,6 +311,7 @@ def machine_facts() -> dict[str, Any]:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
         "cpu": _cpu_name(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -50,15 +50,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Evaluate alternately; then compare the metrics."""
     shape = common.shape_of(options)
     data_path = common.write_dataset(folder / "data", shape, options.seed)
-    sasrec = common.make_session("SASRec", data_path, folder / "sasrec")
-    hm4sr = common.make_session("HM4SR", data_path, folder / "hm4sr")
+    device = options.device
+    sasrec = common.make_session("SASRec", data_path, folder / "sasrec", device=device)
+    hm4sr = common.make_session("HM4SR", data_path, folder / "hm4sr", device=device)
     things = {
         THEIRS: recbole_evaluation(sasrec.config, sasrec.model, folder),
         SAME: own_evaluation(sasrec),
         "HM4SR, ours": own_evaluation(hm4sr),
     }
     metrics = {name: evaluate() for name, evaluate in things.items()}
-    timings = common.time_alternately(things, repeats=options.repeats, warmup=0)
+    timings = common.time_alternately(things, repeats=options.repeats, warmup=0, device=device)
     return {
         "variants": {
             name: {
@@ -81,10 +82,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, Path(folder))
     rows = [
-        [name, row["wall_median"], row["cpu_median"], row["share"], row["metrics"]["ndcg@20"]]
+        [
+            name,
+            row["wall_median"],
+            row["share_wall"],
+            row["cpu_median"],
+            row["share"],
+            row["metrics"]["ndcg@20"],
+        ]
         for name, row in results["variants"].items()
     ]
-    common.print_table(["", "seconds", "CPU s", "share", "NDCG@20"], rows)
+    common.print_table(["", "seconds", "share", "CPU s", "share", "NDCG@20"], rows)
     print(f"{results['users']:,} users; metrics of the two SASRec evaluations equal: ", end="")
     print(results["metrics_equal"])
     common.write_results(options, results)

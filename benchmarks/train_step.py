@@ -2,12 +2,14 @@
 
 Steps are timed in turn on the batches of the training loaders: RecBole's samples for SASRec and
 for HM4SR with ``train_mode: prefix``, whole histories for ``train_mode: sequence``. A step is what
-``Trainer`` does: gradients to None, losses, backward, Adam. An epoch is a step times its steps.
+``Trainer`` does: gradients to None, losses, backward, Adam (for SASRec torch's own, as in RecBole).
+An epoch is a step times its steps, and with ``--epochs`` it is trained too, batches included.
 """
 
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "HM4SR prefix bfloat16": {"train_mode": "prefix", "enable_amp": True},
     "HM4SR sequence": {"train_mode": "sequence"},
     "HM4SR sequence bfloat16": {"train_mode": "sequence", "enable_amp": True},
+    "HM4SR sequence sampled": {"train_mode": "sequence", "n_negatives": 2048},
 }
 
 
-def make_session(variant: str, data_path: Path, folder: Path) -> Any:
+def make_session(variant: str, data_path: Path, folder: Path, device: str = "cpu") -> Any:
     """The session of one variant, its random order of batches fixed."""
     run_dir = folder / variant.replace(" ", "-")
-    return common.make_session(variant.split()[0], data_path, run_dir, **VARIANTS[variant])
+    model, settings = variant.split()[0], VARIANTS[variant]
+    session = common.make_session(model, data_path, run_dir, device=device, **settings)
+    if model == BASE:
+        session.trainer.optimizer.param_groups[0]["fused"] = None
+    return session
 
 
 def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
@@ -38,9 +45,9 @@ def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
     The batches are made here, before the clock runs.
     """
     model, optimizer = session.model.train(), session.trainer.optimizer
-    amp = session.trainer.enable_amp
+    amp, device = session.trainer.enable_amp, session.trainer.device
     batches = common.repeat_batches(session.train_data)
-    waiting = [next(batches) for _ in range(n_batches)]
+    waiting = [next(batches).to(device) for _ in range(n_batches)]
     number = 0
 
     def step() -> None:
@@ -48,7 +55,7 @@ def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
         batch = waiting[number % len(waiting)]
         number += 1
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device_type="cpu", dtype=torch.bfloat16, enabled=amp):
+        with torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=amp):
             loss = model.calculate_loss(batch)
         loss.backward()
         optimizer.step()
@@ -56,10 +63,10 @@ def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
     return step
 
 
-def measure_memory(variant: str, data_path: Path, steps: int) -> None:
+def measure_memory(variant: str, data_path: Path, steps: int, device: str) -> None:
     """Print the peak memory of this process after some steps, as JSON."""
     with tempfile.TemporaryDirectory() as folder:
-        session = make_session(variant, data_path, Path(folder))
+        session = make_session(variant, data_path, Path(folder), device)
         loaded = common.peak_memory_mb()
         step = make_step(session)
         for _ in range(steps):
@@ -74,42 +81,56 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     variants = [name for name in VARIANTS if options.only in name or name == BASE]
     memory = {}
     if not options.no_memory:
-        words = ("--memory-data", str(data_path), "--threads", str(options.threads))
+        words = ["--memory-data", str(data_path), "--device", options.device]
+        words += ["--threads", str(options.threads)]
         for name in variants:
             memory[name] = common.run_alone("train_step.py", "--memory-of", name, *words)
-    sessions = {name: make_session(name, data_path, folder) for name in variants}
+    device = options.device
+    sessions = {name: make_session(name, data_path, folder, device) for name in variants}
     steps = {name: make_step(session) for name, session in sessions.items()}
-    timings = common.time_alternately(steps, repeats=options.repeats)
+    timings = common.time_alternately(steps, repeats=options.repeats, device=device)
     results: dict[str, Any] = {}
     for name, session in sessions.items():
         seconds = timings[name].seconds
         results[name] = {
             **seconds,
             "steps_per_epoch": len(session.train_data),
-            "epoch_cpu": seconds["cpu_median"] * len(session.train_data),
+            "epoch_wall": seconds["wall_median"] * len(session.train_data),
             "step_share": common.time_by_rounds(timings, name, BASE, "cpu"),
             "step_share_wall": common.time_by_rounds(timings, name, BASE, "wall"),
+            "epochs": [train_epoch(session, device) for _ in range(options.epochs)],
             **memory.get(name, {}),
         }
     for row in results.values():
         base = results[BASE]
-        row["epoch_share"] = row["step_share"] * row["steps_per_epoch"] / base["steps_per_epoch"]
+        row["epoch_share"] = (
+            row["step_share_wall"] * row["steps_per_epoch"] / base["steps_per_epoch"]
+        )
         if memory:
             row["memory_share"] = row["peak_mb"] / base["peak_mb"]
     return results
 
 
+def train_epoch(session: Any, device: str) -> float:
+    """Seconds of one epoch as the trainer trains it."""
+    began = time.perf_counter()
+    session.trainer._train_epoch(session.train_data, 0)
+    common.wait_for(device)
+    return time.perf_counter() - began
+
+
 def print_results(results: dict[str, Any]) -> None:
     """Shares are of the first row."""
-    headers = ["", "step ms", "CPU ms", "share", "steps/epoch", "epoch CPU s", "1/share", "peak MB"]
+    headers = ["", "step ms", "share", "CPU ms", "share", "steps", "epoch s", "1/share", "peak MB"]
     rows = [
         [
             name,
             1e3 * row["wall_median"],
+            row["step_share_wall"],
             1e3 * row["cpu_median"],
             row["step_share"],
             row["steps_per_epoch"],
-            row["epoch_cpu"],
+            min(row["epochs"], default=row["epoch_wall"]),
             1 / row["epoch_share"],
             row.get("peak_mb"),
         ]
@@ -122,13 +143,14 @@ def main() -> None:
     """Parse the options and run."""
     parser = common.option_parser(__doc__)
     parser.add_argument("--only", default="", help="time only variants whose name has this text")
+    parser.add_argument("--epochs", type=int, default=0, help="epochs to train besides the steps")
     parser.add_argument("--no-memory", action="store_true", help="leave the memory out")
     parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--memory-data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     common.start(options)
     if options.memory_of:
-        measure_memory(options.memory_of, options.memory_data, steps=3)
+        measure_memory(options.memory_of, options.memory_data, 3, options.device)
         return
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, Path(folder))
