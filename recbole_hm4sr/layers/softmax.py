@@ -65,6 +65,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
         step = max(1, budget // len(padded))
         begins = range(0, len(users), step)
+        # Two blocks of memory for all chunks: new ones would be mapped page by page.
+        buffers = users.new_empty(2, min(step, len(users)), len(padded))
         bounds = _bounds(excluded, [*begins, len(users)])
         loss = users.new_zeros(())
         users_gradient = torch.empty_like(users)
@@ -72,13 +74,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for number, begin in enumerate(begins):
             part = slice(begin, begin + step)
             chunk = users[part].to(product)
-            scores = (chunk @ padded.T).to(users.dtype)
+            scores = _product(chunk, padded.T, out=buffers[0, : len(chunk)])
             scores[:, n_items:] = -torch.inf
             if excluded is not None:
                 rows, hidden = excluded[bounds[number] : bounds[number + 1]].unbind(dim=1)
                 scores[rows - begin, hidden] = -torch.inf
             own = targets[part, None]
-            error = torch.softmax(scores, dim=1)
+            error = torch.softmax(scores, dim=1, out=buffers[1, : len(chunk)])
             loss += _sum_of_losses(scores, error, own)
             error.scatter_add_(1, own, error.new_full(own.shape, -1.0))
             error = error.to(product)
@@ -154,6 +156,13 @@ def _sum_of_losses(scores: Tensor, probabilities: Tensor, own: Tensor) -> Tensor
         rows = vanished.nonzero().squeeze(1)
         loss = loss + (scores[rows].logsumexp(dim=1) - scores[rows, own[rows, 0]]).sum()
     return loss
+
+
+def _product(left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
+    """Write ``left @ right`` to ``out``, which may be of a higher precision."""
+    if left.dtype == out.dtype:
+        return torch.mm(left, right, out=out)
+    return out.copy_(left @ right)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
