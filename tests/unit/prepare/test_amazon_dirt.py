@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from amazonfiles import (
@@ -194,6 +195,14 @@ def test_an_empty_core_is_refused(tmp_path):
 def test_options_out_of_range_are_refused(options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         prepare(tmp_path, reviews(2018, [("U1", "B1")]), **options)
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    path = write_raw(tmp_path / "reviews.json", reviews(2018, [("U1", "B1")]))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError, match=r"--out must be another than the one you are in, got \."):
+        prepare_amazon([path], [], Job(Path(), core=0, threads=1))
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from amazonfiles import JULY, item, prepare, read_inter, reviews, write_raw
@@ -40,11 +43,105 @@ def test_a_stopped_run_leaves_no_data_set_and_goes_on_behind_its_last_stage(tmp_
             provenance = prepare_amazon([path], [meta], job, report=stop_at(word))
         except KeyboardInterrupt:
             assert not (tmp_path / "shop").exists()
-    assert said == ["writing"]  # the stages before it were finished by the calls before
+    assert set(said) == {"writing"}  # the stages before it were finished by the calls before
     at_once = prepare_amazon([path], [meta], Job(tmp_path / "once/shop", core=2, threads=1))
     varying = {"made_at": ""}
     assert provenance | varying == at_once | varying
     assert not job.work.exists()
+
+
+# Prepares, and is stopped by a signal when the report says a word for a given time.
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from recbole_hm4sr.prepare.amazon import prepare_amazon
+from recbole_hm4sr.prepare.job import Job
+
+reviews, meta, out, number, word, place = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+left = int(place)
+
+def report(what, done, total):
+    global left
+    if what.startswith(word):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), int(number))
+
+prepare_amazon([Path(reviews)], [Path(meta)], Job(Path(out), core=5, threads=1), report=report)
+"""
+
+
+def test_a_killed_process_leaves_no_data_set_and_the_next_goes_on(tmp_path):
+    """Each process of the chain goes on behind the one before it and is killed further on."""
+    rows = [(f"U{n % 101}", f"B{n % 53}", JULY + n) for n in range(4000)]
+    path = write_raw(tmp_path / "reviews.json.gz", reviews(2018, rows), packed=True)
+    meta = write_raw(tmp_path / "meta.json", [item(2018, f"B{n}") for n in range(53)])
+    out = tmp_path / "killed/shop"
+    out.parent.mkdir()
+    # In the middle of the file: it is of several blocks.
+    for word, place in (("reading reviews", 3), ("numbering", 1), ("5-core, round 1", 1),
+                        ("reading meta", 1), ("writing", 1)):  # fmt: skip
+        words = [path, meta, out, signal.SIGKILL.value, word, place]
+        stopped = subprocess.run(
+            [sys.executable, "-c", STOPPED, *map(str, words)], capture_output=True, timeout=300
+        )
+        assert stopped.returncode == -signal.SIGKILL, stopped.stderr
+        assert [entry.name for entry in out.parent.iterdir()] == [".shop.unfinished"]
+    said = []
+    job = Job(out, core=5, threads=1)
+    provenance = prepare_amazon([path], [meta], job, report=lambda what, *_: said.append(what))
+    assert set(said) == {"writing"}
+    at_once = prepare_amazon([path], [meta], Job(tmp_path / "once/shop", core=5, threads=1))
+    assert provenance | {"made_at": ""} == at_once | {"made_at": ""}
+    for name in ("shop.inter", "shop.item", "shop.yaml"):
+        assert (out / name).read_bytes() == (tmp_path / "once/shop" / name).read_bytes()
+    assert [entry.name for entry in out.parent.iterdir()] == ["shop"]
+
+
+def test_a_process_killed_while_it_writes_leaves_no_folder_of_that_name(tmp_path):
+    path = write_raw(tmp_path / "reviews.json", reviews(2018, [("U1", "B1"), ("U2", "B1")]))
+    out = tmp_path / "killed/shop"
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from recbole_hm4sr.prepare import atomic_folder
+from recbole_hm4sr.prepare.amazon import prepare_amazon
+from recbole_hm4sr.prepare.job import Job
+
+atomic_folder.write_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # the interactions stand
+prepare_amazon([Path(sys.argv[1])], [], Job(Path(sys.argv[2]), core=0, threads=1))
+"""
+    words = [sys.executable, "-c", killed, str(path), str(out)]
+    stopped = subprocess.run(words, capture_output=True, timeout=300)
+    assert stopped.returncode == -signal.SIGKILL, stopped.stderr
+    assert (out.parent / ".shop.unfinished/dataset/shop.inter").is_file()
+    assert not out.exists()
+    prepare_amazon([path], [], Job(out, core=0, threads=1))
+    assert read_inter(out) == [("U1", "B1", JULY), ("U2", "B1", JULY)]
+
+
+def test_ctrl_c_inside_the_engine_is_an_interruption(tmp_path):
+    """DuckDB raises a RuntimeError there, which would be a traceback."""
+    script = """
+import os, signal, threading
+from pathlib import Path
+import sys
+from recbole_hm4sr.prepare.tables import WorkTables
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with WorkTables(Path(sys.argv[1]), memory="1GB", threads=1) as tables:
+    try:
+        with tables.stage("long"):
+            threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            tables.run("SELECT count(*) FROM range(20000) a, range(1000000) b "
+                       "WHERE a.range * b.range % 7 = 3")
+    except KeyboardInterrupt:
+        print("interrupted", tables.finished("long"))
+"""
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    ended = subprocess.run(words, capture_output=True, timeout=300, text=True)
+    assert ended.stdout == "interrupted None\n", ended.stderr
 
 
 def test_half_done_work_on_other_files_is_not_taken_over(tmp_path):
