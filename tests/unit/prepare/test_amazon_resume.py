@@ -75,11 +75,11 @@ prepare_amazon([Path(reviews)], [Path(meta)], Job(Path(out), core=5, threads=1),
 def test_a_killed_process_leaves_no_data_set_and_the_next_goes_on(tmp_path):
     """Each process of the chain goes on behind the one before it and is killed further on."""
     rows = [(f"U{n % 101}", f"B{n % 53}", JULY + n) for n in range(4000)]
-    path = write_raw(tmp_path / "reviews.json.gz", reviews(2018, rows), packed=True)
+    path = write_raw(tmp_path / "reviews.json", reviews(2018, rows))
     meta = write_raw(tmp_path / "meta.json", [item(2018, f"B{n}") for n in range(53)])
     out = tmp_path / "killed/shop"
     out.parent.mkdir()
-    # In the middle of the file: it is of several blocks.
+    # The first is killed in the middle of the file, which has several blocks.
     for word, place in (("reading reviews", 3), ("numbering", 1), ("5-core, round 1", 1),
                         ("reading meta", 1), ("writing", 1)):  # fmt: skip
         words = [path, meta, out, signal.SIGKILL.value, word, place]
