@@ -278,6 +278,11 @@ def _ask(tables: WorkTables, source: Source, sql: str) -> list[tuple[Any, ...]]:
     except duckdb.OutOfMemoryException as error:
         raise tables.refusal(error) from error
     except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        if "invalid state" in str(error):
+            raise DataError(
+                f"{source.path} must end its lines all in the same way, got \\n and \\r\\n; write "
+                f"it anew, for example with dos2unix"
+            ) from error
         raise DataError(
             f"{source.path} must be a whole {source.form} file, got: {first_line(error)}"
         ) from error

@@ -126,7 +126,7 @@ def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(
 
 def test_a_broken_last_line_costs_no_other(tmp_path):
     """The engine's own guess at the form of such a file fails."""
-    lines = ["user;item;time", *(f"u{n};a;{JULY}\r" for n in range(3)), f'u9;"a;{JULY}\r']
+    lines = ["user;item;time\r", *(f"u{n};a;{JULY}\r" for n in range(3)), f'u9;"a;{JULY}\r']
     out, provenance = prepare(write_raw(tmp_path / "t.csv", lines))
     assert inter(out) == [(f"u{n}", "a", JULY) for n in range(3)]
     assert dropped(provenance) == {"line has a broken quotation": 1}
@@ -214,6 +214,10 @@ def truncated_parquet(path):
         (
             lambda path: write_raw(path, ["user,item,time", f"u,i,{JULY * 1000}"]),
             r"at least one interaction .*got none: 1 of \"time is not in s\" \(t\.csv, row 1\)",
+        ),
+        (
+            lambda path: write_raw(path, ["user,item,time", f"u,i,{JULY}\r", f"u,i,{JULY}\r"]),
+            r"t\.csv must end its lines all in the same way, got \\n and \\r\\n; write it anew",
         ),
         (truncated_gzip, r"t\.csv must be a whole CSV file, got: .*(?i:gzip)"),
         (truncated_parquet, r"t\.csv must be a whole Parquet file, got: "),
