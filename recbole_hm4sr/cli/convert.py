@@ -10,7 +10,6 @@ from recbole_hm4sr.cli.feature_files import (
     DataPathOption,
     DatasetOption,
     ModalityOption,
-    OutOption,
     find_target,
     print_report,
 )
@@ -34,14 +33,17 @@ def convert(
         Path | None, typer.Option(help="i_id_mapping.csv of MMRec, item2index of UniSRec.")
     ] = None,
     target_format: Annotated[str, typer.Option("--to", help="A format, as --from.")] = "npz",
-    path: OutOption = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--out", help="File to write; by default one of the data set's folder."),
+    ] = None,
 ) -> None:
     """Convert a feature file of another project, or to one.
 
     The order of its rows is proved by tokens, by the project's mapping, or for the authors' .pt
     files by RecBole's order of the items and their number; else the file is refused.
     """
-    from recbole_hm4sr.prepare.convert import convert_features
+    from recbole_hm4sr.prepare.convert import check_formats, convert_features
     from recbole_hm4sr.prepare.convert_categories import convert_categories
     from recbole_hm4sr.prepare.row_order import read_item_order
 
@@ -51,6 +53,8 @@ def convert(
     formats = (source_format, target_format)
     if "categories" in formats:
         path = _check_categories(formats, path)
+    else:
+        check_formats(*formats, mapping)
     with progress("nothing is written. Start the same command again") as report:
         report("reading the order of the items", 0, 0)
         item_tokens = read_item_order(dataset, data_path)

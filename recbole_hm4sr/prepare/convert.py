@@ -73,16 +73,7 @@ def convert_features(
         DataError: If a file breaks its format, the order of its rows cannot be proved, or items
             without a row meet a format that has a row for each.
     """
-    for name in (source_format, target_format):
-        if name not in get_args(Format):
-            raise ConfigError(
-                f"a format must be one of {', '.join(get_args(Format))}, got {name!r}"
-            )
-    if (source_format in _MAPPED) != (mapping is not None):
-        raise ConfigError(
-            f"--mapping must be given for {' and '.join(_MAPPED)} and for no other format, got "
-            f"{mapping} for {source_format}"
-        )
+    check_formats(source_format, target_format, mapping)
     report(f"reading {source.name}", 0, 0)
     features = _read(source, cast(Format, source_format), mapping, item_tokens, columns)
     report("comparing items", 0, 0)
@@ -95,6 +86,24 @@ def convert_features(
     else:
         _write_matrix(out, features, item_tokens, target_format)
     return FeatureReport(out, len(features.tokens), features.values.shape[1], skipped)
+
+
+def check_formats(source_format: str, target_format: str, mapping: Path | None) -> None:
+    """Refuse what can be refused before anything is read.
+
+    Raises:
+        ConfigError: If a format is unknown, or a mapping is missing or one too many.
+    """
+    for name in (source_format, target_format):
+        if name not in get_args(Format):
+            raise ConfigError(
+                f"a format must be one of {', '.join(get_args(Format))}, got {name!r}"
+            )
+    if (source_format in _MAPPED) != (mapping is not None):
+        raise ConfigError(
+            f"--mapping must be given for {' and '.join(_MAPPED)} and for no other format, got "
+            f"{mapping} for {source_format}"
+        )
 
 
 def _read(
