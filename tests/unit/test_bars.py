@@ -8,7 +8,7 @@ from recbole_hm4sr.cli.bars import progress
 
 
 def test_ctrl_c_is_answered_with_what_is_left_and_130(capsys):
-    with pytest.raises(typer.Exit, match="^$") as stopped, progress("all [of it] is kept"):
+    with pytest.raises(typer.Exit, match="130") as stopped, progress("all [of it] is kept"):
         raise KeyboardInterrupt
     assert stopped.value.exit_code == 130
     assert capsys.readouterr().out == "\ninterrupted; all [of it] is kept\n"
