@@ -1,12 +1,16 @@
-"""Raw review files as Amazon's three releases write them."""
+"""Raw review files as Amazon's three releases write them, and what is prepared from them."""
 
 import gzip
 import json
+
+from recbole_hm4sr.prepare.amazon import prepare_amazon
+from recbole_hm4sr.prepare.job import Job
 
 RELEASES = (2014, 2018, 2023)
 # Midnight of 2014-07-14, and the days after it.
 JULY = 1_405_296_000
 DAY = 86400
+INTER = ["user_id:token", "item_id:token", "timestamp:float"]
 
 
 def write_raw(path, lines, packed=False):
@@ -58,3 +62,23 @@ def read_rows(path):
     lines = path.read_bytes().decode().split("\n")
     assert lines.pop() == ""
     return [line.split("\t") for line in lines]
+
+
+def prepare(folder, lines, meta=None, **options):
+    """Prepare lines in ``folder``. Returns the data set's folder and its provenance."""
+    paths = [write_raw(folder / "reviews.json", lines)]
+    metas = [] if meta is None else [write_raw(folder / "meta.json", meta)]
+    out = folder / "shop"
+    job = Job(out, **{"core": 0, "threads": 1, **options})
+    return out, prepare_amazon(paths, metas, job)
+
+
+def dropped(provenance, step=0):
+    found = provenance["steps"][step]["dropped"]
+    return {reason: entry["count"] for reason, entry in found.items()}
+
+
+def read_inter(out):
+    header, *rows = read_rows(out / "shop.inter")
+    assert header == INTER
+    return [(user, name, int(time)) for user, name, time in rows]

@@ -1,4 +1,4 @@
-"""``hm4sr encode text|image`` and ``hm4sr convert``: feature files."""
+"""``hm4sr encode text|image``: feature files from words and pictures."""
 
 import dataclasses
 import time
@@ -9,26 +9,27 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recbole_hm4sr.cli.feature_files import (
+    DataPathOption,
+    DatasetOption,
+    ModalityOption,
+    OutOption,
+    Target,
+    find_target,
+    print_report,
+)
 from recbole_hm4sr.cli.words import out
 from recbole_hm4sr.errors import ConfigError
 
-DatasetOption = Annotated[str, typer.Option(help="Name of a folder of atomic files.")]
-DataPathOption = Annotated[
-    str | None, typer.Option("--data_path", help="Folder above the data set.")
-]
 PoolingOption = Annotated[str | None, typer.Option(help="cls, mean, model or auto.")]
 BatchOption = Annotated[int, typer.Option("--batch_size", help="Items a batch.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DtypeOption = Annotated[str, typer.Option(help="float32, or mixed precision: bfloat16, float16.")]
 StorageOption = Annotated[str, typer.Option(help="float16 or float32, in the file.")]
-ModalityOption = Annotated[str, typer.Option(help="Name of the modality.")]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="File to write, if not <dataset>.<modality>.npz.")
-]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the group of commands."""
     group = typer.Typer(
         no_args_is_help=True,
         help="Item texts or images to <dataset>.<modality>.npz.",
@@ -37,7 +38,6 @@ def register(app: typer.Typer) -> None:
     group.command("text")(encode_text)
     group.command("image")(encode_image)
     app.add_typer(group, name="encode")
-    app.command()(convert)
 
 
 def encode_text(  # noqa: PLR0913  # a flag each
@@ -63,24 +63,25 @@ def encode_text(  # noqa: PLR0913  # a flag each
     """Encode the text of the items. Started again, it goes on where it was."""
     from recbole_hm4sr.prepare.text_encoders import TEXT_PRESETS, encode_item_texts
 
-    folder, item_field = _find_dataset(dataset, data_path)
-    item_file = folder / f"{dataset}.item"
+    target = find_target(dataset, data_path, modality)
+    item_file = target.folder / f"{dataset}.item"
     names = _choose_fields(item_file, fields)
     out.print(f"text of each item: {', '.join(names)}")
     options = _choose(
         TEXT_PRESETS, encoder, pooling=pooling, max_length=max_length, dtype=dtype, storage=storage
     )
     _run(
+        target,
         lambda on_batch: encode_item_texts(
             item_file,
-            path or folder / f"{dataset}.{modality}.npz",
-            item_field=item_field,
+            path or target.file,
+            item_field=target.item_field,
             fields=names,
             encoder=options,
             batch_size=batch_size,
             device=device,
             on_batch=on_batch,
-        )
+        ),
     )
 
 
@@ -120,101 +121,24 @@ def encode_image(  # noqa: PLR0913  # a flag each
     from recbole_hm4sr.prepare.encode import read_tokens
     from recbole_hm4sr.prepare.image_encoders import IMAGE_PRESETS, encode_item_images
 
-    folder, item_field = _find_dataset(dataset, data_path)
-    item_file = folder / f"{dataset}.item"
+    target = find_target(dataset, data_path, modality)
+    item_file = target.folder / f"{dataset}.item"
     tokens = read_tokens(
-        item_file if item_file.is_file() else folder / f"{dataset}.inter", item_field
+        item_file if item_file.is_file() else target.folder / f"{dataset}.inter", target.item_field
     )
     options = _choose(IMAGE_PRESETS, encoder, pooling=pooling, dtype=dtype, storage=storage)
     _run(
+        target,
         lambda on_batch: encode_item_images(
             images,
             tokens.tolist(),
-            path or folder / f"{dataset}.{modality}.npz",
+            path or target.file,
             encoder=options,
             batch_size=batch_size,
             device=device,
             on_batch=on_batch,
-        )
+        ),
     )
-
-
-def convert(
-    dataset: DatasetOption,
-    source_format: Annotated[
-        str, typer.Option("--from", help="npz, column, hm4sr, mmrec, unisrec or categories.")
-    ],
-    file: Annotated[Path, typer.Option(help="The file to convert.")],
-    modality: ModalityOption,
-    data_path: DataPathOption = None,
-    mapping: Annotated[
-        Path | None, typer.Option(help="i_id_mapping.csv of MMRec, item2index of UniSRec.")
-    ] = None,
-    target_format: Annotated[str, typer.Option("--to", help="A format, as --from.")] = "npz",
-    path: OutOption = None,
-) -> None:
-    """Convert a feature file of another project, or to one.
-
-    The order of its rows is proved by tokens, by the project's mapping, or for the authors' .pt
-    files by RecBole's order of the items and their number; else the file is refused.
-    """
-    from recbole_hm4sr.prepare.convert import convert_features
-    from recbole_hm4sr.prepare.row_order import read_item_order
-
-    suffix = {"npz": f"{modality}.npz", "column": modality, "mmrec": f"{modality}_feat.npy"}
-    suffix |= {"hm4sr": f"{modality}_emb.pt", "unisrec": f"{modality}.feat1CLS"}
-    folder, item_field = _find_dataset(dataset, data_path)
-    item_tokens = read_item_order(dataset, data_path)
-    if "categories" in (source_format, target_format):
-        formats = (source_format, target_format)
-        _print_report(_convert_categories(formats, file, path, (item_field, modality), item_tokens))
-        return
-    report = convert_features(
-        file,
-        path or folder / f"{dataset}.{suffix.get(target_format, '')}",
-        item_tokens=item_tokens,
-        modality=modality,
-        item_field=item_field,
-        source_format=source_format,
-        target_format=target_format,
-        mapping=mapping,
-    )
-    _print_report(report)
-
-
-def _convert_categories(
-    formats: tuple[str, str],
-    file: Path,
-    path: Path | None,
-    columns: tuple[str, str],
-    item_tokens: Any,
-) -> Any:
-    from recbole_hm4sr.prepare.convert_categories import convert_categories
-
-    if formats not in (("hm4sr", "categories"), ("categories", "hm4sr")):
-        raise ConfigError(
-            f"--from and --to must be hm4sr and categories, or the other way, got "
-            f"{formats[0]} and {formats[1]}"
-        )
-    if path is None:
-        raise ConfigError("categories must have a file to write; name it with --out")
-    return convert_categories(
-        file,
-        path,
-        item_tokens=item_tokens,
-        item_field=columns[0],
-        column=columns[1],
-        to_tensor=formats[1] == "hm4sr",
-    )
-
-
-def _find_dataset(dataset: str, data_path: str | None) -> tuple[Path, str]:
-    """The folder of a data set, and its column of item tokens."""
-    from recbole_hm4sr.config import compose_settings
-
-    overrides = {} if data_path is None else {"data_path": data_path}
-    settings, _ = compose_settings("HM4SR", dataset, overrides=overrides)
-    return Path(settings["data_path"]), str(settings["ITEM_ID_FIELD"])
 
 
 def _choose(presets: dict[str, Any], name: str, **flags: Any) -> Any:
@@ -226,7 +150,7 @@ def _choose(presets: dict[str, Any], name: str, **flags: Any) -> Any:
     return dataclasses.replace(encoder, **given)
 
 
-def _run(encode: Callable[[Callable[[int, bool, int], None]], Any]) -> None:
+def _run(target: Target, encode: Callable[[Callable[[int, bool, int], None]], Any]) -> None:
     """Encode under a bar with items a second, and say what became of the items."""
     bar = Progress(
         TextColumn("encoding"),
@@ -238,7 +162,7 @@ def _run(encode: Callable[[Callable[[int, bool, int], None]], Any]) -> None:
     )
     counts = {True: 0, False: 0}
     start = time.monotonic()
-    task = bar.add_task("", total=None, speed="")
+    task = bar.add_task("", total=None, speed="", visible=False)  # tfidf-svd has no batches
 
     def on_batch(n_items: int, kept: bool, total: int) -> None:  # noqa: FBT001
         nonlocal start
@@ -246,7 +170,7 @@ def _run(encode: Callable[[Callable[[int, bool, int], None]], Any]) -> None:
             start = time.monotonic()
         counts[kept] += n_items
         speed = counts[False] / max(time.monotonic() - start, 1e-9)
-        bar.update(task, advance=n_items, total=total, speed=f"{speed:,.0f} items/s")
+        bar.update(task, advance=n_items, total=total, visible=True, speed=f"{speed:,.0f} items/s")
 
     try:
         with bar:
@@ -261,13 +185,4 @@ def _run(encode: Callable[[Callable[[int, bool, int], None]], Any]) -> None:
         out.print(
             f"{counts[False]:,} items in {seconds:.1f} s, {counts[False] / seconds:,.0f} items/s"
         )
-    _print_report(report)
-
-
-def _print_report(report: Any) -> None:
-    for reason, tokens in report.skipped.items():
-        shown = ", ".join(repr(token) for token in tokens[:3])
-        out.print(f"left out, {reason}: {len(tokens):,}, e.g. {shown}")
-    for note in report.notes:
-        out.print(note)
-    out.print(f"{report.path}: {report.n_items:,} items, {report.width} wide")
+    print_report(report, target)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recbole_hm4sr.cli.bars import progress
 from recbole_hm4sr.cli.words import out
 
 
@@ -28,8 +29,10 @@ def images(  # noqa: PLR0913  # a flag each
         float, typer.Option(min=0, help="Seconds between two downloads from one host.")
     ] = 0.1,
     tries: Annotated[int, typer.Option(min=1, help="Most tries of an address.")] = 4,
-    max_mb: Annotated[float, typer.Option("--max_mb", help="Largest image in MB.")] = 20.0,
-    seconds: Annotated[float, typer.Option(help="Longest time of one download.")] = 60.0,
+    max_mb: Annotated[
+        float, typer.Option("--max_mb", min=0.001, help="Largest image in MB.")
+    ] = 20.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time of one download.")] = 60.0,
     redirect_hosts: Annotated[
         str,
         typer.Option(
@@ -40,9 +43,10 @@ def images(  # noqa: PLR0913  # a flag each
         bool, typer.Option("--allow_private", help="Allow addresses of private networks.")
     ] = False,
 ) -> None:
-    """Download the images of an item table: few at once, each checked by decoding it.
+    """Download the images of an item table.
 
-    Asks no address but the table's (http and https). Started again, it asks for what is missing.
+    Few at once, each checked by decoding it, saved as <item>.<jpg, png, ...>. Asks no address but
+    the table's (http and https). Started again, it asks for what is missing.
     """
     from recbole_hm4sr.prepare.images import ImageOptions, download_images
 
@@ -57,19 +61,16 @@ def images(  # noqa: PLR0913  # a flag each
         redirect_hosts=tuple(host.strip() for host in redirect_hosts.split(",") if host.strip()),
     )
 
-    try:
+    with progress("what is fetched is kept. Go on with the same command") as report:
         result = download_images(
-            items, folder, column=column, item_field=item_field, options=options, report=_say
+            items,
+            folder,
+            column=column,
+            item_field=item_field,
+            options=options,
+            report=lambda done, jobs: report(f"downloading {jobs:,} images", done, jobs),
         )
-    except KeyboardInterrupt:
-        out.print("\ninterrupted; what is fetched is kept. Go on with the same command")
-        raise typer.Exit(130) from None
     _print_report(result)
-
-
-def _say(done: int, jobs: int) -> None:
-    if done == jobs or done % max(1, jobs // 20) == 0:
-        out.print(f"{done:,} of {jobs:,}")
 
 
 def _print_report(result: Any) -> None:
@@ -77,9 +78,8 @@ def _print_report(result: Any) -> None:
     out.print(
         f"{there:,} of {result.n_items:,} items have an image ({result.n_fetched:,} new) in "
         f"{result.folder}",
-        markup=False,
     )
     for reason, number in result.missing.items():
-        out.print(f"  {number:>7,} missing: {reason}", markup=False)
+        out.print(f"  {number:>7,} missing: {reason}")
     if result.missing:
-        out.print(f"  each by name in {result.folder / 'missing.tsv'}", markup=False)
+        out.print(f"  each by name in {result.folder / 'missing.tsv'}")

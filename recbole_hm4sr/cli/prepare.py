@@ -1,26 +1,27 @@
 """``hm4sr prepare``: from raw material to a folder of atomic files."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from recbole_hm4sr.cli import images
+from recbole_hm4sr.cli.bars import progress
 from recbole_hm4sr.cli.words import out
 
 prepare_app = typer.Typer(
     help="Make the atomic files of a data set from raw files.", no_args_is_help=True
 )
+_IF_STOPPED = "finished stages are kept. Go on with the same command"
 _COUNTED = ("users", "items", "interactions")
 Out = Annotated[
     Path, typer.Option("--out", help="Folder to write, new or empty; its name is the data set's.")
 ]
-Core = Annotated[int, typer.Option(help="Fewest interactions of each user and item; 0 keeps all.")]
+Core = Annotated[
+    int,
+    typer.Option(help="Fewest interactions of each user and item that is left; 0 keeps all."),
+]
 KeepLater = Annotated[
     bool,
     typer.Option("--keep_later", help="Keep later interactions of the same user and item."),
@@ -38,18 +39,20 @@ def register(app: typer.Typer) -> None:
 @prepare_app.command()
 def amazon(
     reviews: Annotated[
-        list[Path], typer.Option(help="Review file, plain or gzip; may be given several times.")
+        list[Path], typer.Option(help="Review file; the flag may be given several times.")
     ],
     folder: Out,
     meta: Annotated[
-        list[Path] | None, typer.Option(help="Metadata file; may be given several times.")
+        list[Path] | None, typer.Option(help="Metadata file; the flag may be given several times.")
     ] = None,
     core: Core = 5,
     keep_later: KeepLater = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
 ) -> None:
-    """Amazon's reviews and metadata, releases 2014, 2018 and 2023, recognised by content.
+    """Amazon's reviews and metadata.
+
+    The releases of 2014, 2018 and 2023, plain or gzip, are recognised by content.
 
     Started again after a stop, the same command goes on behind the last finished stage.
     """
@@ -57,7 +60,7 @@ def amazon(
     from recbole_hm4sr.prepare.job import Job
 
     job = Job(folder, core, keep_later, memory, threads)
-    with _progress() as report:
+    with progress(_IF_STOPPED) as report:
         provenance = prepare_amazon(reviews, meta or [], job, report=report)
     _print_result(folder, provenance)
 
@@ -67,65 +70,49 @@ def csv_files(  # noqa: PLR0913  # a flag each
     interactions: Annotated[Path, typer.Option(help="CSV or Parquet file of interactions.")],
     folder: Out,
     user: Annotated[str, typer.Option(help="Its column of users.")] = "user_id",
-    item: Annotated[
-        str, typer.Option(help="Its column of items, and that of --items.")
-    ] = "item_id",
+    item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
     unit: Annotated[str, typer.Option(help="What times are: s, ms or date.")] = "s",
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
-    title: Annotated[str | None, typer.Option(help="Column of --items.")] = None,
-    brand: Annotated[str | None, typer.Option(help="Column of --items.")] = None,
-    categories: Annotated[str | None, typer.Option(help="Column of --items.")] = None,
-    separator: Annotated[str, typer.Option(help="Between two categories of an item.")] = "|",
-    price: Annotated[str | None, typer.Option(help="Column of --items.")] = None,
-    image_url: Annotated[str | None, typer.Option("--image_url", help="Column of --items.")] = None,
+    items_item: Annotated[
+        str | None,
+        typer.Option("--items_item", help="Its column of items, if not named as by --item."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Its column of titles.")] = None,
+    brand: Annotated[str | None, typer.Option(help="Its column of brands.")] = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Its column of category paths, texts or lists.")
+    ] = None,
+    separator: Annotated[
+        str, typer.Option(help="Between two categories of an item, if a text.")
+    ] = "|",
+    price: Annotated[str | None, typer.Option(help="Its column of prices.")] = None,
+    image_url: Annotated[
+        str | None, typer.Option("--image_url", help="Its column of image addresses.")
+    ] = None,
     core: Core = 5,
     keep_later: KeepLater = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
 ) -> None:
-    """Any table of interactions with named columns, CSV or Parquet, and a table of items."""
+    """A table of interactions, and one of items.
+
+    CSV (plain or gzip; separated by a comma, tab, semicolon or bar) or Parquet, told apart by
+    content. Columns of --items that no flag names are left out.
+    """
     from recbole_hm4sr.prepare.job import Job
     from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
 
     job = Job(folder, core, keep_later, memory, threads)
     columns = InteractionColumns(user, item, time, unit)
-    item_columns = ItemColumns(item, title, brand, categories, price, image_url, separator)
-    with _progress() as report:
+    item_columns = ItemColumns(
+        items_item or item, title, brand, categories, price, image_url, separator
+    )
+    with progress(_IF_STOPPED) as report:
         provenance = prepare_tables(
             interactions, columns, job, items=items, item_columns=item_columns, report=report
         )
     _print_result(folder, provenance)
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Bars on stderr, one for each thing that goes on; they vanish at the end."""
-    console = Console(stderr=True)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    tasks: dict[str, Any] = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            for task in tasks.values():
-                bars.stop_task(task)
-            tasks[what] = bars.add_task(what, total=total or None)
-        bars.update(tasks[what], completed=done)
-
-    try:
-        with bars:
-            yield report
-    except KeyboardInterrupt:
-        out.print("\ninterrupted; finished stages are kept. Go on with the same command")
-        raise typer.Exit(130) from None
 
 
 def _print_result(folder: Path, provenance: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from recbole_hm4sr.errors import ConfigError
 
 # Any setting is a flag: what a command does not know itself is left to parse_overrides.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-out = Console(highlight=False, soft_wrap=True)
+# No markup: names of users' files and items may hold brackets.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def parse_list(text: str) -> list[Any]:

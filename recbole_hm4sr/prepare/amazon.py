@@ -28,7 +28,8 @@ from recbole_hm4sr.prepare.amazon_forms import (
 )
 from recbole_hm4sr.prepare.drops import Drops
 from recbole_hm4sr.prepare.item_fields import ItemRow
-from recbole_hm4sr.prepare.job import Job, Loaded, Report, Source, silent
+from recbole_hm4sr.prepare.job import Job, Loaded, Source
+from recbole_hm4sr.prepare.progress import Report, silent
 from recbole_hm4sr.prepare.raw_lines import RawLines
 from recbole_hm4sr.prepare.tables import WorkTables, require_engine
 

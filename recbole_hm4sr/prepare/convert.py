@@ -31,10 +31,12 @@ from recbole_hm4sr.data.features import (
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.prepare.encode import FeatureReport
+from recbole_hm4sr.prepare.progress import Report, silent
 from recbole_hm4sr.prepare.row_order import read_mapping
 
 Array = np.ndarray[Any, Any]
 Format = Literal["npz", "column", "hm4sr", "mmrec", "unisrec"]
+_ROWS_A_REPORT = 1000
 _MAPPED = ("mmrec", "unisrec")
 NOT_AN_ITEM = "not an item of the data set"
 NO_ROW = "no row in the file"
@@ -45,11 +47,11 @@ def convert_features(
     out: Path,
     *,
     item_tokens: Array,
-    modality: str,
-    item_field: str = "item_id",
+    columns: tuple[str, str],
     source_format: str,
     target_format: str = "npz",
     mapping: Path | None = None,
+    report: Report = silent,
 ) -> FeatureReport:
     """Convert a feature file.
 
@@ -57,11 +59,11 @@ def convert_features(
         source: The file.
         out: The file to write. ``mmrec`` and ``unisrec`` get their mapping beside it.
         item_tokens: Raw token of each internal item id of RecBole; entry 0 is padding. Length I.
-        modality: Name of the modality: the column of ``column``.
-        item_field: Column of item tokens.
+        columns: Column of item tokens, and the modality's, for the format ``column``.
         source_format: Format of the file, see above.
         target_format: Format to write.
         mapping: Mapping file of the formats that have one.
+        report: Told what goes on.
 
     Returns:
         What was written; rows that belong to no item, and items without a row, by reason.
@@ -70,6 +72,27 @@ def convert_features(
         ConfigError: If a format is unknown, or a mapping is missing or one too many.
         DataError: If a file breaks its format, the order of its rows cannot be proved, or items
             without a row meet a format that has a row for each.
+    """
+    check_formats(source_format, target_format, mapping)
+    report(f"reading {source.name}", 0, 0)
+    features = _read(source, cast(Format, source_format), mapping, item_tokens, columns)
+    report("comparing items", 0, 0)
+    features, skipped = _keep_items(features, item_tokens)
+    report(f"writing {out.name}", 0, 0)
+    if target_format == "npz":
+        save_features(out, features)
+    elif target_format == "column":
+        _write_column(out, features, columns, report)
+    else:
+        _write_matrix(out, features, item_tokens, target_format)
+    return FeatureReport(out, len(features.tokens), features.values.shape[1], skipped)
+
+
+def check_formats(source_format: str, target_format: str, mapping: Path | None) -> None:
+    """Refuse what can be refused before anything is read.
+
+    Raises:
+        ConfigError: If a format is unknown, or a mapping is missing or one too many.
     """
     for name in (source_format, target_format):
         if name not in get_args(Format):
@@ -81,17 +104,6 @@ def convert_features(
             f"--mapping must be given for {' and '.join(_MAPPED)} and for no other format, got "
             f"{mapping} for {source_format}"
         )
-    features = _read(
-        source, cast(Format, source_format), mapping, item_tokens, (item_field, modality)
-    )
-    features, skipped = _keep_items(features, item_tokens)
-    if target_format == "npz":
-        save_features(out, features)
-    elif target_format == "column":
-        _write_column(out, features, item_field, modality)
-    else:
-        _write_matrix(out, features, item_tokens, target_format)
-    return FeatureReport(out, len(features.tokens), features.values.shape[1], skipped)
 
 
 def _read(
@@ -208,13 +220,17 @@ def _keep_items(
     return kept, {reason: tokens for reason, tokens in skipped.items() if tokens}
 
 
-def _write_column(out: Path, features: ItemFeatures, item_field: str, modality: str) -> None:
+def _write_column(
+    out: Path, features: ItemFeatures, columns: tuple[str, str], report: Report
+) -> None:
     # Nine digits name every float32, five every float16.
     digits = 5 if features.values.dtype == np.float16 else 9
 
     def fill(file: Any) -> None:
-        file.write(f"{item_field}:token\t{modality}:float_seq\n".encode())
-        for token, row in zip(features.tokens, features.values, strict=True):
+        file.write(f"{columns[0]}:token\t{columns[1]}:float_seq\n".encode())
+        for number, (token, row) in enumerate(zip(features.tokens, features.values, strict=True)):
+            if number % _ROWS_A_REPORT == 0:
+                report(f"writing {out.name}", number, len(features.tokens))
             numbers = " ".join(f"{value:.{digits}g}" for value in row)
             file.write(f"{token}\t{numbers}\n".encode())
 

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -172,18 +172,20 @@ def _read_part(path: Path) -> tuple[Array, Array] | None:
         return None
 
 
-def kept_folder(out: Path, *inputs: object) -> Path:
-    """The folder of finished batches beside an output, named by a fingerprint of all inputs."""
+@contextlib.contextmanager
+def kept_batches(out: Path, *inputs: object) -> Iterator[Path]:
+    """The folder of finished batches beside an output, named by a fingerprint of all inputs.
+
+    It is removed when the block ends well, in which the output is written. Otherwise it stays, for
+    the next call with the same inputs.
+    """
     digest = hashlib.sha256()
     for value in inputs:
         parts = value if isinstance(value, (list, tuple)) else [value]
         for part in [str(len(parts)), *map(str, parts)]:
             digest.update(f"{len(part)}:{part}".encode())
-    return out.with_name(f".{out.name}.{digest.hexdigest()[:16]}.part")
-
-
-def remove_kept(folder: Path) -> None:
-    """Remove a folder of finished batches, once the output is on the disk."""
+    folder = out.with_name(f".{out.name}.{digest.hexdigest()[:16]}.part")
+    yield folder
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 

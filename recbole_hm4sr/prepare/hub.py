@@ -1,6 +1,8 @@
 """Hugging Face models: packages, devices, and which weights a name stands for."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,32 @@ def find_model_file(name: str, file: str) -> str | None:
             f"reached, got {name!r}: {str(error).splitlines()[0]}"
         ) from error
     return None if found is None else str(found)
+
+
+def read_model(encoder: Encoder, device: Any) -> tuple[Any, dict[str, Any]]:
+    """A model on a device, ready to encode; and for :func:`refuse_missing_weights`, what it lacks.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    from transformers import AutoModel
+
+    with reading(encoder):
+        model, info = AutoModel.from_pretrained(encoder.name, output_loading_info=True)
+    return model.eval().to(device), info
+
+
+@contextlib.contextmanager
+def reading(encoder: Encoder) -> Iterator[None]:
+    """Turn what transformers raises on reading a part of an encoder into our error.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"cannot read the encoder {encoder.name!r}: {error}") from error
 
 
 def refuse_missing_weights(info: dict[str, Any], encoder: Encoder, pooling: Pooling) -> None:

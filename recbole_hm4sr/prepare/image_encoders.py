@@ -20,9 +20,8 @@ from recbole_hm4sr.prepare.encode import (
     OnBatch,
     Pooling,
     encode_in_batches,
-    kept_folder,
+    kept_batches,
     refuse_duplicates,
-    remove_kept,
 )
 from recbole_hm4sr.prepare.hub import (
     choose_torch_device,
@@ -30,6 +29,8 @@ from recbole_hm4sr.prepare.hub import (
     missing_package,
     mixed_precision,
     model_revision,
+    read_model,
+    reading,
     refuse_missing_weights,
 )
 
@@ -107,7 +108,7 @@ def encode_images(
     encoder: Encoder,
     batch_size: int = 32,
     device: str = "auto",
-    keep_beside: Path | None = None,
+    keep: Path | None = None,
     on_batch: OnBatch | None = None,
 ) -> tuple[Array, Array]:
     """Encode image files.
@@ -117,8 +118,8 @@ def encode_images(
         encoder: What to encode with.
         batch_size: Images a batch.
         device: ``auto``, or a name of torch's.
-        keep_beside: Path of the output, if finished batches are to be kept beside it: the next
-            call with the same files (by name, size and time), encoder and batch size goes on.
+        keep: Folder of finished batches: those of an earlier call with the very same arguments
+            are read, the others written. See :func:`.encode.kept_batches`.
         on_batch: Called after each batch with its size and whether it had been kept.
 
     Returns:
@@ -130,9 +131,6 @@ def encode_images(
         DataError: If the model cannot be read, or no file decoded.
     """
     encode = open_image_model(encoder, device=device)
-    keep = None
-    if keep_beside is not None:
-        keep = _kept(keep_beside, paths, encoder, batch_size, device)
 
     def encode_batch(rows: Array) -> tuple[Array, Array]:
         images = list(pool.map(_decode, (paths[row] for row in rows)))
@@ -180,17 +178,18 @@ def encode_item_images(
     refuse_duplicates(tokens, folder)
     files = find_images(folder, tokens)
     names, paths = np.array(list(files.paths)), list(files.paths.values())
-    good, values = encode_images(
-        paths,
-        encoder=encoder,
-        batch_size=batch_size,
-        device=device,
-        keep_beside=out,
-        on_batch=on_batch,
-    )
-    revision = image_revision(encoder)
-    save_features(out, ItemFeatures(names[good], values, encoder.label, revision, str(out)))
-    remove_kept(_kept(out, paths, encoder, batch_size, device))
+    revision, place = image_revision(encoder), choose_torch_device(device)
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    with kept_batches(out, encoder, revision, batch_size, place, stats) as keep:
+        good, values = encode_images(
+            paths,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            keep=keep,
+            on_batch=on_batch,
+        )
+        save_features(out, ItemFeatures(names[good], values, encoder.label, revision, str(out)))
     skipped = {
         NO_IMAGE: files.without,
         UNDECODABLE: [str(name) for name in names[~good]],
@@ -209,12 +208,6 @@ def image_revision(encoder: Encoder) -> str:
         f"{model_revision(encoder.name)}, pooling {encoder.pooling}, {encoder.dtype}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def _kept(out: Path, paths: Sequence[Path], encoder: Encoder, batch_size: int, device: str) -> Path:
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    place = choose_torch_device(device)
-    return kept_folder(out, encoder, image_revision(encoder), batch_size, place, stats)
 
 
 def _import_packages() -> Any:
@@ -248,20 +241,17 @@ def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], 
     """
     _import_packages()
     import torch
-    from transformers import AutoImageProcessor, AutoModel
+    from transformers import AutoImageProcessor
 
     place = choose_torch_device(device)
     model_revision(encoder.name)  # says what is wrong with the name
-    try:
+    with reading(encoder):
         processor = AutoImageProcessor.from_pretrained(encoder.name)
-        model, info = AutoModel.from_pretrained(encoder.name, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"cannot read the encoder {encoder.name!r}: {error}") from error
+    model, info = read_model(encoder, place)
     pooling = encoder.pooling
     if pooling == "auto":
         pooling = "model" if hasattr(model, "get_image_features") else "cls"
     refuse_missing_weights(info, encoder, pooling)
-    model = model.eval().to(place)
 
     @torch.inference_mode()
     def encode(images: list[Any]) -> Array:

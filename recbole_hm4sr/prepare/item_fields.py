@@ -1,8 +1,9 @@
 """From what shops write about an item to the columns of an ``.item`` file.
 
-Text: HTML entities are resolved (twice where the source escaped twice), white space is one space.
-Categories: all paths of an item, the first name of each left out where it is the shop's department,
-each name one word, once. Prices: a number of 0 or more. Image address: http or https.
+Text: HTML tags are left out, entities resolved (twice where the source escaped twice), white space
+is one space. Categories: all paths of an item, the first name of each left out where it is the
+shop's department, each name one word, once. Prices: a number of 0 or more, spelt 1,299.50 or
+1.299,50. Image address: http or https.
 """
 
 import html
@@ -22,7 +23,10 @@ COLUMNS = {
     "image_url": "token",
 }
 _UNSAFE = re.compile(r"[^\S ]|\0")
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+# Digits with the signs that stand between them: of thousands, of decimals.
+_NUMBER = re.compile("-?[0-9]+(?:[.,'\u00a0\u202f ][0-9]+)*")
+_GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:(?P<sign>[.,])[0-9]{3})(?:(?P=sign)[0-9]{3})*")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _SCRIPT = "getTime"  # in some titles of the 2018 release stands a piece of the page's program
 
 
@@ -96,13 +100,15 @@ def clean_token(value: Any) -> str | None:
 
 
 def clean_text(value: Any) -> str:
-    r"""Text without HTML entities, in one line, its white space one space.
+    r"""Text without HTML tags and entities, in one line, its white space one space.
 
-    >>> clean_text(" L&#39;Oreal\n  Q&amp;amp;A ")
-    "L'Oreal Q&A"
+    >>> clean_text(" L&#39;Oreal\n  <b>Q&amp;amp;A</b> 3 < 4 ")
+    "L'Oreal Q&A 3 < 4"
     """
     if not isinstance(value, str):
         return "" if value is None or isinstance(value, list | dict) else str(value)
+    if "<" in value:
+        value = _TAG.sub(" ", value)
     if "&" in value:
         value = html.unescape(html.unescape(value))
     if _lone_surrogates(value):
@@ -113,22 +119,21 @@ def clean_text(value: Any) -> str:
 def clean_price(value: Any, fault: Fault) -> float | None:
     """A price in the shop's currency; of a range, the lower end.
 
-    >>> clean_price("$1,299.00 - $1,500.00", print), clean_price(-1, print), clean_price("", print)
+    >>> clean_price("$1,299.00 - $1,500.00", print), clean_price("1.299,00 €", print)
+    (1299.0, 1299.0)
+    >>> clean_price(-1, print), clean_price("", print)
     price is below 0
-    (1299.0, None, None)
+    (None, None)
     """
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
         text = value.strip()
-        found = _NUMBER.search(text.replace("$-", "-"))
-        # A long text with a number in it is a piece of the page.
         if not text or text.lower() in ("none", "—"):
             return None
-        if found is None or len(text) > 40:
-            fault("price is no number")
-            return None
-        value = float(found[0].replace(",", ""))
+        # A long text with a number in it is a piece of the page.
+        found = _NUMBER.search(text.replace("$-", "-")) if len(text) <= 40 else None
+        value = None if found is None else _read_number(found[0])
     if not isinstance(value, int | float) or not math.isfinite(value):
         fault("price is no number")
         return None
@@ -136,6 +141,25 @@ def clean_price(value: Any, fault: Fault) -> float | None:
         fault("price is below 0")
         return None
     return float(value)
+
+
+def _read_number(text: str) -> float | None:
+    """A number with a point or a comma before its decimals; None if the signs make no sense.
+
+    One sign with three digits behind it is of thousands if a comma, of decimals if a point.
+
+    >>> [_read_number(text) for text in ("1,299", "1.299", "0,299", "1 299,50", "1.299.000")]
+    [1299.0, 1.299, 0.299, 1299.5, 1299000.0]
+    """
+    text = re.sub("['\u00a0\u202f ]", "", text)
+    decimal = text[max(text.rfind("."), text.rfind(","))] if re.search("[.,]", text) else "."
+    if text.count(decimal) > 1 or (decimal == "," and _GROUPED.fullmatch(text)):
+        whole, digits = text, ""  # the signs are of thousands
+    else:
+        whole, _, digits = text.partition(decimal)
+    if re.search("[.,]", whole) and not _GROUPED.fullmatch(whole):
+        return None
+    return float(f"{re.sub('[.,]', '', whole)}.{digits or 0}")
 
 
 def clean_address(value: Any, fault: Fault) -> str:

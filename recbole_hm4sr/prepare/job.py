@@ -14,14 +14,9 @@ import recbole_hm4sr
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.atomic_folder import PROVENANCE, write_folder
 from recbole_hm4sr.prepare.drops import Drops
+from recbole_hm4sr.prepare.progress import Report, engine_progress
 from recbole_hm4sr.prepare.raw_lines import FileFacts
 from recbole_hm4sr.prepare.tables import DATABASE, WorkTables
-
-Report = Callable[[str, int, int], None]
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A report that says nothing: what is done, how much of it, of how much (0: unknown)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +95,11 @@ class Job:
         for path in (*reviews, *items):
             if not path.is_file():
                 raise DataError(f"the file {path} does not exist")
+        if self.out.resolve() == Path.cwd():
+            raise DataError(
+                f"the folder of --out must be another than the one you are in, got {self.out}; "
+                f"its name is the data set's"
+            )
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             held = "a finished data set" if (self.out / PROVENANCE).is_file() else "other files"
             raise DataError(
@@ -139,10 +139,10 @@ class Job:
                 # Other metadata than before leaves what is known of the interactions valid.
                 described = _stage_items(tables, load_items, _fingerprint(items, options))
                 inputs, steps = inputs + described["inputs"], [*steps, described["step"]]
-            report("writing", 0, 0)
             provenance = _provenance(command, options, inputs, steps)
             folder, with_items = self.work / "dataset", load_items is not None
-            write_folder(folder, self.out.name, tables, unit, provenance, with_items=with_items)
+            with engine_progress(tables.connection, "writing", report):
+                write_folder(folder, self.out.name, tables, unit, provenance, with_items=with_items)
         # The folder appears under its name only here, whole.
         folder.replace(self.out)
         shutil.rmtree(self.work, ignore_errors=True)
@@ -196,8 +196,7 @@ def _stage_filter(
     def finish(name: str, work: Callable[[], Drops | None]) -> dict[str, Any]:
         found = tables.finished(name)
         if found is None:
-            report(name, 0, 0)
-            with tables.stage(name) as found:
+            with engine_progress(tables.connection, name, report), tables.stage(name) as found:
                 drops = work() or Drops()
                 found.update(step=name, **tables.counts(), dropped=drops.record())
         return dict(found)

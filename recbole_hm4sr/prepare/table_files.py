@@ -13,10 +13,12 @@ from typing import Any
 
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.amazon_forms import UNIT_RANGES
+from recbole_hm4sr.prepare.csv_form import csv_reader, table_form
 from recbole_hm4sr.prepare.drops import Drops
 from recbole_hm4sr.prepare.item_fields import ItemRow, clean_token, make_item_row
-from recbole_hm4sr.prepare.job import Job, Loaded, Report, Source, silent
-from recbole_hm4sr.prepare.raw_lines import GZIP_MAGIC, FileFacts, RawLines, hash_file
+from recbole_hm4sr.prepare.job import Job, Loaded, Source
+from recbole_hm4sr.prepare.progress import Report, engine_progress, silent
+from recbole_hm4sr.prepare.raw_lines import FileFacts, hash_file
 from recbole_hm4sr.prepare.tables import WorkTables, first_line, quote, require_engine
 
 _BATCH = 1 << 14
@@ -90,10 +92,15 @@ def prepare_tables(
     if columns.unit not in _UNITS:
         raise ConfigError(f"--unit must be one of {', '.join(_UNITS)}, got {columns.unit!r}")
     wanted = item_columns or ItemColumns(columns.item)
+    if items and len(wanted.named()) == 1:
+        raise ConfigError(
+            "--items must come with a flag for at least one of its columns, such as --title=name, "
+            "got none"
+        )
     job.check([interactions], [items] if items else [])
-    sources = [Source("interactions", interactions, _form(interactions))]
+    sources = [Source("interactions", interactions, table_form(interactions))]
     if items:
-        sources.append(Source("items", items, _form(items)))
+        sources.append(Source("items", items, table_form(items)))
     return job.run(
         "csv",
         sources,
@@ -107,14 +114,6 @@ def prepare_tables(
     )
 
 
-def _form(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start:
-        raise DataError(f"{path} must be a CSV or Parquet file, got an empty file")
-    return "Parquet" if start == b"PAR1" else "CSV"
-
-
 def _open(tables: WorkTables, source: Source, wanted: Mapping[str, str]) -> dict[str, str]:
     """Make the view ``source`` of a file's wanted columns, with ``row`` from 1.
 
@@ -122,15 +121,18 @@ def _open(tables: WorkTables, source: Source, wanted: Mapping[str, str]) -> dict
         Our names of the columns to their types.
     """
     reader = (
-        f"read_parquet({quote(str(source.path))})" if source.form == "Parquet" else _csv(source)
+        f"read_parquet({quote(str(source.path))})"
+        if source.form == "Parquet"
+        else csv_reader(source.path)
     )
     described = _ask(tables, source, f"DESCRIBE SELECT * FROM {reader}")
     types = {row[0]: row[1] for row in described}
     for name, column in wanted.items():
         if column not in types:
             near = difflib.get_close_matches(column, types, n=1)
+            flag = "items_item" if source.role == "items" and name == "item" else name
             raise DataError(
-                f"{source.path} must have the column {column!r} (--{name}), got "
+                f"{source.path} must have the column {column!r} (--{flag}), got "
                 f"{', '.join(types)}" + (f"; did you mean {near[0]!r}?" if near else "")
             )
     cells = ", ".join(f'{_name(column)} AS "{name}"' for name, column in wanted.items())
@@ -141,33 +143,20 @@ def _open(tables: WorkTables, source: Source, wanted: Mapping[str, str]) -> dict
     return {name: types[column] for name, column in wanted.items()}
 
 
-def _csv(source: Source) -> str:
-    """The reader of a CSV file; the separator is the likeliest sign of its first line."""
-    _, lines = next(RawLines(source.path).blocks())
-    sign = max(",\t;|", key=lines[0].decode("utf-8", "replace").count)
-    with source.path.open("rb") as file:
-        packed = file.read(2) == GZIP_MAGIC
-    return (
-        f"read_csv({quote(str(source.path))}, delim={quote(sign)}, quote='\"', escape='\"', "
-        f"header=true, all_varchar=true, store_rejects=true, rejects_limit=0, "
-        f"compression='{'gzip' if packed else 'none'}')"
-    )
-
-
 def _load_interactions(
     tables: WorkTables, source: Source, columns: InteractionColumns, report: Report
 ) -> Loaded:
-    report(f"reading {source.path.name}", 0, 0)
     types = _open(
         tables, source, {"user": columns.user, "item": columns.item, "time": columns.time}
     )
     if columns.unit != "date" and types["time"].startswith(("DATE", "TIME")):
         raise DataError(f"{source.path}: the column {columns.time!r} is of dates; give --unit=date")
-    _ask(tables, source, f"CREATE TEMP TABLE judged AS {_judge(columns)}")
-    tables.run(
-        'INSERT INTO raw SELECT "user", item, CAST(number AS BIGINT), row FROM judged '
-        "WHERE fault IS NULL ORDER BY row"
-    )
+    with engine_progress(tables.connection, f"reading {source.path.name}", report):
+        _ask(tables, source, f"CREATE TEMP TABLE judged AS {_judge(columns)}")
+        tables.run(
+            'INSERT INTO raw SELECT "user", item, CAST(number AS BIGINT), row FROM judged '
+            "WHERE fault IS NULL ORDER BY row"
+        )
     loaded = Loaded()
     counted = tables.run(
         "SELECT fault, count(*), min(row, 3) FROM judged WHERE fault IS NOT NULL GROUP BY fault"
@@ -207,11 +196,12 @@ def _judge(columns: InteractionColumns) -> str:
 
 
 def _load_items(tables: WorkTables, source: Source, columns: ItemColumns, report: Report) -> Loaded:
-    report(f"reading {source.path.name}", 0, 0)
     names = list(_open(tables, source, columns.named()))
     loaded, n_rows = Loaded(), 0
     cells = ", ".join(f'"{name}"' for name in names)
-    _ask(tables, source, f"CREATE TEMP TABLE source_items AS SELECT row, {cells} FROM source")
+    with engine_progress(tables.connection, f"reading {source.path.name}", report):
+        _ask(tables, source, f"CREATE TEMP TABLE source_items AS SELECT row, {cells} FROM source")
+    n_items = tables.run("SELECT count(*) FROM source_items")[0][0]
     while True:
         batch = tables.run(
             "SELECT * FROM source_items WHERE row > ? AND row <= ? ORDER BY row",
@@ -230,6 +220,7 @@ def _load_items(tables: WorkTables, source: Source, columns: ItemColumns, report
             else:
                 rows.append(row)
         tables.append_items(rows)
+        report(f"cleaning {source.path.name}", n_rows, n_items)
     tables.run("DROP TABLE source_items")
     return _finish(tables, source, loaded, n_rows)
 
@@ -283,10 +274,15 @@ def _ask(tables: WorkTables, source: Source, sql: str) -> list[tuple[Any, ...]]:
     import duckdb
 
     try:
-        return tables.connection.execute(sql).fetchall()
+        return tables.ask(sql)
     except duckdb.OutOfMemoryException as error:
         raise tables.refusal(error) from error
     except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        if "invalid state" in str(error):
+            raise DataError(
+                f"{source.path} must end its lines all in the same way, got \\n and \\r\\n; write "
+                f"it anew, for example with dos2unix"
+            ) from error
         raise DataError(
             f"{source.path} must be a whole {source.form} file, got: {first_line(error)}"
         ) from error

@@ -20,6 +20,11 @@ from recbole_hm4sr.prepare.item_fields import COLUMNS, ItemRow
 
 DATABASE = "work.duckdb"
 SAME_AGAIN = "the same user, item and time again"
+# For query_progress; nothing is printed.
+_COUNT_PROGRESS = (
+    "SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
+    "SET progress_bar_time = 0"
+)
 LATER_AGAIN = "the same user and item again, later"
 
 
@@ -51,6 +56,7 @@ class WorkTables:
         try:
             self.connection = duckdb.connect(str(folder / DATABASE), config=settings)
             self.connection.execute("SET TimeZone = 'UTC'")
+            self.connection.execute(_COUNT_PROGRESS)
             self.connection.execute(f"SET memory_limit = {quote(memory)}")
         except duckdb.ParserException as error:
             raise ConfigError(f"--memory must be a size such as 2GB, got {memory!r}") from error
@@ -76,9 +82,18 @@ class WorkTables:
         import duckdb
 
         try:
-            return self.connection.execute(sql, values or None).fetchall()
+            return self.ask(sql, *values)
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise self.refusal(error) from error
+
+    def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows a statement gives; the engine's errors are raised as they are."""
+        try:
+            return self.connection.execute(sql, values or None).fetchall()
+        except RuntimeError as error:  # no duckdb.Error: its word for Ctrl-C
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            raise
 
     def refusal(self, error: Exception) -> DataError:
         """What to say when the engine cannot go on."""

@@ -55,7 +55,8 @@ def encode_tfidf_svd(texts: Sequence[str], *, width: int) -> "np.ndarray[Any, An
     n_components = min(width, min(counts.shape) - 1)
     if n_components < 1:
         return counts.toarray().astype(np.float32)
-    values = TruncatedSVD(n_components, random_state=_SEED).fit_transform(counts)
+    with np.errstate(invalid="ignore"):  # its share of the variance, if all texts are the same
+        values = TruncatedSVD(n_components, random_state=_SEED).fit_transform(counts)
     return normalize(values).astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 The heavy packages are the extra ``text`` and are imported where they are used.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,8 @@ from recbole_hm4sr.prepare.encode import (
     OnBatch,
     Pooling,
     encode_in_batches,
-    kept_folder,
+    kept_batches,
     refuse_duplicates,
-    remove_kept,
 )
 from recbole_hm4sr.prepare.hub import (
     choose_torch_device,
@@ -34,6 +34,8 @@ from recbole_hm4sr.prepare.hub import (
     missing_package,
     mixed_precision,
     model_revision,
+    read_model,
+    reading,
     refuse_missing_weights,
 )
 from recbole_hm4sr.prepare.text import encode_tfidf_svd, read_item_texts
@@ -53,7 +55,7 @@ def encode_texts(
     encoder: Encoder,
     batch_size: int = 64,
     device: str = "auto",
-    keep_beside: Path | None = None,
+    keep: Path | None = None,
     on_batch: OnBatch | None = None,
 ) -> Array:
     """Encode texts.
@@ -63,8 +65,8 @@ def encode_texts(
         encoder: What to encode with; the name ``tfidf-svd`` needs no model.
         batch_size: Texts a batch, which are of similar length.
         device: ``auto``, or a name of torch's.
-        keep_beside: Path of the output, if finished batches are to be kept beside it: the next
-            call with the same texts, encoder and batch size goes on with them.
+        keep: Folder of finished batches: those of an earlier call with the very same arguments
+            are read, the others written. See :func:`.encode.kept_batches`.
         on_batch: Called after each batch with its size and whether it had been kept.
 
     Returns:
@@ -77,9 +79,6 @@ def encode_texts(
     if encoder.name == TFIDF_SVD:
         return encode_tfidf_svd(texts, width=TFIDF_SVD_WIDTH).astype(encoder.storage)
     encode = open_text_model(encoder, device=device)
-    keep = None
-    if keep_beside is not None:
-        keep = _kept(keep_beside, texts, encoder, batch_size, device)
     _, values = encode_in_batches(
         [len(text) for text in texts],
         lambda rows: (rows, encode([texts[row] for row in rows])),
@@ -124,16 +123,23 @@ def encode_item_texts(
     if not filled.any():
         raise DataError(f"{item_file}: at least one item must have text in {', '.join(fields)}")
     inputs = [text for text, has in zip(texts, filled, strict=True) if has]
-    options: dict[str, Any] = {"encoder": encoder, "batch_size": batch_size, "device": device}
-    if encoder.name == TFIDF_SVD:
-        # All texts, the empty too: word counts then give the very values of the source tfidf-svd.
-        values = encode_texts(texts, **options)[filled]
-    else:
-        values = encode_texts(inputs, **options, keep_beside=out, on_batch=on_batch)
     revision = text_revision(encoder)
-    save_features(out, ItemFeatures(tokens[filled], values, encoder.label, revision, str(out)))
+    kept: Any = contextlib.nullcontext()
     if encoder.name != TFIDF_SVD:
-        remove_kept(_kept(out, inputs, encoder, batch_size, device))
+        place = choose_torch_device(device)
+        kept = kept_batches(out, encoder, revision, batch_size, place, inputs)
+    with kept as keep:
+        # All texts, the empty too: word counts then give the very values of the source tfidf-svd.
+        values = encode_texts(
+            texts if encoder.name == TFIDF_SVD else inputs,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            keep=keep,
+            on_batch=on_batch,
+        )
+        values = values[filled] if encoder.name == TFIDF_SVD else values
+        save_features(out, ItemFeatures(tokens[filled], values, encoder.label, revision, str(out)))
     without = [str(token) for token in tokens[~filled]]
     skipped = {f"no text in {', '.join(fields)}": without} if without else {}
     return FeatureReport(out, len(values), values.shape[1], skipped)
@@ -149,11 +155,6 @@ def text_revision(encoder: Encoder) -> str:
         f"max_length {encoder.max_length or 'model'}, {encoder.dtype}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def _kept(out: Path, texts: Sequence[str], encoder: Encoder, batch_size: int, device: str) -> Path:
-    place = choose_torch_device(device)
-    return kept_folder(out, encoder, text_revision(encoder), batch_size, place, list(texts))
 
 
 def open_text_model(encoder: Encoder, *, device: str) -> Callable[[list[str]], Array]:
@@ -188,10 +189,8 @@ def _open_sentence_model(encoder: Encoder, device: Any) -> Callable[[list[str]],
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise missing_package("sentence-transformers", "text") from error
-    try:
+    with reading(encoder):
         model = SentenceTransformer(encoder.name, device=str(device)).eval()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the encoder {encoder.name!r}: {error}") from error
     if encoder.max_length is not None:
         _check_length(encoder, model.max_seq_length or _NO_LIMIT)
         model.max_seq_length = encoder.max_length
@@ -211,13 +210,11 @@ def _open_plain_model(
     encoder: Encoder, device: Any, pooling: Pooling
 ) -> Callable[[list[str]], Array]:
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    try:
+    with reading(encoder):
         tokenizer = AutoTokenizer.from_pretrained(encoder.name)
-        model, info = AutoModel.from_pretrained(encoder.name, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"cannot read the encoder {encoder.name!r}: {error}") from error
+    model, info = read_model(encoder, device)
     refuse_missing_weights(info, encoder, pooling)
     tokenizer.padding_side = "right"  # the first token is the first column
     if tokenizer.pad_token is None:
@@ -226,7 +223,6 @@ def _open_plain_model(
     _check_length(encoder, limit)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
-    model = model.eval().to(device)
     # SigLIP was trained on texts padded to the full length, and has no mask for it.
     padding = "max_length" if model.config.model_type.startswith("siglip") else True
 

@@ -33,6 +33,14 @@ def test_encoded_texts_are_a_modality_of_the_next_run(shop, capsys):
     assert "text of each item: title, brand" in said
     assert "left out, no text in title, brand: 1, e.g. 'i4'" in said
     assert "toy.text.npz: 6 items" in said
+    # Nothing is silently left unused: the toy's settings name no modality.
+    assert (
+        "runs of toy do not read it; to read this file, give them --modalities='{text: npz}'"
+        in said
+    )
+    (shop / "toy" / "toy.yaml").write_text("modalities: {text: auto}")
+    assert run(shop, "encode", "text") == 0
+    assert "--modalities" not in capsys.readouterr().out
     dataset = read_dataset(shop, modalities={"text": "npz"}, missing_features="zero")
     features = dataset.modality("text")
     absent = dataset.item_tokens[~features.present].tolist()

@@ -19,7 +19,7 @@ BY_TOKEN = dict(zip(ITEMS[1:].tolist(), VALUES.tolist(), strict=True))
 
 
 def convert(source, out, source_format, target_format="npz", **options):
-    options = {"item_tokens": ITEMS, "modality": "text", **options}
+    options = {"item_tokens": ITEMS, "columns": ("item_id", "text"), **options}
     return convert_features(
         source, out, source_format=source_format, target_format=target_format, **options
     )
@@ -65,6 +65,27 @@ def test_every_number_survives_a_column(tmp_path, kind):
     convert(tmp_path / "a.npz", tmp_path / "toy.text", "npz", "column")
     convert(tmp_path / "toy.text", tmp_path / "b.npz", "column")
     assert np.array_equal(load_features(tmp_path / "b.npz").values.astype(kind), values)
+
+
+def test_a_column_is_written_with_word_of_how_far_it_is(tmp_path):
+    tokens = np.array([f"B{number}" for number in range(2500)])
+    features = ItemFeatures(tokens, np.ones((2500, 1), np.float32), "x", "1", "")
+    save_features(tmp_path / "a.npz", features)
+    said = []
+    convert(
+        tmp_path / "a.npz",
+        tmp_path / "toy.text",
+        "npz",
+        "column",
+        item_tokens=np.array(["[PAD]", *tokens]),
+        report=lambda *words: said.append(words),
+    )
+    assert said == [
+        ("reading a.npz", 0, 0),
+        ("comparing items", 0, 0),
+        ("writing toy.text", 0, 0),
+        *(("writing toy.text", done, 2500) for done in (0, 1000, 2000)),
+    ]
 
 
 # --- the authors' files ---------------------------------------------------------------------------

@@ -9,10 +9,9 @@ from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.encode import (
     Encoder,
     encode_in_batches,
-    kept_folder,
+    kept_batches,
     read_tokens,
     refuse_duplicates,
-    remove_kept,
 )
 from recbole_hm4sr.prepare.hub import choose_torch_device
 from recbole_hm4sr.prepare.text import encode_tfidf_svd
@@ -111,13 +110,26 @@ def test_values_that_are_not_finite_or_do_not_fit_are_refused():
 
 def test_the_kept_folder_depends_on_every_input_and_its_place(tmp_path):
     out = tmp_path / "toy.text.npz"
-    names = {
-        kept_folder(out, *inputs)
-        for inputs in [("a", "b"), ("ab",), ("a", ["b"], "c"), ("a", ["b", "c"]), ("b", "a")]
-    }
+    names = set()
+    for inputs in [("a", "b"), ("ab",), ("a", ["b"], "c"), ("a", ["b", "c"]), ("b", "a")]:
+        with kept_batches(out, *inputs) as keep:
+            names.add(keep)
     assert len(names) == 5
     assert all(name.parent == tmp_path and ".toy.text.npz." in name.name for name in names)
-    remove_kept(kept_folder(out, "never made"))
+
+
+def test_kept_batches_go_when_the_output_is_written_and_stay_otherwise(tmp_path):
+    def encode_and_write(error):
+        with kept_batches(tmp_path / "out", "input") as keep:
+            run(keep=keep)
+            if error:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        encode_and_write(KeyboardInterrupt("stopped"))
+    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    encode_and_write(None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options_out_of_range_are_refused():

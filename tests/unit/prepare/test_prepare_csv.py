@@ -124,6 +124,22 @@ def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(
     assert provenance["inputs"][0]["n_lines"] == len(lines) - 1
 
 
+def test_a_broken_last_line_costs_no_other(tmp_path):
+    """The engine's own guess at the form of such a file fails."""
+    lines = ["user;item;time\r", *(f"u{n};a;{JULY}\r" for n in range(3)), f'u9;"a;{JULY}\r']
+    out, provenance = prepare(write_raw(tmp_path / "t.csv", lines))
+    assert inter(out) == [(f"u{n}", "a", JULY) for n in range(3)]
+    assert dropped(provenance) == {"line has a broken quotation": 1}
+
+
+def test_names_of_columns_may_be_quoted_repeated_or_missing(tmp_path):
+    lines = ['\ufeff"user",TIME,,"item, really",time', f"u,soon,x,a,{JULY}"]
+    out, _ = prepare(
+        write_raw(tmp_path / "t.csv", lines), InteractionColumns("user", "item, really", "time_1")
+    )
+    assert inter(out) == [("u", "a", JULY)]
+
+
 def test_items_become_cleaned_columns(tmp_path):
     path = write_raw(tmp_path / "t.csv", ["user,sku,time", f"u,a,{JULY}", f"u,b,{JULY}"])
     lines = [
@@ -199,6 +215,10 @@ def truncated_parquet(path):
             lambda path: write_raw(path, ["user,item,time", f"u,i,{JULY * 1000}"]),
             r"at least one interaction .*got none: 1 of \"time is not in s\" \(t\.csv, row 1\)",
         ),
+        (
+            lambda path: write_raw(path, ["user,item,time", f"u,i,{JULY}\r", f"u,i,{JULY}\r"]),
+            r"t\.csv must end its lines all in the same way, got \\n and \\r\\n; write it anew",
+        ),
         (truncated_gzip, r"t\.csv must be a whole CSV file, got: .*(?i:gzip)"),
         (truncated_parquet, r"t\.csv must be a whole Parquet file, got: "),
         (lambda path: path, r"the file .*t\.csv does not exist"),
@@ -210,6 +230,21 @@ def test_a_file_that_is_no_table_is_answered_with_one_sentence(write, message, t
     with pytest.raises(DataError, match=message):
         prepare(path)
     assert not (tmp_path / "shop").exists()
+
+
+def test_a_table_of_items_without_a_named_column_is_refused(tmp_path):
+    path = write_raw(tmp_path / "t.csv", ["user,item,time", f"u,i,{JULY}"])
+    with pytest.raises(ConfigError, match=r"--items must come with a flag for .* --title=name"):
+        prepare(path, items=path, item_columns=ItemColumns("item"))
+
+
+def test_the_items_own_column_is_named_by_its_flag(tmp_path):
+    path = write_raw(tmp_path / "t.csv", ["user,item,time", f"u,i,{JULY}"])
+    items = write_raw(tmp_path / "i.csv", ["id,name", "i,Salt"])
+    with pytest.raises(DataError, match=r"i.csv must have the column 'item' \(--items_item\), got"):
+        prepare(path, items=items, item_columns=ItemColumns("item", title="name"))
+    out, _ = prepare(path, items=items, item_columns=ItemColumns("id", title="name"))
+    assert read_rows(out / "shop.item")[1] == ["i", "Salt"]
 
 
 def test_an_unknown_unit_is_refused(tmp_path):
