@@ -370,13 +370,14 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
         Args:
             interaction: A batch.
-            items: Items of each sequence. Shape ``[B, K]``, int64.
+            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
 
         Returns:
             In the order of ``streams``. Shape ``[B, K, M]``.
         """
         encoded = self._encode(interaction)
-        return torch.einsum("bmd,bkmd->bkm", encoded.users, encoded.catalogue[items])
+        product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
+        return torch.einsum(product, encoded.users, encoded.catalogue[items])
 
     def _encode(self, interaction: Interaction, target_seq: Tensor | None = None) -> Encoded:
         return self(
