@@ -22,6 +22,8 @@ from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.report.collect import write_facts
+from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     plain_settings,
@@ -166,16 +168,31 @@ def evaluate(run_dir: str | Path) -> Evaluation:
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
+    with open_run(run_dir) as session:
+        return _evaluate(session)[0]
+
+
+@contextlib.contextmanager
+def open_run(run_dir: str | Path) -> Iterator[Session]:
+    """Open a finished or stopped run with its model at the best epoch.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Raises:
+        DataError: If the folder holds no run, or its checkpoint or data do not fit.
+    """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
     with _machine_state(config):
-        return _evaluate_best(open_session(config, folder, model_class))[0]
+        session = open_session(config, folder, model_class)
+        session.trainer.load_best()
+        yield session
 
 
-def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks | None]:
-    """Metrics of both parts by the best epoch; ranks of the test part if they say it all."""
+def _evaluate(session: Session) -> tuple[Evaluation, Ranks | None]:
+    """Metrics of both parts by the model as it is; ranks of the test part if they say it all."""
     trainer = session.trainer
-    trainer.load_best()
     valid = trainer.evaluate(session.valid_data, load_best_model=False)
     ranks = None
     if trainer.needs_ranks_only(session.test_data):
@@ -267,6 +284,7 @@ def _execute(
     began = time.perf_counter()
     with _machine_state(config):
         session = open_session(config, folder, model_class, on_epoch)
+        opened = time.perf_counter()
         if not (folder / "config.yaml").exists():
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
@@ -276,7 +294,10 @@ def _execute(
         if on_start is not None:
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
-        evaluation, ranks = _evaluate_best(session)
+        fitted = time.perf_counter()
+        trainer.load_best()
+        evaluation, ranks = _evaluate(session)
+    ended = time.perf_counter()
     result = RunResult(
         **vars(evaluation),
         run_dir=folder,
@@ -287,11 +308,21 @@ def _execute(
         best_valid_score=float(trainer.best_valid_score),
         history=tuple(trainer.history),
     )
-    facts = run_facts(config, session.model, trainer.history, time.perf_counter() - began)
+    facts = run_facts(config, session.model, trainer.history, ended - began)
+    facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
+    _leave_files(session, ranks, _as_json(result) | facts)
+    return result
+
+
+def _leave_files(session: Session, ranks: Ranks | None, metrics: Mapping[str, Any]) -> None:
+    """Write what a finished run leaves: ranks, metrics, and the report, which is made of them."""
+    folder = session.run_dir
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)
-    write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
-    return result
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    with _machine_state(session.config):
+        write_facts(session)
+    write_report(folder)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -333,14 +333,33 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         Args:
             eval_data: RecBole's full-sort loader of the split.
         """
-        self.model.eval()
+        self._prepare_to_score(eval_data._dataset)
         dataset = eval_data._dataset
-        self.tot_item_num = dataset.item_num
-        if self.item_tensor is None:  # for models that can only score pairs
-            self.item_tensor: Any = dataset.get_item_feature().to(self.device)
         return rank_samples(
             self._full_sort_batch_eval, eval_data, dataset.inter_feat, item_field=dataset.iid_field
         )
+
+    @torch.no_grad()
+    def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:
+        """Score all items for some samples of a split, by the model as it is.
+
+        Args:
+            eval_data: RecBole's full-sort loader of the split.
+            rows: Numbers of the samples.
+
+        Returns:
+            The batch on the model's device, and scores of shape ``[B, I]`` with the padding item
+            at minus infinity.
+        """
+        self._prepare_to_score(eval_data._dataset)
+        interaction, scores, _, _ = self._full_sort_batch_eval(eval_data.collate_fn(list(rows)))
+        return interaction.to(self.device), scores
+
+    def _prepare_to_score(self, dataset: Any) -> None:
+        self.model.eval()
+        self.tot_item_num = dataset.item_num
+        if self.item_tensor is None:  # for models that can only score pairs
+            self.item_tensor: Any = dataset.get_item_feature().to(self.device)
 
     def metrics(self, ranks: Tensor) -> dict[str, float]:
         """Metrics of ranks, by RecBole's evaluator.

@@ -35,7 +35,6 @@ def train(
     """
     # Imported here: torch and RecBole take seconds, and --help must not.
     from recbole_hm4sr import quick_start
-    from recbole_hm4sr.report.page import write_report
 
     overrides = parse_overrides(context.args)
     if resume is not None and (overrides or config_files or run_dir):
@@ -61,7 +60,7 @@ def train(
         progress.interrupted()
         raise typer.Exit(130) from None
     _print_result(result)
-    out.print(f"report: {write_report(result.run_dir)}")
+    out.print(f"report: {result.run_dir / 'report.html'}")
 
 
 def evaluate(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.compare.cells import Cell, slug
-from recbole_hm4sr.compare.statistics import parse_metric
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.statistics import parse_metric
 
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome
-from recbole_hm4sr.compare.statistics import PairedTest, holm, paired_test, user_metric
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.statistics import PairedTest, holm, paired_test, user_metric
 
 HISTORIES = ("include", "exclude")
 ALL = "all users"

@@ -375,14 +375,15 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
         Args:
             interaction: A batch.
-            items: Items of each sequence. Shape ``[B, K]``, int64.
+            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
 
         Returns:
             In the order of ``streams``. Shape ``[B, K, M]``.
         """
         encoded = self._encode(interaction)
         rows = encoded.catalogue.of(items.flatten()).unflatten(0, items.shape)
-        return torch.einsum("bmd,bkmd->bkm", encoded.users, rows)
+        product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
+        return torch.einsum(product, encoded.users, rows)
 
     def _encode(
         self,

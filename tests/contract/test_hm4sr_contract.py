@@ -36,8 +36,10 @@ class TestHM4SR(RecommenderContract):
         with torch.no_grad():
             parts = model.score_parts(batch, items)
             scores = model.full_sort_predict(batch)
+            same = model.score_parts(batch, items[0])
         assert parts.shape == (len(batch), 5, len(model.streams))
         torch.testing.assert_close(parts.sum(dim=2), scores[:, 1:6], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(same, parts, rtol=1e-9, atol=1e-12)
 
 
 class TestHM4SROnPrefixes(RecommenderContract):

@@ -17,9 +17,9 @@ from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
-from recbole_hm4sr.compare.statistics import user_metric
 from recbole_hm4sr.compare.worker import one_sentence, run_cell
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.statistics import user_metric
 
 pytestmark = pytest.mark.integration
 

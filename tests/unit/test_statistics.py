@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from recbole_hm4sr.compare.statistics import holm, paired_test, parse_metric, user_metric
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.statistics import holm, paired_test, parse_metric, user_metric
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""Lying bars as inline SVG, in the coordinates of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recbole_hm4sr.report.charts import (
+    LETTER,
+    N_COLOURS,
+    NONE,
+    WIDTH,
+    Numbers,
+    Scale,
+    axis_ticks,
+    number_text,
+    to_place,
+)
+
+_ROW = 26
+_BAR = 15
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a lying bar."""
+
+    x: float
+    width: float
+    colour: int
+    tip: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A lying bar with its label and its number; ``whisker`` is where its interval lies."""
+
+    label: str
+    y: float
+    pieces: tuple[Piece, ...]
+    text: str
+    text_x: float
+    whisker: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class RowChart:
+    """Lying bars, whole or in pieces.
+
+    Attributes:
+        title: What is drawn.
+        x_title: What the length of a bar counts, with its unit.
+        rows: The bars.
+        legend: Name and colour of the pieces; empty for bars of one piece.
+        x_ticks: Position and label of each tick.
+        zero: Where zero is.
+        label_x: Where the labels end.
+        height: Height of the picture.
+        bottom: Where the axis is.
+        numbers: The same as a table.
+    """
+
+    title: str
+    x_title: str
+    rows: tuple[Row, ...]
+    legend: tuple[tuple[str, int], ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    zero: float
+    label_x: float
+    height: float
+    bottom: float
+    numbers: Numbers
+    kind: str = "rows"
+    width: int = WIDTH
+    bar: int = _BAR
+
+
+def row_chart(
+    title: str,
+    rows: Sequence[tuple[str, Sequence[float], str]],
+    *,
+    x_title: str,
+    pieces: Sequence[str] = (),
+    intervals: Sequence[tuple[float, float] | None] = (),
+    colour: int = 0,
+    ceiling: float | None = None,
+) -> RowChart:
+    """Lying bars that start at zero; negative pieces lie left of it.
+
+    Args:
+        title: What is drawn.
+        rows: Label, the lengths of its pieces, and the text at its end.
+        x_title: What a length counts.
+        pieces: Names of the pieces; none for bars of one.
+        intervals: The interval of each bar of one piece, or None.
+        colour: Number of the first piece's colour.
+        ceiling: Right end of the axis, where it is known.
+    """
+    reach = [bound for _, values, _ in rows for bound in _reach(values)]
+    reach += [end for interval in intervals if interval for end in interval]
+    ticks = axis_ticks([0.0, *reach], n_steps=3) if ceiling is None else _even_ticks(ceiling)
+    label_x = min(150.0, 14 + LETTER * max((len(label) for label, _, _ in rows), default=0))
+    text_room = 10 + LETTER * max((len(text) for _, _, text in rows), default=0)
+    right = WIDTH - max(text_room, 14)
+    across = Scale(ticks[0], ticks[-1], label_x, right)
+    drawn = []
+    for place, (label, values, text) in enumerate(rows):
+        interval = intervals[place] if intervals else None
+        whisker = None if interval is None else (across.at(interval[0]), across.at(interval[1]))
+        parts = _pieces(label, values, pieces, across, colour)
+        drawn.append(Row(label, 4.0 + place * _ROW, parts, text, right + 8, whisker))
+    bottom = 6.0 + _ROW * len(rows)
+    return RowChart(
+        title=title,
+        x_title=x_title,
+        rows=tuple(drawn),
+        legend=tuple((name, (colour + k) % N_COLOURS) for k, name in enumerate(pieces)),
+        x_ticks=tuple((across.at(tick), f"{tick:.4g}") for tick in ticks),
+        zero=across.at(0),
+        label_x=to_place(label_x - 8),
+        height=bottom + 36,
+        bottom=bottom,
+        numbers=_row_numbers(rows, x_title, pieces, intervals),
+    )
+
+
+def _pieces(
+    label: str, values: Sequence[float], names: Sequence[str], across: Scale, colour: int
+) -> tuple[Piece, ...]:
+    """Positive pieces one after the other to the right of zero, negative ones to the left."""
+    parts, left, right = [], 0.0, 0.0
+    for number, value in enumerate(values):
+        begin = left + value if value < 0 else right
+        name = f"{names[number]}: " if names else ""
+        x = across.at(begin)
+        parts.append(
+            Piece(
+                x,
+                to_place(across.at(begin + abs(value)) - x),
+                (colour + number) % N_COLOURS,
+                f"{label}\n{name}{number_text(value)}",
+            )
+        )
+        left, right = left + min(value, 0.0), right + max(value, 0.0)
+    return tuple(parts)
+
+
+def _row_numbers(
+    rows: Sequence[tuple[str, Sequence[float], str]],
+    x_title: str,
+    pieces: Sequence[str],
+    intervals: Sequence[tuple[float, float] | None],
+) -> Numbers:
+    columns = ["", *(pieces or [x_title])]
+    table = []
+    for place, (label, values, text) in enumerate(rows):
+        cells = [label, *(number_text(value) for value in values)]
+        if intervals:
+            interval = intervals[place]
+            cells.append(NONE if interval is None else " to ".join(map(number_text, interval)))
+        table.append((*cells, text))
+    columns += ["95 % interval"] if intervals else []
+    return Numbers((*columns, "note"), tuple(table))
+
+
+def _reach(values: Sequence[float]) -> tuple[float, float]:
+    return sum(min(value, 0.0) for value in values), sum(max(value, 0.0) for value in values)
+
+
+def _even_ticks(ceiling: float) -> tuple[float, ...]:
+    return tuple(ceiling * part / 4 for part in range(5))

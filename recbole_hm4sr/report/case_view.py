@@ -1,0 +1,166 @@
+"""Single cases as the page shows them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_hm4sr.report.charts import N_COLOURS
+from recbole_hm4sr.report.words import gap_text, moment
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """An item as it is shown; ``image`` is a data address or empty."""
+
+    token: str
+    title: str
+    categories: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An item of a history, when it was taken, and how long after the one before."""
+
+    item: ItemView
+    when: str
+    gap: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a score: where it begins and how long it is, in percent of the bar."""
+
+    begin: float
+    width: float
+    colour: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An item with its rank, its score above the catalogue's mean, and the parts of it."""
+
+    item: ItemView
+    rank: int
+    score: str
+    segments: tuple[Segment, ...]
+    words: str
+    taken: bool
+    true: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One user.
+
+    Attributes:
+        user: Its token.
+        n_earlier: Items of its history that are not shown.
+        history: Its latest items, oldest first.
+        top: What ranks first.
+        true: The item it took next.
+        when: When it took it.
+        gap: How long after the last item of the history.
+        ranks: The true item's rank under both protocols, in words.
+        found: Whether it is among the first.
+        zero: Where zero is in the bars, in percent.
+    """
+
+    user: str
+    n_earlier: int
+    history: tuple[Taken, ...]
+    top: tuple[Scored, ...]
+    true: Scored
+    when: str
+    gap: str
+    ranks: str
+    found: bool
+    zero: float
+
+
+def view_cases(facts: Mapping[str, Any], rank_history: str) -> list[Case]:
+    """The cases of ``report.json``, ready for the page."""
+    return [_case(case, facts, rank_history) for case in facts["cases"]]
+
+
+def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) -> Case:
+    target = case["target"]
+    days = bool(facts["data"]["whole_days"])
+    entries = [*case["top"], target]
+    low = min(0.0, *(sum(min(part, 0.0) for part in entry["parts"]) for entry in entries))
+    high = max(1e-9, *(sum(max(part, 0.0) for part in entry["parts"]) for entry in entries))
+    rank = target[f"rank_{rank_history}"]
+    return Case(
+        user=case["user"],
+        n_earlier=case["length"] - len(case["history"]),
+        history=tuple(
+            Taken(
+                _item(entry["item"], facts),
+                moment(entry["time"], whole_days=days),
+                gap_text(entry["gap"]),
+            )
+            for entry in case["history"]
+        ),
+        top=tuple(
+            _scored(entry, place, facts, (low, high))
+            for place, entry in enumerate(case["top"], start=1)
+        ),
+        true=_scored({**target, "true": True}, rank, facts, (low, high)),
+        when=moment(target["time"], whole_days=days),
+        gap=gap_text(target["gap"]),
+        ranks=f"rank {target['rank_include']:,} with the history among the candidates, "
+        f"{target['rank_exclude']:,} without",
+        found=rank <= len(case["top"]),
+        zero=round(100 * -low / (high - low), 2),
+    )
+
+
+def _scored(
+    entry: Mapping[str, Any], rank: int, facts: Mapping[str, Any], span: tuple[float, float]
+) -> Scored:
+    parts, streams = entry["parts"], facts["streams"]
+    return Scored(
+        item=_item(entry["item"], facts),
+        rank=rank,
+        score=f"{sum(parts):.2f}",
+        segments=_segments(parts, streams, *span),
+        words=", ".join(f"{name} {value:+.2f}" for name, value in zip(streams, parts, strict=True)),
+        taken=entry["taken"],
+        true=entry["true"],
+    )
+
+
+def _segments(
+    parts: Sequence[float], streams: Sequence[str], low: float, high: float
+) -> tuple[Segment, ...]:
+    """Positive parts to the right of zero, negative ones to the left."""
+    right = left = -low
+    segments = []
+    for number, (name, part) in enumerate(zip(streams, parts, strict=True)):
+        if part < 0:
+            left += part
+            begin = left
+        else:
+            begin = right
+            right += part
+        segments.append(
+            Segment(
+                round(100 * begin / (high - low), 2),
+                round(100 * abs(part) / (high - low), 2),
+                number % N_COLOURS,
+                f"{name} {part:+.2f}",
+            )
+        )
+    return tuple(segments)
+
+
+def _item(token: str, facts: Mapping[str, Any]) -> ItemView:
+    known = facts["items"].get(token, {})
+    image = facts["images"].get(token, "")
+    # Only what cannot leave the attribute it stands in, whoever wrote the file.
+    address = f"data:image/webp;base64,{image}" if _BASE64.fullmatch(image) else ""
+    return ItemView(token, known.get("title", ""), known.get("categories", ""), address)

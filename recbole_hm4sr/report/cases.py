@@ -1,0 +1,136 @@
+"""Single users of the test part: what they took, what the model offers, what they took next."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_hm4sr.evaluation import earlier_items
+from recbole_hm4sr.report.buckets import Array
+
+N_TOP = 10
+_N_HISTORY = 12  # most recent items that are shown
+
+
+def without_history(scores: Tensor, dataset: Any, targets: Tensor, is_first: Tensor) -> Tensor:
+    """Scores with what a user took before at minus infinity, but for the target itself.
+
+    Args:
+        scores: Scores of all items. Shape ``[B, I]``.
+        dataset: The split.
+        targets: Positions of the targets in the flat histories. Shape ``[B]``, int64.
+        is_first: From :func:`recbole_hm4sr.evaluation.first_occurrences`.
+
+    Returns:
+        A changed copy. Shape ``[B, I]``.
+    """
+    histories = dataset.inter_feat.histories
+    rows, items = earlier_items(histories, targets, is_first, dataset.iid_field)
+    scores = scores.clone()
+    scores[rows.to(scores.device), items.to(scores.device)] = -torch.inf
+    return scores
+
+
+def top_items(scores: Tensor) -> Tensor:
+    """The items that rank first: by score, equal scores by item id, as the ranks are counted.
+
+    Args:
+        scores: Scores of all items, padding at minus infinity. Shape ``[B, I]``.
+
+    Returns:
+        Items, shape ``[B, K]``, int64; K is 10, or the number of items if there are fewer.
+    """
+    number = min(N_TOP, scores.shape[1] - 1)
+    # topk leaves open which of equal scores it takes, and their order.
+    values, items = scores.topk(number, dim=1)
+    items = items.sort(dim=1).values
+    order = scores.gather(1, items).sort(dim=1, descending=True, stable=True).indices
+    items = items.gather(1, order)
+    tied = ((scores >= values[:, -1:]).sum(dim=1) > number).nonzero().squeeze(1)
+    if len(tied):
+        whole = scores[tied].sort(dim=1, descending=True, stable=True).indices
+        items[tied] = whole[:, :number]
+    return items
+
+
+def rank_of(scores: Tensor, item: int) -> int:
+    """Rank of an item from 1, equal scores in the order of item ids. Scores of shape ``[I]``."""
+    better = int((scores > scores[item]).sum())
+    return 1 + better + int((scores[:item] == scores[item]).sum())
+
+
+def case_facts(
+    dataset: Any,
+    target: int,
+    *,
+    top: Array,
+    top_parts: Array,
+    own_parts: Array,
+    ranks: tuple[int, int],
+) -> dict[str, Any]:
+    """One user's history, first items and true item.
+
+    Args:
+        dataset: The split.
+        target: Position of the target in the flat histories.
+        top: Items that rank first. Shape ``[K]``.
+        top_parts: Parts of their scores. Shape ``[K, M]``.
+        own_parts: Parts of the target's score. Shape ``[M]``.
+        ranks: The target's rank with and without the user's history among the candidates.
+    """
+    histories = dataset.inter_feat.histories
+    items = histories.columns[dataset.iid_field].numpy()
+    start = int(histories.starts[target])
+    taken = set(items[start:target].tolist())
+    user = int(histories.columns[dataset.uid_field][target])
+    tokens = dataset.item_tokens
+    own = items[target]
+    shown = range(max(start, target - _N_HISTORY), target)
+    return {
+        "user": str(dataset.id2token(dataset.uid_field, user)),
+        "length": target - start,
+        "history": [_event(dataset, place, start) for place in shown],
+        "top": [
+            {
+                "item": str(tokens[item]),
+                "parts": parts.tolist(),
+                "taken": item in taken,
+                "true": bool(item == own),
+            }
+            for item, parts in zip(top.tolist(), top_parts, strict=True)
+        ],
+        "target": {
+            **_event(dataset, target, start),
+            "parts": own_parts.tolist(),
+            "taken": int(own) in taken,
+            "rank_include": ranks[0],
+            "rank_exclude": ranks[1],
+        },
+    }
+
+
+def _event(dataset: Any, place: int, start: int) -> dict[str, Any]:
+    """What was taken at a position of the flat histories, and when."""
+    columns = dataset.inter_feat.histories.columns
+    times = columns[dataset.time_field]
+    return {
+        "item": str(dataset.item_tokens[int(columns[dataset.iid_field][place])]),
+        "time": int(times[place]),
+        "gap": int(times[place] - times[place - 1]) if place > start else None,
+    }
+
+
+def case_tokens(cases: list[dict[str, Any]]) -> set[str]:
+    """All items that the cases show."""
+    return {
+        entry["item"]
+        for case in cases
+        for entry in (*case["history"], *case["top"], case["target"])
+    }
+
+
+def draw(n_samples: int, n_drawn: int, seed: int) -> list[int]:
+    """Numbers of samples drawn without repeats by a seed, ascending."""
+    generator = np.random.default_rng(seed)
+    return sorted(generator.choice(n_samples, min(n_drawn, n_samples), replace=False).tolist())

@@ -1,0 +1,262 @@
+"""Several runs on one page: their metrics, curves and groups side by side, and what differs.
+
+Nothing is chosen here; ``hm4sr compare`` runs grids over seeds and tests differences.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.files import write_text
+from recbole_hm4sr.report.bars import row_chart
+from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
+from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
+from recbole_hm4sr.report.page import render
+from recbole_hm4sr.report.run_files import RunFiles, read_run
+from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
+from recbole_hm4sr.report.words import Section, Table, seconds_text
+from recbole_hm4sr.statistics import paired_test, user_metric
+
+# Where a run stands, and what follows from the machine: no setting that a reader would compare.
+_PLACES = ("checkpoint_dir", "data_path", "n_threads", "gpu_id", "use_gpu", "show_progress")
+
+
+def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
+    """Make one page of several finished runs.
+
+    Args:
+        run_dirs: Their folders, two or more, each once.
+        path: The page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: If there are fewer than two runs, or one is named twice.
+        DataError: If a run has not finished, or a file cannot be read or written.
+    """
+    if len(run_dirs) < 2:
+        raise ConfigError(f"a comparison must have two or more runs, got {len(run_dirs)}")
+    places = [folder.resolve() for folder in run_dirs]
+    if len(set(places)) < len(places):
+        raise ConfigError("a comparison must name each run once; leave the second name out")
+    runs = [read_run(folder) for folder in run_dirs]
+    names = run_names(runs)
+    page = render(
+        "comparison.html",
+        title=f"{len(runs)} runs on {' and '.join(dict.fromkeys(_dataset(r) for r in runs))}",
+        runs=[(name, run.metrics) for name, run in zip(names, runs, strict=True)],
+        warnings=comparison_warnings(runs),
+        sections=[
+            _metrics(names, runs),
+            _curves(names, runs),
+            *_groups(names, runs),
+            _costs(names, runs),
+            _settings(names, runs),
+        ],
+    )
+    write_text(path, page)
+    return path
+
+
+def run_names(runs: Sequence[RunFiles]) -> list[str]:
+    """A name for each run: its model if that tells them apart, else its folder."""
+    models = [str(run.metrics["model"]) for run in runs]
+    if len(set(models)) == len(models):
+        return models
+    folders = [run.name for run in runs]
+    if len(set(folders)) == len(folders):
+        return folders
+    return [str(run.folder) for run in runs]
+
+
+def comparison_warnings(runs: Sequence[RunFiles]) -> list[str]:
+    """What forbids to read differences of the metrics as differences of the models."""
+    found = []
+    if len({_dataset(run) for run in runs}) > 1:
+        found.append("The runs are on different data sets: their metrics do not compare.")
+    elif not _same_targets(runs):
+        found.append("The runs have tested different users or items: their metrics do not compare.")
+    names = ("rank_history", "eval_args", "metrics", "topk")
+    differ = [name for name in names if _differs([run.settings.get(name) for run in runs])]
+    if differ:
+        found.append(f"The runs are evaluated differently: {', '.join(differ)}.")
+    if any(run.metrics["generated"] for run in runs):
+        found.append("The data set is generated: its numbers say nothing of a real shop.")
+    return found
+
+
+def _dataset(run: RunFiles) -> str:
+    return str(run.metrics["dataset"])
+
+
+def _same_targets(runs: Sequence[RunFiles]) -> bool:
+    ranks = [run.ranks for run in runs if run.ranks is not None]
+    return all(
+        np.array_equal(one["user"], ranks[0]["user"])
+        and np.array_equal(one["target_count"], ranks[0]["target_count"])
+        for one in ranks[1:]
+    )
+
+
+def _differs(values: Sequence[Any]) -> bool:
+    return any(value != values[0] for value in values[1:])
+
+
+def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
+    tables = []
+    for part, title in (
+        ("test_include", "Test, history included"),
+        ("test_exclude", "Test, history excluded"),
+        ("valid", "Validation"),
+    ):
+        metrics = list(dict.fromkeys(name for run in runs for name in run.metrics[part]))
+        rows = tuple(
+            (metric_title(m), *(metric_text(run.metrics[part].get(m)) for run in runs))
+            for m in metrics
+        )
+        if rows:
+            tables.append(Table(("metric", *names), rows, caption=title))
+    differences = _differences(names, runs)
+    return Section(
+        "metrics",
+        "Metrics",
+        "Metrics",
+        tables=(*tables, *differences),
+        notes=(
+            "One run each: the spread over seeds is not in these numbers. hm4sr compare repeats "
+            "runs over seeds and tests the differences.",
+        ),
+    )
+
+
+def _differences(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Table]:
+    """The first run against the others, on the same users."""
+    first = runs[0]
+    if any(run.ranks is None for run in runs) or comparison_blocked(runs):
+        return []
+    metric, history = f"ndcg@{first.cut}", first.metrics["rank_history"]
+
+    def values(run: RunFiles) -> Any:
+        assert run.ranks is not None
+        return user_metric(run.ranks[f"rank_{history}"], metric)
+
+    rows = []
+    for name, run in zip(names[1:], runs[1:], strict=True):
+        test = paired_test(values(run), values(first))
+        rows.append(
+            (
+                f"{name} less {names[0]}",
+                f"{test.difference:+.4f}",
+                f"{test.low:+.4f} to {test.high:+.4f}",
+            )
+        )
+    title = f"Test {metric_title(metric)}, history {history}d, on the same users"
+    return [Table(("", "difference", "95 % interval over users"), tuple(rows), caption=title)]
+
+
+def comparison_blocked(runs: Sequence[RunFiles]) -> bool:
+    """Whether the runs have tested different users or items."""
+    return len({_dataset(run) for run in runs}) > 1 or not _same_targets(runs)
+
+
+def _curves(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
+    """Validation over the epochs, the runs above each other."""
+    trained = [(n, run) for n, run in zip(names, runs, strict=True) if run.history]
+    epochs = sorted({int(record["epoch"]) for _, run in trained for record in run.history})
+    charts = []
+    metrics = validation_metrics(runs[0].metrics["valid"])
+    for metric, cuts in metrics.items():
+        cut = runs[0].cut if runs[0].cut in cuts else cuts[0]
+        series = {}
+        for name, run in trained:
+            by_epoch = {r["epoch"]: r["valid"].get(f"{metric}@{cut}") for r in run.history}
+            series[name] = [by_epoch.get(epoch) for epoch in epochs]
+        title = f"Validation: {metric_title(f'{metric}@{cut}')}"
+        charts.append(
+            line_chart(
+                title, epochs, series, x_title="epoch", y_title=metric_title(f"{metric}@{cut}")
+            )
+        )
+    return Section("training", "Validation over the epochs", "Training", (), tuple(charts))
+
+
+def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
+    """NDCG by group; empty if a run keeps no ranks."""
+    if any(run.ranks is None for run in runs):
+        return []
+    cut = runs[0].cut
+    scores = [
+        scores_by_group(run.ranks, run.metrics["rank_history"], f"ndcg@{cut}")
+        for run in runs
+        if run.ranks is not None
+    ]
+    charts: list[LineChart] = []
+    for column, buckets in GROUPINGS.items():
+        known = {group.label for one in scores for group in one[column]}
+        labels = [label for label in buckets.labels if label in known]
+        series = {}
+        for name, one in zip(names, scores, strict=True):
+            means = {group.label: group.mean for group in one[column]}
+            series[name] = [means.get(label) for label in labels]
+        charts.append(
+            line_chart(
+                buckets.title, labels, series, x_title=buckets.title.lower(), y_title=f"NDCG@{cut}"
+            )
+        )
+    words = "Test users by how much a model knew of them and of the item they took next."
+    return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts))]
+
+
+def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
+    charts = (
+        row_chart(
+            "Training time of an epoch, median",
+            [
+                (
+                    name,
+                    [run.metrics["train_seconds_per_epoch"]],
+                    seconds_text(run.metrics["train_seconds_per_epoch"]),
+                )
+                for name, run in zip(names, runs, strict=True)
+            ],
+            x_title="seconds",
+        ),
+    )
+    rows = tuple(
+        (
+            name,
+            seconds_text(run.metrics["seconds"]),
+            f"{run.metrics['best_epoch']} of {run.metrics['epochs']}",
+            f"{run.metrics['n_parameters']:,}",
+            f"{run.metrics['peak_memory_mb']:,} MiB",
+            f"{run.metrics['device']} ({run.metrics['machine']})",
+            run.metrics["git_revision"] or "not a checkout",
+        )
+        for name, run in zip(names, runs, strict=True)
+    )
+    columns = ("run", "whole run", "best epoch", "parameters", "peak memory", "machine", "commit")
+    return Section("time", "Time and memory", "Time", (), charts, (Table(columns, rows),))
+
+
+def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
+    """The settings that differ; those of one model only, too."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    rows = tuple(
+        (key, *(_setting(run, key) for run in runs))
+        for key in keys
+        if key not in _PLACES and _differs([_setting(run, key) for run in runs])
+    )
+    words = () if rows else ("All settings are the same.",)
+    tables = (Table(("setting", *names), rows),) if rows else ()
+    return Section("settings", "Settings that differ", "Settings", words, (), tables)
+
+
+def _setting(run: RunFiles, key: str) -> str:
+    if key not in run.settings:
+        return number_text(None)
+    value = run.settings[key]
+    return "null" if value is None else str(value)

@@ -1,0 +1,106 @@
+"""What a reader knows an item by: its title, categories and image, where there are files."""
+
+import base64
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.data.atomic import read_atomic, read_header
+from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.prepare.image_encoders import find_images
+from recbole_hm4sr.prepare.image_folder import file_stem
+
+_LONGEST_TITLE = 200
+_PIXELS = 72  # side of a thumbnail; shown at half of it, sharp on a phone
+_QUALITY = 60
+
+
+def describe_items(dataset: Any, tokens: Collection[str]) -> dict[str, dict[str, str]]:
+    """Title and categories of some items from the ``.item`` file.
+
+    Args:
+        dataset: A ``MultiModalSequentialDataset``.
+        tokens: Raw item tokens.
+
+    Returns:
+        By token ``title`` and ``categories``, each empty where the file says nothing; nothing at
+        all without the file.
+    """
+    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    if not path.is_file():
+        return {}
+    kinds = dict(read_header(path))
+    title = title_column(kinds, dataset.settings.text_fields, dataset.settings.category_field)
+    columns = {"title": title, "categories": dataset.settings.category_field}
+    asked = {what: name for what, name in columns.items() if name in kinds}
+    table = read_atomic(path, [dataset.iid_field, *asked.values()])
+    rows = table.frame[table.frame[dataset.iid_field].isin(list(tokens))]
+    texts = {what: rows[asked[what]].tolist() if what in asked else None for what in columns}
+    return {
+        token: {
+            what: " ".join(str(values[row]).split())[:_LONGEST_TITLE] if values else ""
+            for what, values in texts.items()
+        }
+        for row, token in enumerate(rows[dataset.iid_field].tolist())
+    }
+
+
+def title_column(
+    kinds: Mapping[str, str], text_fields: Collection[str], category_field: str | None
+) -> str | None:
+    """The column of an ``.item`` file that names an item: a title, a name, or its first text."""
+    texts = [
+        name
+        for name, kind in kinds.items()
+        if kind in ("token", "token_seq") and name != category_field
+    ]
+    for word in ("title", "name"):
+        for name in (word, *texts):
+            if name in texts and word in name.lower():
+                return name
+    return next((name for name in text_fields if name in texts), None)
+
+
+def image_folder(dataset: Any) -> Path | None:
+    """The folder ``images`` beside the data set's files, if it is there."""
+    folder = Path(dataset.dataset_path) / "images"
+    return folder if folder.is_dir() else None
+
+
+def make_thumbnails(folder: Path, tokens: Collection[str]) -> dict[str, str]:
+    """Small WebP images of items, as base64.
+
+    Args:
+        folder: Holds images named by item token.
+        tokens: Items that are to have one.
+
+    Returns:
+        By token; items without a file, or whose file cannot be decoded, are left out.
+
+    Raises:
+        DataError: If the folder cannot be read or holds no image of these items, or pillow is
+            missing.
+    """
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise DataError(
+            "images in the report need pillow; install it by pip install 'recbole-hm4sr[image]'"
+        ) from error
+
+    # Both as hm4sr prepare images names its files and as the tokens are.
+    names = {name: token for token in sorted(tokens) for name in (file_stem(token), token)}
+    found: dict[str, str] = {}
+    for name, path in find_images(folder, list(names)).paths.items():
+        body = io.BytesIO()
+        try:
+            with PIL.Image.open(path) as image:
+                image.draft("RGB", (_PIXELS, _PIXELS))
+                small = image.convert("RGB")
+                small.thumbnail((_PIXELS, _PIXELS))
+                small.save(body, "WEBP", quality=_QUALITY)
+        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+            continue
+        found[names[name]] = base64.b64encode(body.getvalue()).decode("ascii")
+    return found

@@ -1,0 +1,137 @@
+"""The report page: from the run's files alone, escaped, complete."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from runfiles import some_facts, write_run
+
+from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.report.page import write_report
+
+SCRIPT = "<script>document.title = 'run'</script>"
+
+
+def test_the_page_shows_metrics_and_each_named_loss(tmp_path):
+    page = write_report(write_run(tmp_path)).read_text()
+    assert "<td>0.2500</td>" in page
+    assert "<td>0.3500</td>" in page
+    assert "<td>\u2013</td>" in page
+    assert "Training loss: cross entropy" in page
+    assert "1,234 trained parameters" in page
+    assert "generated" not in page
+    assert "holds no report.json of this version" in page
+
+
+def test_generated_data_is_flagged(tmp_path):
+    page = write_report(write_run(tmp_path, generated=True)).read_text()
+    assert "The data set is generated." in page
+    assert "toy (GENERATED)" in page
+
+
+def test_the_time_of_a_run_is_accounted_for(tmp_path):
+    page = write_report(write_run(tmp_path, facts=some_facts())).read_text()
+    # Of 10 s: 2 opening, 2 training, 1 validation, 1 testing, so 4 others; then 0.5 of the report.
+    for name, seconds in (
+        ("read data, build model", "2 s, 19 %"),
+        ("training", "2 s, 19 %"),
+        ("validation", "1 s, 9.5 %"),
+        ("final test", "1 s, 9.5 %"),
+        ("checkpoints and other", "4 s, 38 %"),
+        ("for this report", "0.5 s, 4.8 %"),
+    ):
+        assert re.search(rf">{name}</text>[^$]*?>{seconds}</text>", page), name
+
+
+def test_cases_show_history_scores_and_the_true_item(tmp_path):
+    page = write_report(write_run(tmp_path, facts=some_facts())).read_text()
+    assert "drawn with seed 7" in page
+    assert "13 earlier items are not shown" in page
+    assert "<time>2023-11-14 22:12</time>" in page
+    assert '<time>2023-11-14 22:13</time><span class="soft">+ 1 min</span>' in page
+    assert "true item at rank 12" in page
+    assert "rank 12 with the history among the candidates, 11 without" in page
+    assert 'aria-label="score 0.50: id +1.00, text -0.50"' in page
+    # From -0.5 to 3: zero at a seventh; the true item's id part is 1 of 3.5 wide.
+    assert 'x="14.29" y="0" width="28.57"' in page
+    assert "taken before" in page
+
+
+@pytest.mark.parametrize("where", ["dataset", "title", "categories", "user", "settings"])
+def test_text_is_escaped_and_nothing_is_fetched(tmp_path, where):
+    facts = some_facts()
+    facts["items"]["i1"] |= {key: SCRIPT for key in ("title", "categories") if key == where}
+    facts["cases"][0] |= {key: SCRIPT for key in ("user",) if key == where}
+    changes = {"dataset": SCRIPT} if where == "dataset" else {}
+    settings = f"a: {SCRIPT}\n" if where == "settings" else "a: 1\n"
+    page = write_report(write_run(tmp_path, facts=facts, settings=settings, **changes)).read_text()
+    assert page.count("<script") == 1  # the page's own
+    assert "&lt;script&gt;" in page
+    assert re.search(r"default-src 'none'; .*script-src 'sha256-[\w+/]{43}='", page)
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_an_image_that_is_none_does_not_reach_the_page(tmp_path):
+    facts = some_facts(images={"i1": "AAAA", "i9": '" onerror="alert(1)'})
+    page = write_report(write_run(tmp_path, facts=facts)).read_text()
+    assert 'src="data:image/webp;base64,AAAA"' in page
+    assert "onerror" not in page
+
+
+@pytest.mark.parametrize("facts", [some_facts(version=0), {"version": 1}])
+def test_facts_of_another_version_are_left_out(tmp_path, facts):
+    page = write_report(write_run(tmp_path, facts=facts)).read_text()
+    assert "holds no report.json of this version" in page
+
+
+def test_an_unfinished_run_has_no_report(tmp_path):
+    with pytest.raises(DataError, match=f"^{tmp_path} must be the folder of a finished run: no m"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metrics.json", "{", "metrics.json must be JSON, but"),
+        ("metrics.json", "[]", "metrics.json must hold a JSON object, got list"),
+        ("history.jsonl", "{\n", "the files of the run .* must be whole, but"),
+        ("config.yaml", "a: [", "the files of the run .* must be whole, but"),
+        ("report.json", "no", "report.json must be JSON, but"),
+        ("test_ranks.npz", "no", "cannot read the ranks of a run"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, text, message):
+    write_run(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_ranks_without_a_column_are_refused(tmp_path):
+    write_run(tmp_path)
+    np.savez(tmp_path / "test_ranks.npz", user=np.array(["u"]), rank_include=np.array([1]))
+    with pytest.raises(DataError, match="but lacks gap_seconds, history_length, rank_exclude"):
+        write_report(tmp_path)
+
+
+def test_a_run_without_ranks_or_epochs_has_a_page(tmp_path):
+    write_run(tmp_path, facts=some_facts(cases=[]))
+    (tmp_path / "test_ranks.npz").unlink()
+    (tmp_path / "history.jsonl").write_text("")
+    page = write_report(tmp_path).read_text()
+    assert "No ranks of single users were kept" in page
+    assert "No epoch was trained." in page
+    assert 'id="cases"' not in page
+
+
+def test_a_page_of_an_older_run_needs_no_stages(tmp_path):
+    write_run(tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    del metrics["stages"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(tmp_path).read_text()
+    assert "checkpoints and other" not in page
+    assert "2 s, 67 %" in page  # training, beside 1 s of validation
