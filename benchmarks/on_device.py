@@ -2,7 +2,9 @@
 
     python benchmarks/on_device.py
 
-Writes ``results/speed/<name of the GPU>/<benchmark>.json`` and prints every table. About ten minutes.
+Writes ``results/speed/<name of the GPU>/<benchmark>.json`` and prints every table.
+
+About ten minutes.
 """
 
 import argparse

@@ -91,7 +91,7 @@ def test_gates_of_the_streams_equal_those_of_the_model(session, facts):
     is_token = torch.arange(items.shape[1]) < lengths[:, None]
     position = torch.arange(items.shape[1]).expand_as(items)[is_token]
     with torch.no_grad():
-        tokens = model.catalogue()[items[is_token]] + model.position_embedding(position)[:, None]
+        tokens = model.catalogue().of(items[is_token]) + model.position_embedding(position)[:, None]
         weights = model.interactive_moe.weights(tokens)
     found = facts["interactive"]
     assert found["streams"] == ["id", "text", "image"]
