@@ -234,7 +234,7 @@ def open_session(
         item_field=config["ITEM_ID_FIELD"],
     )
     dataset = MultiModalSequentialDataset(config)
-    with compat.loaders_without_lists():
+    with compat.lean_loaders():
         train_data, valid_data, test_data = data_preparation(config, dataset)
         _refuse_what_cannot_run(config, train_data, valid_data, test_data)
         if config["train_mode"] == "sequence":
