@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_hm4sr.data.columns import count_regular_lines, gather_columns
+from recbole_hm4sr.data.columns import count_regular_lines, gather_columns, read_blocks
 from recbole_hm4sr.errors import DataError
 
 KINDS = ("token", "float", "token_seq", "float_seq")
@@ -292,7 +292,7 @@ def _scan(path: Path, n_columns: int) -> tuple[int, bool]:
     """
     n_lines = number = 0
     windows = False
-    for block in _blocks(path):
+    for block in read_blocks(path, _BYTES_AT_A_TIME):
         windows = windows or b"\r\n" in block
         n_regular = count_regular_lines(block, n_columns) if n_lines == number else 0
         if n_regular:
@@ -326,21 +326,6 @@ def _bad_line(path: Path, n_columns: int, first: int) -> DataError:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         yield from enumerate(file, start=1)
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The content of a file as blocks of whole lines."""
-    rest = b""
-    with path.open("rb") as file:
-        while block := file.read(_BYTES_AT_A_TIME):
-            end = block.rfind(b"\n") + 1
-            if end:
-                yield rest + block[:end]
-                rest = block[end:]
-            else:
-                rest += block
-    if rest:
-        yield rest
 
 
 def _source(path: Path, windows: bool) -> "Path | io.BytesIO":  # noqa: FBT001

@@ -1,6 +1,7 @@
 """Columns of large tables in little memory: each token is kept once, a row holds its number."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,21 @@ import pandas as pd
 
 Array = np.ndarray[Any, Any]
 _TAB, _LINE_END, _RETURN = 9, 10, 13
+
+
+def read_blocks(path: Path, size: int) -> Iterator[bytes]:
+    """The content of a file as blocks of whole lines, of about ``size`` bytes each."""
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(size):
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield rest + block[:end]
+                rest = block[end:]
+            else:
+                rest += block
+    if rest:
+        yield rest
 
 
 def count_regular_lines(block: bytes, n_columns: int) -> int:
@@ -82,7 +98,7 @@ class _TokenColumn:
     """A token column as it is read: 4 bytes a row, and each token once."""
 
     def __init__(self, n_rows: int) -> None:
-        self._codes = np.empty(n_rows, dtype=np.int32)
+        self._codes = np.zeros(n_rows, dtype=np.int32)
         self._numbers: dict[str, int] = {}
 
     def fill(self, begin: int, values: Array) -> None:
