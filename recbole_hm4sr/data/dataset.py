@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recbole_hm4sr import compat
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header, read_times
+from recbole_hm4sr.data.categories import read_categories, refuse_duplicates
 from recbole_hm4sr.data.columns import TokenNumbers, number_tokens
 from recbole_hm4sr.data.features import (
     AlignedFeatures,
@@ -36,6 +37,7 @@ from recbole_hm4sr.data.histories import (
     cut_windows,
     group_histories,
     leave_one_out,
+    order_interactions,
     sample_targets,
 )
 from recbole_hm4sr.errors import DataError
@@ -99,7 +101,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             )
         elif source in (FeatureSource.ITEM, FeatureSource.USER):
             name = self.iid_field if source is FeatureSource.ITEM else self.uid_field
-            _refuse_duplicates(table, name)
+            refuse_duplicates(table, name)
         return pd.DataFrame(columns, copy=False)
 
     def _sequence_column(self, table: AtomicTable, name: str) -> "pd.Series[Any]":
@@ -140,7 +142,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 feat[field] = pd.Series(rows, index=feat.index, dtype=object)
 
     def _filter_by_inter_num(self) -> None:
-        """Keep users and items with few and with many interactions out, as RecBole does."""
+        """Drop users and items whose number of interactions is not allowed, as RecBole does."""
         filter_by_counts(self)
 
     def _fill_nan(self) -> None:
@@ -176,11 +178,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 f"normalize_field, numerical_features or discretization changes it; leave it out "
                 f"there"
             )
-        # np.lexsort is stable: equal times of a user keep the file's order, or the shuffled one.
-        order = np.lexsort((times, frame[self.uid_field].to_numpy()))
-        if self.settings.tie_order == "shuffle":
-            order = np.random.default_rng(self.config["seed"]).permutation(len(frame))
-            order = order[np.lexsort((times[order], frame[self.uid_field].to_numpy()[order]))]
+        seed = self.config["seed"] if self.settings.tie_order == "shuffle" else None
+        order = order_interactions(frame[self.uid_field].to_numpy(), times, shuffle_ties=seed)
         # Column by column, each leaving the frame, so that no second copy of all is alive.
         columns = {}
         for name in list(frame):
@@ -375,26 +374,4 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         if field is None:
             return np.zeros((self.item_num, 0), dtype=np.uint8), ()
         path = Path(self.dataset_path) / f"{self.dataset_name}.item"
-        table = read_atomic(path, [self.iid_field, field])
-        tokens = table.tokens(self.iid_field)
-        _refuse_duplicates(table, self.iid_field)
-        by_token = dict(zip(tokens, table.sequences(field), strict=True))
-        rows = [by_token.get(token, []) for token in self.item_tokens[1:]]
-        names = sorted({name for row in rows for name in row if name})
-        column = {name: number for number, name in enumerate(names)}
-        flags = np.zeros((self.item_num, len(names)), dtype=np.uint8)
-        for item, row in enumerate(rows, start=1):
-            flags[item, [column[name] for name in row if name]] = 1
-        return flags, tuple(names)
-
-
-def _refuse_duplicates(table: AtomicTable, column: str) -> None:
-    tokens = table.tokens(column)
-    duplicated = pd.Series(tokens).duplicated(keep=False).to_numpy()
-    if duplicated.any():
-        token = tokens[duplicated][0]
-        first, second = np.flatnonzero(tokens == token)[:2] + 2
-        raise DataError(
-            f"{table.path}: {column} must be on one line each, got {token!r} in lines {first} and "
-            f"{second}"
-        )
+        return read_categories(path, self.iid_field, field, self.item_tokens)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Array = np.ndarray[Any, Any]
+
 
 @dataclass(frozen=True)
 class Histories:
@@ -46,10 +48,27 @@ def build_histories(
     Returns:
         The same interactions, ordered.
     """
-    # np.lexsort is stable: equal times of a user keep the file's order.
-    order = torch.from_numpy(np.lexsort((columns[time_field].numpy(), columns[user_field].numpy())))
-    ordered = {name: values[order] for name, values in columns.items()}
+    order = order_interactions(columns[user_field].numpy(), columns[time_field].numpy())
+    ordered = {name: values[torch.from_numpy(order)] for name, values in columns.items()}
     return group_histories(ordered, user_field=user_field)
+
+
+def order_interactions(users: Array, times: Array, *, shuffle_ties: int | None = None) -> Array:
+    """The order of interactions by user, then time, then their order in the file.
+
+    Args:
+        users: Internal user ids. Shape ``[N]``, int64.
+        times: Shape ``[N]``, int64.
+        shuffle_ties: Seed of a random order in place of the file's; None keeps the file's.
+
+    Returns:
+        Positions in the given arrays. Shape ``[N]``, int64.
+    """
+    # np.lexsort is stable.
+    if shuffle_ties is None:
+        return np.lexsort((times, users))
+    order = np.random.default_rng(shuffle_ties).permutation(len(users))
+    return order[np.lexsort((times[order], users[order]))]
 
 
 def group_histories(columns: Mapping[str, Tensor], *, user_field: str) -> Histories:

@@ -113,5 +113,8 @@ def take_rows(values: Array, rows: Array) -> Array:
     for begin in range(0, len(rows), step):
         part = rows[begin : begin + step]
         there = part >= 0
-        taken[begin : begin + step][there] = values[part[there]]
+        if there.all():
+            taken[begin : begin + step] = values[part]
+        else:
+            taken[begin : begin + step][there] = values[part[there]]
     return taken
