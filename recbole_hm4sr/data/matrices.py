@@ -93,7 +93,7 @@ def check_rows(values: Array, checksum: int = 0) -> tuple[Array, int]:
     for begin in range(0, len(values), step):
         part = np.ascontiguousarray(values[begin : begin + step])
         finite[begin : begin + step] = np.isfinite(part).all(axis=1)
-        checksum = zlib.crc32(part, checksum)
+        checksum = zlib.crc32(part.data, checksum)
     return finite, checksum
 
 
