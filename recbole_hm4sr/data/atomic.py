@@ -187,8 +187,12 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        with pd.read_csv(_source(path, windows), dtype=texts, **options) as chunks:
-            raise _locate_bad_float(path, chunks, floats) from error
+        try:
+            with pd.read_csv(_source(path, windows), dtype=texts, **options) as chunks:
+                found = _locate_bad_float(path, chunks, floats)
+        except UnicodeDecodeError as worse:  # in a column after that of the bad float
+            raise _locate_bad_encoding(path) from worse
+        raise found from error
     if n_read != n_rows:
         raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")
     return AtomicTable(path, frame, kinds)

@@ -132,7 +132,7 @@ def load_features(path: Path) -> ItemFeatures:
                     raise DataError(
                         f"{path} must hold {name!r}, got {', '.join(sorted(archive.files))}"
                     )
-                mapped = map_values(path) if name == "values" else None
+                mapped = map_values(archive.zip) if name == "values" else None
                 if mapped is None:
                     parts[name] = archive[name]
                 else:

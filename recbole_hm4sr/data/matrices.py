@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,37 +12,40 @@ _LOCAL_HEADER_SIZE = 30  # of a zip archive, before the name and the extra field
 _BYTES_AT_A_TIME = 1 << 22
 
 
-def map_values(path: Path) -> tuple[Array, Array] | None:
+def map_values(archive: zipfile.ZipFile) -> tuple[Array, Array] | None:
     """Map the member ``values`` of an uncompressed ``.npz`` archive, and read it once to check it.
 
     Args:
-        path: The archive. Where it is replaced later, the map stays with the old file; it must not
-            be shortened or written in place.
+        archive: Open for reading, over a file. Where a new one is renamed over it later, the map
+            stays with the old file; it must not be shortened or written in place.
 
     Returns:
         The values, read-only, shape ``[N, F]``, float16 or float32; and which rows hold finite
         values only, shape ``[N]``, bool. None if the member is of another kind (compressed, of
-        other type or shape, column by column): then it must be read.
+        other type or shape, column by column, not there): then it must be read.
 
     Raises:
         OSError, ValueError, zipfile.BadZipFile: If the archive is damaged.
     """
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        info = archive.getinfo(_MEMBER)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return None
-        with archive.open(info) as member:  # compares the two headers
-            header = _read_header(member)
-        if header is None:
-            return None
-        shape, dtype, header_size = header
-        if header_size + shape[0] * shape[1] * dtype.itemsize != info.file_size:
-            raise ValueError(f"{_MEMBER} must hold {shape[0]} x {shape[1]} values")
-        begin = _data_offset(file, info)
-        file.seek(begin)
-        checksum = zlib.crc32(file.read(header_size))
+    file: Any = archive.fp
+    if _MEMBER not in archive.namelist():
+        return None
+    info = archive.getinfo(_MEMBER)
+    if info.compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(info) as member:  # compares the two headers
+        header = _read_header(member)
+    if header is None:
+        return None
+    shape, dtype, header_size = header
+    if header_size + shape[0] * shape[1] * dtype.itemsize != info.file_size:
+        raise ValueError(f"{_MEMBER} must hold {shape[0]} x {shape[1]} values")
+    begin = _data_offset(file, info)
+    file.seek(begin)
+    checksum = zlib.crc32(file.read(header_size))
+    # The open file, not its name, which may be another file's by now.
     values = np.asarray(
-        np.memmap(path, dtype=dtype, mode="r", offset=begin + header_size, shape=shape)
+        np.memmap(file, dtype=dtype, mode="r", offset=begin + header_size, shape=shape)
     )
     finite, checksum = check_rows(values, checksum)
     if checksum != info.CRC:
@@ -61,7 +63,7 @@ def _read_header(member: Any) -> tuple[tuple[int, int], "np.dtype[Any]", int] | 
     if version not in read:
         return None
     shape, by_columns, dtype = read[version](member)
-    can_map = dtype in (np.float16, np.float32) and len(shape) == 2 and all(shape)
+    can_map = dtype in (np.float16, np.float32) and len(shape) == 2 and min(shape) > 0
     return ((shape[0], shape[1]), dtype, member.tell()) if can_map and not by_columns else None
 
 

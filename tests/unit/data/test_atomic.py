@@ -305,6 +305,16 @@ def test_blocks_and_chunks_of_any_size_say_the_same(path, monkeypatch, content, 
     assert reading(path) == whole
 
 
+@pytest.mark.parametrize(
+    ("size", "message"), [(1, "line 2: p must be a number, got 'ten'"), (9, "line 3 must be UTF-8")]
+)
+def test_a_bad_number_and_a_bad_letter_are_one_error(path, monkeypatch, size, message):
+    monkeypatch.setattr(atomic, "_ROWS_AT_A_TIME", size)
+    write_bytes(path, b"p:float\ta:token\nten\tx\n3\tG\xfcltig\n")
+    with pytest.raises(DataError, match=message):
+        read_atomic(path)
+
+
 def test_a_token_column_keeps_each_token_once(path):
     write_lines(path, INTER, [("u", "i", 1), ("u", "j", 2), ("u", "i", 3)])
     column = read_atomic(path).token_column("item_id")
