@@ -1,14 +1,18 @@
-"""Loading a large data set: seconds and peak memory of each stage, and the time of a batch.
+"""Loading a large data set: seconds and memory of each stage, and the time of a batch of windows.
 
-Each side is measured in a process of its own, since peak memory never falls. Features are float16
-in uncompressed archives, which a loader may map instead of reading; writing them takes little
-memory at any size. RecBole's own ``SequentialDataset`` writes every prefix padded to L, so it is
-given a hundredth of the data unless ``--recbole-share`` says otherwise.
+Each side is measured in a process of its own, since peak memory never falls. The rows of the file
+are in the order of time, as a log has them. Features are float16 in uncompressed archives, which
+are mapped: pages of them that were read count as memory of the process, but they are the file's,
+so both kinds are reported. RecBole's own ``SequentialDataset`` writes every prefix padded to L, so
+it is given shares of the data that it survives (``--recbole-shares``), and no features.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import re
+import statistics
 import tempfile
 import time
 import zipfile
@@ -21,24 +25,29 @@ import numpy as np
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
+from recbole_hm4sr import compat
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.registry import find_model
 
-N_BATCHES = 20
+USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
+RECBOLE_SHARES = (0.005, 0.01, 0.025)
+N_BATCHES = 100
 ROWS_AT_A_TIME = 10_000
+LINES_AT_A_TIME = 500_000
+
+
+# --- data ---------------------------------------------------------------------------------------
 
 
 def write_large_dataset(folder: Path, shape: common.Shape, seed: int) -> None:
-    """Write atomic files and uncompressed float16 archives, never holding all features."""
-    common.write_dataset(folder, dataclasses.replace(shape, modalities=()), seed)
+    """Write a log in the order of time and float16 archives, never holding all features."""
     target = folder / common.DATASET
-    settings = target / f"{common.DATASET}.yaml"
-    modalities = "".join(f"  {name}: npz\n" for name in shape.modalities)
-    text = settings.read_text(encoding="utf-8").replace(
-        "modalities: {}\n", f"modalities:\n{modalities}"
-    )
-    settings.write_text(text, encoding="utf-8")
+    target.mkdir(parents=True)
+    _write_interactions(target / f"{common.DATASET}.inter", shape, seed)
+    modalities = json.dumps(dict.fromkeys(shape.modalities, "npz"))  # also YAML
+    settings = f"modalities: {modalities}\ngenerated: true\n"
+    (target / f"{common.DATASET}.yaml").write_text(settings, encoding="utf-8")
     tokens = np.array([f"i{item}" for item in range(shape.items)])
     for name in shape.modalities:
         values = target / "values.npy"
@@ -52,6 +61,19 @@ def write_large_dataset(folder: Path, shape: common.Shape, seed: int) -> None:
         values.unlink()
 
 
+def _write_interactions(path: Path, shape: common.Shape, seed: int) -> None:
+    users, items, times = common.draw_interactions(shape, seed)
+    order = np.argsort(times, kind="stable")
+    with path.open("w", encoding="utf-8") as file:
+        file.write("user_id:token\titem_id:token\ttimestamp:float\n")
+        for begin in range(0, len(order), LINES_AT_A_TIME):
+            part = order[begin : begin + LINES_AT_A_TIME]
+            rows = zip(
+                users[part].tolist(), items[part].tolist(), times[part].tolist(), strict=True
+            )
+            file.writelines(f"u{user}\ti{item}\t{time}\n" for user, item, time in rows)
+
+
 def _write_values(path: Path, shape: common.Shape, seed: int) -> None:
     random = np.random.default_rng(seed)
     size = (shape.items, shape.feature_size)
@@ -62,18 +84,35 @@ def _write_values(path: Path, shape: common.Shape, seed: int) -> None:
     values.flush()
 
 
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def memory_mb() -> dict[str, float]:
+    """Memory of this process now, its own and that of mapped files, and the peak of their sum."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return {
+            "own_mb": float("nan"),
+            "files_mb": float("nan"),
+            "peak_mb": common.peak_memory_mb(),
+        }
+    kilobytes = dict(re.findall(r"(\w+):\s*(\d+) kB", status.read_text(encoding="utf-8")))
+    own, files, peak = (int(kilobytes[name]) / 2**10 for name in ("RssAnon", "RssFile", "VmHWM"))
+    return {"own_mb": own, "files_mb": files, "peak_mb": peak}
+
+
 class Stages:
-    """Seconds and peak memory after each stage of this process."""
+    """Seconds and memory of each stage of this process."""
 
     def __init__(self) -> None:
-        self.rows = {"start": {"seconds": 0.0, "peak_mb": common.peak_memory_mb()}}
+        self.rows = {"start": {"seconds": 0.0, "cpu_seconds": 0.0, **memory_mb()}}
 
     def run(self, name: str, call: Callable[[], Any]) -> Any:
         """Do one stage and keep its numbers."""
-        began = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         result = call()
-        seconds = time.perf_counter() - began
-        self.rows[name] = {"seconds": seconds, "peak_mb": common.peak_memory_mb()}
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        self.rows[name] = {"seconds": wall, "cpu_seconds": cpu, **memory_mb()}
         return result
 
 
@@ -87,46 +126,113 @@ def load(data_path: Path, *, with_recbole: bool) -> dict[str, Any]:
     config = build_config(entry.model_class, common.DATASET, overrides=overrides)
     dataset_class = SequentialDataset if with_recbole else MultiModalSequentialDataset
     dataset = stages.run("read and number", lambda: dataset_class(config))
-    train, _, test = stages.run("split and loaders", lambda: data_preparation(config, dataset))
-    for name, loader in (("training", train), ("test", test)):
-        batches = iter(loader)
-        stages.run(f"{N_BATCHES} {name} batches", lambda it=batches: _take(it))
+    # As a run of each makes them.
+    with contextlib.nullcontext() if with_recbole else compat.lean_loaders():
+        train, _, test = stages.run("split and loaders", lambda: data_preparation(config, dataset))
     if not with_recbole:
         for name in dataset.modality_names:
             stages.run(f"{name} features", lambda name=name: dataset.modality(name))
-    return stages.rows
+        stages.run("fingerprints", dataset.fingerprints)
+    batches = {}
+    for name, loader in (("training", train), ("test", test)):
+        iterator = iter(loader)
+        stages.run(f"first {name} batch", lambda iterator=iterator: next(iterator))
+        batches[name] = time_batches(iterator)
+    return {"stages": stages.rows, "batches": batches}
 
 
-def _take(batches: Any) -> None:
-    for _, _ in zip(range(N_BATCHES), batches, strict=False):
-        pass
+def time_batches(batches: Any) -> dict[str, float | None]:
+    """Milliseconds of a batch, the first apart: medians by the clock and of the CPU."""
+    walls, cpus = [], []
+    for _ in range(N_BATCHES):
+        wall, cpu = time.perf_counter(), time.process_time()
+        if next(batches, None) is None:
+            break
+        cpus.append(time.process_time() - cpu)
+        walls.append(time.perf_counter() - wall)
+    wall, cpu = (1000 * statistics.median(times) if times else None for times in (walls, cpus))
+    return {"batches": len(walls), "wall_ms": wall, "cpu_ms": cpu}
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Load the whole with this package and a share of it with RecBole."""
-    shape = common.shape_of(options)
-    share = options.recbole_share
-    small = dataclasses.replace(
-        shape,
-        users=max(1, int(shape.users * share)),
-        items=max(1, int(shape.items * share)),
-        interactions=int(shape.interactions * share),
-        modalities=(),
+    """Load the whole with this package and shares of it with RecBole."""
+    whole = dataclasses.replace(
+        common.shape_of(options),
+        users=options.users or USERS,
+        items=options.items or ITEMS,
+        interactions=options.interactions or INTERACTIONS,
     )
+    loads = [("ours", whole, [])]
+    for share in options.recbole_shares:
+        sizes = {
+            name: max(1, int(getattr(whole, name) * share))
+            for name in ("users", "items", "interactions")
+        }
+        small = dataclasses.replace(whole, modalities=(), **sizes)
+        loads.append((f"RecBole, {share:g} of it", small, ["--with-recbole"]))
     results = {}
-    for name, size, flag in (("ours", shape, []), ("RecBole", small, ["--with-recbole"])):
-        data_path = folder / name
-        write_large_dataset(data_path, size, options.seed)
+    for name, shape, flag in loads:
+        data_path = folder / f"{shape.interactions}-{len(shape.modalities)}-{options.seed}"
+        if not data_path.is_dir():  # whole, since a folder is renamed when it is
+            wall = time.perf_counter()
+            write_large_dataset(data_path.with_suffix(".new"), shape, options.seed)
+            data_path.with_suffix(".new").rename(data_path)
+            print(f"{name}: written in {time.perf_counter() - wall:.0f} s", flush=True)
         words = ["--load", str(data_path), "--threads", str(options.threads), *flag]
-        stages = common.run_alone("data_scale.py", *words)
-        results[name] = {"shape": dataclasses.asdict(size), "stages": stages}
+        loaded = common.run_alone("data_scale.py", *words)
+        results[name] = {"shape": dataclasses.asdict(shape), **loaded}
+        report(name, results[name])
     return results
+
+
+def report(name: str, result: dict[str, Any]) -> None:
+    """Print one side's tables."""
+    shape = result["shape"]
+    sizes = ", ".join(f"{shape[part]:,} {part}" for part in ("interactions", "users", "items"))
+    print(f"\n{name}: {sizes}, {len(shape['modalities'])} modalities")
+    rows = [[stage, *values.values()] for stage, values in result["stages"].items()]
+    common.print_table(
+        ["stage", "seconds", "CPU s", "own MB", "of files MB", "peak MB so far"], rows
+    )
+    rows = [[f"{name} batch", *values.values()] for name, values in result["batches"].items()]
+    common.print_table(["", "batches", "ms", "CPU ms"], rows)
+    print(flush=True)
+
+
+def extrapolate(results: dict[str, Any], interactions: int) -> dict[str, Any] | None:
+    """What RecBole would need for more interactions, on the line through its two largest loads.
+
+    Memory and time of its augmentation grow with the samples, so a line is its own law.
+    """
+    points = []
+    for result in results.values():
+        if "modalities" in result["shape"] and not result["shape"]["modalities"]:
+            rows = list(result["stages"].values())
+            seconds = sum(row["cpu_seconds"] for row in rows[:3])
+            points.append((result["shape"]["interactions"], seconds, rows[2]["peak_mb"]))
+    if len(points) < 2:
+        return None
+    (small, *low), (large, *high) = sorted(points)[-2:]
+    steps = (interactions - large) / (large - small)
+    seconds, peak = (
+        high_value + steps * (high_value - low_value)
+        for low_value, high_value in zip(low, high, strict=True)
+    )
+    return {
+        "interactions": interactions,
+        "cpu_seconds": seconds,
+        "peak_mb": peak,
+        "measured": sorted(points)[-2:],
+    }
 
 
 def main() -> None:
     """Parse the options and run."""
     parser = common.option_parser(__doc__)
-    parser.add_argument("--recbole-share", type=float, default=0.01, help="part RecBole loads")
+    parser.add_argument(
+        "--recbole-shares", type=float, nargs="*", default=RECBOLE_SHARES, help="parts it loads"
+    )
+    parser.add_argument("--folder", type=Path, help="where the data stay for a next time")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--with-recbole", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -134,17 +240,17 @@ def main() -> None:
     if options.load:
         print(json.dumps(load(options.load, with_recbole=options.with_recbole)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure(options, Path(folder))
-    for name, row in results.items():
-        shape = row["shape"]
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        results = measure(options, folder)
+    tenth = results["ours"]["shape"]["interactions"] // 10
+    more = extrapolate(results, tenth)
+    if more:
         print(
-            f"\n{name}: {shape['interactions']:,} interactions, {shape['users']:,} users, ", end=""
+            f"RecBole at {tenth:,} interactions, EXTRAPOLATED on the line through its two largest "
+            f"loads: {more['cpu_seconds']:,.0f} CPU s, peak {more['peak_mb']:,.0f} MB"
         )
-        print(f"{shape['items']:,} items, {len(shape['modalities'])} modalities")
-        stages = [[stage, *values.values()] for stage, values in row["stages"].items()]
-        common.print_table(["stage", "seconds", "peak MB so far"], stages)
-    common.write_results(options, {"loads": results})
+    common.write_results(options, {"loads": results, "extrapolated": more})
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFr
     columns = {}
     for name in frame:
         column, kind = frame[name], kinds[name]
-        if kind == "token":
+        if kind in ("token", "float") and not column.hasnans:
+            pass  # nothing to copy
+        elif kind == "token":
             column = column.fillna(0)
         elif kind == "float":
             column = column.fillna(column.mean())
@@ -116,7 +118,7 @@ def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFr
             values = [empty if isinstance(value, float) else value for value in column]
             column = pd.Series(values, index=frame.index, dtype=object)
         columns[name] = column
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
 
 
 def split_like(column: pd.Series, values: "np.ndarray[Any, Any]") -> list[Any]:
@@ -173,6 +175,43 @@ def make_collector(config: Any) -> Any:
             return struct
 
     return WorkingCollector(config)
+
+
+class _SampleNumbers:
+    """The numbers of all samples as torch's ``DataLoader`` reads them: a batch is its numbers."""
+
+    def __init__(self, numbers: range) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> int:
+        return self._numbers[index]
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        return indices
+
+
+@contextlib.contextmanager
+def lean_loaders() -> Iterator[None]:
+    """Let RecBole's loaders that are made meanwhile hold nothing for each sample and user.
+
+    ``AbstractDataLoader`` hands torch ``list(range(n))``: 36 bytes a sample, and a look-up for each
+    sample of a batch. ``RepeatableSampler`` makes an empty set for each user (216 bytes), twice,
+    and replaces them all before it reads one.
+    """
+    from recbole.data.dataloader import abstract_dataloader as module
+    from recbole.sampler import RepeatableSampler
+
+    original = RepeatableSampler.get_used_ids
+    vars(module)["list"] = _SampleNumbers
+    RepeatableSampler.get_used_ids = lambda _: np.empty(0, dtype=object)
+    try:
+        yield
+    finally:
+        RepeatableSampler.get_used_ids = original
+        del vars(module)["list"]
 
 
 @contextlib.contextmanager

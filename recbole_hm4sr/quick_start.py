@@ -14,6 +14,7 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.utils import init_seed
 
+from recbole_hm4sr import compat
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
@@ -250,10 +251,13 @@ def open_session(
         item_field=config["ITEM_ID_FIELD"],
     )
     dataset = MultiModalSequentialDataset(config)
-    train_data, valid_data, test_data = data_preparation(config, dataset)
-    _refuse_what_cannot_run(config, train_data, valid_data, test_data)
-    if config["train_mode"] == "sequence":
-        train_data = SequenceTrainDataLoader(config, train_data._dataset, shuffle=config["shuffle"])
+    with compat.lean_loaders():
+        train_data, valid_data, test_data = data_preparation(config, dataset)
+        _refuse_what_cannot_run(config, train_data, valid_data, test_data)
+        if config["train_mode"] == "sequence":
+            train_data = SequenceTrainDataLoader(
+                config, train_data._dataset, shuffle=config["shuffle"]
+            )
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     model = model_class(config, train_data._dataset).to(config["device"])

@@ -45,7 +45,8 @@ class ArrayDataset:
 
     def modality(self, name):
         values = np.asarray(self.features[name])
-        return AlignedFeatures(values, values.any(axis=1), "", "test")
+        rows = np.where(values.any(axis=1), np.arange(len(values)), -1)
+        return AlignedFeatures(values, rows, "", "test")
 
     def categories(self):
         if self.flags is None:

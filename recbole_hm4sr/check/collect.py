@@ -285,11 +285,12 @@ def _modality(
     kept = split.in_training
     if kept is None:
         kept = np.ones(len(split.log.items), dtype=bool)
+    values = aligned.values
     return ModalityFacts(
         name=name,
         source=stored.source,
         encoder=" ".join(part for part in (stored.encoder, stored.revision) if part),
         n_rows=len(stored.tokens),
-        features=feature_facts(aligned.values, aligned.present, counts),
-        signal=feature_signal(aligned.values, aligned.present, split.log, kept),
+        features=feature_facts(values, aligned.present, counts),
+        signal=feature_signal(values, aligned.present, split.log, kept),
     )

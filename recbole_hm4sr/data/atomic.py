@@ -10,7 +10,7 @@ row with too few columns is an error.
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_hm4sr.data.columns import count_regular_lines, gather_columns, read_blocks
 from recbole_hm4sr.errors import DataError
 
 KINDS = ("token", "float", "token_seq", "float_seq")
 # Seconds above this are after the year 5138; milliseconds below it are before March 1973.
 _SECONDS_LIMIT = 10**11
 _MILLISECONDS_LIMIT = 10**14
+_ROWS_AT_A_TIME = 500_000
+_BYTES_AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class AtomicTable:
 
     Attributes:
         path: The file.
-        frame: One row a line; tokens and sequences as text, floats as float64.
+        frame: One row a line; tokens as categoricals, sequences as text, floats as float64.
         kinds: Column name to its kind.
     """
 
@@ -50,10 +53,18 @@ class AtomicTable:
         Raises:
             DataError: If the column is of another kind, or a value is empty.
         """
+        return np.asarray(self.token_column(column), dtype=object)
+
+    def token_column(self, column: str) -> pd.Categorical:
+        """The values of a token column, each token kept once: for columns of many rows.
+
+        Raises:
+            DataError: If the column is of another kind, or a value is empty.
+        """
         self._require_kind(column, "token")
-        values = self.frame[column].to_numpy(dtype=object)
-        empty = np.flatnonzero(values == "")
-        if empty.size:
+        values: Any = self.frame[column].array
+        if "" in values.categories:
+            empty = np.flatnonzero(values.codes == values.categories.get_loc(""))
             raise DataError(
                 f"{self.line(empty[0])}: {column} must not be empty; fill in or remove "
                 f"{_count(empty.size, 'such line')}"
@@ -161,25 +172,30 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
         "encoding": "utf-8",
         # A carriage return inside a title is no line end.
         "lineterminator": "\n",
+        "chunksize": _ROWS_AT_A_TIME,
+        "low_memory": False,
     }
     kinds = {name: kinds[name] for name in wanted}
     texts = dict.fromkeys(wanted, object)
     dtypes = {name: np.float64 if name in floats else object for name in wanted}
     missing_values = {name: ["", "nan", "NaN", "NAN"] for name in floats}
     try:
-        frame = pd.read_csv(
+        with pd.read_csv(
             _source(path, windows), dtype=dtypes, na_values=missing_values, **options
-        )
+        ) as chunks:
+            frame, n_read = gather_columns(chunks, kinds, n_rows)
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        frame = pd.read_csv(_source(path, windows), dtype=texts, **options)
-        raise _locate_bad_float(AtomicTable(path, frame, kinds), floats) from error
-    if len(frame) != n_rows:
-        raise DataError(
-            f"{path} must have one row a line, got {n_rows} lines and {len(frame)} rows"
-        )
-    return AtomicTable(path, frame[wanted], kinds)
+        try:
+            with pd.read_csv(_source(path, windows), dtype=texts, **options) as chunks:
+                found = _locate_bad_float(path, chunks, floats)
+        except UnicodeDecodeError as worse:  # in a column after that of the bad float
+            raise _locate_bad_encoding(path) from worse
+        raise found from error
+    if n_read != n_rows:
+        raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")
+    return AtomicTable(path, frame, kinds)
 
 
 def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, Any]":
@@ -280,13 +296,19 @@ def _scan(path: Path, n_columns: int) -> tuple[int, bool]:
     """
     n_lines = number = 0
     windows = False
-    for number, line in _lines(path):
-        windows = windows or line.endswith(b"\r\n")
-        if line in (b"\n", b"\r\n"):
+    for block in read_blocks(path, _BYTES_AT_A_TIME):
+        windows = windows or b"\r\n" in block
+        n_regular = count_regular_lines(block, n_columns) if n_lines == number else 0
+        if n_regular:
+            n_lines = number = number + n_regular
             continue
-        if line.count(b"\t") != n_columns - 1 or n_lines != number - 1 or b"\0" in line:
-            raise _bad_line(path, n_columns, n_lines + 1)
-        n_lines = number
+        for line in io.BytesIO(block):
+            number += 1
+            if line in (b"\n", b"\r\n"):
+                continue
+            if line.count(b"\t") != n_columns - 1 or n_lines != number - 1 or b"\0" in line:
+                raise _bad_line(path, n_columns, n_lines + 1)
+            n_lines = number
     if n_lines < 2:
         raise DataError(f"{path} must have at least one line after its header, got none")
     return n_lines - 1, windows
@@ -330,15 +352,21 @@ def _not_utf8(path: Path, number: int, line: bytes) -> DataError:
     return DataError(f"{path}, line {number} must be UTF-8, got {_shorten(text)}; convert the file")
 
 
-def _locate_bad_float(table: AtomicTable, floats: Sequence[str]) -> DataError:
-    for name in floats:
-        text = table.frame[name]
-        bad = pd.to_numeric(text, errors="coerce").isna()
-        bad &= ~text.str.strip().str.lower().isin(["", "nan"])
-        if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
-            return DataError(f"{table.line(row)}: {name} must be a number, got {text.iloc[row]!r}")
-    return DataError(f"{table.path} must hold numbers in {', '.join(floats)}")
+def _locate_bad_float(
+    path: Path, chunks: Iterable[pd.DataFrame], floats: Sequence[str]
+) -> DataError:
+    for chunk in chunks:
+        for name in floats:
+            text = chunk[name]
+            bad = pd.to_numeric(text, errors="coerce").isna()
+            bad &= ~text.str.strip().str.lower().isin(["", "nan"])
+            if bad.any():
+                row = int(np.flatnonzero(bad.to_numpy())[0])
+                line = int(chunk.index[row]) + 2
+                return DataError(
+                    f"{path}, line {line}: {name} must be a number, got {text.iloc[row]!r}"
+                )
+    return DataError(f"{path} must hold numbers in {', '.join(floats)}")
 
 
 def _count(number: int, thing: str) -> str:

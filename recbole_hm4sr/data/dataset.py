@@ -20,6 +20,8 @@ from torch import Tensor
 
 from recbole_hm4sr import compat
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header, read_times
+from recbole_hm4sr.data.categories import read_categories, refuse_duplicates
+from recbole_hm4sr.data.columns import TokenNumbers, number_tokens
 from recbole_hm4sr.data.features import (
     AlignedFeatures,
     ItemFeatures,
@@ -28,12 +30,14 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.histories import (
     Histories,
     HistorySamples,
-    build_histories,
     cut_windows,
+    group_histories,
     leave_one_out,
+    order_interactions,
     sample_targets,
 )
 from recbole_hm4sr.errors import DataError
@@ -84,19 +88,21 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             columns[name] = frame[name]
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 self.field2bucketnum[name] = 2
+            if kind is FeatureType.TOKEN and source is not FeatureSource.INTERACTION:
+                columns[name] = frame[name].astype(object)
             if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
                 columns[name] = self._sequence_column(table, name)
                 self.field2seqlen[name] = max(map(len, columns[name]))
         if source is FeatureSource.INTERACTION:
             for name in (self.uid_field, self.iid_field):
-                columns[name] = table.tokens(name)
+                columns[name] = pd.Series(table.token_column(name))
             columns[self.time_field] = read_times(
                 table, self.time_field, self.settings.timestamp_unit
             )
         elif source in (FeatureSource.ITEM, FeatureSource.USER):
             name = self.iid_field if source is FeatureSource.ITEM else self.uid_field
-            _refuse_duplicates(table, name)
-        return pd.DataFrame(columns)
+            refuse_duplicates(table, name)
+        return pd.DataFrame(columns, copy=False)
 
     def _sequence_column(self, table: AtomicTable, name: str) -> "pd.Series[Any]":
         limit = (self.config["seq_len"] or {}).get(name)
@@ -120,11 +126,13 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """Renumber tokens, as RecBole does."""
         if not remap_list:
             return
-        tokens, ends = self._concat_remaped_tokens(remap_list)
-        numbers, names = pd.factorize(tokens)
-        id_token = np.array(["[PAD]", *names])
-        token_id = {token: number for number, token in enumerate(id_token)}
-        for (feat, field, kind), ids in zip(remap_list, np.split(numbers + 1, ends), strict=True):
+        columns = [
+            feat[field].array if kind is FeatureType.TOKEN else np.concatenate(list(feat[field]))
+            for feat, field, kind in remap_list
+        ]
+        numbers, id_token = number_tokens(columns)
+        token_id = TokenNumbers(id_token)
+        for (feat, field, kind), ids in zip(remap_list, numbers, strict=True):
             self.field2id_token.setdefault(field, id_token)
             self.field2token_id.setdefault(field, token_id)
             if kind is FeatureType.TOKEN:
@@ -132,6 +140,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             else:
                 rows = compat.split_like(feat[field], ids)
                 feat[field] = pd.Series(rows, index=feat.index, dtype=object)
+
+    def _filter_by_inter_num(self) -> None:
+        """Drop users and items whose number of interactions is not allowed, as RecBole does."""
+        filter_by_counts(self)
 
     def _fill_nan(self) -> None:
         for feat_name in self.feat_name_list:
@@ -166,17 +178,19 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 f"normalize_field, numerical_features or discretization changes it; leave it out "
                 f"there"
             )
-        others = self._dataframe_to_interaction(frame.drop(columns=self.time_field))
-        columns = {
-            name: torch.from_numpy(times.copy()) if name == self.time_field else others[name]
-            for name in frame
-        }
-        if self.settings.tie_order == "shuffle":
-            order = torch.from_numpy(
-                np.random.default_rng(self.config["seed"]).permutation(len(frame))
-            )
-            columns = {name: values[order] for name, values in columns.items()}
-        histories = build_histories(columns, user_field=self.uid_field, time_field=self.time_field)
+        seed = self.config["seed"] if self.settings.tie_order == "shuffle" else None
+        order = order_interactions(frame[self.uid_field].to_numpy(), times, shuffle_ties=seed)
+        # Column by column, each leaving the frame, so that no second copy of all is alive.
+        columns = {}
+        for name in list(frame):
+            if name == self.time_field:
+                columns[name] = torch.from_numpy(times[order])
+            else:
+                column = self._dataframe_to_interaction(frame[[name]])[name]
+                columns[name] = column[torch.from_numpy(order)]
+            del frame[name]
+        del times, order
+        histories = group_histories(columns, user_field=self.uid_field)
         if self.settings.timestamp_unit == "ms":
             # Ordered by milliseconds; the models count in seconds.
             times = histories.columns[self.time_field] // _MILLISECONDS
@@ -360,26 +374,4 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         if field is None:
             return np.zeros((self.item_num, 0), dtype=np.uint8), ()
         path = Path(self.dataset_path) / f"{self.dataset_name}.item"
-        table = read_atomic(path, [self.iid_field, field])
-        tokens = table.tokens(self.iid_field)
-        _refuse_duplicates(table, self.iid_field)
-        by_token = dict(zip(tokens, table.sequences(field), strict=True))
-        rows = [by_token.get(token, []) for token in self.item_tokens[1:]]
-        names = sorted({name for row in rows for name in row if name})
-        column = {name: number for number, name in enumerate(names)}
-        flags = np.zeros((self.item_num, len(names)), dtype=np.uint8)
-        for item, row in enumerate(rows, start=1):
-            flags[item, [column[name] for name in row if name]] = 1
-        return flags, tuple(names)
-
-
-def _refuse_duplicates(table: AtomicTable, column: str) -> None:
-    tokens = table.tokens(column)
-    duplicated = pd.Series(tokens).duplicated(keep=False).to_numpy()
-    if duplicated.any():
-        token = tokens[duplicated][0]
-        first, second = np.flatnonzero(tokens == token)[:2] + 2
-        raise DataError(
-            f"{table.path}: {column} must be on one line each, got {token!r} in lines {first} and "
-            f"{second}"
-        )
+        return read_categories(path, self.iid_field, field, self.item_tokens)

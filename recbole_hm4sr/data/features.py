@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
+from recbole_hm4sr.data.matrices import check_rows, map_values, rows_at_a_time, take_rows
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
 
@@ -48,30 +49,49 @@ class ItemFeatures:
 
 @dataclass(frozen=True)
 class AlignedFeatures:
-    """Features as a model takes them: row k belongs to RecBole's internal item k.
+    """Features as a model takes them: by RecBole's internal item id.
+
+    The values stay where they are stored, in memory or in a mapped file.
 
     Attributes:
-        values: Row 0 (padding) and rows of items without features are zero. Shape ``[I, F]``,
-            float32.
-        present: False for padding and items without features. Shape ``[I]``, bool.
-        fingerprint: SHA-256 over both, hexadecimal: two runs with equal fingerprints saw equal
-            features.
+        stored: Values in the order of the source. Shape ``[N, F]``, float16 or float32.
+        rows: Row of each item in ``stored``; -1 for padding and items without features. Shape
+            ``[I]``, int64.
+        fingerprint: SHA-256 over the values by item and ``present``, hexadecimal: two runs with
+            equal fingerprints saw equal features.
         encoder: What made the values.
     """
 
-    values: Array
-    present: Array
+    stored: Array
+    rows: Array
     fingerprint: str
     encoder: str
 
     @property
+    def present(self) -> Array:
+        """False for padding and items without features. Shape ``[I]``, bool."""
+        return self.rows >= 0
+
+    @property
     def width(self) -> int:
         """F."""
-        return int(self.values.shape[1])
+        return int(self.stored.shape[1])
+
+    @property
+    def values(self) -> Array:
+        """The features of all items, made anew at each call. Shape ``[I, F]``, float32."""
+        return take_rows(self.stored, self.rows)
 
     def take(self, items: Array) -> Array:
-        """Rows of some items. Shapes ``[N]``, int64, to ``[N, F]``, float32."""
-        return self.values[items]
+        """The features of some items; zeros for padding and items without features.
+
+        Args:
+            items: Internal item ids. Shape ``[N]``, int64.
+
+        Returns:
+            Shape ``[N, F]``, float32.
+        """
+        return take_rows(self.stored, self.rows[items])
 
 
 def save_features(path: Path, features: ItemFeatures) -> None:
@@ -93,11 +113,15 @@ def save_features(path: Path, features: ItemFeatures) -> None:
 def load_features(path: Path) -> ItemFeatures:
     """Read a feature file.
 
+    The values of an uncompressed archive are mapped, not read: they take memory only as they are
+    used. All of them are checked here, against the checksum too.
+
     Raises:
         DataError: If it is missing, truncated, needs unpickling, lacks a part or breaks the
             contract.
     """
     parts: dict[str, Array] = {}
+    finite = None
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
@@ -108,7 +132,11 @@ def load_features(path: Path) -> ItemFeatures:
                     raise DataError(
                         f"{path} must hold {name!r}, got {', '.join(sorted(archive.files))}"
                     )
-                parts[name] = archive[name]
+                mapped = map_values(archive.zip) if name == "values" else None
+                if mapped is None:
+                    parts[name] = archive[name]
+                else:
+                    parts[name], finite = mapped
     except FileNotFoundError as error:
         raise DataError(f"the feature file {path} does not exist") from error
     except DataError:
@@ -130,7 +158,7 @@ def load_features(path: Path) -> ItemFeatures:
         str(parts["revision"]),
         str(path),
     )
-    check_features(features)
+    check_features(features, finite=finite)
     return features
 
 
@@ -153,8 +181,12 @@ def features_from_column(path: Path, item_field: str, column: str) -> ItemFeatur
     return features
 
 
-def check_features(features: ItemFeatures) -> None:
+def check_features(features: ItemFeatures, *, finite: Array | None = None) -> None:
     """Check stored features against the contract.
+
+    Args:
+        features: Stored features.
+        finite: Which rows hold finite values only, where that is known. Shape ``[N]``, bool.
 
     Raises:
         DataError: For wrong shapes or types, duplicate tokens, or values that are not finite.
@@ -178,7 +210,8 @@ def check_features(features: ItemFeatures) -> None:
     if len(unique) != len(tokens):
         twice = unique[counts > 1]
         raise DataError(f"{where}: a token must appear once, got more of {_examples(twice)}")
-    finite = np.isfinite(values).all(axis=1)
+    if finite is None:
+        finite, _ = check_rows(values)
     if not finite.all():
         raise DataError(
             f"{where}: values must be finite, but the rows of {_examples(tokens[~finite])} hold "
@@ -231,13 +264,19 @@ def align_features(
             unused,
             len(features.tokens),
         )
-    present = np.concatenate([[False], found])
-    values = np.zeros((len(present), features.values.shape[1]), dtype=np.float32)
-    values[present] = features.values[rows[found]]
-    digest = hashlib.sha256(repr(values.shape).encode())
-    digest.update(values.data)
-    digest.update(present.data)
-    return AlignedFeatures(values, present, digest.hexdigest(), features.encoder)
+    rows = np.concatenate([[-1], np.where(found, rows, -1)])
+    fingerprint = _fingerprint(features.values, rows)
+    return AlignedFeatures(features.values, rows, fingerprint, features.encoder)
+
+
+def _fingerprint(stored: Array, rows: Array) -> str:
+    """SHA-256 over the shape, the float32 values by item and which items have some."""
+    digest = hashlib.sha256(repr((len(rows), stored.shape[1])).encode())
+    step = rows_at_a_time(stored)
+    for begin in range(0, len(rows), step):
+        digest.update(take_rows(stored, rows[begin : begin + step]).data)
+    digest.update((rows >= 0).data)
+    return digest.hexdigest()
 
 
 def cache_dir() -> Path:

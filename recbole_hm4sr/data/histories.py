@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Array = np.ndarray[Any, Any]
+
 
 @dataclass(frozen=True)
 class Histories:
@@ -46,15 +48,41 @@ def build_histories(
     Returns:
         The same interactions, ordered.
     """
-    # np.lexsort is stable: equal times of a user keep the file's order.
-    order = torch.from_numpy(np.lexsort((columns[time_field].numpy(), columns[user_field].numpy())))
-    ordered = {name: values[order] for name, values in columns.items()}
-    users = ordered[user_field]
-    first = torch.ones(len(users), dtype=torch.bool)
-    first[1:] = users[1:] != users[:-1]
-    positions = torch.arange(len(users))
-    starts = torch.cummax(torch.where(first, positions, 0), dim=0).values
-    return Histories(ordered, starts)
+    order = order_interactions(columns[user_field].numpy(), columns[time_field].numpy())
+    ordered = {name: values[torch.from_numpy(order)] for name, values in columns.items()}
+    return group_histories(ordered, user_field=user_field)
+
+
+def order_interactions(users: Array, times: Array, *, shuffle_ties: int | None = None) -> Array:
+    """The order of interactions by user, then time, then their order in the file.
+
+    Args:
+        users: Internal user ids. Shape ``[N]``, int64.
+        times: Shape ``[N]``, int64.
+        shuffle_ties: Seed of a random order in place of the file's; None keeps the file's.
+
+    Returns:
+        Positions in the given arrays. Shape ``[N]``, int64.
+    """
+    # np.lexsort is stable.
+    if shuffle_ties is None:
+        return np.lexsort((times, users))
+    order = np.random.default_rng(shuffle_ties).permutation(len(users))
+    return order[np.lexsort((times[order], users[order]))]
+
+
+def group_histories(columns: Mapping[str, Tensor], *, user_field: str) -> Histories:
+    """Histories of interactions that are in order already.
+
+    Args:
+        columns: Column name to its values, ordered by user, then time. Each of shape ``[N]`` or
+            ``[N, F]``.
+        user_field: Name of the column of internal user ids.
+    """
+    users = columns[user_field].numpy()
+    firsts = np.flatnonzero(np.diff(users, prepend=-1))
+    starts = np.repeat(firsts, np.diff(firsts, append=len(users)))
+    return Histories(columns, torch.from_numpy(starts))
 
 
 def sample_targets(histories: Histories) -> Tensor:
@@ -84,19 +112,37 @@ def cut_windows(
     """
     starts = torch.maximum(histories.starts[targets], targets - max_length)
     lengths = targets - starts
-    steps = torch.arange(max_length)
-    inside = steps < lengths[:, None]  # [B, L]
-    positions = (starts[:, None] + steps).masked_fill_(~inside, 0)
-    windows = {
-        name: _fill_padding(histories.columns[column][positions], inside)
-        for column, name in names.items()
-    }
+    outside = torch.arange(max_length) >= lengths[:, None]  # [B, L]
+    windows = {}
+    for column, name in names.items():
+        window = cut_rows(histories.columns[column], starts, max_length)
+        # One value may have a shape of its own.
+        windows[name] = window.masked_fill_(
+            outside.view(*outside.shape, *(1,) * (window.ndim - 2)), 0
+        )
     return windows, lengths
 
 
-def _fill_padding(window: Tensor, inside: Tensor) -> Tensor:
-    """Zeros outside of the history, whatever the shape of one value is."""
-    return window.masked_fill_(~inside.view(*inside.shape, *(1,) * (window.ndim - 2)), 0)
+def cut_rows(values: Tensor, begins: Tensor, length: int) -> Tensor:
+    """Consecutive values from each of several places on.
+
+    Args:
+        values: Shape ``[N]`` or ``[N, F]``.
+        begins: Shape ``[B]``, int64.
+        length: L.
+
+    Returns:
+        A new tensor of shape ``[B, L]`` or ``[B, L, F]``. Places after the last value hold any.
+    """
+    n_places = len(values) - length + 1
+    if begins.numel() and int(begins.max()) < n_places:
+        # Rows of a view whose rows overlap: copied whole, a third of the time of 51,200 places.
+        view = values.as_strided(
+            (n_places, length, *values.shape[1:]), (values.stride(0), *values.stride())
+        )
+        return view.index_select(0, begins)
+    places = (begins[:, None] + torch.arange(length)).clamp_(max=len(values) - 1)
+    return values[places]
 
 
 def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
@@ -106,8 +152,8 @@ def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
     sample to the last part, and keeps at least one for training.
 
     Args:
-        users: User of each sample, in the order of the samples; a user's samples may lie apart.
-            Shape ``[S]``, int64.
+        users: User of each sample, 0 or more, in the order of the samples; a user's samples may
+            lie apart. Shape ``[S]``, int64.
         n_held_out: Parts to hold out; 1 or 2.
 
     Returns:
@@ -133,8 +179,10 @@ def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
 def _by_first_appearance(users: Tensor) -> Tensor:
     """A stable order of samples that brings each user's together, users by their first sample."""
     values = users.numpy()
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return torch.from_numpy(np.argsort(first[inverse], kind="stable"))
+    first = np.empty(values.max(initial=0) + 1, dtype=np.int64)
+    # Of several values for one place the last stays: the earliest, since they come backwards.
+    first[values[::-1]] = np.arange(len(values))[::-1]
+    return torch.from_numpy(np.argsort(first[values], kind="stable"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.data.histories import HistorySamples, cut_rows
 
 TARGET_LIST = "target_list"
 
@@ -90,20 +90,22 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
         dataset, histories = self._dataset, self._dataset.inter_feat.histories
         numbers = torch.as_tensor(index)
         begins, ends = self._segments.begins[numbers], self._segments.ends[numbers]
-        steps = torch.arange(self._max_length)
-        inside = steps < (ends - begins)[:, None]  # [B, L]
-        positions = (begins[:, None] + steps).masked_fill_(~inside, 0)
-        following = positions + 1
-        trained = inside & (following >= self._segments.first_targets[numbers, None])
-        trained &= self._is_target[following]
+        length, steps = self._max_length, torch.arange(self._max_length)
+        outside = steps >= (ends - begins)[:, None]  # [B, L]
+        untrained = steps < (self._segments.first_targets[numbers] - begins - 1)[:, None]
+        untrained |= outside
+        untrained |= ~cut_rows(self._is_target, begins + 1, length)
         items = histories.columns[dataset.iid_field]
         times = histories.columns[dataset.time_field]
-        following = following.masked_fill_(~trained, 0)
         return Interaction(
             {
-                dataset.item_id_list_field: items[positions].masked_fill_(~inside, 0),
-                dataset.timestamp_list_field: times[positions].masked_fill_(~inside, 0),
+                dataset.item_id_list_field: cut_rows(items, begins, length).masked_fill_(
+                    outside, 0
+                ),
+                dataset.timestamp_list_field: cut_rows(times, begins, length).masked_fill_(
+                    outside, 0
+                ),
                 dataset.item_list_length_field: ends - begins,
-                TARGET_LIST: items[following].masked_fill_(~trained, 0),
+                TARGET_LIST: cut_rows(items, begins + 1, length).masked_fill_(untrained, 0),
             }
         )

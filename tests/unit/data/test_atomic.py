@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from datafiles import INTER, NEW_YEAR, write_bytes, write_lines
 
+from recbole_hm4sr.data import atomic
 from recbole_hm4sr.data.atomic import (
     parse_float_sequences,
     read_atomic,
@@ -263,3 +264,60 @@ def test_a_width_that_changes_or_a_word_is_refused(path, rows, message):
     write_lines(path, "item_id:token\ttext:float_seq", [("i", row) for row in rows])
     with pytest.raises(DataError, match=message):
         parse_float_sequences(read_atomic(path), "text")
+
+
+# --- blocks and chunks ---------------------------------------------------------------------------
+
+BAD = [
+    b"a:token\tb:token\n1\t2\n3\n",
+    b"a:token\tb:token\n1\t2\n4\n1\t2\t3\n",
+    b"a:token\tb:token\n1\t2\n\n3\t4\n",
+    b"a:token\n1\n\n3\n",
+    b"a:token\n1\r\n2\r\n\r\n3\r\n",
+    b"a:token\n1\nx\0y\n",
+    b"a:token\tb:token\n1\t2\n1\t2\n1\t2\n\n\n1\t2\t3\n",
+    b"a:token\tp:float\n1\t1\n1\t2\n1\t3\n1\tten\n1\televen\n",
+    b"a:token\tp:float\n1\t1\n1\t2\nG\xfcltig\t3\n",
+]
+GOOD = [
+    b"a:token\tb:token\n1\t2\n3\t4\n\n\r\n\n",
+    b"a:token\tb:token\r\n1\t2\r\n3\t4\r\n1\t2",
+    b"a:token\tp:float\tc:token_seq\nx\t1\tq r\ny\t\t\nx\tnan\ts\n",
+]
+
+
+def reading(path):
+    """What a file gives: its columns as text, or its error."""
+    try:
+        frame = read_atomic(path).frame
+    except DataError as error:
+        return str(error)
+    return frame.astype(object).map(str).to_dict("list")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("content", BAD + GOOD)
+def test_blocks_and_chunks_of_any_size_say_the_same(path, monkeypatch, content, size):
+    whole = reading(write_bytes(path, content))
+    assert isinstance(whole, str) is (content in BAD)
+    monkeypatch.setattr(atomic, "_BYTES_AT_A_TIME", size)
+    monkeypatch.setattr(atomic, "_ROWS_AT_A_TIME", size)
+    assert reading(path) == whole
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(1, "line 2: p must be a number, got 'ten'"), (9, "line 3 must be UTF-8")]
+)
+def test_a_bad_number_and_a_bad_letter_are_one_error(path, monkeypatch, size, message):
+    monkeypatch.setattr(atomic, "_ROWS_AT_A_TIME", size)
+    write_bytes(path, b"p:float\ta:token\nten\tx\n3\tG\xfcltig\n")
+    with pytest.raises(DataError, match=message):
+        read_atomic(path)
+
+
+def test_a_token_column_keeps_each_token_once(path):
+    write_lines(path, INTER, [("u", "i", 1), ("u", "j", 2), ("u", "i", 3)])
+    column = read_atomic(path).token_column("item_id")
+    assert column.tolist() == ["i", "j", "i"]
+    assert column.categories.tolist() == ["i", "j"]
+    assert column.codes.tolist() == [0, 1, 0]

@@ -179,3 +179,55 @@ def test_a_column_of_windows_is_cut_row_by_row():
     assert len(windows) == 3
     assert windows[0].tolist() == [5, 0]
     assert windows[[1, 2]].tolist() == [[5, 6], [6, 7]]
+
+
+# --- windows as rows of a view ------------------------------------------------------------------
+
+
+def windows_by_places(flat, targets, column, max_length):
+    """The arrangement before: every place of every window is looked up, padding at place 0."""
+    starts = torch.maximum(flat.starts[targets], targets - max_length)
+    steps = torch.arange(max_length)
+    inside = steps < (targets - starts)[:, None]
+    places = (starts[:, None] + steps).masked_fill_(~inside, 0)
+    window = flat.columns[column][places]
+    return window.masked_fill_(~inside.view(*inside.shape, *(1,) * (window.ndim - 2)), 0)
+
+
+@pytest.mark.parametrize("max_length", [1, 4, 50, 300])
+def test_windows_are_those_of_looking_every_place_up(max_length):
+    random = np.random.default_rng(max_length)
+    users = random.integers(1, 12, 200)
+    flat = histories(
+        users.tolist(),
+        random.integers(10**9, size=200).tolist(),
+        item=random.integers(1, 99, 200).tolist(),
+        price=[*random.random(199).tolist(), float("inf")],
+        pair=random.random((200, 2)).tolist(),
+    )
+    names = {"item": "items", "time": "times", "price": "prices", "pair": "pairs"}
+    everything = sample_targets(flat)
+    # The second half leaves the last windows out, so that no view ends beyond the column.
+    for targets in (everything, everything[torch.randperm(len(everything) // 2)], everything[:0]):
+        windows, lengths = cut_windows(flat, targets, names, max_length=max_length)
+        for column, name in names.items():
+            expected = windows_by_places(flat, targets, column, max_length)
+            assert torch.equal(windows[name], expected)
+            assert windows[name].dtype == flat.columns[column].dtype
+        assert torch.equal(lengths, (targets - flat.starts[targets]).clamp(max=max_length))
+
+
+def test_a_window_may_be_changed_without_changing_a_column():
+    flat = histories([1] * 9, list(range(9)))
+    windows, _ = cut_windows(flat, torch.tensor([2, 3]), {"time": "times"}, max_length=3)
+    windows["times"][:] = -1
+    assert flat.columns["time"].tolist() == list(range(9))
+
+
+def test_users_come_in_the_order_of_their_first_sample():
+    users = np.random.default_rng(5).integers(0, 40, 300)
+    _, first, inverse = np.unique(users, return_index=True, return_inverse=True)
+    order = np.argsort(first[inverse], kind="stable")
+    last = {user: place for place, user in enumerate(users)}
+    _, test = split(users, 1)
+    assert test == [last[user] for user in dict.fromkeys(users[order]) if (users == user).sum() > 1]
