@@ -1,10 +1,12 @@
 """What RecBole's own settings may be: found before a run starts, where RecBole fails late."""
 
+import re
 from typing import Any, Literal
 
 from recbole_hm4sr.settings import convert, expected_words, require
 
 _RANGES: dict[str, tuple[str, Any]] = {
+    "seed": ("must be from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "epochs": ("must be 1 or more", lambda value: value >= 1),
     "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
     "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),
@@ -36,6 +38,8 @@ def wrong_recbole_values(
     """
     return (
         _wrong_types(values, defaults, own)
+        + _wrong_choices(values)
+        + _wrong_intervals(values)
         + _wrong_columns(values)
         + _wrong_split(values)
         + _wrong_metrics(values)
@@ -60,6 +64,56 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
         elif name in _RANGES and not _RANGES[name][1](value):
             found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
     return found
+
+
+_LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd", "sparse_adam")
+
+
+def _wrong_choices(values: dict[str, Any]) -> list[str]:
+    """Where RecBole takes a default of its own for an unknown value, or fails in the first step."""
+    learner, clipping = str(values.get("learner", "adam")), values.get("clip_grad_norm")
+    found = require(
+        learner.lower() in _LEARNERS, f"learner must be one of {', '.join(_LEARNERS)}", learner
+    )
+    found += require(
+        clipping is None
+        or (
+            convert(clipping, dict[str, float])[0]
+            and {"max_norm"} <= set(clipping) <= {"max_norm", "norm_type"}
+            and min(clipping.values()) > 0
+        ),
+        "clip_grad_norm must be null or {max_norm: a number above 0}",
+        clipping,
+    )
+    kept = values.get("rm_dup_inter")
+    return found + require(
+        kept in (None, "first", "last"), "rm_dup_inter must be null, first or last", kept
+    )
+
+
+_NUMBER = r"\s*[-+]?(inf|\d+(\.\d*)?([eE][-+]?\d+)?)\s*"
+_INTERVAL = re.compile(rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*")
+
+
+def _wrong_intervals(values: dict[str, Any]) -> list[str]:
+    """RecBole leaves out an interval that it cannot read, with a warning."""
+    given = {
+        name: values.get(name) for name in ("user_inter_num_interval", "item_inter_num_interval")
+    }
+    columns = values.get("val_interval")
+    if not isinstance(columns, (dict, type(None))):
+        return [f"val_interval must map columns to intervals, got {columns!r}"]
+    given |= {
+        f"val_interval.{name}": interval
+        for name, interval in (columns or {}).items()
+        if not isinstance(interval, list)
+    }
+    return [
+        f"{name} must be intervals such as '[5,inf)', parted by ';', got {interval!r}"
+        for name, interval in given.items()
+        if interval is not None
+        and not (isinstance(interval, str) and all(map(_INTERVAL.fullmatch, interval.split(";"))))
+    ]
 
 
 def _wrong_columns(values: dict[str, Any]) -> list[str]:

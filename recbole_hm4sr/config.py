@@ -22,6 +22,7 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.checks import wrong_recbole_values
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
+from recbole_hm4sr.yaml_limits import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -59,12 +60,13 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
-        names = [key.value for key, _ in node.value]
+        seen: set[str] = set()
         for key, _ in node.value:
-            if names.count(key.value) > 1:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key.value!r} is set twice", problem_mark=key.start_mark
                 )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
         return super().construct_mapping(node, deep)
 
 
@@ -86,7 +88,7 @@ def parse_value(text: str) -> Any:
         ConfigError: If the text is not YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return load_yaml(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(
             f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
@@ -101,7 +103,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             twice.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        value = load_yaml(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

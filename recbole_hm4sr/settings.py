@@ -6,8 +6,8 @@ of these. Its optional method ``problems()`` returns a sentence for each value t
 """
 
 import dataclasses
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -164,7 +164,8 @@ def convert(value: Any, hint: Any) -> tuple[bool, Any]:
         return fits, dict(value) if fits else None
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        number = number and math.isfinite(value)
+        # A whole number of more than 308 digits is none that float64 can hold.
+        number = number and abs(value) <= sys.float_info.max
         return number, float(value) if number else None
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool), value

@@ -1,0 +1,118 @@
+"""Read plain arrays from an ``.npz`` file that may come from anywhere.
+
+NumPy takes the memory that a header asks for before it reads what is behind it, and unpacks what
+may unpack to a thousand times its size. So the headers are read first and held to what the archive
+says, to each other and to the machine's memory; no member is ever unpickled or extracted.
+"""
+
+import lzma
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from recbole_hm4sr.errors import DataError
+
+Array = np.ndarray[Any, Any]
+# What zipfile, zlib and NumPy raise for a damaged file, memory that is not there among them.
+DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
+    """Arrays of an ``.npz`` file by name.
+
+    Args:
+        path: The file.
+        names: Members that it must hold; others are not read.
+
+    Raises:
+        DataError: If it is missing, damaged, lacks a member, needs unpickling, or is larger than
+            the machine's memory.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise DataError(f"{path} must be an .npz archive, got a single array")
+            file.seek(0)
+            with zipfile.ZipFile(file) as archive:
+                return _read_members(path, archive, names)
+    except FileNotFoundError as error:
+        raise DataError(f"the feature file {path} does not exist") from error
+    except DataError:
+        raise
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path} must be an .npz file of plain arrays, but: {reason}") from error
+
+
+def _read_members(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, Array]:
+    held = [name.removesuffix(".npy") for name in archive.namelist()]
+    for name in names:
+        if name not in held:
+            raise DataError(
+                f"{path} must hold {name!r}, got {', '.join(sorted(held)) or 'nothing'}"
+            )
+        if held.count(name) > 1:
+            raise DataError(f"{path} must hold {name!r} once, got it {held.count(name)} times")
+    members = {name: archive.infolist()[held.index(name)] for name in names}
+    total = 0
+    for name, member in members.items():
+        with archive.open(member) as file:
+            total += _count_bytes(file, name, member.file_size)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if total > memory:
+        raise DataError(
+            f"{path} must fit into memory, got arrays of {total / 2**30:,.1f} GiB on a machine of "
+            f"{memory / 2**30:,.1f} GiB"
+        )
+    arrays = {}
+    for name, member in members.items():
+        with archive.open(member) as file:
+            arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # the end, where zipfile compares the check sum
+    return arrays
+
+
+def _count_bytes(file: IO[bytes], name: str, size: int) -> int:
+    """Bytes of the array that a member's header describes; they must be there."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds objects, which would have to be unpickled")
+    count = 1
+    for length in shape:
+        if length < 0:
+            raise ValueError(f"{name} has the shape {shape}")
+        count *= length
+    n_bytes = count * dtype.itemsize
+    if n_bytes != size - file.tell():
+        raise ValueError(
+            f"{name} has the shape {shape} and type {dtype}, {n_bytes:,} bytes, but "
+            f"{size - file.tell():,} are there"
+        )
+    return n_bytes
