@@ -67,7 +67,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         zipfile.BadZipFile,
         pickle.UnpicklingError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Without torch's advice to load it unsafely.
+        reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
         raise DataError(f"the checkpoint {path} cannot be read: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise DataError(f"{path} must be a checkpoint of this package, got another kind of file")

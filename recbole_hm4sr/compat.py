@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+
+from recbole_hm4sr.errors import ConfigError, PluginError
 
 _NUMPY_ALIASES = {
     "bool": np.bool_,
@@ -87,6 +90,31 @@ def isolated_config_state() -> Iterator[None]:
         sys.argv = argv
         for name, value in lists.items():
             value[:] = saved[name]
+
+
+@contextlib.contextmanager
+def recbole_refusals() -> Iterator[None]:
+    """Turn what RecBole and torch raise for settings they cannot take into one sentence.
+
+    RecBole finds some wrong settings only where it uses them, after the data have been read: a
+    filter by a column that is not there, a width that the heads do not divide, a table larger
+    than memory. An error that this package's own code raises keeps its kind and its traceback.
+
+    Raises:
+        ConfigError: With RecBole's or torch's words.
+    """
+    refusals = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+    try:
+        yield
+    except PluginError:
+        raise
+    except (*refusals, AssertionError) as error:
+        frames = list(traceback.walk_tb(error.__traceback__))
+        module = str(frames[-1][0].f_globals.get("__name__", ""))
+        if module.split(".")[0] not in ("recbole", "torch"):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"the model and the data must fit the settings, but: {reason}") from error
 
 
 def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.utils import init_seed
 
+from recbole_hm4sr import compat
+from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
@@ -25,6 +27,7 @@ from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     plain_settings,
+    refuse_place,
     run_facts,
     write_arrays,
 )
@@ -121,10 +124,7 @@ def run(
     """
     entry = find_model(model)
     folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
-    if (folder / "config.yaml").exists():
-        raise ConfigError(
-            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
-        )
+    refuse_place(folder)
     config = build_config(
         entry.model_class,
         dataset,
@@ -232,14 +232,19 @@ def open_session(
         read_settings(config, DataSettings),
         item_field=config["ITEM_ID_FIELD"],
     )
-    dataset = MultiModalSequentialDataset(config)
-    train_data, valid_data, test_data = data_preparation(config, dataset)
+    with compat.recbole_refusals():
+        dataset = MultiModalSequentialDataset(config)
+        train_data, valid_data, test_data = data_preparation(config, dataset)
     _refuse_what_cannot_run(config, train_data, valid_data, test_data)
     if config["train_mode"] == "sequence":
         train_data = SequenceTrainDataLoader(config, train_data._dataset, shuffle=config["shuffle"])
+    if config["pre_model_path"]:
+        # S3Rec reads it by itself, and would run code in it on torch before 2.6.
+        read_checkpoint(Path(config["pre_model_path"]))
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
-    model = model_class(config, train_data._dataset).to(config["device"])
+    with compat.recbole_refusals():
+        model = model_class(config, train_data._dataset).to(config["device"])
     trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)

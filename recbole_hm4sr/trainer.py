@@ -127,6 +127,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         """
         self._train_data, self._user_callback = train_data, callback_fn
         if self.start_epoch and self.finished:
+            write_history(self.history_file, self.history)
             return self.best_valid_score, self.best_valid_result
         return super().fit(train_data, valid_data, verbose, saved, show_progress, self._after_epoch)
 

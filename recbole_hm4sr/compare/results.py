@@ -102,11 +102,22 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             record = None
-        if isinstance(record, dict) and "fingerprint" in record:
+        if _is_record(record):
             records.append(record)
         elif line.strip():
             _log.warning("%s, line %d is torn and left out; its run is done again", path, number)
     return records
+
+
+_KINDS = {"dataset": str, "label": str, "seed": int, "fingerprint": str, "status": str}
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a line is one that this package writes."""
+    if not isinstance(value, dict):
+        return False
+    kinds = {**_KINDS, **({"valid": dict} if value.get("status") == "done" else {"reason": str})}
+    return all(isinstance(value.get(name), kind) for name, kind in kinds.items())
 
 
 def latest_results(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:

@@ -63,8 +63,15 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
     except DataError:
         raise
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path} must be an .npz file of plain arrays, but: {reason}") from error
+        raise DataError(
+            f"{path} must be an .npz file of plain arrays, but: {first_sentence(error)}"
+        ) from error
+
+
+def first_sentence(error: Exception) -> str:
+    """What a library says of a damaged file, without its advice; its kind if it says nothing."""
+    lines = str(error).splitlines() or [""]
+    return lines[0].split(". ")[0][:200].strip() or type(error).__name__
 
 
 def _read_members(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, Array]:

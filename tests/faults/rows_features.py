@@ -99,7 +99,7 @@ FAULTS = [
     spoilt("without its last byte", "must be an .npz|does not", npz()[:-1]),
     spoilt("a single array", "must be an .npz archive, got a single array",
            (lambda f: (np.save(f, VALUES), f.getvalue())[1])(io.BytesIO())),
-    spoilt("an empty archive", "must hold 'tokens'", zipped()[-22:]),
+    spoilt("an empty archive", "must hold 'tokens'", b"PK\x05\x06" + bytes(18)),
     *(spoilt(f"without {name}", f"must hold '{name}'", npz(**{name: None})) for name in SOUND),
     spoilt("pickled", "must be an .npz", pickle.dumps(Trap())),
     spoilt("tokens as objects", "plain arrays",
@@ -181,5 +181,5 @@ FAULTS = [
           "text_fields must name at least one column"),
     Fault("source: text of a missing column",
           [*TRAIN, "--modalities={text: tfidf-svd}", "--text_fields=[blurb]"],
-          "must have the column 'blurb'"),
+          "must have the text_fields blurb"),
 ]  # fmt: skip

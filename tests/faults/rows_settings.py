@@ -1,6 +1,6 @@
 """Broken YAML files, and flags with wrong names and values."""
 
-from faultkit import CHECK, TRAIN, Fault, put
+from faultkit import CHECK, DATA, TRAIN, Fault, put
 
 FILE = "mine.yaml"
 MINE = [*TRAIN, "--config_files=mine.yaml"]
@@ -12,6 +12,10 @@ def yaml(name, says, content, command=MINE):
 
 def flag(name, says, *words):
     return Fault(f"flag: {name}", [*TRAIN, *words], says)
+
+
+def model(name, says, *words):
+    return Fault(f"model: {name}", ["train", *DATA, "--run_dir=run", *words], says)
 
 
 def laughs(levels=30):
@@ -54,8 +58,8 @@ FAULTS = [
     yaml("a module of Python", "could not determine a constructor", "x: !!python/module:os\n"),
     yaml("an unknown tag", "could not determine a constructor", "epochs: !mine 3\n"),
     yaml("an unknown alias", "found undefined alias", "epochs: *there\n"),
-    yaml("a billion laughs", r"mine\.yaml must", laughs()),
-    yaml("a billion merged laughs", r"mine\.yaml must", merged_laughs()),
+    yaml("a billion laughs", r"mine\.yaml, line \d+ .* at most 100,000 entries", laughs()),
+    yaml("a billion merged laughs", r"mine\.yaml, line \d+ .* 100,000 entries", merged_laughs()),
     yaml("a list of itself", r"mine\.yaml", "topk: &a [*a]\n"),
     yaml("deep nesting", r"mine\.yaml must", "topk: " + "[" * 5000 + "]" * 5000 + "\n"),
     yaml("a number of 5,000 digits", "must be YAML", "epochs: " + "9" * 5000 + "\n"),
@@ -82,7 +86,6 @@ FAULTS = [
     flag("twice", "--seed must be given once", "--seed=1", "--seed=2"),
     flag("a word", "must have the form --name=value, got 'seed=3'", "seed=3"),
     flag("one hyphen", "must have the form --name=value, got '-s'", "-s", "3"),
-    flag("two hyphens", "must have the form", "--"),
     flag("not YAML", "must be YAML", "--topk=[5"),
     flag("an object of Python", "must be YAML",
          "--state=!!python/object/apply:os.system ['touch trap-was-sprung']"),
@@ -91,7 +94,8 @@ FAULTS = [
     flag("empty name", "must have the form|unknown", "--=3"),
     flag("code for a number", "learning_rate must be a number",
          "--learning_rate=__import__('os').system('touch trap-was-sprung')"),
-    flag("no epochs", "epochs must be 1 or more", "--stopping_step=-1", "--eval_step=0"),
+    flag("no epochs", "eval_step must be 1 or more, got 0; stopping_step must be 0 or more",
+         "--stopping_step=-1", "--eval_step=0"),
     flag("learning rate 0", "learning_rate must be above 0", "--learning_rate=0"),
     flag("learning rate NaN", "learning_rate must be", "--learning_rate=.nan"),
     flag("learning rate infinite", "learning_rate must be", "--learning_rate=.inf"),
@@ -133,7 +137,7 @@ FAULTS = [
          "--rank_history=exclude"),
     flag("columns without users", "load_col.inter must name user_id",
          "--load_col={inter: [item_id, timestamp]}"),
-    flag("another separator", "field_separator must be a tab", "--field_separator=,"),
+    flag("another separator", "field_separator must be a tab", "--field_separator=';'"),
     flag("unknown unit", "timestamp_unit must be one of s, ms", "--timestamp_unit=h"),
     flag("unknown optimiser", "learner must be", "--learner=adamm"),
     flag("unknown clipping", "clip_grad_norm", "--clip_grad_norm={max_nrom: 1}"),
@@ -141,12 +145,28 @@ FAULTS = [
     flag("an interval that is none", "user_inter_num_interval", "--user_inter_num_interval=5"),
     flag("an interval of code", "user_inter_num_interval",
          "--user_inter_num_interval=\"[__import__('os').system('touch trap-was-sprung'),inf)\""),
-    flag("an interval of an unknown column", "val_interval", "--val_interval={rating: '[3,inf)'}"),
+    flag("an interval of an unknown column", r"Field \[rating\] not defined",
+         "--val_interval={rating: '[3,inf)'}"),
     flag("duplicates kept oddly", "rm_dup_inter", "--rm_dup_inter=middle"),
     flag("normalised time", "timestamp must stay in whole seconds", "--normalize_all=true"),
     flag("a path for checkpoints", "checkpoint_dir .* is not supported", "--checkpoint_dir=/tmp/x"),
     Fault("flag: a number for the folder of data", ["train", "--dataset=toy", "--data_path=5"],
                "data_path must be the folder above the data set, got 5"),
+    model("a width beyond memory", "must fit the settings", "--hidden_size=10000000000000"),
+    model("a length beyond memory", "must fit the settings",
+          "--MAX_ITEM_LIST_LENGTH=10000000000000"),
+    model("SASRec's heads", "must fit the settings", "--model=SASRec", "--n_heads=3"),
+    model("SASRec's width below 0", "must fit the settings", "--model=SASRec",
+          "--hidden_size=-64"),
+    model("SASRec's activation", "must fit the settings", "--model=SASRec", "--hidden_act=gelo"),
+    model("SASRec's loss", "must fit the settings", "--model=SASRec", "--loss_type=XE"),
+    model("GRU4Rec without layers", "must fit the settings", "--model=GRU4Rec",
+          "--num_layers=0"),
+    model("BERT4Rec's dropout", "must fit the settings", "--model=BERT4Rec",
+          "--hidden_dropout_prob=1.5"),
+    model("S3Rec's missing pre-training", "nowhere.pt does not exist", "--model=S3Rec",
+          "--pre_model_path=nowhere.pt", "--item_attribute=categories"),
+    model("FDSA's unknown column", "blurb", "--model=FDSA", "--selected_features=[blurb]"),
     Fault("flag: unknown model", [*TRAIN, "--model=HM4RS"], "did you mean 'HM4SR'"),
     Fault("flag: a model of no kin", [*TRAIN, "--model=zzz"], "choose from HM4SR"),
     Fault("flag: a general model", [*TRAIN, "--model=BPR"], "must be one of this package"),
