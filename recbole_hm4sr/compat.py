@@ -203,17 +203,35 @@ def make_collector(config: Any) -> Any:
     return WorkingCollector(config)
 
 
+class _LazyWriter:
+    """A TensorBoard writer that makes its folder and file with the first value it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of copying and the like
+            raise AttributeError(name)
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
+        return getattr(self._writer, name)
+
+
 @contextlib.contextmanager
 def tensorboard_folder(folder: Path) -> Iterator[None]:
     """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
 
-    Its constructor creates ``log_tensorboard/`` in whatever the working directory is.
+    Its constructor creates ``log_tensorboard/`` in whatever the working directory is. Here nothing
+    is created before there is something to write, so testing a run again leaves its folder as it
+    is.
     """
     from recbole.trainer import trainer as module
-    from torch.utils.tensorboard import SummaryWriter
 
     original = module.get_tensorboard
-    module.get_tensorboard = lambda logger: SummaryWriter(str(folder))  # noqa: ARG005
+    module.get_tensorboard = lambda logger: _LazyWriter(folder)  # noqa: ARG005
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ def refuse_losses(  # what a step knows
     """
     bad = nonfinite_tensors(losses.items())
     if bad:
-        values = ", ".join(str(float(losses[name])) for name in bad)
+        values = ", ".join(str(float(losses[name].detach())) for name in bad)
         raise TrainingError(
             f"every loss must be finite, but {', '.join(bad)} is {values} in {moment}: "
             f"{explain_losses(model, batch, losses_of, dataset)}; {_REMEDY}"

@@ -203,7 +203,7 @@ def read_run_config(run_dir: Path) -> tuple[Config, Any]:
     if not path.is_file():
         raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
     values = read_yaml(path)
-    missing = sorted({"model", "dataset"} - set(values))
+    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
     if missing:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
     entry = find_model(values.pop("model"))

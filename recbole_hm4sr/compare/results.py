@@ -102,7 +102,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             record = None
-        if _is_record(record):
+        if isinstance(record, dict) and "fingerprint" in record:
             records.append(record)
         elif line.strip():
             _log.warning("%s, line %d is torn and left out; its run is done again", path, number)
@@ -125,6 +125,7 @@ def latest_results(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]
     return {
         (record["dataset"], record["label"], record["seed"], record["fingerprint"]): record
         for record in read_results(path)
+        if _is_record(record)
     }
 
 
