@@ -19,6 +19,7 @@ def load_yaml(text: str, loader_class: Any) -> Any:
         loader_class: A safe loader of PyYAML.
 
     Raises:
+        ValueError: If a number or a date is none.
         yaml.YAMLError: If it is no YAML, holds itself, is nested too deeply, or has more than
             ``MOST_ENTRIES`` entries once its aliases are written out.
     """
@@ -32,10 +33,8 @@ def load_yaml(text: str, loader_class: Any) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise yaml.MarkedYAMLError(problem="it is nested too deeply") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's constructors raise these for a tag whose text is none: !!bool maybe.
-        if isinstance(error, yaml.YAMLError):
-            raise
         raise yaml.MarkedYAMLError(problem=f"a value is not what its tag says: {error}") from error
     finally:
         loader.dispose()

@@ -76,6 +76,7 @@ def first_sentence(error: Exception) -> str:
 
 def _read_members(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, Array]:
     held = [name.removesuffix(".npy") for name in archive.namelist()]
+    members, total = {}, 0
     for name in names:
         if name not in held:
             raise DataError(
@@ -83,11 +84,9 @@ def _read_members(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) ->
             )
         if held.count(name) > 1:
             raise DataError(f"{path} must hold {name!r} once, got it {held.count(name)} times")
-    members = {name: archive.infolist()[held.index(name)] for name in names}
-    total = 0
-    for name, member in members.items():
-        with archive.open(member) as file:
-            total += _count_bytes(file, name, member.file_size)
+        members[name] = archive.infolist()[held.index(name)]
+        with archive.open(members[name]) as file:
+            total += _count_bytes(file, name, members[name].file_size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if total > memory:
         raise DataError(

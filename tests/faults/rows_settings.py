@@ -46,7 +46,7 @@ FAULTS = [
     yaml("a number as a name", "must hold lines of the form name: value", "1: 2\n"),
     yaml("a list as a name", "must be YAML", "? [a, b]\n: 2\n"),
     yaml("two documents", "must be YAML", "epochs: 3\n---\nepochs: 4\n"),
-    yaml("a name twice", "line 2 must be YAML: 'epochs' is set twice", "epochs: 3\nepochs: 4\n"),
+    yaml("a name twice", "line 1 must be YAML: 'epochs' is set twice", "epochs: 3\nepochs: 4\n"),
     yaml("a name twice, below", "'order' is set twice", "eval_args: {order: TO, order: RO}\n"),
     yaml("not UTF-8", "must be UTF-8", b"state: \xff\xfe\n"),
     yaml("UTF-16", "must be UTF-8", "epochs: 3\n".encode("utf-16")),

@@ -7,29 +7,13 @@ import rows_features
 import rows_later
 import rows_runs
 import rows_settings
-from faultkit import TRAIN, assert_refused, copy_place, make_place, train_in
+from faultkit import TRAIN, assert_refused
 
 from recbole_hm4sr import cli
 
 pytestmark = pytest.mark.integration
 MODULES = (rows_atomic, rows_features, rows_settings, rows_runs, rows_commands, rows_later)
 FAULTS = [fault for module in MODULES for fault in module.FAULTS]
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    place = make_place(tmp_path_factory.mktemp("sound") / "place")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        train_in(place, monkeypatch)
-    return place
-
-
-@pytest.fixture
-def place(template, tmp_path, monkeypatch):
-    place = copy_place(template, tmp_path / "place")
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return place
 
 
 def test_the_table_has_at_least_120_rows_each_of_its_own_name():

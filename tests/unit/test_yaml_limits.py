@@ -69,7 +69,10 @@ def test_a_list_that_holds_itself_and_deep_nesting_are_refused(tmp_path):
 
 @pytest.mark.parametrize("text", ["!!bool maybe", "!!float ''", "!!timestamp 5", "!!int x"])
 def test_a_tag_whose_text_is_none_is_refused(tmp_path, text):
-    with pytest.raises(ConfigError, match="a value is not what its tag says"):
+    with pytest.raises(
+        ConfigError,
+        match=r"a\.yaml must be YAML: (a value is not what its tag says|invalid literal)",
+    ):
         read_yaml(write(tmp_path / "a.yaml", f"a: {text}\n"))
     with pytest.raises(ConfigError, match="a flag's value must be YAML"):
         parse_value(text)
