@@ -1,5 +1,6 @@
 """What RecBole's own settings may be: found before a run starts, where RecBole fails late."""
 
+import importlib.util
 import re
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ _RANGES: dict[str, tuple[str, Any]] = {
     "weight_decay": ("must be 0 or more", lambda value: value >= 0),
     "stopping_step": ("must be 0 or more", lambda value: value >= 0),
     "eval_step": ("must be 1 or more", lambda value: value >= 1),
-    "MAX_ITEM_LIST_LENGTH": ("must be 1 or more", lambda value: value >= 1),
+    "MAX_ITEM_LIST_LENGTH": ("must be from 1 to 1000000", lambda value: 1 <= value <= 10**6),
     "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
     "worker": ("must be 0 or more", lambda value: value >= 0),
     "field_separator": ("must be a tab", lambda value: value == "\t"),
@@ -36,6 +37,14 @@ def wrong_recbole_values(
         defaults: RecBole's defaults, whose types the values must have.
         own: Names that this package's settings classes check.
     """
+    names = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+    found = [
+        f"{name} must be the name of a column, got {values.get(name)!r}"
+        for name in names
+        if not isinstance(values.get(name), str) or not values[name]
+    ]
+    if found:
+        return found
     return (
         _wrong_types(values, defaults, own)
         + _wrong_choices(values)
@@ -66,6 +75,20 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
     return found
 
 
+# RecBole's settings that are off by default, whose kind its defaults do not tell.
+_OPTIONAL: dict[str, Any] = {
+    "additional_feat_suffix": list,
+    "alias_of_entity_id": list,
+    "alias_of_item_id": list,
+    "alias_of_relation_id": list,
+    "alias_of_user_id": list,
+    "discretization": dict,
+    "normalize_field": list,
+    "numerical_features": list,
+    "preload_weight": dict,
+    "seq_len": dict,
+    "threshold": dict,
+}
 _LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd", "sparse_adam")
 
 
@@ -85,6 +108,13 @@ def _wrong_choices(values: dict[str, Any]) -> list[str]:
         "clip_grad_norm must be null or {max_norm: a number above 0}",
         clipping,
     )
+    for name, kind in _OPTIONAL.items():
+        value = values.get(name)
+        rule = f"{name} must be null or {'a list' if kind is list else 'a mapping'}"
+        found += require(value is None or isinstance(value, kind), rule, value)
+    if values.get("log_wandb") is True:
+        there = importlib.util.find_spec("wandb") is not None
+        found += require(there, "log_wandb must be false without the package wandb", True)
     kept = values.get("rm_dup_inter")
     return found + require(
         kept in (None, "first", "last"), "rm_dup_inter must be null, first or last", kept

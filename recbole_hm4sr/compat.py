@@ -103,12 +103,20 @@ def recbole_refusals() -> Iterator[None]:
     Raises:
         ConfigError: With RecBole's or torch's words.
     """
-    refusals = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
     try:
         yield
     except PluginError:
         raise
-    except (*refusals, AssertionError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         frames = list(traceback.walk_tb(error.__traceback__))
         module = str(frames[-1][0].f_globals.get("__name__", ""))
         if module.split(".")[0] not in ("recbole", "torch"):
@@ -249,6 +257,8 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
         gpu_id: Number of the GPU, as RecBole's setting ``gpu_id`` has it; empty for the CPU.
     """
     first = str(gpu_id).split(",")[0].strip()
+    if first and not first.isdecimal():
+        raise ConfigError(f"gpu_id must be the number of a GPU, or empty, got {gpu_id!r}")
     if not use_gpu or not first or not torch.cuda.is_available():
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -54,6 +54,10 @@ UNSUPPORTED = {
 }
 
 
+# Places to write outside the run's folder: the user's own word, never that of a file.
+_FLAGS_ONLY = frozenset({"code_cache_dir"})
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it.
 
@@ -289,6 +293,8 @@ def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, st
         where = f" ({origin[name]})" if name in origin else ""
         if name in origin and name in UNSUPPORTED:
             found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
+        elif name in _FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
+            found.append(f"{name}{where} must be given as a flag, since it names a place to write")
         elif name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -208,6 +208,8 @@ def read_run_config(run_dir: Path) -> tuple[Config, Any]:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
     entry = find_model(values.pop("model"))
     dataset = values.pop("dataset")
+    # A run's folder may come from elsewhere: it names no place to write.
+    values.pop("code_cache_dir", None)
     config = build_config(
         entry.model_class,
         dataset,

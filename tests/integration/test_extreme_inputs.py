@@ -16,7 +16,10 @@ pytestmark = pytest.mark.integration
 YEAR = 365 * DAY
 IN_2100 = 4_102_444_800  # midnight of 2100-01-01, UTC
 ITEMS = [f"i{n}" for n in range(7)]
-TINY = {**QUICK_HM4SR, "epochs": 1, "hidden_size": 8, "inner_size": 8, "topk": [1, 2],
+# Of 8 channels dropout leaves none in one token of 256. A layer norm of nothing but zeros has a
+# slope of 1e6 (layer_norm_eps: 1e-12), two in a row 1e12, and the square of such a gradient is
+# beyond float32. Of 32 channels some are always left.
+TINY = {**QUICK_HM4SR, "epochs": 1, "hidden_size": 32, "inner_size": 32, "topk": [1, 2],
         "valid_metric": "NDCG@1", "train_batch_size": 16}  # fmt: skip
 MODES = ["prefix", "sequence"]
 
@@ -78,8 +81,8 @@ def test_ten_thousand_equal_times(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("scale", [0.0, 1e6, 1e-30, 1e30], ids=lambda scale: f"times {scale:g}")
-def test_features_of_any_size(tmp_path, scale, mode):
+@pytest.mark.parametrize("scale", [0.0, 1e6, 1e-30], ids=lambda scale: f"times {scale:g}")
+def test_features_of_many_sizes(tmp_path, scale, mode):
     values = {item: [scale * (n + 1), -scale, scale * n * n] for n, item in enumerate(ITEMS)}
     train(tmp_path, walks([8, 7, 6]), values, train_mode=mode)
 
@@ -112,9 +115,31 @@ def test_histories_of_one(tmp_path, mode):
 
 
 def test_features_beyond_what_float32_can_square_stop_with_their_stream(tmp_path):
-    values = {item: [3e38 * (-1) ** n, 3e38, 3e38] for n, item in enumerate(ITEMS)}
-    with pytest.raises(TrainingError, match=r"must be finite, .* in epoch 1, step 1: .*text"):
-        train(tmp_path, walks([8, 7, 6]), values, initializer_range=1.0)
+    values = {item: [1e30 * (n + 1), -1e30, n] for n, item in enumerate(ITEMS)}
+    message = (
+        r"but cross_entropy, placeholder_contrastive is nan, nan in epoch 1, step 1: the first "
+        r"value that is not finite is in the output of input_norms\.text; row 1 of \d+ gives it by "
+        r"itself: item 'i0', 'i1'"
+    )
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, walks([8, 7, 6]), values, shuffle=False)
+    assert list((tmp_path / "run" / "checkpoint").iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gradient_too_large_to_square_is_not_passed_over(tmp_path, mode, monkeypatch):
+    original = Trainer._named_losses
+
+    def steep(self, batch, loss_func):
+        losses = original(self, batch, loss_func)
+        # A finite loss whose gradient is 1e22: Adam keeps its square, and never moves again.
+        weight = self.model.item_embedding.weight[1:2]
+        return {**losses, "more": ((weight - weight.detach()) * 1e22).sum()}
+
+    monkeypatch.setattr(Trainer, "_named_losses", steep)
+    message = r"after epoch 1 these are not: gradient of item_embedding\.weight \(exp_avg_sq\)"
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, walks([4, 4]), train_mode=mode, train_batch_size=4096)
 
 
 def test_a_gradient_that_is_not_finite_leaves_no_checkpoint(tmp_path, monkeypatch):
@@ -131,7 +156,7 @@ def test_a_gradient_that_is_not_finite_leaves_no_checkpoint(tmp_path, monkeypatc
         TrainingError, match=r"after epoch 1 these are not: weight item_embedding\.weight"
     ):
         train(tmp_path, walks([4, 4]), train_batch_size=4096)
-    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert list((tmp_path / "run" / "checkpoint").iterdir()) == []
 
 
 def test_values_that_are_not_finite_never_enter(tmp_path):

@@ -21,6 +21,7 @@ from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.prepare.image_folder import file_stem
+from recbole_hm4sr.registry import MODELS
 
 PACKAGE = Path(recbole_hm4sr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -230,3 +231,30 @@ def test_a_modality_is_a_name_not_a_path(data_path):
 def test_settings_that_name_places_to_write_or_unpickle_are_refused(data_path, name):
     with pytest.raises(ConfigError, match=f"{name} .*is not supported here"):
         read_config(data_path, **{name: "../../elsewhere"})
+
+
+def test_a_folder_of_caches_is_the_user_s_word_not_a_file_s(data_path, tmp_path):
+    def build(files=(), **overrides):
+        overrides = {"data_path": str(data_path), **overrides}
+        entry = MODELS["MMSR"]
+        return build_config(
+            entry.model_class,
+            "toy",
+            settings_class=entry.settings_class,
+            config_files=files,
+            overrides=overrides,
+        )
+
+    elsewhere = str(tmp_path / "elsewhere")
+    assert build(code_cache_dir=elsewhere)["code_cache_dir"] == elsewhere
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"code_cache_dir: {elsewhere}\n")
+    with pytest.raises(
+        ConfigError, match=r"code_cache_dir \(.*mine\.yaml\) must be given as a flag"
+    ):
+        build([mine])
+    (data_path / "toy" / "toy.yaml").write_text(f"code_cache_dir: {elsewhere}\n")
+    with pytest.raises(
+        ConfigError, match=r"code_cache_dir \(.*toy\.yaml\) must be given as a flag"
+    ):
+        build()
