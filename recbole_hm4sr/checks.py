@@ -16,6 +16,8 @@ _RANGES: dict[str, tuple[str, Any]] = {
     "stopping_step": ("must be 0 or more", lambda value: value >= 0),
     "eval_step": ("must be 1 or more", lambda value: value >= 1),
     "MAX_ITEM_LIST_LENGTH": ("must be from 1 to 1000000", lambda value: 1 <= value <= 10**6),
+    "n_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
+    "num_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
     "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
     "worker": ("must be 0 or more", lambda value: value >= 0),
     "field_separator": ("must be a tab", lambda value: value == "\t"),

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
             sys.exit(2)
-        _refuse(f"{error.format_message()}; {error.ctx.command_path} --help says what it takes")
+        command = error.ctx.command_path if error.ctx else app.info.name
+        _refuse(f"{error.format_message().rstrip('.')}; {command} --help says what it takes")
     except typer.Abort:
         _refuse("aborted")
     sys.exit(code if isinstance(code, int) else 0)

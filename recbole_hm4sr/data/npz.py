@@ -106,8 +106,10 @@ def _count_bytes(file: IO[bytes], name: str, size: int) -> int:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
+    elif version in ((2, 0), (3, 0)):
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"{name} has the unknown version {version}")
     if dtype.hasobject:
         raise ValueError(f"{name} holds objects, which would have to be unpickled")
     count = 1
