@@ -87,6 +87,30 @@ class AtomicTable:
                     f"{_shorten(self.frame[column].iloc[row])}"
                 ) from error
 
+    def require_finite(self, column: str) -> None:
+        """Check a float or float_seq column whose gaps RecBole fills with the column's mean.
+
+        Raises:
+            DataError: If a value is infinite, a part of a sequence NaN, or a column all gaps.
+        """
+        if self.kinds[column] == "float":
+            values = self.frame[column].to_numpy(dtype=np.float64)
+            bad = np.isinf(values)
+            if np.isnan(values).all():
+                raise DataError(
+                    f"{self.path}: {column} must hold a number in at least one line; leave the "
+                    f"column out of load_col"
+                )
+        else:
+            bad = np.array([not np.isfinite(row).all() for row in self.float_sequences(column)])
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            shown = _shorten(str(self.frame[column].iloc[row]))
+            raise DataError(
+                f"{self.line(row)}: {column} must be finite, got {shown} "
+                f"({_count(int(bad.sum()), 'such line')})"
+            )
+
     def _require_kind(self, column: str, *kinds: str) -> None:
         if self.kinds[column] not in kinds:
             raise DataError(

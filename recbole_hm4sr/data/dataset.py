@@ -84,6 +84,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             columns[name] = frame[name]
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 self.field2bucketnum[name] = 2
+                if name != self.time_field:
+                    table.require_finite(name)
             if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
                 columns[name] = self._sequence_column(table, name)
                 self.field2seqlen[name] = max(map(len, columns[name]))

@@ -36,6 +36,8 @@ def truncated(place):
 
 SOUND = [f"u{user}\ti{n}\t{1_704_067_200 + n}" for user in range(3) for n in range(4)]
 
+ALL = "{inter: [user_id, item_id, timestamp, r, v]}"
+
 FAULTS = [
     inter("missing", r"toy\.inter does not exist", remove(INTER)),
     inter("a folder", "does not exist", lambda p: ((p / INTER).unlink(), (p / INTER).mkdir())),
@@ -110,6 +112,20 @@ FAULTS = [
           flags=['--user_inter_num_interval="[1000,inf)"']),
     inter("unread column asked for", "must have the column 'rating'", lambda p: None,
           flags=["--load_col={inter: [user_id, item_id, timestamp, rating], item: [item_id]}"]),
+    *(
+        Fault(f"inter: another column, {name}", [*TRAIN, f"--load_col={ALL}"], says,
+              put(INTER, rows(*(f"{line}\t{value}\t1 {value or 2}" for line in SOUND),
+                              head=f"{HEADER}\tr:float\tv:float_seq")))
+        for name, value, says in (
+            ("infinite", "inf", r"line 2: r must be finite, got 'inf' \(12 such lines\)"),
+            ("beyond float64", "1e999", "line 2: r must be finite"),
+            ("all gaps", "", "r must hold a number in at least one line"),
+        )
+    ),
+    Fault("inter: a sequence of another column with NaN", [*TRAIN, f"--load_col={ALL}"],
+          "line 3: v must be finite, got '1 nan'",
+          put(INTER, rows(f"{SOUND[0]}\t1\t1 2", f"{SOUND[1]}\t1\t1 nan",
+                          head=f"{HEADER}\tr:float\tv:float_seq"))),
     Fault("item: a token twice", TRAIN, "item_id must be on one line each, got 'i1' in lines 2",
           replace("toy.item", "i0\t", "i1\t")),
     Fault("item: an empty token", TRAIN, "line 2: item_id must not be empty",
