@@ -88,7 +88,10 @@ class RunSettings:
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""
-        return require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads)
+        return [
+            *require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads),
+            *require(self.n_threads <= 1024, "n_threads must be at most 1024", self.n_threads),
+        ]
 
 
 def require(condition: bool, rule: str, value: object) -> list[str]:  # noqa: FBT001

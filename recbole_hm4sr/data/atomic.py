@@ -197,7 +197,12 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        frame = pd.read_csv(_source(path, windows), dtype=texts, **options)
+        try:
+            frame = pd.read_csv(_source(path, windows), dtype=texts, **options)
+        except UnicodeDecodeError as worse:  # in a column after that of the bad float
+            raise _locate_bad_encoding(path) from worse
+        except ValueError as worse:
+            raise DataError(f"{path} must be a table, but: {str(worse)[:200]!r}") from worse
         raise _locate_bad_float(AtomicTable(path, frame, kinds), floats) from error
     if len(frame) != n_rows:
         raise DataError(

@@ -9,6 +9,7 @@ import lzma
 import os
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
             if file.read(6) == b"\x93NUMPY":
                 raise DataError(f"{path} must be an .npz archive, got a single array")
             file.seek(0)
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(file) as archive, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of NumPy, on headers as Python 2 wrote them
                 return _read_members(path, archive, names)
     except FileNotFoundError as error:
         raise DataError(f"the feature file {path} does not exist") from error

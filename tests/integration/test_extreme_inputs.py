@@ -114,6 +114,11 @@ def test_histories_of_one(tmp_path, mode):
     assert len(result.history) == 1
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_users_of_one_interaction_and_more(tmp_path, mode):
+    train(tmp_path, walks([1, 2, 3, 4, 4]), train_mode=mode)
+
+
 def test_features_beyond_what_float32_can_square_stop_with_their_stream(tmp_path):
     values = {item: [1e30 * (n + 1), -1e30, n] for n, item in enumerate(ITEMS)}
     message = (

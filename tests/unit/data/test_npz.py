@@ -48,6 +48,13 @@ def test_arrays_come_back_whatever_the_version_and_the_packing(path, version, pa
         assert np.array_equal(found[name], array)
 
 
+def test_a_header_of_python_2_is_read_without_a_word(path, recwarn):
+    # Found by make fuzz: NumPy warns, and a warning is a second line on stderr.
+    write(path, [("a.npy", header("(2L,)") + np.ones(2, np.float32).tobytes())])
+    assert read_npz(path, ["a"])["a"].tolist() == [1, 1]
+    assert len(recwarn) == 0
+
+
 def test_columns_first_come_back_too(path):
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     write(path, [("a.npy", member(array))])

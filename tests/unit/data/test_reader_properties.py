@@ -1,6 +1,7 @@
 """Whatever is in a file: a value that keeps its promises, or one sentence."""
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -67,6 +68,8 @@ def test_float_sequences_come_back_as_float32(tmp_path, rows):
 @example(b"a:float\n1_0\n")
 @example("a:token\n\u2028\n".encode())
 @example(b"a:token\n\x1c\n\x1d\n")
+# Found by make fuzz: a bad float, and a byte that is not UTF-8 in a column behind it.
+@example(b"a:float\tb:token\nx\t\x95\n")
 def test_any_bytes_are_a_table_or_one_sentence(tmp_path, content):
     path = tmp_path / "toy.inter"
     path.write_bytes(content)
@@ -76,6 +79,13 @@ def test_any_bytes_are_a_table_or_one_sentence(tmp_path, content):
         one_sentence(error)
     else:
         assert dict(read_header(path)) == table.kinds
+
+
+def test_a_bad_byte_behind_a_bad_float_is_named(tmp_path):
+    path = tmp_path / "toy.inter"
+    path.write_bytes(b"a:float\tb:token\n1\ty\nx\t\x95\n")
+    with pytest.raises(DataError, match=r"toy\.inter, line 3 must be UTF-8"):
+        read_atomic(path)
 
 
 @given(body=st.text(alphabet='ab\t\n\r "09.e-:naif', max_size=60))
