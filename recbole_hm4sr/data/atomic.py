@@ -140,7 +140,9 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
         raise _not_utf8(path, 1, first) from error
     columns = [tuple(field.rsplit(":", 1)) for field in text.split("\t")]
     for field, column in zip(text.split("\t"), columns, strict=True):
-        if len(column) != 2 or not column[0] or column[1] not in KINDS:
+        # A name that is no line of text would break the sentences that name it.
+        named = len(column) == 2 and column[0] != "" and column[0].isprintable()
+        if not named or column[1] not in KINDS:
             raise DataError(
                 f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
                 f"of {', '.join(KINDS)}, got {field!r}"

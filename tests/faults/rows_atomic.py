@@ -77,6 +77,9 @@ FAULTS = [
            HEADER.replace("timestamp:float", "timestamp:token")),
     header("with times as a sequence", "'timestamp' must be float, got float_seq",
            HEADER.replace("timestamp:float", "timestamp:float_seq")),
+    # Found by make fuzz: it broke the sentence of another fault into two lines.
+    header("with a control character", r"got 'ti\\x1eme:float'",
+           HEADER.replace("timestamp", "ti\x1eme")),
     header("with a blank after a tab", "line 1 must|column", HEADER.replace("\t", "\t ")),
     inter("short row", "line 2 must have 3 columns .* got 2",
           replace("toy.inter", ROW, f"u0\t{FIRST_TIME}")),

@@ -68,6 +68,7 @@ def test_float_sequences_come_back_as_float32(tmp_path, rows):
 @example(b"a:float\n1_0\n")
 @example("a:token\n\u2028\n".encode())
 @example(b"a:token\n\x1c\n\x1d\n")
+@example(b"a\x1eb:float\nx\n")
 # Found by make fuzz: a bad float, and a byte that is not UTF-8 in a column behind it.
 @example(b"a:float\tb:token\nx\t\x95\n")
 def test_any_bytes_are_a_table_or_one_sentence(tmp_path, content):
