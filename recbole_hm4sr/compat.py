@@ -122,6 +122,8 @@ def recbole_refusals() -> Iterator[None]:
         if module.split(".")[0] not in ("recbole", "torch"):
             raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"there is no {reason}"
         raise ConfigError(f"the model and the data must fit the settings, but: {reason}") from error
 
 

@@ -240,9 +240,8 @@ def open_session(
     _refuse_what_cannot_run(config, train_data, valid_data, test_data)
     if config["train_mode"] == "sequence":
         train_data = SequenceTrainDataLoader(config, train_data._dataset, shuffle=config["shuffle"])
-    if config["pre_model_path"]:
-        # S3Rec reads it by itself, and would run code in it on torch before 2.6.
-        read_checkpoint(Path(config["pre_model_path"]))
+    if config["train_stage"] == "finetune":
+        _check_pretraining(config["pre_model_path"])
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_refusals():
@@ -250,6 +249,16 @@ def open_session(
     trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _check_pretraining(path: str | None) -> None:
+    """S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6."""
+    if not path:
+        raise ConfigError(
+            f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: pretrain, "
+            f"got {path!r}"
+        )
+    read_checkpoint(Path(path))
 
 
 def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
