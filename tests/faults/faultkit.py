@@ -20,8 +20,8 @@ from datafiles import NEW_YEAR, walks, write_lines
 from recbole_hm4sr import cli
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 
-# Only an endless loop needs so many seconds.
-PATIENCE = 60
+# Only an endless loop needs so many seconds, however busy the machine.
+PATIENCE = 600
 TINY = [
     "--epochs=1",
     "--hidden_size=8",
