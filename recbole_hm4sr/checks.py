@@ -217,7 +217,10 @@ def _wrong_metrics(values: dict[str, Any]) -> list[str]:
     found += require(
         bool(cuts) and convert(cuts, tuple[int, ...])[0], "topk must be whole numbers", cuts
     )
-    if found or not isinstance(chosen, str):
+    found += require(
+        isinstance(chosen, str), "valid_metric must be a metric at a cut-off, as NDCG@10", chosen
+    )
+    if found:
         return found
     names = {f"{metric}@{cut}".lower() for metric in metrics for cut in cuts}
     names |= {metric.lower() for metric in metrics} & _WITHOUT_CUT_OFF

@@ -161,6 +161,8 @@ FAULTS = [
     model("MMSR's seed beyond 32 bits", "code_seed must be at most", "--model=MMSR",
           "--code_seed=99999999999"),
     model("threads beyond reason", "n_threads must be at most 1024", "--n_threads=99999999999"),
+    flag("a number for the chosen metric", "valid_metric must be a metric at a cut-off",
+         "--valid_metric=10"),
     flag("a column's name as a number", "USER_ID_FIELD must be the name of a column",
          "--USER_ID_FIELD=5"),
     flag("a list for a mapping of RecBole's", "discretization must be null or a mapping",
