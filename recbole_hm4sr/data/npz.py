@@ -33,6 +33,7 @@ DAMAGE = (
     RuntimeError,
     MemoryError,
     SyntaxError,
+    SystemError,
     struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
@@ -100,7 +101,19 @@ def _read_members(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) ->
         with archive.open(member) as file:
             arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
             file.read(1)  # the end, where zipfile compares the check sum
+        _require_text(name, arrays[name])
     return arrays
+
+
+def _require_text(name: str, array: Array) -> None:
+    """NumPy keeps any four bytes as a letter, and fails with a SystemError where it is read."""
+    if array.dtype.kind != "U" or not array.size or not array.dtype.itemsize:
+        return
+    number = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+    codes = np.ascontiguousarray(array).reshape(-1).view(number)
+    # Beyond Unicode, or half of a pair, which no file and no terminal takes.
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+        raise ValueError(f"{name} holds numbers that are no letters")
 
 
 def _count_bytes(file: IO[bytes], name: str, size: int) -> int:

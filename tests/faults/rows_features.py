@@ -107,6 +107,8 @@ FAULTS = [
     spoilt("values as objects", "plain arrays", npz(values=VALUES.astype(object))),
     spoilt("encoder as an object", "plain arrays", npz(encoder=np.array({"a": 1}, dtype=object))),
     spoilt("a pickled member", "plain arrays", zipped(values=pickled_npy())),
+    spoilt("tokens of no letters", "tokens holds numbers that are no letters",
+           npz(tokens=np.full(7, 0x110000, np.uint32).view("U1"))),
     spoilt("tokens as numbers", "tokens must be a list of texts", npz(tokens=np.arange(7))),
     spoilt("tokens as bytes", "tokens must be a list of texts",
            npz(tokens=np.array(ITEMS).astype("S"))),

@@ -92,6 +92,24 @@ def test_a_header_that_lies_is_refused_before_memory_is_taken(path, content, mes
     assert len(str(found.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800, 0xDFFF])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_text_of_what_is_no_letter_is_refused(path, code, order):
+    # Found by make fuzz: NumPy reads it, and fails with a SystemError where it is looked at.
+    codes = np.array([ord("a"), code], dtype=f"{order}u4")
+    write(path, [("a.npy", member(codes.view(f"{order}U1")))])
+    with pytest.raises(DataError, match="plain arrays, but: a holds numbers that are no letters"):
+        read_npz(path, ["a"])
+
+
+def test_letters_of_any_language_and_order_are_read(path):
+    for order in ("<", ">"):
+        write(path, [("a.npy", member(np.array(["é漢\U0010ffff", ""]).astype(f"{order}U3")))])
+        assert read_npz(path, ["a"])["a"].tolist() == ["é漢\U0010ffff", ""]
+    write(path, [("a.npy", member(np.array("")))])
+    assert read_npz(path, ["a"])["a"] == ""
+
+
 def test_arrays_larger_than_the_machine_are_refused(path, monkeypatch):
     # 4,000 bytes of zeros pack to a few: a small file that says truly that it is large.
     write(path, [("a.npy", member(np.zeros(1000, np.float32)))], zipfile.ZIP_DEFLATED)
