@@ -1,5 +1,5 @@
 # The same commands as .ci/run, one line each.
-.PHONY: check format lint types imports test
+.PHONY: check format lint types imports test fuzz
 
 check: format lint types imports test
 
@@ -17,3 +17,8 @@ imports:
 
 test:
 	python -m pytest
+
+# Not part of check: pip install -c constraints.txt -e '.[fuzz]' first.
+FUZZ_SECONDS ?= 60
+fuzz:
+	python tests/fuzz/fuzz_readers.py --seconds $(FUZZ_SECONDS)

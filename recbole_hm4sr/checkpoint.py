@@ -1,8 +1,11 @@
 """Checkpoints: plain tensors and numbers, written whole or not at all, checked when read."""
 
+import contextlib
 import pickle
 import random
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch.save packs nothing, so more than the file holds is a trap for memory.
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("its members say they are larger than the file")
             broken = archive.testzip()
         if broken is not None:
             raise zipfile.BadZipFile(f"{broken} fails its check sum")
@@ -52,11 +58,17 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         OSError,
         RuntimeError,
         EOFError,
+        MemoryError,
         ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        zlib.error,
         zipfile.BadZipFile,
         pickle.UnpicklingError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Without torch's advice to load it unsafely.
+        reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
         raise DataError(f"the checkpoint {path} cannot be read: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise DataError(f"{path} must be a checkpoint of this package, got another kind of file")
@@ -66,6 +78,25 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             f"read it with the release that wrote it"
         )
     return state
+
+
+@contextlib.contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Turn what taking a checkpoint's parts raises into one sentence.
+
+    Raises:
+        DataError: If a part is missing or is not what it should be.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = " ".join(str(e).split())[:200]
+        raise DataError(
+            f"the checkpoint {path} must hold all parts of a run, but one is missing or another "
+            f"thing ({type(e).__name__}: {reason}); train anew"
+        ) from e
 
 
 def random_states() -> dict[str, Any]:

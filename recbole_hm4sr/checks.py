@@ -1,10 +1,13 @@
 """What RecBole's own settings may be: found before a run starts, where RecBole fails late."""
 
+import importlib.util
+import re
 from typing import Any, Literal
 
 from recbole_hm4sr.settings import convert, expected_words, require
 
 _RANGES: dict[str, tuple[str, Any]] = {
+    "seed": ("must be from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "epochs": ("must be 1 or more", lambda value: value >= 1),
     "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
     "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),
@@ -12,7 +15,9 @@ _RANGES: dict[str, tuple[str, Any]] = {
     "weight_decay": ("must be 0 or more", lambda value: value >= 0),
     "stopping_step": ("must be 0 or more", lambda value: value >= 0),
     "eval_step": ("must be 1 or more", lambda value: value >= 1),
-    "MAX_ITEM_LIST_LENGTH": ("must be 1 or more", lambda value: value >= 1),
+    "MAX_ITEM_LIST_LENGTH": ("must be from 1 to 1000000", lambda value: 1 <= value <= 10**6),
+    "n_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
+    "num_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
     "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
     "worker": ("must be 0 or more", lambda value: value >= 0),
     "field_separator": ("must be a tab", lambda value: value == "\t"),
@@ -34,8 +39,18 @@ def wrong_recbole_values(
         defaults: RecBole's defaults, whose types the values must have.
         own: Names that this package's settings classes check.
     """
+    names = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+    found = [
+        f"{name} must be the name of a column, got {values.get(name)!r}"
+        for name in names
+        if not isinstance(values.get(name), str) or not values[name]
+    ]
+    if found:
+        return found
     return (
         _wrong_types(values, defaults, own)
+        + _wrong_choices(values)
+        + _wrong_intervals(values)
         + _wrong_columns(values)
         + _wrong_split(values)
         + _wrong_metrics(values)
@@ -60,6 +75,77 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
         elif name in _RANGES and not _RANGES[name][1](value):
             found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
     return found
+
+
+# RecBole's settings that are off by default, whose kind its defaults do not tell.
+_OPTIONAL: dict[str, Any] = {
+    "additional_feat_suffix": list,
+    "alias_of_entity_id": list,
+    "alias_of_item_id": list,
+    "alias_of_relation_id": list,
+    "alias_of_user_id": list,
+    "discretization": dict,
+    "normalize_field": list,
+    "numerical_features": list,
+    "preload_weight": dict,
+    "seq_len": dict,
+    "threshold": dict,
+}
+_LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd", "sparse_adam")
+
+
+def _wrong_choices(values: dict[str, Any]) -> list[str]:
+    """Where RecBole takes a default of its own for an unknown value, or fails in the first step."""
+    learner, clipping = str(values.get("learner", "adam")), values.get("clip_grad_norm")
+    found = require(
+        learner.lower() in _LEARNERS, f"learner must be one of {', '.join(_LEARNERS)}", learner
+    )
+    found += require(
+        clipping is None
+        or (
+            convert(clipping, dict[str, float])[0]
+            and {"max_norm"} <= set(clipping) <= {"max_norm", "norm_type"}
+            and min(clipping.values()) > 0
+        ),
+        "clip_grad_norm must be null or {max_norm: a number above 0}",
+        clipping,
+    )
+    for name, kind in _OPTIONAL.items():
+        value = values.get(name)
+        rule = f"{name} must be null or {'a list' if kind is list else 'a mapping'}"
+        found += require(value is None or isinstance(value, kind), rule, value)
+    if values.get("log_wandb") is True:
+        there = importlib.util.find_spec("wandb") is not None
+        found += require(there, "log_wandb must be false without the package wandb", True)
+    kept = values.get("rm_dup_inter")
+    return found + require(
+        kept in (None, "first", "last"), "rm_dup_inter must be null, first or last", kept
+    )
+
+
+_NUMBER = r"\s*[-+]?(inf|\d+(\.\d*)?([eE][-+]?\d+)?)\s*"
+_INTERVAL = re.compile(rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*")
+
+
+def _wrong_intervals(values: dict[str, Any]) -> list[str]:
+    """RecBole leaves out an interval that it cannot read, with a warning."""
+    given = {
+        name: values.get(name) for name in ("user_inter_num_interval", "item_inter_num_interval")
+    }
+    columns = values.get("val_interval")
+    if not isinstance(columns, (dict, type(None))):
+        return [f"val_interval must map columns to intervals, got {columns!r}"]
+    given |= {
+        f"val_interval.{name}": interval
+        for name, interval in (columns or {}).items()
+        if not isinstance(interval, list)
+    }
+    return [
+        f"{name} must be intervals such as '[5,inf)', parted by ';', got {interval!r}"
+        for name, interval in given.items()
+        if interval is not None
+        and not (isinstance(interval, str) and all(map(_INTERVAL.fullmatch, interval.split(";"))))
+    ]
 
 
 def _wrong_columns(values: dict[str, Any]) -> list[str]:
@@ -131,7 +217,10 @@ def _wrong_metrics(values: dict[str, Any]) -> list[str]:
     found += require(
         bool(cuts) and convert(cuts, tuple[int, ...])[0], "topk must be whole numbers", cuts
     )
-    if found or not isinstance(chosen, str):
+    found += require(
+        isinstance(chosen, str), "valid_metric must be a metric at a cut-off, as NDCG@10", chosen
+    )
+    if found:
         return found
     names = {f"{metric}@{cut}".lower() for metric in metrics for cut in cuts}
     names |= {metric.lower() for metric in metrics} & _WITHOUT_CUT_OFF

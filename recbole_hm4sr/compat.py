@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+
+from recbole_hm4sr.errors import ConfigError, PluginError
 
 _NUMPY_ALIASES = {
     "bool": np.bool_,
@@ -87,6 +90,41 @@ def isolated_config_state() -> Iterator[None]:
         sys.argv = argv
         for name, value in lists.items():
             value[:] = saved[name]
+
+
+@contextlib.contextmanager
+def recbole_refusals() -> Iterator[None]:
+    """Turn what RecBole and torch raise for settings they cannot take into one sentence.
+
+    RecBole finds some wrong settings only where it uses them, after the data have been read: a
+    filter by a column that is not there, a width that the heads do not divide, a table larger
+    than memory. An error that this package's own code raises keeps its kind and its traceback.
+
+    Raises:
+        ConfigError: With RecBole's or torch's words.
+    """
+    try:
+        yield
+    except PluginError:
+        raise
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        frames = list(traceback.walk_tb(error.__traceback__))
+        module = str(frames[-1][0].f_globals.get("__name__", ""))
+        if module.split(".")[0] not in ("recbole", "torch"):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"there is no {reason}"
+        raise ConfigError(f"the model and the data must fit the settings, but: {reason}") from error
 
 
 def fill_missing_values(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
@@ -214,17 +252,35 @@ def lean_loaders() -> Iterator[None]:
         del vars(module)["list"]
 
 
+class _LazyWriter:
+    """A TensorBoard writer that makes its folder and file with the first value it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of copying and the like
+            raise AttributeError(name)
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
+        return getattr(self._writer, name)
+
+
 @contextlib.contextmanager
 def tensorboard_folder(folder: Path) -> Iterator[None]:
     """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
 
-    Its constructor creates ``log_tensorboard/`` in whatever the working directory is.
+    Its constructor creates ``log_tensorboard/`` in whatever the working directory is. Here nothing
+    is created before there is something to write, so testing a run again leaves its folder as it
+    is.
     """
     from recbole.trainer import trainer as module
-    from torch.utils.tensorboard import SummaryWriter
 
     original = module.get_tensorboard
-    module.get_tensorboard = lambda logger: SummaryWriter(str(folder))  # noqa: ARG005
+    module.get_tensorboard = lambda logger: _LazyWriter(folder)  # noqa: ARG005
     try:
         yield
     finally:
@@ -242,6 +298,8 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
         gpu_id: Number of the GPU, as RecBole's setting ``gpu_id`` has it; empty for the CPU.
     """
     first = str(gpu_id).split(",")[0].strip()
+    if first and not first.isdecimal():
+        raise ConfigError(f"gpu_id must be the number of a GPU, or empty, got {gpu_id!r}")
     if not use_gpu or not first or not torch.cuda.is_available():
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.checks import wrong_recbole_values
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
+from recbole_hm4sr.yaml_limits import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -52,6 +54,10 @@ UNSUPPORTED = {
 }
 
 
+# Places to write outside the run's folder: the user's own word, never that of a file.
+_FLAGS_ONLY = frozenset({"code_cache_dir"})
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it.
 
@@ -59,9 +65,9 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
-        names = [key.value for key, _ in node.value]
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, _ in node.value:
-            if names.count(key.value) > 1:
+            if isinstance(key, yaml.ScalarNode) and names[key.value] > 1:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key.value!r} is set twice", problem_mark=key.start_mark
                 )
@@ -86,7 +92,7 @@ def parse_value(text: str) -> Any:
         ConfigError: If the text is not YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return load_yaml(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(
             f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
@@ -101,7 +107,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             twice.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        value = load_yaml(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -287,6 +293,8 @@ def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, st
         where = f" ({origin[name]})" if name in origin else ""
         if name in origin and name in UNSUPPORTED:
             found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
+        elif name in _FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
+            found.append(f"{name}{where} must be given as a flag, since it names a place to write")
         elif name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -15,6 +15,7 @@ from recbole.data import data_preparation
 from recbole.utils import init_seed
 
 from recbole_hm4sr import compat
+from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
@@ -28,6 +29,7 @@ from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     plain_settings,
+    refuse_place,
     run_facts,
     write_arrays,
 )
@@ -124,10 +126,7 @@ def run(
     """
     entry = find_model(model)
     folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
-    if (folder / "config.yaml").exists():
-        raise ConfigError(
-            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
-        )
+    refuse_place(folder)
     config = build_config(
         entry.model_class,
         dataset,
@@ -221,11 +220,13 @@ def read_run_config(run_dir: Path) -> tuple[Config, Any]:
     if not path.is_file():
         raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
     values = read_yaml(path)
-    missing = sorted({"model", "dataset"} - set(values))
+    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
     if missing:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
     entry = find_model(values.pop("model"))
     dataset = values.pop("dataset")
+    # A run's folder may come from elsewhere: it names no place to write.
+    values.pop("code_cache_dir", None)
     config = build_config(
         entry.model_class,
         dataset,
@@ -250,20 +251,33 @@ def open_session(
         read_settings(config, DataSettings),
         item_field=config["ITEM_ID_FIELD"],
     )
-    dataset = MultiModalSequentialDataset(config)
-    with compat.lean_loaders():
+    with compat.recbole_refusals(), compat.lean_loaders():
+        dataset = MultiModalSequentialDataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)
         _refuse_what_cannot_run(config, train_data, valid_data, test_data)
         if config["train_mode"] == "sequence":
             train_data = SequenceTrainDataLoader(
                 config, train_data._dataset, shuffle=config["shuffle"]
             )
+    if config["train_stage"] == "finetune":
+        _check_pretraining(config["pre_model_path"])
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
-    model = model_class(config, train_data._dataset).to(config["device"])
+    with compat.recbole_refusals():
+        model = model_class(config, train_data._dataset).to(config["device"])
     trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _check_pretraining(path: str | None) -> None:
+    """S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6."""
+    if not path:
+        raise ConfigError(
+            f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: pretrain, "
+            f"got {path!r}"
+        )
+    read_checkpoint(Path(path))
 
 
 def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:

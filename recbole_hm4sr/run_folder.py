@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import os
 import platform
 import resource
 import subprocess
@@ -16,6 +17,7 @@ import torch
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import write_whole
 from recbole_hm4sr.trainer import EpochRecord
 
@@ -29,6 +31,23 @@ def new_run_dir(dataset: str, model: str) -> Path:
         number += 1
         folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
     return folder
+
+
+def refuse_place(folder: Path) -> None:
+    """Refuse a run's folder that cannot be written, before anything is.
+
+    Raises:
+        ConfigError: If it holds a run already, or if it or the folder above is no folder.
+    """
+    if (folder / "config.yaml").exists():
+        raise ConfigError(
+            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
+        )
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
+    if there is not None and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(
+            f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
+        )
 
 
 def plain_settings(config: Config) -> dict[str, Any]:

@@ -6,8 +6,8 @@ of these. Its optional method ``problems()`` returns a sentence for each value t
 """
 
 import dataclasses
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -88,7 +88,10 @@ class RunSettings:
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""
-        return require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads)
+        return [
+            *require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads),
+            *require(self.n_threads <= 1024, "n_threads must be at most 1024", self.n_threads),
+        ]
 
 
 def require(condition: bool, rule: str, value: object) -> list[str]:  # noqa: FBT001
@@ -164,7 +167,8 @@ def convert(value: Any, hint: Any) -> tuple[bool, Any]:
         return fits, dict(value) if fits else None
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        number = number and math.isfinite(value)
+        # A whole number of more than 308 digits is none that float64 can hold.
+        number = number and abs(value) <= sys.float_info.max
         return number, float(value) if number else None
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool), value

@@ -28,10 +28,12 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.checkpoint import (
     random_states,
     read_checkpoint,
+    refusing_damage,
     set_random_states,
     write_checkpoint,
 )
-from recbole_hm4sr.errors import DataError, TrainingError
+from recbole_hm4sr.diagnose import refuse_losses, refuse_state, refuse_weights
+from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.settings import RunSettings, read_settings
@@ -128,6 +130,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         """
         self._train_data, self._user_callback = train_data, callback_fn
         if self.start_epoch and self.finished:
+            write_history(self.history_file, self.history)
             return self.best_valid_score, self.best_valid_result
         return super().fit(train_data, valid_data, verbose, saved, show_progress, self._after_epoch)
 
@@ -150,7 +153,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                 losses = self._named_losses(batch, loss_func)
                 loss = torch.stack(list(losses.values())).sum()
-            self._check_finite(losses, epoch_idx, steps)
+            moment = f"epoch {epoch_idx + 1}, step {steps}"
+            self._check_finite(losses, moment, batch, loss_func)
             scaler.scale(loss).backward()
             if self.clip_grad_norm:
                 scaler.unscale_(self.optimizer)
@@ -159,6 +163,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             scaler.update()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
+        refuse_state(self.model, self.optimizer, f"epoch {epoch_idx + 1}")
         self._losses = {name: float(total) / max(steps, 1) for name, total in totals.items()}
         self._seconds["train"] = time.perf_counter() - began
         return float(sum(totals.values()))
@@ -173,14 +178,17 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
         return {"loss": losses}
 
-    def _check_finite(self, losses: dict[str, Tensor], epoch_idx: int, step: int) -> None:
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-        if bad:
-            raise TrainingError(
-                f"every loss must be finite, but {', '.join(bad)} is "
-                f"{', '.join(str(float(losses[name])) for name in bad)} in epoch {epoch_idx + 1}, "
-                f"step {step}; lower learning_rate or set clip_grad_norm: {{max_norm: 1}}"
-            )
+    def _check_finite(
+        self, losses: dict[str, Tensor], moment: str, batch: Any, loss_func: Any
+    ) -> None:
+        if all(torch.isfinite(value) for value in losses.values()):
+            return
+
+        def losses_of(part: Any) -> dict[str, Tensor]:
+            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+                return self._named_losses(part, loss_func)
+
+        refuse_losses(losses, moment, self.model, batch, losses_of, self._train_data._dataset)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         began = time.perf_counter()
@@ -259,20 +267,26 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         if not self.last_file.is_file():
             return False
         state = self._load(self.last_file)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.start_epoch = state["epoch"] + 1
-        self.cur_step = state["cur_step"]
-        self.best_valid_score = state["best_valid_score"]
-        self.best_valid_result = state["best_valid_result"]
-        self.history = [EpochRecord(**record) for record in state["history"]]
-        self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
-        train_data.generator.set_state(state["loader_state"].cpu())
-        set_random_states(state["random_states"])
+        with refusing_damage(self.last_file):
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.start_epoch = state["epoch"] + 1
+            self.cur_step = state["cur_step"]
+            self.best_valid_score = state["best_valid_score"]
+            self.best_valid_result = state["best_valid_result"]
+            self.history = [EpochRecord(**record) for record in state["history"]]
+            self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
+            train_data.generator.set_state(state["loader_state"].cpu())
+            set_random_states(state["random_states"])
         return True
 
     def _load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint, refuse a foreign one, and set the model to it."""
         state = read_checkpoint(path, self.device)
+        with refusing_damage(path):
+            self._take(path, state)
+        return state
+
+    def _take(self, path: Path, state: dict[str, Any]) -> None:
         if state["model"] != self.config["model"]:
             raise DataError(
                 f"the checkpoint {path} must be of the model {self.config['model']}, got "
@@ -289,8 +303,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
+        refuse_weights(self.model, path)
         self.model.load_other_parameter(state["other_parameter"])
-        return state
 
     def evaluate(
         self,

@@ -5,7 +5,19 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from toydata import write_toy_dataset
+
+# The same examples every time, and no clock: a loaded machine fails no test.
+settings.register_profile(
+    "same",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ run inside the command.
 
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,13 +26,38 @@ for _group in (train, compare, report, check, prepare, encode, convert):
     _group.register(app)
 
 
+# The parent of every mistake in flags and commands; typer does not export it by its name.
+_UsageError: Any = typer.BadParameter.__base__
+_LONGEST_MESSAGE = 4000
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
     try:
-        app(args=None if arguments is None else list(arguments))
+        code = app(
+            args=None if arguments is None else list(arguments),
+            standalone_mode=False,
+        )
     except PluginError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        sys.exit(2)
+        _refuse(str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else app.info.name
+        _refuse(f"{error.format_message().rstrip('.')}; {command} --help says what it takes")
+    except typer.Abort:
+        _refuse("aborted")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> NoReturn:
+    """One line on stderr, whatever was quoted in it, and exit code 2."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_MESSAGE:
+        line = f"{line[: _LONGEST_MESSAGE // 2]} ... {line[-_LONGEST_MESSAGE // 2 :]}"
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {line}", markup=False)
+    sys.exit(2)
 
 
 def main_train() -> None:

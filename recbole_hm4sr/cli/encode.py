@@ -22,7 +22,7 @@ from recbole_hm4sr.cli.words import out
 from recbole_hm4sr.errors import ConfigError
 
 PoolingOption = Annotated[str | None, typer.Option(help="cls, mean, model or auto.")]
-BatchOption = Annotated[int, typer.Option("--batch_size", help="Items a batch.")]
+BatchOption = Annotated[int, typer.Option("--batch_size", min=1, help="Items a batch.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DtypeOption = Annotated[str, typer.Option(help="float32, or mixed precision: bfloat16, float16.")]
 StorageOption = Annotated[str, typer.Option(help="float16 or float32, in the file.")]

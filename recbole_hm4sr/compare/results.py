@@ -109,11 +109,23 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+_KINDS = {"dataset": str, "label": str, "seed": int, "fingerprint": str, "status": str}
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a line is one that this package writes."""
+    if not isinstance(value, dict):
+        return False
+    kinds = {**_KINDS, **({"valid": dict} if value.get("status") == "done" else {"reason": str})}
+    return all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+
+
 def latest_results(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:
     """The last line of each data set, label, seed and fingerprint."""
     return {
         (record["dataset"], record["label"], record["seed"], record["fingerprint"]): record
         for record in read_results(path)
+        if _is_record(record)
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.statistics import PairedTest, holm, paired_test, user_metric
 
@@ -133,7 +134,7 @@ def read_ranks(folder: Path) -> dict[str, "np.ndarray[Any, Any]"]:
         with np.load(path, allow_pickle=False) as file:
             ranks = {name: file[name] for name in file.files}
         order = np.argsort(ranks["user"], kind="stable")
-    except (OSError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise DataError(f"cannot read the ranks of a run, {path}: {error}") from error
     return {name: values[order] for name, values in ranks.items()}
 

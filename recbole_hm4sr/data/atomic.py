@@ -98,6 +98,30 @@ class AtomicTable:
                     f"{_shorten(self.frame[column].iloc[row])}"
                 ) from error
 
+    def require_finite(self, column: str) -> None:
+        """Check a float or float_seq column whose gaps RecBole fills with the column's mean.
+
+        Raises:
+            DataError: If a value is infinite, a part of a sequence NaN, or a column all gaps.
+        """
+        if self.kinds[column] == "float":
+            values = self.frame[column].to_numpy(dtype=np.float64)
+            bad = np.isinf(values)
+            if np.isnan(values).all():
+                raise DataError(
+                    f"{self.path}: {column} must hold a number in at least one line; leave the "
+                    f"column out of load_col"
+                )
+        else:
+            bad = np.array([not np.isfinite(row).all() for row in self.float_sequences(column)])
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            shown = _shorten(str(self.frame[column].iloc[row]))
+            raise DataError(
+                f"{self.line(row)}: {column} must be finite, got {shown} "
+                f"({_count(int(bad.sum()), 'such line')})"
+            )
+
     def _require_kind(self, column: str, *kinds: str) -> None:
         if self.kinds[column] not in kinds:
             raise DataError(
@@ -127,7 +151,9 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
         raise _not_utf8(path, 1, first) from error
     columns = [tuple(field.rsplit(":", 1)) for field in text.split("\t")]
     for field, column in zip(text.split("\t"), columns, strict=True):
-        if len(column) != 2 or not column[0] or column[1] not in KINDS:
+        # A name that is no line of text would break the sentences that name it.
+        named = len(column) == 2 and column[0] != "" and column[0].isprintable()
+        if not named or column[1] not in KINDS:
             raise DataError(
                 f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
                 f"of {', '.join(KINDS)}, got {field!r}"
@@ -192,6 +218,8 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
                 found = _locate_bad_float(path, chunks, floats)
         except UnicodeDecodeError as worse:  # in a column after that of the bad float
             raise _locate_bad_encoding(path) from worse
+        except ValueError as worse:
+            raise DataError(f"{path} must be a table, but: {str(worse)[:200]!r}") from worse
         raise found from error
     if n_read != n_rows:
         raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")

@@ -88,6 +88,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             columns[name] = frame[name]
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 self.field2bucketnum[name] = 2
+                if name != self.time_field:
+                    table.require_finite(name)
             if kind is FeatureType.TOKEN and source is not FeatureSource.INTERACTION:
                 columns[name] = frame[name].astype(object)
             if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):

@@ -8,8 +8,6 @@ order, so a missing or an extra item can never shift the rest.
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
-from recbole_hm4sr.data.matrices import check_rows, map_values, rows_at_a_time, take_rows
+from recbole_hm4sr.data.matrices import check_rows, rows_at_a_time, take_rows
+from recbole_hm4sr.data.npz import read_npz
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
 
@@ -117,40 +116,11 @@ def load_features(path: Path) -> ItemFeatures:
     used. All of them are checked here, against the checksum too.
 
     Raises:
-        DataError: If it is missing, truncated, needs unpickling, lacks a part or breaks the
-            contract.
+        DataError: If it is missing, truncated, needs unpickling, lacks a part, is larger than
+            memory or breaks the contract.
     """
-    parts: dict[str, Array] = {}
-    finite = None
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{path} must be an .npz archive, got a single array")
-        with archive:
-            for name in ("tokens", "values", "encoder", "revision"):
-                if name not in archive:
-                    raise DataError(
-                        f"{path} must hold {name!r}, got {', '.join(sorted(archive.files))}"
-                    )
-                mapped = map_values(archive.zip) if name == "values" else None
-                if mapped is None:
-                    parts[name] = archive[name]
-                else:
-                    parts[name], finite = mapped
-    except FileNotFoundError as error:
-        raise DataError(f"the feature file {path} does not exist") from error
-    except DataError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(f"{path} must be an .npz file of plain arrays, but: {error}") from error
+    parts = read_npz(path, ("tokens", "values", "encoder", "revision"), map_values=True)
+    finite = parts.get("finite")
     features = ItemFeatures(
         parts["tokens"],
         parts["values"],

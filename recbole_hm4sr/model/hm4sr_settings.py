@@ -94,7 +94,9 @@ class HM4SRSettings:
             self.n_temporal_experts,
         )
         found += require(self.n_negatives >= 0, "n_negatives must be 0 or more", self.n_negatives)
-        found += require(self.n_layers >= 0, "n_layers must be 0 or more", self.n_layers)
+        found += require(
+            0 <= self.n_layers <= 1000, "n_layers must be from 0 to 1000", self.n_layers
+        )
         if self.n_heads >= 1:
             found += require(
                 self.hidden_size % self.n_heads == 0,

@@ -88,6 +88,9 @@ class MMSRSettings:
         found += require(self.leaky_slope >= 0, "leaky_slope must be 0 or more", self.leaky_slope)
         found += require(self.code_seed >= 0, "code_seed must be 0 or more", self.code_seed)
         found += require(
+            self.code_seed < 2**32, "code_seed must be at most 4294967295", self.code_seed
+        )
+        found += require(
             self.fast_path_is_exact or self.graph_path != "fast",
             "graph_path must be auto or dense unless n_layers is 1, fusion_type asy_mask, "
             "asy_second_phase official and seq_pooling last",

@@ -15,7 +15,7 @@ format         the file                                               what prove
 """
 
 import pickle
-import zipfile
+import warnings
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -28,6 +28,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     save_features,
 )
+from recbole_hm4sr.data.npz import DAMAGE, first_sentence
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.prepare.encode import FeatureReport
@@ -145,14 +146,17 @@ def read_authors_tensor(path: Path, n_items: int) -> Array:
     import torch
 
     try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on files that are none of its own
+            tensor = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"the file {path} does not exist") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, pickle.UnpicklingError) as error:
         raise DataError(
-            f"{path} must be a tensor written by torch.save, but: {str(error).splitlines()[0]}"
+            f"{path} must be a tensor written by torch.save, but: {first_sentence(error)}"
         ) from error
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2 or tensor.is_complex():
+    plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+    if not plain or tensor.ndim != 2 or tensor.is_complex() or tensor.is_quantized:
         what = f"shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor)
         raise DataError(f"{path} must hold a tensor of shape (items, width), got {what}")
     if len(tensor) not in (n_items, n_items - 1):
@@ -171,8 +175,10 @@ def _read_npy(path: Path) -> Array:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"the file {path} does not exist") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} must be an .npy file of numbers, but: {error}") from error
+    except DAMAGE as error:
+        raise DataError(
+            f"{path} must be an .npy file of numbers, but: {first_sentence(error)}"
+        ) from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
         raise DataError(f"{path} must hold one array of numbers of shape (items, width)")
     return values

@@ -56,9 +56,12 @@ def read_mapping(path: Path, item_tokens: Array) -> Array:
     tokens: list[str] = [""] * len(pairs)
     seen = np.zeros(len(pairs), dtype=np.bool_)
     for line, token, row in pairs:
-        if not row.isdecimal() or int(row) >= len(pairs) or seen[int(row)]:
+        # Python refuses to read thousands of digits, with an error of its own.
+        is_row = row.isdecimal() and len(row) < 20 and int(row) < len(pairs)
+        if not is_row or seen[int(row)]:
             raise DataError(
-                f"{path}, line {line}: rows must be 0 to {len(pairs) - 1}, each once, got {row!r}"
+                f"{path}, line {line}: rows must be 0 to {len(pairs) - 1}, each once, got "
+                f"{row[:40]!r}"
             )
         tokens[int(row)], seen[int(row)] = token, True
     items = set(map(str, item_tokens[1:]))

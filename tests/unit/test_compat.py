@@ -434,14 +434,18 @@ def test_recbole_s_trainer_writes_to_the_working_directory(recbole_trainer, tmp_
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["log_tensorboard"]
 
 
-def test_tensorboard_files_go_to_the_folder_given(seconds, tmp_path, monkeypatch):
+def test_tensorboard_files_go_to_the_folder_given_with_the_first_value(
+    seconds, tmp_path, monkeypatch
+):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     config = read_config(seconds)
     config["checkpoint_dir"] = str(tmp_path / "saved")
     with compat.tensorboard_folder(tmp_path / "events"):
-        RecBoleTrainer(config, Tiny(config, MultiModalSequentialDataset(config)))
+        trainer = RecBoleTrainer(config, Tiny(config, MultiModalSequentialDataset(config)))
+    assert not (tmp_path / "events").exists()
+    trainer.tensorboard.add_scalar("loss", 1.0, 0)
     assert list(work.iterdir()) == []
     (events,) = (tmp_path / "events").iterdir()
     assert events.name.startswith("events.out")

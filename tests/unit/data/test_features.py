@@ -170,7 +170,7 @@ def test_a_pickled_object_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"must be an \.npz file of plain arrays"):
         load_features(path)
     np.save(tmp_path / "trap.npy", np.array([_Trap()], dtype=object))
-    with pytest.raises(DataError, match=r"must be an \.npz file of plain arrays"):
+    with pytest.raises(DataError, match=r"must be an \.npz archive, got a single array"):
         load_features(tmp_path / "trap.npy")
     assert not (tmp_path / "run").exists()
 
