@@ -1,5 +1,6 @@
 """Runs and checkpoints that are broken, foreign or not there."""
 
+import dataclasses
 import pickle
 import zipfile
 
@@ -76,8 +77,7 @@ def config(old, new):
 def other_features(place):
     path = place / "data" / "toy" / "toy.text.npz"
     features = load_features(path)
-    features.values[0] += 1
-    save_features(path, features)
+    save_features(path, dataclasses.replace(features, values=features.values + 1))
 
 
 def without_first(state):
