@@ -40,7 +40,7 @@ class Evaluation:
         rank_history: Whether users' histories stay among the candidates in ``valid`` and ``test``:
             ``include`` or ``exclude``.
         valid: Validation metrics.
-        test: Test metrics.
+        test: Test metrics; these and the next are empty if the run was not to be tested.
         test_include: Test metrics with users' histories among the candidates.
         test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
             or with sampled negatives.
@@ -96,6 +96,7 @@ def run(
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
+    test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
@@ -108,6 +109,8 @@ def run(
         overrides: Settings that win over all files.
         run_dir: Folder to write; ``runs/<dataset>-<model>-<time>`` by default. Must not hold a
             run already.
+        test: Whether the best epoch is tested; without it nothing is ranked of the test part, as a
+            trial of a search must not.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
 
@@ -133,12 +136,15 @@ def run(
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
+    return _execute(
+        config, folder, entry.model_class, test=test, on_start=on_start, on_epoch=on_epoch
+    )
 
 
 def resume(
     run_dir: str | Path,
     *,
+    test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
@@ -146,6 +152,7 @@ def resume(
 
     Args:
         run_dir: Folder of the run.
+        test: Whether the best epoch is tested.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
 
@@ -154,7 +161,7 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
+    return _execute(config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch)
 
 
 def evaluate(run_dir: str | Path) -> Evaluation:
@@ -191,6 +198,14 @@ def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks | None]:
         test_exclude=_plain(test.get("exclude", {})),
     )
     return evaluation, ranks
+
+
+def _validation(trainer: Trainer) -> Evaluation:
+    """Metrics of the best epoch by the validation part alone, as training has found them."""
+    valid = _plain(trainer.best_valid_result)
+    return Evaluation(
+        rank_history=trainer.rank_history, valid=valid, test={}, test_include={}, test_exclude={}
+    )
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -261,6 +276,7 @@ def _execute(
     folder: Path,
     model_class: Any,
     *,
+    test: bool,
     on_start: Callable[[Session], None] | None,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
@@ -276,7 +292,7 @@ def _execute(
         if on_start is not None:
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
-        evaluation, ranks = _evaluate_best(session)
+        evaluation, ranks = _evaluate_best(session) if test else (_validation(trainer), None)
     result = RunResult(
         **vars(evaluation),
         run_dir=folder,
