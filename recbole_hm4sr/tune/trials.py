@@ -89,6 +89,12 @@ class TrialStore:
                 trials[trial.number] = trial
         return dict(sorted(trials.items()))
 
+    def ends_after(self, early_stop: int | None) -> bool:
+        """Whether so many trials have finished without a better score; never if None."""
+        trials = self.trials().values()
+        since = trials_since_best(trials, bigger=self.search.bigger)
+        return early_stop is not None and since >= early_stop
+
     def begun(self, number: int) -> dict[str, Any] | None:
         """Settings of a trial that was begun; None if it was not."""
         record = self._trial_file(number)

@@ -49,13 +49,13 @@ def search_with_hyperopt(
         DataError: If the folder cannot be written.
     """
     import_engine("hyperopt")
-    worker = _Worker(store, algorithm, retry=retry, on_trial=on_trial)
+    worker = _Worker(store, algorithm, early_stop=early_stop, retry=retry, on_trial=on_trial)
     tuning = compat.make_hyper_tuning(
         worker.evaluate,
         space=hyperopt_space(store.search.space),
         algo=worker.propose,
         max_evals=n_trials,
-        early_stop=early_stop or n_trials + 1,
+        early_stop=n_trials + 1,  # the worker ends the search, as it does for every engine
     )
     compat.run_hyper_tuning(tuning)
 
@@ -84,11 +84,12 @@ class _Worker:
         store: TrialStore,
         algorithm: Algorithm,
         *,
+        early_stop: int | None,
         retry: bool,
         on_trial: Callable[[str, Trial], None],
     ) -> None:
-        self._store, self._algorithm, self._retry = store, algorithm, retry
-        self._on_trial = on_trial
+        self._store, self._algorithm = store, algorithm
+        self._early_stop, self._retry, self._on_trial = early_stop, retry, on_trial
         self._finished = store.trials()
         self._tried: dict[str, int] = {}
         self._number = 0
@@ -105,11 +106,13 @@ class _Worker:
         known = finished.settings if finished else self._store.begun(self._number)
         if known is not None:
             drawn: dict[str, Any] | None = self._search.space.drawn(known)
+        elif self._store.ends_after(self._early_stop):
+            drawn = None
         elif self._algorithm == "exhaustive":
             drawn = self._next_combination()
         else:
             drawn = self._draw(new_ids, domain, trials)
-        if drawn is None:  # all combinations have been tried
+        if drawn is None:  # all combinations have been tried, or nothing better comes
             return []
         self._settings = self._search.space.settings(drawn)
         self._tried[same_text(self._settings)] = self._number

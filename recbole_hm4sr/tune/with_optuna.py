@@ -20,7 +20,7 @@ from recbole_hm4sr.trainer import EpochRecord
 from recbole_hm4sr.tune.objective import HopelessTrial, run_trial
 from recbole_hm4sr.tune.search import RANDOM_FIRST, Algorithm, Search, import_engine
 from recbole_hm4sr.tune.space import Dimension, Space, same_text
-from recbole_hm4sr.tune.trials import Trial, TrialStore, trials_since_best
+from recbole_hm4sr.tune.trials import Trial, TrialStore
 
 _TRIES = 100
 _BUSY = "another process runs this trial"
@@ -60,10 +60,7 @@ def search_with_optuna(
     worker = _Worker(store, study, algorithm, n_trials)
     if retry:
         worker.enqueue_failed()
-    bigger = store.search.bigger
-    while not (
-        early_stop and trials_since_best(store.trials().values(), bigger=bigger) >= early_stop
-    ):
+    while not store.ends_after(early_stop):
         with contextlib.ExitStack() as stack:
             claimed = worker.claim(stack)
             if claimed is None:
