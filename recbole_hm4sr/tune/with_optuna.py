@@ -111,10 +111,10 @@ def optuna_space(space: Space) -> dict[str, Any]:
         if dim.kind == "choice":
             return CategoricalDistribution(list(range(len(dim.options))))
         low, high = dim.bounds
+        if dim.kind == "quniform" and isinstance(low, int):
+            return IntDistribution(low, int(high), step=int(dim.step))
         if dim.kind == "quniform":
-            whole = isinstance(low, int)
-            step = int(dim.step) if whole else dim.step
-            return (IntDistribution if whole else FloatDistribution)(low, high, step=step)
+            return FloatDistribution(low, high, step=dim.step)
         return FloatDistribution(low, high, log=dim.kind == "loguniform")
 
     return {dimension.name: distribution(dimension) for dimension in space.dimensions}

@@ -153,7 +153,7 @@ def test_no_trial_reads_the_test_part(toy_path, tmp_path, monkeypatch):
 
 
 def test_an_exhaustive_search_tries_each_combination_once(toy_path, tmp_path):
-    space = "learning_rate choice [0.001, 0.01]\nn_layers quniform 1,2,1\n"
+    space = "learning_rate choice [0.001, 0.01]\nn_heads quniform 1,2,1\n"
     tuned = tune(toy_path, tmp_path, space=space, algorithm="exhaustive", settings={"epochs": 1},
                  said=(said := []))  # fmt: skip
     tried = sorted(tuple(trial.settings.values()) for trial in tuned.trials)

@@ -37,7 +37,7 @@ def test_both_engines_draw_from_the_same_space(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["exhaustive", "random", "bayes"])
 def test_every_algorithm_tries_new_settings_only(toy_path, tmp_path, algorithm):
-    space = "learning_rate choice [0.001, 0.01]\nn_layers quniform 1,2,1\n"
+    space = "learning_rate choice [0.001, 0.01]\nn_heads quniform 1,2,1\n"
     tuned = tune(toy_path, tmp_path, space=space, engine="optuna", algorithm=algorithm,
                  n_trials=9, settings={"epochs": 1})  # fmt: skip
     tried = sorted(tuple(trial.settings.values()) for trial in tuned.trials)

@@ -499,7 +499,7 @@ def test_recbole_s_hyper_tuning_runs_the_file_of_the_space_as_code(hyper_tuning,
 
 def test_recbole_s_exhaustive_search_does_not_run_on_todays_hyperopt(hyper_tuning):
     tuning = hyper_tuning(tuned_result, params_dict={"choice": {"a": [1, 2]}})
-    with pytest.raises(AttributeError, match="'RandomState' object has no attribute 'integers'"):
+    with pytest.raises(AttributeError, match="RandomState' object has no attribute 'integers'"):
         tuning.run()
 
 
