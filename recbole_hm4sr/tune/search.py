@@ -85,17 +85,7 @@ def plan_search(
             a setting is both fixed and searched; one error for all.
     """
     flags = dict(overrides or {})
-    both = sorted(set(flags) & set(space.names))
-    if both:
-        raise ConfigError(
-            f"a setting must be either searched or set, but {', '.join(both)} stands in "
-            f"{space.path} and among the flags; remove one"
-        )
-    fixing = [name for name in space.names if name in (*PROTOCOL, *_NOT_SEARCHED)]
-    if fixing:
-        raise ConfigError(
-            f"{space.path} must leave alone what makes trials comparable, got {', '.join(fixing)}"
-        )
+    _check_names(space, flags)
     fixed: dict[str, Any] = {}
     for path in config_files:
         fixed.update(read_yaml(Path(path)))
@@ -118,6 +108,21 @@ def plan_search(
         epochs=values["epochs"],
         fingerprint=settings_hash(model, dataset, data_hash(folder), rest),
     )
+
+
+def _check_names(space: Space, flags: Mapping[str, Any]) -> None:
+    """Refuse a setting that is fixed too, or that would make trials incomparable."""
+    both = sorted(set(flags) & set(space.names))
+    if both:
+        raise ConfigError(
+            f"a setting must be either searched or set, but {', '.join(both)} stands in "
+            f"{space.path} and among the flags; remove one"
+        )
+    fixing = [name for name in space.names if name in (*PROTOCOL, *_NOT_SEARCHED)]
+    if fixing:
+        raise ConfigError(
+            f"{space.path} must leave alone what makes trials comparable, got {', '.join(fixing)}"
+        )
 
 
 def _check(dataset: str, model: str, space: Space, fixed: Mapping[str, Any]) -> None:
