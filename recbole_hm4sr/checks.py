@@ -6,6 +6,25 @@ from typing import Any, Literal
 
 from recbole_hm4sr.settings import convert, expected_words, require
 
+# What makes runs comparable: the same for all models of a comparison and all trials of a search.
+PROTOCOL = (
+    "eval_args",
+    "filter_inter_by_user_or_item",
+    "item_inter_num_interval",
+    "metrics",
+    "metric_decimal_place",
+    "rank_history",
+    "repeatable",
+    "rm_dup_inter",
+    "tie_order",
+    "timestamp_unit",
+    "topk",
+    "user_inter_num_interval",
+    "val_interval",
+    "valid_metric",
+    "valid_metric_bigger",
+)
+
 _RANGES: dict[str, tuple[str, Any]] = {
     "seed": ("must be from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "epochs": ("must be 1 or more", lambda value: value >= 1),

@@ -5,6 +5,12 @@ catches RecBole's errors catches these too. The command line turns a :class:`Plu
 line on standard error and exit code 2.
 """
 
+import re
+import traceback
+from pathlib import Path
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[\d;]*m")
+
 
 class PluginError(Exception):
     """Something the user gave is wrong; the message says what, where and what to do."""
@@ -20,3 +26,18 @@ class DataError(PluginError, ValueError):
 
 class TrainingError(PluginError, ArithmeticError):
     """Training cannot go on: a loss is no finite number any more."""
+
+
+def one_sentence(error: BaseException) -> str:
+    """Why a run has no result, in a sentence; RecBole's bare errors are named as such."""
+    text = " ".join(_TERMINAL_CODES.sub("", str(error)).split()).rstrip(".")
+    if isinstance(error, PluginError):
+        return text
+    if isinstance(error, MemoryError):
+        return "there was not enough memory"
+    frames = traceback.extract_tb(error.__traceback__)
+    of_recbole = [f.name for f in frames if "recbole" in Path(f.filename).parts]
+    place = f" (in RecBole's {of_recbole[-1]})" if of_recbole else ""
+    if isinstance(error, KeyError):
+        return f"the model reads {text}, which this data set or its settings do not have{place}"
+    return f"{type(error).__name__}{place}: {text[:300]}".rstrip(": ")

@@ -1,12 +1,14 @@
-"""Write a file whole or not at all: to a temporary name beside it, then renamed."""
+"""Files that a crash leaves whole: written under another name, or a line at a time; and locks."""
 
 import contextlib
+import fcntl
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.errors import ConfigError, DataError
 
 
 def write_whole(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
@@ -42,3 +44,74 @@ def write_text(path: Path, text: str) -> None:
         DataError: If it cannot be written.
     """
     write_whole(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line of JSON and wait until the disk has it; a torn line before it stays alone.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    line = json.dumps(record) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+        # One write to a file opened for appending cannot mix with another's.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, (("\n" if torn else "") + line).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_lines(path: Path) -> list[tuple[int, dict[str, Any] | None]]:
+    """The lines of a file of JSON lines, each with its number; None for one that is torn.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if line.strip():
+            records.append((number, record if isinstance(record, dict) else None))
+    return records
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, refusal: str | None = None) -> Iterator[None]:
+    """Hold a lock, which goes with the process however it ends.
+
+    Args:
+        path: The file that is the lock; it stays, empty.
+        refusal: What to say if another process holds it; None waits until it is free.
+
+    Raises:
+        ConfigError: If another process holds it and ``refusal`` is given.
+        DataError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise DataError(f"cannot write {path.parent}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if refusal is None else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise ConfigError(refusal or "") from error
+        except OSError as error:
+            raise DataError(f"cannot lock {path}: {error.strerror}") from error
+        yield

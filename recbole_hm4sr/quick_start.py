@@ -45,7 +45,7 @@ class Evaluation:
         rank_history: Whether users' histories stay among the candidates in ``valid`` and ``test``:
             ``include`` or ``exclude``.
         valid: Validation metrics.
-        test: Test metrics.
+        test: Test metrics; these and the next are empty if the run was not to be tested.
         test_include: Test metrics with users' histories among the candidates.
         test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
             or with sampled negatives.
@@ -101,6 +101,7 @@ def run(
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
+    test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
@@ -113,6 +114,8 @@ def run(
         overrides: Settings that win over all files.
         run_dir: Folder to write; ``runs/<dataset>-<model>-<time>`` by default. Must not hold a
             run already.
+        test: Whether the best epoch is tested; without it nothing is ranked of the test part, as a
+            trial of a search must not.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
 
@@ -135,12 +138,15 @@ def run(
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
+    return _execute(
+        config, folder, entry.model_class, test=test, on_start=on_start, on_epoch=on_epoch
+    )
 
 
 def resume(
     run_dir: str | Path,
     *,
+    test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> RunResult:
@@ -148,6 +154,7 @@ def resume(
 
     Args:
         run_dir: Folder of the run.
+        test: Whether the best epoch is tested.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
 
@@ -156,7 +163,7 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
+    return _execute(config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch)
 
 
 def evaluate(run_dir: str | Path) -> Evaluation:
@@ -208,6 +215,14 @@ def _evaluate(session: Session) -> tuple[Evaluation, Ranks | None]:
         test_exclude=_plain(test.get("exclude", {})),
     )
     return evaluation, ranks
+
+
+def _validation(trainer: Trainer) -> Evaluation:
+    """Metrics of the best epoch by the validation part alone, as training has found them."""
+    valid = _plain(trainer.best_valid_result)
+    return Evaluation(
+        rank_history=trainer.rank_history, valid=valid, test={}, test_include={}, test_exclude={}
+    )
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -296,6 +311,7 @@ def _execute(
     folder: Path,
     model_class: Any,
     *,
+    test: bool,
     on_start: Callable[[Session], None] | None,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
@@ -313,8 +329,10 @@ def _execute(
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
         fitted = time.perf_counter()
-        trainer.load_best()
-        evaluation, ranks = _evaluate(session)
+        evaluation, ranks = _validation(trainer), None
+        if test:
+            trainer.load_best()
+            evaluation, ranks = _evaluate(session)
     ended = time.perf_counter()
     result = RunResult(
         **vars(evaluation),
@@ -328,16 +346,17 @@ def _execute(
     )
     facts = run_facts(config, session.model, trainer.history, ended - began)
     facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
-    _leave_files(session, ranks, _as_json(result) | facts)
+    if ranks is not None:
+        write_ranks(folder / "test_ranks.npz", ranks, session)
+    write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
+    if test:
+        _leave_report(session)
     return result
 
 
-def _leave_files(session: Session, ranks: Ranks | None, metrics: Mapping[str, Any]) -> None:
-    """Write what a finished run leaves: ranks, metrics, and the report, which is made of them."""
+def _leave_report(session: Session) -> None:
+    """Write the report of a finished run, and what it is made of."""
     folder = session.run_dir
-    if ranks is not None:
-        write_ranks(folder / "test_ranks.npz", ranks, session)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     with _machine_state(session.config):
         write_facts(session)
     write_report(folder)

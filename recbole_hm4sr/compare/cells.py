@@ -1,28 +1,13 @@
 """One run of a comparison: what names it, where it lies, and what its result depends on."""
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.config import compose_settings
-
-# What no result depends on: a cell stays finished when these change.
-_OF_THE_MACHINE = (
-    "checkpoint_dir",
-    "data_path",
-    "gpu_id",
-    "log_wandb",
-    "n_threads",
-    "show_progress",
-    "state",
-    "use_gpu",
-    "wandb_project",
-    "worker",
-)
+from recbole_hm4sr.fingerprint import settings_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +49,7 @@ class Cell:
 
     def fingerprint(self, data_hash: str) -> str:
         """Hash of all that the result depends on: model, settings and data."""
-        values = {k: v for k, v in self.composed().items() if k not in _OF_THE_MACHINE}
-        text = json.dumps([self.model, self.dataset, data_hash, values], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return settings_hash(self.model, self.dataset, data_hash, self.composed())
 
 
 def slug(label: str) -> str:
@@ -76,14 +59,3 @@ def slug(label: str) -> str:
     'HM4SR-without-time-text'
     """
     return re.sub(r"[^\w.]+", "-", label).strip("-.") or "model"
-
-
-def data_hash(folder: Path) -> str:
-    """Hash of the files of a data set."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(f"{folder.name}.*")):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

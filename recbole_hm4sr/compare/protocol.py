@@ -2,30 +2,13 @@
 
 from typing import Any
 
+from recbole_hm4sr.checks import PROTOCOL
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.config import build_config, compose_settings
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.settings import require
 
-# What makes runs comparable: the same for all models of a data set.
-PROTOCOL = (
-    "eval_args",
-    "filter_inter_by_user_or_item",
-    "item_inter_num_interval",
-    "metrics",
-    "metric_decimal_place",
-    "rank_history",
-    "repeatable",
-    "rm_dup_inter",
-    "tie_order",
-    "timestamp_unit",
-    "topk",
-    "user_inter_num_interval",
-    "val_interval",
-    "valid_metric",
-    "valid_metric_bigger",
-)
 _METRICS = {"hit", "map", "mrr", "ndcg", "precision", "recall"}
 
 

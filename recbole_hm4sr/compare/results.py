@@ -6,15 +6,14 @@
 import dataclasses
 import json
 import logging
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.compare.cells import Cell, data_hash
+from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.config import resolve_data_path
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import read_lines
+from recbole_hm4sr.fingerprint import data_hash
 
 _log = logging.getLogger(__name__)
 
@@ -63,48 +62,17 @@ class Outcome:
         return self.record is not None and self.record["status"] == "done"
 
 
-def append_result(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line and wait until the disk has it.
-
-    Raises:
-        DataError: If it cannot be written.
-    """
-    line = json.dumps(record) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
-        # One write to a file opened for appending cannot mix with another's.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, (("\n" if torn else "") + line).encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
-
-
 def read_results(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a torn one, which a crash leaves, is skipped with a warning.
 
     Raises:
         DataError: If the file cannot be read.
     """
-    if not path.exists():
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
     records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict) and "fingerprint" in record:
+    for number, record in read_lines(path):
+        if record is not None and "fingerprint" in record:
             records.append(record)
-        elif line.strip():
+        else:
             _log.warning("%s, line %d is torn and left out; its run is done again", path, number)
     return records
 

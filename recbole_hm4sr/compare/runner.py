@@ -5,9 +5,7 @@ its line is there with the fingerprint of its settings. A cell that a crash has 
 its checkpoint; one that failed is a line with the reason and is left alone unless asked for.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shlex
@@ -26,12 +24,11 @@ from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.results import (
     FACTS,
     Outcome,
-    append_result,
     has_result,
     read_outcomes,
 )
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.files import append_line, locked, write_text
 
 _POLL_SECONDS = 0.1
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -66,7 +63,8 @@ def run_grid(
         raise ConfigError(f"--jobs must be 1 or more, got {jobs}")
     check_grid(grid)
     say = on_cell or (lambda *_: None)
-    with _locked(out):
+    refusal = f"{out} must be used by one comparison at a time, but another is running there"
+    with locked(out / ".lock", refusal=refusal):
         outcomes = read_outcomes(grid, out)
         pending: deque[int] = deque()
         for number, outcome in enumerate(outcomes):
@@ -93,7 +91,7 @@ def _run_pending(
             for number in [n for n, process in running.items() if process.poll() is not None]:
                 process = running.pop(number)
                 record = _record(outcomes[number], process.returncode, out, jobs)
-                append_result(out / "results.jsonl", record)
+                append_line(out / "results.jsonl", record)
                 outcome = dataclasses.replace(outcomes[number], record=record)
                 yield number, record["status"], outcome
             time.sleep(_POLL_SECONDS)
@@ -176,21 +174,3 @@ def train_command(cell: Cell) -> str:
         for name, value in words.items()
     ]
     return shlex.join(["hm4sr", "train", *flags])
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Let one comparison at a time write to a folder; the lock goes with the process."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{out} must be used by one comparison at a time, but another is running there"
-            ) from error
-        yield

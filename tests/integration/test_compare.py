@@ -17,8 +17,9 @@ from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
-from recbole_hm4sr.compare.worker import one_sentence, run_cell
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.compare.worker import run_cell
+from recbole_hm4sr.errors import ConfigError, one_sentence
+from recbole_hm4sr.files import locked
 from recbole_hm4sr.statistics import user_metric
 
 pytestmark = pytest.mark.integration
@@ -167,10 +168,8 @@ def test_a_line_holds_what_repeats_the_run(comparison, toy_path):
 
 
 def test_one_comparison_at_a_time_writes_to_a_folder(comparison):
-    from recbole_hm4sr.compare.runner import _locked
-
     with (
-        _locked(comparison["out"]),
+        locked(comparison["out"] / ".lock"),
         pytest.raises(ConfigError, match="one comparison at a time"),
     ):
         run_grid(read_grid(comparison["grid"]), comparison["out"])

@@ -7,8 +7,9 @@ import torch
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import quick_start
+from recbole_hm4sr.checks import PROTOCOL
 from recbole_hm4sr.compare.grid import read_grid
-from recbole_hm4sr.compare.protocol import PROTOCOL, check_grid
+from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.config import build_config, properties_dir, read_yaml, recbole_defaults
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.registry import find_model

@@ -2,10 +2,11 @@
 
 import pytest
 
-from recbole_hm4sr.compare.cells import Cell, data_hash, slug
+from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.compare.grid import find_grid, read_grid
 from recbole_hm4sr.config import properties_dir
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.fingerprint import data_hash
 
 TEXT = """\
 datasets: [toy]

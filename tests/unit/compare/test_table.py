@@ -10,10 +10,11 @@ import pytest
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.render import as_csv, as_latex, as_markdown, as_text
-from recbole_hm4sr.compare.results import Outcome, append_result, read_results
+from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables, csv_records
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.files import append_line
 
 USERS = ["u1", "u2", "u3", "u4"]
 # Ranks of the four users by model and seed.
@@ -182,9 +183,9 @@ def test_what_makes_rows_less_comparable_is_said(tmp_path):
 
 def test_a_torn_line_is_left_out_and_the_next_starts_anew(tmp_path, caplog):
     path = tmp_path / "results.jsonl"
-    append_result(path, {"fingerprint": "1"})
+    append_line(path, {"fingerprint": "1"})
     with path.open("a") as file:
         file.write('{"fingerprint": "2", "va')
-    append_result(path, {"fingerprint": "3"})
+    append_line(path, {"fingerprint": "3"})
     assert [record["fingerprint"] for record in read_results(path)] == ["1", "3"]
     assert "line 2 is torn" in caplog.text
