@@ -3,6 +3,7 @@
 import pickle
 import random
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,39 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             f"read it with the release that wrote it"
         )
     return state
+
+
+def restore_weights(
+    model: Any, state: dict[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
+) -> None:
+    """Set a model to a checkpoint, and refuse a foreign one.
+
+    Args:
+        model: The model, built as the run's was.
+        state: From :func:`read_checkpoint`.
+        path: Where it was read, for messages.
+        name: Name of the model.
+        fingerprints: Hashes of what the model reads, which must be those of the run.
+
+    Raises:
+        DataError: If the checkpoint is of another model or other data, or does not fit.
+    """
+    if state["model"] != name:
+        raise DataError(
+            f"the checkpoint {path} must be of the model {name}, got {state['model']}"
+        )
+    for part, value in fingerprints.items():
+        if state["fingerprints"].get(part) != value:
+            raise DataError(
+                f"the checkpoint {path} must meet the {part} it was trained on, but they have "
+                f"changed since; train anew, or put the old files back"
+            )
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
+    model.load_other_parameter(state["other_parameter"])
 
 
 def random_states() -> dict[str, Any]:

@@ -28,10 +28,11 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.checkpoint import (
     random_states,
     read_checkpoint,
+    restore_weights,
     set_random_states,
     write_checkpoint,
 )
-from recbole_hm4sr.errors import DataError, TrainingError
+from recbole_hm4sr.errors import TrainingError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.settings import RunSettings, read_settings
@@ -270,23 +271,9 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
     def _load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint, refuse a foreign one, and set the model to it."""
         state = read_checkpoint(path, self.device)
-        if state["model"] != self.config["model"]:
-            raise DataError(
-                f"the checkpoint {path} must be of the model {self.config['model']}, got "
-                f"{state['model']}"
-            )
-        for name, value in self.fingerprints.items():
-            if state["fingerprints"].get(name) != value:
-                raise DataError(
-                    f"the checkpoint {path} must meet the {name} it was trained on, but they have "
-                    f"changed since; train anew, or put the old files back"
-                )
-        try:
-            self.model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
-        self.model.load_other_parameter(state["other_parameter"])
+        restore_weights(
+            self.model, state, path, name=self.config["model"], fingerprints=self.fingerprints
+        )
         return state
 
     def evaluate(

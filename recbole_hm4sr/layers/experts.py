@@ -45,7 +45,7 @@ class InteractiveMoE(nn.Module):
         return torch.stack(gates, dim=1).softmax(dim=-1)
 
     def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
-        experts = self.experts(x.flatten(1)).view(len(x), self.n_experts, *x.shape[1:])
+        experts = self.experts(x.flatten(1)).view(x.shape[0], self.n_experts, *x.shape[1:])
         return (weights.transpose(1, 2)[..., None] * experts).sum(
             dim=1
         )  # [T, E, M, D] to [T, M, D]
