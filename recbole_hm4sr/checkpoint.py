@@ -85,9 +85,7 @@ def restore_weights(
         DataError: If the checkpoint is of another model or other data, or does not fit.
     """
     if state["model"] != name:
-        raise DataError(
-            f"the checkpoint {path} must be of the model {name}, got {state['model']}"
-        )
+        raise DataError(f"the checkpoint {path} must be of the model {name}, got {state['model']}")
     for part, value in fingerprints.items():
         if state["fingerprints"].get(part) != value:
             raise DataError(

@@ -66,9 +66,7 @@ def write_serving_file(
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
         **{_OF_MODEL + name: values for name, values in data.arrays.items()},
     }
-    write_whole(
-        run_dir / FILE_NAME, lambda file: np.savez(file, allow_pickle=False, **arrays)
-    )
+    write_whole(run_dir / FILE_NAME, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def read_serving_file(run_dir: Path) -> ServingFile | None:
@@ -120,7 +118,6 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
         },
     )
     return ServingFile(data, dict(zip(names, values, strict=True)))
-
 
 
 def _hash(path: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from recbole_hm4sr.cli import check, compare, encode, prepare, train
+from recbole_hm4sr.cli import check, compare, encode, prepare, recommend, train
 from recbole_hm4sr.errors import PluginError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, compare, check, prepare, encode):
+for _group in (train, recommend, compare, check, prepare, encode):
     _group.register(app)
 
 

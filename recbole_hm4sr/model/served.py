@@ -61,8 +61,7 @@ def kept_arrays(model: Any, modalities: Sequence[str]) -> dict[str, Array]:
     if isinstance(model, HM4SR):
         head = getattr(model, "category_layer", None)
         widths = {
-            f"{name}.width": np.array(model.projections[name].in_features)
-            for name in modalities
+            f"{name}.width": np.array(model.projections[name].in_features) for name in modalities
         }
         return {
             **widths,

@@ -183,7 +183,7 @@ def _read_csv(path: Path, columns: HistoryColumns) -> pd.DataFrame:
 
 def _first_line(path: Path) -> str:
     packed = path.suffix == ".gz"
-    with gzip.open(path) if packed else path.open("rb") as file:  # type: ignore[attr-defined]
+    with gzip.open(path) if packed else path.open("rb") as file:
         return str(file.readline(1 << 20).decode("utf-8-sig"))
 
 
@@ -212,9 +212,8 @@ def _read_parquet(path: Path, columns: HistoryColumns) -> AtomicTable:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} must be a whole Parquet file, got: {reason}") from error
     if frame[columns.time].dtype.kind not in "iuf":
-        raise DataError(
-            f"{path}: the column {columns.time!r} must hold numbers, got {frame[columns.time].dtype}"
-        )
+        kind = frame[columns.time].dtype
+        raise DataError(f"{path}: the column {columns.time!r} must hold numbers, got {kind}")
     table = _Table(path, frame, {columns.time: "float"})
     texts = {name: _as_texts(frame[name], table) for name in (columns.user, columns.item)}
     times = frame[columns.time].to_numpy(np.float64)

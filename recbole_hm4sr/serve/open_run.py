@@ -79,9 +79,7 @@ def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -
         model = served_class(model_class)(config, ServingDataset(kept.data, config))
     model = model.to(config["device"])
     state = read_checkpoint(path, config["device"])
-    restore_weights(
-        model, state, path, name=config["model"], fingerprints=kept.fingerprints
-    )
+    restore_weights(model, state, path, name=config["model"], fingerprints=kept.fingerprints)
     return OpenRun(folder, config, model, kept.data, kept.fingerprints)
 
 

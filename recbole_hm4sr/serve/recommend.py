@@ -35,7 +35,8 @@ from recbole_hm4sr.settings import DataSettings, read_settings
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
-_BATCH = 1024
+# On CPUs a small batch stays in the caches (benchmarks/recommend.py); a GPU wants a large one.
+_CPU_BATCH, _GPU_BATCH = 128, 1024
 # Scores of a batch never exceed 2^26 numbers, 256 MB.
 _MOST_SCORES = 1 << 26
 
@@ -151,7 +152,7 @@ class Recommender:
         exclude_seen: bool = True,
         candidates: Sequence[str] | None = None,
         explain: bool = False,
-        batch_size: int = _BATCH,
+        batch_size: int | None = None,
     ) -> Recommendations:
         """The best items for each user.
 
@@ -170,13 +171,16 @@ class Recommender:
                 RecBole and the paper do.
             candidates: Recommend these items only; None for all.
             explain: Also tell the part of each modality in each score.
-            batch_size: Users scored at once; fewer where the catalogue is large.
+            batch_size: Users scored at once; by default as the device likes. Fewer where the
+                catalogue is large.
 
         Raises:
             ConfigError: If k is below 1, or the model cannot explain its scores.
             DataError: If a history is wrong, or no candidate is known.
             TrainingError: If the model gives NaN.
         """
+        if batch_size is None:
+            batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         if k < 1 or batch_size < 1:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
         if explain and not self.streams:
