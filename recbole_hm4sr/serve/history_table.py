@@ -176,9 +176,9 @@ def _read_csv(path: Path, columns: HistoryColumns) -> pd.DataFrame:
         raise DataError(
             f"{path} must be a whole CSV file in UTF-8, got: {' '.join(str(error).split())}"
         ) from error
-    empty = (frame[columns.user] == "").to_numpy()
-    n_rows = len(frame) - int(np.argmin(empty[::-1])) if not empty.all() else 0
-    return frame[names].iloc[:n_rows]  # without blank lines at the end
+    blank = (frame[columns.user] == "") & (frame[columns.item] == "") & frame[columns.time].isna()
+    places = np.flatnonzero(~blank.to_numpy())
+    return frame[names].iloc[: places[-1] + 1 if len(places) else 0]  # no blank lines at the end
 
 
 def _first_line(path: Path) -> str:

@@ -20,6 +20,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
+from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
@@ -30,7 +31,7 @@ from recbole_hm4sr.serve.history_table import (
     read_history_file,
 )
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
-from recbole_hm4sr.serve.ranking import top_items
+from recbole_hm4sr.serve.ranking import find_twins, top_items
 from recbole_hm4sr.settings import DataSettings, read_settings
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Recommender:
         self._index = pd.Index(tokens[1:].astype(object))
         self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
         # Frequent first; equal counts in the order of item ids.
+        self._twins = find_twins(_item_vectors(self.model, self.n_items))
         self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
 
     @classmethod
@@ -159,8 +161,8 @@ class Recommender:
         Items whom the model does not know are skipped, with one warning that counts them. Times
         need no order; equal ones keep theirs. The model sees the most recent
         ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
-        items of the training part. Equal scores stand in the order of the run's items, whatever
-        else is asked for at the same time.
+        items of the training part. Equal scores stand in the order of the run's items; items that
+        are equal to the model have equal scores, whatever else is asked for at the same time.
 
         Args:
             histories: A list of pairs, item tokens and times of one user; a data frame with a row
@@ -196,6 +198,8 @@ class Recommender:
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
         for users in scored.split(max(1, min(batch_size, _MOST_SCORES // self.n_items))):
+            if not len(users):  # nobody has a history
+                break
             self._score(known, users, allowed, found, exclude_seen=exclude_seen)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
@@ -261,6 +265,7 @@ class Recommender:
     ) -> None:
         batch = self._batch(known, users)
         scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
+        self._twins.unite(scores)
         scores[:, 0] = -torch.inf
         if exclude_seen:
             rows, items = known.taken(users)
@@ -299,6 +304,16 @@ class Recommender:
         shape = len(users), len(best)
         counts = self.run.data.counts[best].astype(np.float32)
         found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
+
+
+def _item_vectors(model: Any, n_items: int) -> Tensor:
+    """What the model's scores read of each item. Shape ``[I, V]``; V 0 if that is not known."""
+    if isinstance(model, HM4SR):
+        with torch.no_grad():
+            return model.catalogue().flatten(1)
+    table = getattr(model, "item_embedding", None)
+    weight = getattr(table, "weight", torch.empty(0, 0))
+    return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
 
 
 class _Found:

@@ -187,15 +187,11 @@ def build_tower(model: Any, name: str) -> tuple[nn.Module, Tensor]:
         ConfigError: If its scores are no such products, or the model cannot be exported.
     """
     if isinstance(model, HM4SR):
-        tower: HM4SRTower | SASRecTower = HM4SRTower(model)
-        table = tower.catalogue.flatten(1)
-    elif name == "SASRec":
-        tower = SASRecTower(model)
-        table = model.item_embedding.weight.detach()
-    else:
-        raise ConfigError(
-            f"hm4sr export takes models whose scores are inner products of a user vector that "
-            f"ONNX can compute with item vectors: HM4SR, SASRec; got {name}; use hm4sr recommend "
-            f"or hm4sr serve"
-        )
-    return tower.eval(), table.float()
+        tower = HM4SRTower(model)
+        return tower.eval(), tower.catalogue.flatten(1).float()
+    if name == "SASRec":
+        return SASRecTower(model).eval(), model.item_embedding.weight.detach().float()
+    raise ConfigError(
+        f"hm4sr export takes models whose scores are inner products of a user vector that ONNX can "
+        f"compute with item vectors: HM4SR, SASRec; got {name}; use hm4sr recommend or hm4sr serve"
+    )
