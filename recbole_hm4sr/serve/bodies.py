@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
 
 MAX_USERS = 1000
 MAX_HISTORY = 10_000
@@ -14,6 +14,13 @@ MAX_BODY_BYTES = 16 << 20
 TIME_LIMITS = {"s": 10**11, "ms": 10**14}
 _TIME_DESCRIPTION = {"s": "Seconds since 1970 (UTC).", "ms": "Milliseconds since 1970 (UTC)."}
 
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# To JSON, 5.0 is a whole number; a text or a truth value is none.
+WholeFloats = BeforeValidator(_as_whole)
 Token = Annotated[str, Field(min_length=1, max_length=512, strict=True)]
 
 
@@ -40,7 +47,11 @@ class Request(Body):
         description=f"A list a user, in any order; at most {MAX_INTERACTIONS:,} interactions in "
         f"all. An empty one is answered with what is popular.",
     )
-    k: int = Field(10, strict=True, ge=1, le=MAX_ITEMS, description="Items a user.")
+    k: Annotated[
+        int,
+        Field(strict=True, ge=1, le=MAX_ITEMS, description="Items a user."),
+        WholeFloats,
+    ] = 10
     exclude_seen: StrictBool = Field(True, description="Leave out what the user has taken.")
     candidates: Annotated[
         list[Token] | None,
@@ -53,8 +64,9 @@ class Request(Body):
 
 def request_model(unit: str) -> type[Request]:
     """The request of a run whose times are s or ms: its schema knows how large a time can be."""
-    field = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
-    interaction: Any = create_model("Interaction", __base__=Interaction, time=(int, field))
+    limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
+    time: Any = Annotated[int, limits, WholeFloats]
+    interaction: Any = create_model("Interaction", __base__=Interaction, time=(time, ...))
     history = Annotated[list[interaction], Field(max_length=MAX_HISTORY)]
     histories: Any = Annotated[list[history], Field(min_length=1, max_length=MAX_USERS)]
     return create_model(
