@@ -12,7 +12,8 @@ from recbole_hm4sr.cli.words import out
 from recbole_hm4sr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.serve.recommend import Recommendations, Recommender
+    from recbole_hm4sr.serve.recommend import Recommender
+    from recbole_hm4sr.serve.recommendations import Recommendations
 
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
