@@ -119,13 +119,7 @@ class Recommender:
         """
         if batch_size is None:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
-        if k < 1 or batch_size < 1:
-            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        if explain and not self.streams:
-            raise ConfigError(
-                f"explain must go with a model that tells the parts of its scores, as HM4SR does, "
-                f"got {self.run.config['model']}; leave it out"
-            )
+        self._refuse(k, batch_size, explain=explain)
         known = self._number(histories)
         allowed = self._candidates(candidates)
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
@@ -133,9 +127,9 @@ class Recommender:
         scored = torch.nonzero(known.lengths).squeeze(1)
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
-        for users in scored.split(max(1, min(batch_size, _MOST_SCORES // self.n_items))):
-            if not len(users):  # nobody has a history
-                break
+        size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
+        for start in range(0, len(scored), size):
+            users = scored[start : start + size]
             self._score(known, users, allowed, found, exclude_seen=exclude_seen)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
@@ -148,6 +142,15 @@ class Recommender:
             streams=self.streams if explain else (),
             shares=found.shares,
         )
+
+    def _refuse(self, k: int, batch_size: int, *, explain: bool) -> None:
+        if k < 1 or batch_size < 1:
+            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
+        if explain and not self.streams:
+            raise ConfigError(
+                f"explain must go with a model that tells the parts of its scores, as HM4SR does, "
+                f"got {self.run.config['model']}; leave it out"
+            )
 
     def read_histories(self, path: str | Path) -> RawHistories:
         """Read a CSV or Parquet file of histories with the run's column names.
