@@ -66,7 +66,6 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
         raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
     run = open_run(run_dir)
     model = run.model.cpu()
-    run.config.final_config_dict["device"] = torch.device("cpu")
     tower, table = build_tower(model, run.config["model"])
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import recbole_hm4sr
-from recbole_hm4sr.errors import ConfigError, PluginError
+from recbole_hm4sr.errors import ConfigError, DataError, PluginError
 from recbole_hm4sr.serve.recommend import Recommender
 
 _GRACE_SECONDS = 10
@@ -179,7 +179,8 @@ def _answer_errors(app: Any) -> None:
         ]
         return answer(400 if broken else 422, *found[:20])
 
-    @app.exception_handler(PluginError)
+    @app.exception_handler(ConfigError)
+    @app.exception_handler(DataError)
     def refused(_: Any, error: PluginError) -> Any:
         return answer(422, str(error))
 
