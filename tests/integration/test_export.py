@@ -15,6 +15,7 @@ pytest.importorskip("onnxscript", reason="needs the extra export")
 pytest.importorskip("faiss", reason="needs the extra export")
 
 from recbole_hm4sr.serve.export import export_index  # noqa: E402
+from recbole_hm4sr.serve.recommend import Recommender  # noqa: E402
 
 pytestmark = pytest.mark.integration
 
@@ -116,5 +117,8 @@ def test_every_test_user_of_the_sample_gets_the_models_top_ten(tmp_path):
     run_dir = tmp_path / "run"
     quick_start.run("HM4SR", "sports", overrides=settings, run_dir=run_dir)
     expected = expected_of(run_dir)
+    top = expected.top(10)
+    found = Recommender.load(run_dir).recommend(expected.histories, 10, exclude_seen=False)
+    assert found.items.tolist() == top
     recommend = run_lines(export_index(run_dir, tmp_path / "index"))
-    assert ask(recommend, expected.histories) == expected.top(10)
+    assert ask(recommend, expected.histories) == top
