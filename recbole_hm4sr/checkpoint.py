@@ -5,13 +5,14 @@ import pickle
 import random
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from recbole_hm4sr.diagnose import refuse_weights
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
 
@@ -97,6 +98,45 @@ def refusing_damage(path: Path) -> Iterator[None]:
             f"the checkpoint {path} must hold all parts of a run, but one is missing or another "
             f"thing ({type(e).__name__}: {reason}); train anew"
         ) from e
+
+
+def restore_weights(
+    model: Any, state: dict[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
+) -> None:
+    """Set a model to a checkpoint, and refuse a foreign one.
+
+    Args:
+        model: The model, built as the run's was.
+        state: From :func:`read_checkpoint`.
+        path: Where it was read, for messages.
+        name: Name of the model.
+        fingerprints: Hashes of what the model reads, which must be those of the run.
+
+    Raises:
+        DataError: If the checkpoint is of another model or other data, or does not fit.
+    """
+    with refusing_damage(path):
+        _restore(model, state, path, name=name, fingerprints=fingerprints)
+
+
+def _restore(
+    model: Any, state: dict[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
+) -> None:
+    if state["model"] != name:
+        raise DataError(f"the checkpoint {path} must be of the model {name}, got {state['model']}")
+    for part, value in fingerprints.items():
+        if state["fingerprints"].get(part) != value:
+            raise DataError(
+                f"the checkpoint {path} must meet the {part} it was trained on, but they have "
+                f"changed since; train anew, or put the old files back"
+            )
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
+    refuse_weights(model, path)
+    model.load_other_parameter(state["other_parameter"])
 
 
 def random_states() -> dict[str, Any]:

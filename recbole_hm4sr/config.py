@@ -178,8 +178,10 @@ def compose_settings(
     dataset: str,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
+    *,
+    needs_data: bool = True,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge all sources of settings.
+    """Merge all sources of settings; without data, nothing is looked for beside them.
 
     Returns:
         The values, and for each name that a user's file or flag, or a file beside the data, sets,
@@ -200,11 +202,14 @@ def compose_settings(
     for path in (properties_dir() / "overall.yaml", properties_dir() / "model" / f"{model}.yaml"):
         if path.is_file():
             values.update(read_yaml(path))
-    folder = resolve_data_path(dataset, user.get("data_path"))
+    if needs_data:
+        folder = resolve_data_path(dataset, user.get("data_path"))
+    else:
+        folder = Path(user.get("data_path") or ".") / dataset
     own, beside = properties_dir() / "dataset" / f"{dataset}.yaml", folder / f"{dataset}.yaml"
     if own.is_file():
         values.update(read_yaml(own))
-    if beside.is_file():
+    if needs_data and beside.is_file():
         of_dataset = read_yaml(beside)
         values.update(of_dataset)
         origin = dict.fromkeys(of_dataset, str(beside)) | origin
@@ -249,6 +254,7 @@ def build_config(
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     checkpoint_dir: Path | None = None,
+    needs_data: bool = True,
 ) -> Config:
     """Compose and check the settings of one run.
 
@@ -259,6 +265,8 @@ def build_config(
         config_files: The user's YAML files, later ones win.
         overrides: The user's flags, parsed; they win over all files.
         checkpoint_dir: Folder of the run's checkpoints.
+        needs_data: False where the data set may be on another machine: its folder is not looked
+            for, and ``overrides`` hold the settings of a whole run.
 
     Returns:
         A RecBole ``Config``.
@@ -268,7 +276,9 @@ def build_config(
     """
     model = model_class.__name__
     compat.restore_numpy_aliases()
-    values, origin = compose_settings(model, dataset, config_files, overrides)
+    values, origin = compose_settings(
+        model, dataset, config_files, overrides, needs_data=needs_data
+    )
     classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
     known = {field.name for cls in classes for field in dataclasses.fields(cls)}
     defaults = recbole_defaults(model)

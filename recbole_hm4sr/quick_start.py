@@ -33,6 +33,7 @@ from recbole_hm4sr.run_folder import (
     run_facts,
     write_arrays,
 )
+from recbole_hm4sr.serving_file import write_serving_file
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
@@ -229,8 +230,13 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def read_run_config(run_dir: Path) -> tuple[Config, Any]:
-    """The settings that a run was started with, and the class of its model."""
+def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, Any]:
+    """The settings that a run was started with, and the class of its model.
+
+    Args:
+        run_dir: Folder of the run.
+        needs_data: False if its data set may be elsewhere.
+    """
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
@@ -248,6 +254,7 @@ def read_run_config(run_dir: Path) -> tuple[Config, Any]:
         settings_class=entry.settings_class,
         overrides=values,
         checkpoint_dir=run_dir / "checkpoint",
+        needs_data=needs_data,
     )
     return config, entry.model_class
 
@@ -348,6 +355,9 @@ def _execute(
     facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)
+    write_serving_file(
+        folder, session.model, session.train_data._dataset, fingerprints=trainer.fingerprints
+    )
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     if test:
         _leave_report(session)

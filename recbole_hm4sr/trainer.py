@@ -29,11 +29,11 @@ from recbole_hm4sr.checkpoint import (
     random_states,
     read_checkpoint,
     refusing_damage,
+    restore_weights,
     set_random_states,
     write_checkpoint,
 )
-from recbole_hm4sr.diagnose import refuse_losses, refuse_state, refuse_weights
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.diagnose import refuse_losses, refuse_state
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.settings import RunSettings, read_settings
@@ -282,29 +282,10 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
     def _load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint, refuse a foreign one, and set the model to it."""
         state = read_checkpoint(path, self.device)
-        with refusing_damage(path):
-            self._take(path, state)
+        restore_weights(
+            self.model, state, path, name=self.config["model"], fingerprints=self.fingerprints
+        )
         return state
-
-    def _take(self, path: Path, state: dict[str, Any]) -> None:
-        if state["model"] != self.config["model"]:
-            raise DataError(
-                f"the checkpoint {path} must be of the model {self.config['model']}, got "
-                f"{state['model']}"
-            )
-        for name, value in self.fingerprints.items():
-            if state["fingerprints"].get(name) != value:
-                raise DataError(
-                    f"the checkpoint {path} must meet the {name} it was trained on, but they have "
-                    f"changed since; train anew, or put the old files back"
-                )
-        try:
-            self.model.load_state_dict(state["state_dict"])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
-        refuse_weights(self.model, path)
-        self.model.load_other_parameter(state["other_parameter"])
 
     def evaluate(
         self,

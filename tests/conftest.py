@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from servedruns import train_toy
 from toydata import write_toy_dataset
 
 # The same examples every time, and no clock: a loaded machine fails no test.
@@ -47,3 +48,15 @@ def toy_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("atomic")
     write_toy_dataset(path / "toy")
     return path
+
+
+@pytest.fixture(scope="session")
+def hm4sr_run(toy_path, tmp_path_factory):
+    """The folder of a finished run of HM4SR on the toy data set."""
+    return train_toy("HM4SR", toy_path, tmp_path_factory.mktemp("runs") / "hm4sr")
+
+
+@pytest.fixture(scope="session")
+def sasrec_run(toy_path, tmp_path_factory):
+    """The folder of a finished run of RecBole's SASRec on the toy data set."""
+    return train_toy("SASRec", toy_path, tmp_path_factory.mktemp("runs") / "sasrec")

@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
-from recbole_hm4sr.cli import check, compare, convert, encode, prepare, report, train, tune
+from recbole_hm4sr.cli import (
+    check,
+    compare,
+    convert,
+    encode,
+    prepare,
+    recommend,
+    report,
+    train,
+    tune,
+)
 from recbole_hm4sr.errors import PluginError
 
 app = typer.Typer(
@@ -22,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, compare, tune, report, check, prepare, encode, convert):
+for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert):
     _group.register(app)
 
 

@@ -45,7 +45,7 @@ class InteractiveMoE(nn.Module):
         return torch.stack(gates, dim=1).softmax(dim=-1)
 
     def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
-        experts = self.experts(x.flatten(1)).view(len(x), self.n_experts, *x.shape[1:])
+        experts = self.experts(x.flatten(1)).view(x.shape[0], self.n_experts, *x.shape[1:])
         # An expert at a time: one product of all would be the largest tensor of a step.
         pairs = zip(weights.unbind(dim=2), experts.unbind(dim=1), strict=True)
         first, *others = (weight[..., None] * expert for weight, expert in pairs)

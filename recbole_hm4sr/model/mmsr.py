@@ -61,7 +61,7 @@ class MMSR(SequentialRecommender):
         settings = read_settings(config, MMSRSettings)
         super().__init__(config, dataset)
         self.settings = settings
-        codes = [_codes_of(dataset.modality(name), settings) for name in dataset.modality_names]
+        codes = [self._read_codes(dataset, name, settings) for name in dataset.modality_names]
         size, n_node_types = settings.hidden_size, 1 + len(codes)
 
         self.item_embedding = nn.Embedding(self.n_items, size, padding_idx=0)
@@ -90,6 +90,10 @@ class MMSR(SequentialRecommender):
         )
         self.readout = build_readout(settings.seq_pooling, hidden_size=size)
         self._initialise(codes)
+
+    @staticmethod
+    def _read_codes(dataset: Any, name: str, settings: MMSRSettings) -> ItemCodes:
+        return _codes_of(dataset.modality(name), settings)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Encode each sequence as one vector of its user.

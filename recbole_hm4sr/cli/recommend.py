@@ -1,0 +1,133 @@
+"""``hm4sr recommend``, ``hm4sr export`` and ``hm4sr serve``: a finished run at work."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.serve.recommend import Recommender
+    from recbole_hm4sr.serve.recommendations import Recommendations
+
+_FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
+RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(recommend)
+    app.command()(export)
+    app.command()(serve)
+
+
+def recommend(
+    run: RunOption,
+    history: Annotated[
+        Path, typer.Option(help="CSV or Parquet file: user, item and time, named as in the run.")
+    ],
+    k: Annotated[int, typer.Option("-k", help="Items a user.")] = 10,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="File to write, .csv or .jsonl; default: print.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="What is printed: csv or jsonl.")] = "csv",
+    candidates: Annotated[
+        Path | None, typer.Option(help="File with the items to choose from, one a line.")
+    ] = None,
+    exclude_seen: Annotated[
+        bool,
+        typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
+    ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell each modality's share of each score.")
+    ] = False,
+) -> None:
+    """Recommend items to any users from their histories; the training need not have seen them.
+
+    Unknown items are skipped and counted. A user without a known item gets the items that are most
+    frequent in the training part (source: popular). A row with a user alone is one without history.
+    """
+    if file is not None:
+        form = _FORMATS.get(file.suffix, "")
+        if not form:
+            raise ConfigError(f"--out must end in {' or '.join(_FORMATS)}, got {str(file)!r}")
+    if form not in _FORMATS.values():
+        raise ConfigError(f"--format must be one of {', '.join(_FORMATS.values())}, got {form!r}")
+    from recbole_hm4sr.files import write_text
+    from recbole_hm4sr.serve.recommend import Recommender
+
+    recommender = Recommender.load(run)
+    found = recommender.recommend(
+        recommender.read_histories(history),
+        k,
+        exclude_seen=exclude_seen,
+        candidates=None if candidates is None else _read_lines(candidates),
+        explain=explain,
+    )
+    text = _as_csv(found, recommender) if form == "csv" else "".join(_as_json(found, recommender))
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        write_text(file, text)
+        out.print(f"{len(found.users):,} users: {file}")
+
+
+def export(
+    run: RunOption,
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+) -> None:
+    """Write item vectors, the user tower as ONNX, and a page that says how to query them.
+
+    Needs: pip install 'recbole-hm4sr[export]'.
+    """
+    from recbole_hm4sr.serve.export import export_index
+
+    out.print(f"index: {export_index(run, folder)}; its README.md says how to query it")
+
+
+def serve(
+    run: RunOption,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; this machine alone by default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+) -> None:
+    """Answer POST /recommend, GET /health and GET /version over HTTP; /docs describes them.
+
+    There are no users and no passwords: keep it on this machine, or behind a server that has them.
+    Needs: pip install 'recbole-hm4sr[serve]'.
+    """
+    from recbole_hm4sr.serve.recommend import Recommender
+    from recbole_hm4sr.serve.service import require_packages, run_service
+
+    require_packages()
+    recommender = Recommender.load(run)
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        out.print(f"note: whoever reaches {host} can ask; there is no password")
+    run_service(recommender, host=host, port=port)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
+        raise DataError(f"cannot read the candidates in {path}: {reason}") from error
+    tokens = [line.removesuffix("\r") for line in lines]
+    return [token for token in tokens if token]
+
+
+def _as_csv(found: "Recommendations", recommender: "Recommender") -> str:
+    columns = recommender.columns
+    return str(found.table(columns.user, columns.item).to_csv(index=False, lineterminator="\n"))
+
+
+def _as_json(found: "Recommendations", recommender: "Recommender") -> Iterator[str]:
+    for record in found.records():
+        user = {recommender.columns.user: record.pop("user")}
+        yield json.dumps(user | record, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""A trained model at work: recommendations, an exported index, an HTTP service."""

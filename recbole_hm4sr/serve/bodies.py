@@ -1,0 +1,131 @@
+"""What the HTTP service takes and gives, with its limits."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
+
+MAX_USERS = 1000
+MAX_HISTORY = 10_000
+MAX_INTERACTIONS = 200_000
+MAX_ITEMS = 1000
+MAX_CANDIDATES = 100_000
+MAX_BODY_BYTES = 16 << 20
+# Above, seconds look like milliseconds, and milliseconds like microseconds.
+TIME_LIMITS = {"s": 10**11, "ms": 10**14}
+_TIME_DESCRIPTION = {"s": "Seconds since 1970 (UTC).", "ms": "Milliseconds since 1970 (UTC)."}
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# To JSON, 5.0 is a whole number; a text or a truth value is none.
+WholeFloats = BeforeValidator(_as_whole)
+Token = Annotated[str, Field(min_length=1, max_length=512, strict=True)]
+
+
+class Body(BaseModel):
+    """A body whose unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Interaction(Body):
+    """An item that a user took, and when."""
+
+    item: Token = Field(examples=["B001"])
+    time: int
+
+
+class Request(Body):
+    """Users, and what to recommend to them."""
+
+    histories: Annotated[
+        list[Annotated[list[Interaction], Field(max_length=MAX_HISTORY)]],
+        Field(min_length=1, max_length=MAX_USERS),
+    ] = Field(
+        description=f"A list a user, in any order; at most {MAX_INTERACTIONS:,} interactions in "
+        f"all. An empty one is answered with what is popular.",
+    )
+    k: Annotated[
+        int,
+        Field(strict=True, ge=1, le=MAX_ITEMS, description="Items a user."),
+        WholeFloats,
+    ] = 10
+    exclude_seen: StrictBool = Field(True, description="Leave out what the user has taken.")
+    candidates: Annotated[
+        list[Token] | None,
+        Field(min_length=1, max_length=MAX_CANDIDATES, description="Recommend these items only."),
+    ] = None
+    explain: StrictBool = Field(
+        False, description="Tell the part of each modality in each score, if the model can."
+    )
+
+
+def request_model(unit: str) -> type[Request]:
+    """The request of a run whose times are s or ms: its schema knows how large a time can be."""
+    limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
+    time: Any = Annotated[int, limits, WholeFloats]
+    interaction: Any = create_model("Interaction", __base__=Interaction, time=(time, ...))
+    history = Annotated[list[interaction], Field(max_length=MAX_HISTORY)]
+    histories: Any = Annotated[list[history], Field(min_length=1, max_length=MAX_USERS)]
+    return create_model(
+        "Request", __base__=Request, histories=(histories, Request.model_fields["histories"])
+    )
+
+
+class Item(BaseModel):
+    """A recommended item; the shares sum to the score."""
+
+    item: str
+    score: float
+    shares: dict[str, float] | None = None
+
+
+class UserItems(BaseModel):
+    """The items of one user, best first; popular ones if no item of the history is known."""
+
+    source: str = Field(pattern="^(model|popular)$")
+    unknown_items: int = Field(ge=0, description="Interactions skipped: their items are unknown.")
+    items: list[Item]
+
+
+class Answer(BaseModel):
+    """A list a user, in the order of the request."""
+
+    users: list[UserItems]
+    unknown_candidates: int = Field(0, ge=0)
+
+
+class Health(BaseModel):
+    """The service is up and its model loaded."""
+
+    status: str = "ok"
+
+
+class Version(BaseModel):
+    """What is served."""
+
+    version: str
+    model: str
+    dataset: str
+    run: str
+    generated: bool
+    n_items: int
+    max_length: int
+    timestamp_unit: str
+    fingerprints: dict[str, str]
+
+
+class Problem(BaseModel):
+    """Why a request is refused, a sentence each."""
+
+    errors: list[str]
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no JSON."},
+    404: {"model": Problem, "description": "None of the candidates is an item of the run."},
+    413: {"model": Problem, "description": f"The body is larger than {MAX_BODY_BYTES:,} bytes."},
+    422: {"model": Problem, "description": "A value is wrong; the sentences say which."},
+}

@@ -1,0 +1,231 @@
+"""A run as a vector search: item table, user tower as ONNX, and a page on how to query them."""
+
+import contextlib
+import inspect
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor, nn
+
+import recbole_hm4sr
+from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.serve.open_run import OpenRun, open_run
+from recbole_hm4sr.serve.user_tower import build_tower
+from recbole_hm4sr.settings import DataSettings, read_settings
+
+# Of scores by onnxruntime against the model's, relative to the largest.
+TOLERANCE = 1e-4
+_CHECKED_ROWS = 64
+_LARGEST_FILE = 1 << 30
+
+_CODE = """\
+import faiss, numpy as np, onnxruntime
+items, tokens = np.load("items.npy"), np.load("tokens.npy").tolist()
+index = faiss.IndexFlatIP(items.shape[1])
+index.add(items)
+tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
+number = {token: row for row, token in enumerate(tokens, start=1)}
+def recommend(history, k=10):  # pairs of item and time in seconds, oldest first
+    known = np.array([(number[i], t) for i, t in history if i in number], np.int64)[-MAX_LENGTH:]
+    users = tower.run(None, {FEED})[0]
+    return [tokens[row] for row in index.search(users, k)[1][0]]"""
+_FEEDS = {
+    "item_seq": "known[None, :, 0]",
+    "item_seq_len": "np.array([len(known)])",
+    "timestamps": "known[None, :, 1]",
+}
+
+
+def export_index(run_dir: str | Path, out: str | Path) -> Path:
+    """Write the index folder of a run, whole or not at all.
+
+    Args:
+        run_dir: Folder of the run.
+        out: Folder to write; must not exist.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: If the model's scores are no inner products, the folder exists, or the packages
+            of the extra ``export`` are missing.
+        DataError: If the run cannot be opened or the folder not be written.
+    """
+    require_packages()
+    folder = Path(out)
+    if folder.exists():
+        raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
+    run = open_run(run_dir)
+    model = run.model.cpu()
+    tower, table = build_tower(model, run.config["model"])
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    try:
+        unfinished.mkdir(parents=True)
+        inputs = _write_tower(unfinished / "user_tower.onnx", tower, run)
+        items = np.ascontiguousarray(table[1:].numpy())
+        np.save(unfinished / "items.npy", items)
+        np.save(unfinished / "tokens.npy", run.data.item_tokens[1:])
+        _check_scores(unfinished, run, inputs, items)
+        facts = json.dumps(_facts(run, inputs), indent=2) + "\n"
+        (unfinished / "index.json").write_text(facts, encoding="utf-8")
+        page = _page(run, inputs, items.shape[1])
+        (unfinished / "README.md").write_text(page, encoding="utf-8")
+        unfinished.replace(folder)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def require_packages() -> None:
+    """Refuse early without the packages of the extra.
+
+    Raises:
+        ConfigError: If one is missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"hm4sr export needs the package {error.name}; pip install 'recbole-hm4sr[export]'"
+        ) from error
+
+
+def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:
+    """Export the tower; returns the names of its inputs."""
+    names = list(inspect.signature(tower.forward).parameters)
+    length = run.config["MAX_ITEM_LIST_LENGTH"]
+    made = _made_histories(4, len(run.data.item_tokens), length, run.data.first_time)
+    batch = torch.export.Dim("batch")
+    sizes: dict[int, Any] = {0: batch}
+    if length > 1:
+        sizes[1] = torch.export.Dim("length", max=length)
+    shapes = tuple({0: batch} if name == "item_seq_len" else sizes for name in names)
+    with _quiet_exporter():
+        program: Any = torch.onnx.export(
+            tower,
+            tuple(made[name] for name in names),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=names,
+            output_names=["users"],
+            verbose=False,
+        )
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # where in this machine's files it comes from
+    # A protobuf file ends at 2 GB; beyond, the weights stand in user_tower.onnx.data.
+    n_bytes = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
+    program.save(str(path), external_data=n_bytes > _LARGEST_FILE)
+    return names
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of what nobody can mend: torchvision, its own deprecations."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _made_histories(rows: int, n_items: int, length: int, first_time: int) -> dict[str, Tensor]:
+    """Histories of all lengths with gaps of all sizes."""
+    random = torch.Generator().manual_seed(0)
+    lengths = (torch.arange(rows) % length) + 1
+    lengths[0] = length
+    padding = torch.arange(length) >= lengths[:, None]
+    items = torch.randint(1, n_items, (rows, length), generator=random)
+    gaps = 2 ** (24 * torch.rand(rows, length, generator=random, dtype=torch.float64))
+    times = first_time + gaps.long().cumsum(1)
+    return {
+        "item_seq": items.masked_fill(padding, 0),
+        "item_seq_len": lengths,
+        "timestamps": times.masked_fill(padding, 0),
+    }
+
+
+@torch.no_grad()
+def _check_scores(folder: Path, run: OpenRun, inputs: list[str], items: Any) -> None:
+    """Score made histories with the files and with the model.
+
+    Raises:
+        RuntimeError: If they differ by more than float32 explains.
+    """
+    import onnxruntime
+
+    config = run.config
+    made = _made_histories(
+        _CHECKED_ROWS, len(items) + 1, config["MAX_ITEM_LIST_LENGTH"], run.data.first_time
+    )
+    tower = onnxruntime.InferenceSession(
+        str(folder / "user_tower.onnx"), providers=["CPUExecutionProvider"]
+    )
+    users = tower.run(None, {name: made[name].numpy() for name in inputs})[0]
+    batch = {
+        config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]: made["item_seq"],
+        config["TIME_FIELD"] + config["LIST_SUFFIX"]: made["timestamps"],
+        config["ITEM_LIST_LENGTH_FIELD"]: made["item_seq_len"],
+    }
+    expected = run.model.full_sort_predict(Interaction(batch))[:, 1:].numpy()
+    difference = float(np.abs(users @ items.T - expected).max())
+    if not difference <= TOLERANCE * np.abs(expected).max():
+        raise RuntimeError(
+            f"the exported tower's scores differ from the model's by {difference:.3g}: this "
+            f"version of torch, onnx or onnxruntime computes something else; report it"
+        )
+
+
+def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
+    config = run.config
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "generated": config["generated"],
+        "run": run.run_dir.resolve().name,
+        "n_items": len(run.data.item_tokens) - 1,
+        "max_length": config["MAX_ITEM_LIST_LENGTH"],
+        "inputs": inputs,
+        "fingerprints": dict(run.fingerprints),
+        "versions": {"recbole-hm4sr": recbole_hm4sr.__version__, "torch": torch.__version__},
+    }
+
+
+def example_code(inputs: list[str], max_length: int) -> str:
+    """The lines that query an index folder."""
+    feed = ", ".join(f'"{name}": {_FEEDS[name]}' for name in inputs)
+    return _CODE.replace("FEED", feed).replace("MAX_LENGTH", str(max_length))
+
+
+def _page(run: OpenRun, inputs: list[str], width: int) -> str:
+    facts = _facts(run, inputs)
+    template = (Path(__file__).parent / "index_readme.md").read_text(encoding="utf-8")
+    milliseconds = read_settings(run.config, DataSettings).timestamp_unit == "ms"
+    note = " Times are seconds since 1970 (UTC)" + (", not milliseconds." * milliseconds or ".")
+    generated = "\n\nThe data set is GENERATED: its numbers say nothing of real shops."
+    return template.format(
+        **{name: facts[name] for name in ("model", "dataset", "run", "n_items", "max_length")},
+        width=width,
+        code=example_code(inputs, facts["max_length"]),
+        inputs=", ".join(f"`{name}`" for name in inputs),
+        time_note=note if "timestamps" in inputs else "",
+        tolerance=TOLERANCE,
+        version=recbole_hm4sr.__version__,
+        generated=generated * facts["generated"],
+    )

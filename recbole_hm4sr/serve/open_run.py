@@ -1,0 +1,118 @@
+"""A run opened to score: its model, its items, and nothing of its training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_hm4sr.checkpoint import read_checkpoint, restore_weights
+from recbole_hm4sr.data.serving import (
+    NeedsDatasetError,
+    ServingData,
+    ServingDataset,
+    describe_dataset,
+)
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.model.served import served_class
+from recbole_hm4sr.quick_start import open_session, read_run_config
+from recbole_hm4sr.serving_file import ServingFile, best_checkpoint, read_serving_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A model ready to score.
+
+    Attributes:
+        run_dir: Folder of the run.
+        config: Its settings.
+        model: At its best epoch, in evaluation mode, on the run's device.
+        data: What is known of the data set.
+        fingerprints: Hashes of the data set that it was trained on.
+    """
+
+    run_dir: Path
+    config: Any
+    model: Any
+    data: ServingData
+    fingerprints: Mapping[str, str]
+
+
+def open_run(run_dir: str | Path) -> OpenRun:
+    """Open a run to score with it.
+
+    ``config.yaml``, ``checkpoint/best.pt`` and ``serving.npz`` of the run are enough. A run without
+    ``serving.npz`` (stopped, or of an earlier release), or whose model reads interactions when it
+    is built, is opened from its data set.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Raises:
+        ConfigError: If the model cannot score histories of users it has not seen.
+        DataError: If the folder holds no run, or its files do not belong together.
+    """
+    folder = Path(run_dir)
+    config, model_class = read_run_config(folder, needs_data=False)
+    kept = read_serving_file(folder)
+    run = None
+    if kept is not None:
+        try:
+            run = _open_kept(folder, config, model_class, kept)
+        except NeedsDatasetError as error:
+            logger.info("%s is opened from its data set: %s", folder, error)
+    run = run or _open_dataset(folder)
+    run.model.eval()
+    _refuse_what_cannot_serve(run)
+    return run
+
+
+def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -> OpenRun:
+    path = best_checkpoint(folder)
+    # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        model = served_class(model_class)(config, ServingDataset(kept.data, config))
+    model = model.to(config["device"])
+    state = read_checkpoint(path, config["device"])
+    restore_weights(model, state, path, name=config["model"], fingerprints=kept.fingerprints)
+    return OpenRun(folder, config, model, kept.data, kept.fingerprints)
+
+
+def _open_dataset(folder: Path) -> OpenRun:
+    config, model_class = read_run_config(folder)
+    session = open_session(config, folder, model_class)
+    session.trainer.load_best()
+    data = describe_dataset(session.train_data._dataset, {})
+    return OpenRun(folder, config, session.model, data, session.trainer.fingerprints)
+
+
+@torch.no_grad()
+def _refuse_what_cannot_serve(run: OpenRun) -> None:
+    """Score one history, with all that a user whom the training never saw has."""
+    config, name = run.config, run.config["model"]
+    suffix, length = config["LIST_SUFFIX"], config["MAX_ITEM_LIST_LENGTH"]
+    windows = torch.zeros(1, length, dtype=torch.int64)
+    windows[0, 0] = 1
+    batch = Interaction(
+        {
+            config["ITEM_ID_FIELD"] + suffix: windows,
+            config["TIME_FIELD"] + suffix: torch.zeros_like(windows),
+            config["ITEM_LIST_LENGTH_FIELD"]: torch.ones(1, dtype=torch.int64),
+        }
+    )
+    try:
+        run.model.full_sort_predict(batch.to(config["device"]))
+    except KeyError as error:
+        raise ConfigError(
+            f"the model must score histories alone to serve users that the training never saw, "
+            f"but {name} reads the column {error} as well"
+        ) from error
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"the model must score the whole catalogue (full_sort_predict), which {name} cannot"
+        ) from error

@@ -1,0 +1,90 @@
+"""The best items of each row of scores, ties always broken the same way."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+_ROWS_AT_A_TIME = 64
+_HASHED_ROWS = 4096
+# Sums of float32 in another order differ by less, relative to the largest score of the row.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Items that no score can tell apart, since their vectors are the same.
+
+    A matrix product may treat its last columns, or a batch of one row, by another order of sums.
+    Then the scores of twins differ in the last bit, and the tie is broken by chance. So a twin gets
+    the score of the first of its kind.
+
+    Attributes:
+        items: All but the first of each kind. Shape ``[T]``, int64.
+        firsts: The first of its kind. Shape ``[T]``, int64.
+    """
+
+    items: Tensor
+    firsts: Tensor
+
+    def unite(self, scores: Tensor) -> None:
+        """Give twins the same score, in place, where rounding alone can have parted them.
+
+        Args:
+            scores: Shape ``[B, I]``, floating.
+        """
+        if len(self.items):
+            first, own = scores[:, self.firsts], scores[:, self.items]
+            scale = scores.abs().nan_to_num(posinf=0).amax(dim=1, keepdim=True)
+            parted = (first - own).abs() > _ROUNDING * scale
+            scores[:, self.items] = torch.where(parted, own, first)
+
+
+def find_twins(vectors: Tensor) -> Twins:
+    """Equal rows of an item table.
+
+    Args:
+        vectors: Shape ``[I, V]``, floating.
+    """
+    table = vectors.detach().cpu().float().contiguous().numpy()
+    weights = np.random.default_rng(0).integers(1 << 62, size=table.shape[1], dtype=np.int64) | 1
+    hashes = np.empty(len(table), dtype=np.int64)
+    for start in range(0, len(table), _HASHED_ROWS):
+        bits = table[start : start + _HASHED_ROWS].view(np.int32).astype(np.int64)
+        hashes[start : start + _HASHED_ROWS] = (bits * weights).sum(axis=1)  # wraps around
+    codes, _ = pd.factorize(hashes)
+    first_of = np.zeros(codes.max(initial=-1) + 1, dtype=np.int64)
+    first_of[codes[::-1]] = np.arange(len(table))[::-1]
+    items = np.flatnonzero(first_of[codes] != np.arange(len(table)))
+    firsts = first_of[codes[items]]
+    same: Any = (table[items] == table[firsts]).all(axis=1)
+    return Twins(torch.from_numpy(items[same]), torch.from_numpy(firsts[same]))
+
+
+def top_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best columns of each row; equal scores stand in the order of their columns.
+
+    ``torch.topk`` takes any of the columns that tie for the last places, and orders equal scores
+    as it likes.
+
+    Args:
+        scores: Shape ``[B, I]``, floating.
+        k: At most I.
+
+    Returns:
+        Scores, best first, and columns, both of shape ``[B, k]``.
+    """
+    values, columns = scores.topk(min(k + 1, scores.shape[1]))
+    if values.shape[1] > k:
+        last = values[:, k - 1]
+        open_rows = torch.nonzero((last == values[:, k]) & torch.isfinite(last)).squeeze(1)
+        values, columns = values[:, :k], columns[:, :k]
+        for rows in open_rows.split(_ROWS_AT_A_TIME):
+            best = scores[rows].sort(dim=1, descending=True, stable=True)
+            values[rows], columns[rows] = best.values[:, :k], best.indices[:, :k]
+    columns, order = columns.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)

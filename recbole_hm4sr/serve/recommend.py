@@ -1,0 +1,272 @@
+"""Recommendations for users that the training never saw, from their histories alone.
+
+    recommender = Recommender.load("runs/shop-HM4SR-20261123-120000")
+    best = recommender.recommend([(["B001", "B007"], [1700000000, 1700000060])], k=10)
+    best.items[0]  # tokens, best first
+
+A user without a known item gets the items that occur most often in the training part.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
+from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.serve.histories import UserHistories, number_histories
+from recbole_hm4sr.serve.history_table import (
+    HistoryColumns,
+    ListedHistory,
+    RawHistories,
+    histories_from_frame,
+    histories_from_lists,
+    read_history_file,
+)
+from recbole_hm4sr.serve.open_run import OpenRun, open_run
+from recbole_hm4sr.serve.ranking import find_twins, top_items
+from recbole_hm4sr.serve.recommendations import Recommendations
+from recbole_hm4sr.settings import DataSettings, read_settings
+
+logger = logging.getLogger(__name__)
+Array = np.ndarray[Any, Any]
+# On CPUs a small batch stays in the caches (benchmarks/recommend.py); a GPU wants a large one.
+_CPU_BATCH, _GPU_BATCH = 128, 1024
+# Scores of a batch never exceed 2^26 numbers, 256 MB.
+_MOST_SCORES = 1 << 26
+
+
+class Recommender:
+    """Scores histories with the model of a run. Any model that can score the whole catalogue.
+
+    Args:
+        run: An opened run.
+    """
+
+    def __init__(self, run: OpenRun) -> None:
+        self.run = run
+        self.model = run.model
+        config = run.config
+        self.device = config["device"]
+        self.max_length: int = config["MAX_ITEM_LIST_LENGTH"]
+        self.columns = HistoryColumns(
+            user=config["USER_ID_FIELD"],
+            item=config["ITEM_ID_FIELD"],
+            time=config["TIME_FIELD"],
+            unit=read_settings(config, DataSettings).timestamp_unit,
+        )
+        self.streams: tuple[str, ...] = ()
+        if hasattr(self.model, "score_parts"):
+            self.streams = tuple(self.model.streams)
+        tokens = run.data.item_tokens
+        self.n_items = len(tokens)
+        self._index = pd.Index(tokens[1:].astype(object))
+        self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
+        # Frequent first; equal counts in the order of item ids.
+        self._twins = find_twins(_item_vectors(self.model, self.n_items))
+        self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
+
+    @classmethod
+    def load(cls, run_dir: str | Path) -> "Recommender":
+        """Open a run; see :func:`recbole_hm4sr.serve.open_run.open_run`.
+
+        Raises:
+            ConfigError: If its model cannot score histories of users it has not seen.
+            DataError: If the folder holds no run, or its files do not belong together.
+        """
+        return cls(open_run(run_dir))
+
+    def recommend(
+        self,
+        histories: "Sequence[ListedHistory] | pd.DataFrame | RawHistories",
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | None = None,
+        explain: bool = False,
+        batch_size: int | None = None,
+    ) -> Recommendations:
+        """The best items for each user.
+
+        Items whom the model does not know are skipped, with one warning that counts them. Times
+        need no order; equal ones keep theirs. The model sees the most recent
+        ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
+        items of the training part. Equal scores stand in the order of the run's items; items that
+        are equal to the model have equal scores, whatever else is asked for at the same time.
+
+        Args:
+            histories: A list of pairs, item tokens and times of one user; a data frame with a row
+                an interaction, columns named as the run's; or what
+                :meth:`read_histories` returns. Times as in the run's data set.
+            k: Items a user; fewer where fewer are left.
+            exclude_seen: Leave out what the user has taken, as a shop does. False ranks as
+                RecBole and the paper do.
+            candidates: Recommend these items only; None for all.
+            explain: Also tell the part of each modality in each score.
+            batch_size: Users scored at once; by default as the device likes. Fewer where the
+                catalogue is large.
+
+        Raises:
+            ConfigError: If k is below 1, or the model cannot explain its scores.
+            DataError: If a history is wrong, or no candidate is known.
+            TrainingError: If the model gives NaN.
+        """
+        if batch_size is None:
+            batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
+        self._refuse(k, batch_size, explain=explain)
+        known = self._number(histories)
+        allowed = self._candidates(candidates)
+        n_allowed = self.n_items - 1 if allowed is None else len(allowed)
+        found = _Found(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
+        scored = torch.nonzero(known.lengths).squeeze(1)
+        # Users of like length share a batch, so that models of padded rows lose little.
+        scored = scored[known.lengths[scored].argsort(stable=True)]
+        size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
+        for start in range(0, len(scored), size):
+            users = scored[start : start + size]
+            self._score(known, users, allowed, found, exclude_seen=exclude_seen)
+        by_model = known.lengths.numpy() > 0
+        self._fall_back(np.flatnonzero(~by_model), allowed, found)
+        return Recommendations(
+            users=known.users,
+            items=self._tokens[found.items],
+            scores=found.scores,
+            by_model=by_model,
+            unknown_items=known.unknown,
+            streams=self.streams if explain else (),
+            shares=found.shares,
+        )
+
+    def _refuse(self, k: int, batch_size: int, *, explain: bool) -> None:
+        if k < 1 or batch_size < 1:
+            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
+        if explain and not self.streams:
+            raise ConfigError(
+                f"explain must go with a model that tells the parts of its scores, as HM4SR does, "
+                f"got {self.run.config['model']}; leave it out"
+            )
+
+    def read_histories(self, path: str | Path) -> RawHistories:
+        """Read a CSV or Parquet file of histories with the run's column names.
+
+        Raises:
+            DataError: If a row is wrong; the message says which.
+        """
+        return read_history_file(Path(path), self.columns)
+
+    def knows(self, items: Sequence[str]) -> Array:
+        """Which raw item tokens the model knows. Shape ``[N]``, bool."""
+        return self._index.get_indexer(np.array(items, dtype=object)) >= 0
+
+    def _number(self, histories: Any) -> UserHistories:
+        raw = histories
+        if isinstance(histories, pd.DataFrame):
+            raw = histories_from_frame(histories, self.columns)
+        elif not isinstance(histories, RawHistories):
+            raw = histories_from_lists(histories, self.columns.unit)
+        return number_histories(
+            raw, self._index, unit=self.columns.unit, keep=self.run.config["rm_dup_inter"]
+        )
+
+    def _candidates(self, tokens: Sequence[str] | None) -> Tensor | None:
+        """Ids of the candidates, ascending, each once."""
+        if tokens is None:
+            return None
+        numbers = self._index.get_indexer(np.array(list(tokens), dtype=object)) + 1
+        unknown = [token for token, number in zip(tokens, numbers, strict=True) if not number]
+        named = ", ".join(repr(str(token)) for token in unknown[:3])
+        if len(unknown) == len(numbers):
+            raise DataError(
+                f"candidates must be items of the run, but of {len(numbers)} none is known"
+                + (f", e.g. {named}" if unknown else "")
+            )
+        if unknown:
+            logger.warning(
+                "%d of %d candidates are not known, e.g. %s", len(unknown), len(numbers), named
+            )
+        return torch.from_numpy(np.unique(numbers[numbers > 0]))
+
+    @torch.no_grad()
+    def _score(
+        self,
+        known: UserHistories,
+        users: Tensor,
+        allowed: Tensor | None,
+        found: "_Found",
+        *,
+        exclude_seen: bool,
+    ) -> None:
+        batch = self._batch(known, users)
+        scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
+        self._twins.unite(scores)
+        scores[:, 0] = -torch.inf
+        if exclude_seen:
+            rows, items = known.taken(users)
+            scores[rows.to(self.device), items.to(self.device)] = -torch.inf
+        if allowed is not None:
+            scores = scores.index_select(1, allowed.to(self.device))
+        values, columns = top_items(scores, found.k)
+        if torch.isnan(values).any():
+            raise TrainingError(
+                "every score must be a number, but the model gave NaN; train it anew with a lower "
+                "learning_rate"
+            )
+        items = columns.cpu() if allowed is None else allowed[columns.cpu()]
+        shares = None
+        if found.shares.shape[2]:
+            shares = self.model.score_parts(batch, items.to(self.device)).cpu().numpy()
+        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy(), shares)
+
+    def _batch(self, known: UserHistories, users: Tensor) -> Interaction:
+        config = self.run.config
+        items, times, lengths = known.windows(users, self.max_length)
+        suffix = config["LIST_SUFFIX"]
+        columns = {
+            self.columns.item + suffix: items,
+            self.columns.time + suffix: times,
+            config["ITEM_LIST_LENGTH_FIELD"]: lengths,
+        }
+        return Interaction(columns).to(self.device)
+
+    def _fall_back(self, users: Array, allowed: Tensor | None, found: "_Found") -> None:
+        """The most frequent items, the same for all."""
+        best = self._popular
+        if allowed is not None:
+            best = best[np.isin(best, allowed.numpy())]
+        best = best[: found.k]
+        shape = len(users), len(best)
+        counts = self.run.data.counts[best].astype(np.float32)
+        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
+
+
+def _item_vectors(model: Any, n_items: int) -> Tensor:
+    """What the model's scores read of each item. Shape ``[I, V]``; V 0 if that is not known."""
+    if isinstance(model, HM4SR):
+        with torch.no_grad():
+            return model.catalogue().table()
+    table = getattr(model, "item_embedding", None)
+    weight = getattr(table, "weight", torch.empty(0, 0))
+    return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
+class _Found:
+    """Arrays that are filled batch by batch."""
+
+    def __init__(self, n_users: int, k: int, n_streams: int) -> None:
+        self.k = k
+        self.items = np.zeros((n_users, k), dtype=np.int64)
+        self.scores = np.full((n_users, k), np.nan, dtype=np.float32)
+        self.shares = np.full((n_users, k, n_streams), np.nan, dtype=np.float32)
+
+    def put(self, users: Array, items: Array, scores: Array, shares: Array | None) -> None:
+        left = np.isfinite(scores)  # minus infinity: taken already
+        self.items[users] = np.where(left, items, 0)
+        self.scores[users] = np.where(left, scores, np.nan)
+        if shares is not None:
+            self.shares[users] = np.where(left[..., None], shares, np.nan)

@@ -1,0 +1,74 @@
+"""What is recommended to each user, as arrays, as a table and as plain values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The best items of each user.
+
+    Attributes:
+        users: Names of a file or data frame, by first appearance; places in a list. Shape ``[U]``,
+            object.
+        items: Raw tokens, best first; None where fewer than K are left. Shape ``[U, K]``, object.
+        scores: The model's; of users whom the model cannot score, how often the item occurs in
+            the training part. NaN beside None. Shape ``[U, K]``, float32.
+        by_model: False for users without a known item in their history, who get the most frequent
+            items. Shape ``[U]``, bool.
+        unknown_items: Interactions of each user that were skipped. Shape ``[U]``, int64.
+        streams: Names of the parts of a score; empty unless asked for.
+        shares: Part of each stream in the score; they sum to it. NaN where not by the model.
+            Shape ``[U, K, M]``, float32.
+    """
+
+    users: Array
+    items: Array
+    scores: Array
+    by_model: Array
+    unknown_items: Array
+    streams: tuple[str, ...]
+    shares: Array
+
+    def table(self, user_field: str = "user_id", item_field: str = "item_id") -> pd.DataFrame:
+        """A row a recommendation: user, rank from 1, item, score, source, and the shares."""
+        users, ranks = np.nonzero(~np.isnan(self.scores))
+        columns: dict[str, Any] = {
+            user_field: self.users[users],
+            "rank": ranks + 1,
+            item_field: self.items[users, ranks],
+            "score": self.scores[users, ranks],
+            "source": np.where(self.by_model, "model", "popular")[users],
+        }
+        for number, name in enumerate(self.streams):
+            columns[f"share_{name}"] = self.shares[users, ranks, number]
+        return pd.DataFrame(columns)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Plain values, a dictionary a user."""
+        for number, user in enumerate(self.users):
+            n_items = int(np.count_nonzero(~np.isnan(self.scores[number])))
+            yield {
+                "user": user,
+                "source": "model" if self.by_model[number] else "popular",
+                "unknown_items": int(self.unknown_items[number]),
+                "items": [self._record(number, rank) for rank in range(n_items)],
+            }
+
+    def _record(self, number: int, rank: int) -> dict[str, Any]:
+        # Digits of float32, not of its nearest float64.
+        record = {"item": self.items[number, rank], "score": _plain(self.scores[number, rank])}
+        if self.streams and self.by_model[number]:
+            shares = map(_plain, self.shares[number, rank])
+            record["shares"] = dict(zip(self.streams, shares, strict=True))
+        return record
+
+
+def _plain(value: Any) -> float:
+    return float(str(value))

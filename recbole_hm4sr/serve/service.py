@@ -1,0 +1,234 @@
+"""A small HTTP service: recommendations of one run as JSON, with an OpenAPI page.
+
+It listens to this machine alone unless told otherwise, has no users and no passwords: what is
+reachable from elsewhere belongs behind a server that has. It reads JSON and nothing else.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import recbole_hm4sr
+from recbole_hm4sr.errors import ConfigError, DataError, PluginError
+from recbole_hm4sr.serve.recommend import Recommender
+
+_GRACE_SECONDS = 10
+_MOST_CONNECTIONS = 128
+
+
+def create_app(recommender: Recommender) -> Any:
+    """The service of a run, as an ASGI application.
+
+    Args:
+        recommender: The loaded run.
+
+    Raises:
+        ConfigError: If the packages of the extra ``serve`` are missing.
+    """
+    require_packages()
+    from fastapi_offline import FastAPIOffline
+
+    from recbole_hm4sr.serve import bodies
+
+    # The OpenAPI page brings its scripts along: a machine without internet shows it too.
+    app = FastAPIOffline(
+        title=f"{recommender.run.config['model']} on {recommender.run.config['dataset']}",
+        version=recbole_hm4sr.__version__,
+        redoc_url=None,
+    )
+    _answer_errors(app)
+    app.add_middleware(_SizeLimit, limit=bodies.MAX_BODY_BYTES)
+
+    request_class: Any = bodies.request_model(recommender.columns.unit)
+
+    @app.post("/recommend", responses=bodies.PROBLEMS, response_model_exclude_none=True)
+    def recommend(request: request_class) -> bodies.Answer:
+        """The best items for each history."""
+        return _recommend(recommender, request)
+
+    @app.get("/health")
+    def health() -> bodies.Health:
+        """Whether the service is up."""
+        return bodies.Health()
+
+    @app.get("/version")
+    def version() -> bodies.Version:
+        """What is served: run, model, data, package."""
+        return _version(recommender)
+
+    return app
+
+
+def run_service(recommender: Recommender, *, host: str, port: int) -> None:
+    """Serve until the process is told to stop; running requests are finished first.
+
+    Raises:
+        ConfigError: If the packages of the extra ``serve`` are missing.
+    """
+    app = create_app(recommender)
+    import uvicorn
+
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        server_header=False,
+    )
+
+
+def require_packages() -> None:
+    """Refuse early without the packages of the extra.
+
+    Raises:
+        ConfigError: If one is missing.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import fastapi_offline  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"hm4sr serve needs the package {error.name}; pip install 'recbole-hm4sr[serve]'"
+        ) from error
+
+
+def _recommend(recommender: Recommender, request: Any) -> Any:
+    from fastapi import HTTPException
+
+    from recbole_hm4sr.serve import bodies
+
+    _refuse_late(recommender, request)
+    unknown = 0
+    if request.candidates is not None:
+        known = recommender.knows(request.candidates)
+        unknown = int((~known).sum())
+        if not known.any():
+            raise HTTPException(404, "none of the candidates is an item of the run")
+    histories = [
+        ([it.item for it in history], [it.time for it in history]) for history in request.histories
+    ]
+    found = recommender.recommend(
+        histories,
+        request.k,
+        exclude_seen=request.exclude_seen,
+        candidates=request.candidates,
+        explain=request.explain,
+    )
+    users = [
+        bodies.UserItems(
+            source=record["source"],
+            unknown_items=record["unknown_items"],
+            items=[bodies.Item(**item) for item in record["items"]],
+        )
+        for record in found.records()
+    ]
+    return bodies.Answer(users=users, unknown_candidates=unknown)
+
+
+def _refuse_late(recommender: Recommender, request: Any) -> None:
+    """What the form of a body cannot say."""
+    from recbole_hm4sr.serve import bodies
+
+    total = sum(map(len, request.histories))
+    if total > bodies.MAX_INTERACTIONS:
+        raise ConfigError(
+            f"histories must hold at most {bodies.MAX_INTERACTIONS:,} interactions in all, got "
+            f"{total:,}"
+        )
+    if request.explain and not recommender.streams:
+        raise ConfigError(
+            f"explain must be false: {recommender.run.config['model']} does not tell the parts of "
+            f"its scores"
+        )
+
+
+def _version(recommender: Recommender) -> Any:
+    from recbole_hm4sr.serve import bodies
+
+    config = recommender.run.config
+    return bodies.Version(
+        version=recbole_hm4sr.__version__,
+        model=config["model"],
+        dataset=config["dataset"],
+        run=recommender.run.run_dir.resolve().name,
+        generated=config["generated"],
+        n_items=recommender.n_items - 1,
+        max_length=recommender.max_length,
+        timestamp_unit=recommender.columns.unit,
+        fingerprints=dict(recommender.run.fingerprints),
+    )
+
+
+def _answer_errors(app: Any) -> None:
+    """Every refusal is a list of sentences; none repeats what it was sent."""
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+
+    def answer(status: int, *errors: str, headers: Any = None) -> Any:
+        # Lone halves of surrogate pairs can come in by JSON's escapes, but not go out in UTF-8.
+        texts = [text.encode("utf-8", "replace").decode() for text in errors]
+        return JSONResponse({"errors": texts}, status_code=status, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Any, error: RequestValidationError) -> Any:
+        broken = any(problem["type"] == "json_invalid" for problem in error.errors())
+        found = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
+        return answer(400 if broken else 422, *found[:20])
+
+    @app.exception_handler(ConfigError)
+    @app.exception_handler(DataError)
+    def refused(_: Any, error: PluginError) -> Any:
+        return answer(422, str(error))
+
+    @app.exception_handler(HTTPException)
+    def other(_: Any, error: HTTPException) -> Any:
+        return answer(error.status_code, str(error.detail), headers=error.headers)
+
+
+class _SizeLimit:
+    """Refuses large bodies before they are read, and while they come without a stated length."""
+
+    def __init__(self, app: Any, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # The server has refused lengths that are no numbers.
+        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        if int(stated) > self.limit:
+            await self._refuse(scope, receive, send)
+            return
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limit:
+                await self._refuse(scope, receive, send)
+                return
+        parts = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> dict[str, Any]:
+            return parts.pop() if parts else await receive()
+
+        await self.app(scope, replay, send)
+
+    async def _refuse(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import JSONResponse
+
+        sentence = f"the body must have at most {self.limit:,} bytes"
+        await JSONResponse({"errors": [sentence]}, status_code=413)(scope, receive, send)

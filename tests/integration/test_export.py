@@ -1,0 +1,124 @@
+"""The exported index: the lines of its README give the model's own answers."""
+
+import os
+import re
+
+import pytest
+from servedruns import expected_of, train_toy
+from toydata import QUICK_HM4SR
+
+from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr.errors import ConfigError
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
+pytest.importorskip("onnxscript", reason="needs the extra export")
+pytest.importorskip("faiss", reason="needs the extra export")
+
+from recbole_hm4sr.serve.export import export_index  # noqa: E402
+from recbole_hm4sr.serve.recommend import Recommender  # noqa: E402
+
+pytestmark = pytest.mark.integration
+
+
+def readme_lines(folder):
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    return code
+
+
+def run_lines(folder):
+    """The function that the README's lines define, run in the folder as it says."""
+    before = os.getcwd()  # noqa: PTH109
+    names = {}
+    try:
+        os.chdir(folder)
+        exec(compile(readme_lines(folder), "README.md", "exec"), names)
+    finally:
+        os.chdir(before)
+    return names["recommend"]
+
+
+def ask(recommend, histories, k=10):
+    return [recommend(list(zip(*history, strict=True)), k) for history in histories]
+
+
+@pytest.fixture(scope="module")
+def index(hm4sr_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "index"
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["export", "--run", str(hm4sr_run), "--out", str(out)])
+    return out
+
+
+def test_the_lines_of_the_readme_give_the_models_top_ten_to_every_test_user(index, hm4sr_run):
+    expected = expected_of(hm4sr_run)
+    assert len(expected.histories) > 50
+    assert ask(run_lines(index), expected.histories) == expected.top(10)
+
+
+def test_there_are_ten_lines(index):
+    assert len(readme_lines(index).splitlines()) == 10
+
+
+def test_unknown_items_and_long_histories_do_no_harm(index, hm4sr_run):
+    recommend = run_lines(index)
+    long = [(f"B{place % 24:03d}", 1000 + place) for place in range(40)]
+    assert recommend([("new", 5), *long], 5) == recommend(long[-8:], 5)
+
+
+def test_the_index_says_what_it_is_and_nothing_of_the_machine(index, hm4sr_run):
+    names = {"items.npy", "tokens.npy", "user_tower.onnx", "index.json", "README.md"}
+    assert {path.name for path in index.iterdir()} == names
+    for path in index.iterdir():
+        assert str(hm4sr_run.parent).encode() not in path.read_bytes()
+        assert b"user_tower.py" not in path.read_bytes()
+    assert "GENERATED" in (index / "README.md").read_text(encoding="utf-8")
+    inputs = onnxruntime.InferenceSession(str(index / "user_tower.onnx")).get_inputs()
+    assert [(value.name, value.shape) for value in inputs] == [
+        ("item_seq", ["batch", "length"]),
+        ("item_seq_len", ["batch"]),
+        ("timestamps", ["batch", "length"]),
+    ]
+
+
+def test_a_folder_is_never_overwritten(index, hm4sr_run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["export", "--run", str(hm4sr_run), "--out", str(index)])
+    assert "--out must be a folder that does not exist yet" in capsys.readouterr().err
+
+
+def test_models_of_another_form_are_refused_and_leave_nothing(toy_path, tmp_path):
+    run_dir = train_toy("GRU4Rec", toy_path, tmp_path / "run", epochs=1)
+    with pytest.raises(ConfigError, match=r"HM4SR, SASRec; got GRU4Rec"):
+        export_index(run_dir, tmp_path / "index")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.slow
+def test_sasrec_of_recbole_is_exported_too(sasrec_run, tmp_path):
+    expected = expected_of(sasrec_run)
+    recommend = run_lines(export_index(sasrec_run, tmp_path / "index"))
+    assert ask(recommend, expected.histories) == expected.top(10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [{"use_temporal_moe": False}, {"modalities": {}}])
+def test_ablations_are_exported_too(toy_path, tmp_path, overrides):
+    run_dir = train_toy("HM4SR", toy_path, tmp_path / "run", **overrides)
+    expected = expected_of(run_dir)
+    recommend = run_lines(export_index(run_dir, tmp_path / "index"))
+    assert ask(recommend, expected.histories) == expected.top(10)
+
+
+@pytest.mark.slow
+def test_every_test_user_of_the_sample_gets_the_models_top_ten(tmp_path):
+    settings = {**QUICK_HM4SR, "epochs": 1, "train_batch_size": 1024, "eval_batch_size": 1024}
+    settings |= {"hidden_size": 64, "inner_size": 256, "MAX_ITEM_LIST_LENGTH": 50}
+    run_dir = tmp_path / "run"
+    quick_start.run("HM4SR", "sports", overrides=settings, run_dir=run_dir)
+    expected = expected_of(run_dir)
+    top = expected.top(10)
+    found = Recommender.load(run_dir).recommend(expected.histories, 10, exclude_seen=False)
+    assert found.items.tolist() == top
+    recommend = run_lines(export_index(run_dir, tmp_path / "index"))
+    assert ask(recommend, expected.histories) == top

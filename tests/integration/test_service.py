@@ -1,0 +1,230 @@
+"""The HTTP service over a real socket, and against whatever schemathesis makes up."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+from servedruns import expected_of
+
+from recbole_hm4sr.serve.recommend import Recommender
+
+httpx = pytest.importorskip("httpx", reason="needs httpx of the extra dev")
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
+pytest.importorskip("fastapi_offline", reason="needs the extra serve")
+
+from recbole_hm4sr.serve import bodies  # noqa: E402
+from recbole_hm4sr.serve.service import create_app  # noqa: E402
+
+pytestmark = pytest.mark.integration
+
+
+@contextlib.contextmanager
+def serving(app):
+    """The address of a server on this machine, in a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        (listening,) = server.servers[0].sockets
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def app(hm4sr_run):
+    return create_app(Recommender.load(hm4sr_run))
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    with serving(app) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(hm4sr_run):
+    return expected_of(hm4sr_run)
+
+
+def as_body(histories, **more):
+    named = [
+        [{"item": item, "time": t} for item, t in zip(*history, strict=True)]
+        for history in histories
+    ]
+    return {"histories": named, **more}
+
+
+def items(answer):
+    assert answer.status_code == 200, answer.text
+    return [[item["item"] for item in user["items"]] for user in answer.json()["users"]]
+
+
+def test_it_gives_the_models_own_answers(client, expected):
+    answer = client.post(
+        "/recommend", json=as_body(expected.histories, k=7, exclude_seen=False, explain=True)
+    )
+    assert items(answer) == expected.top(7)
+    best = answer.json()["users"][0]["items"][0]
+    assert sum(best["shares"].values()) == pytest.approx(best["score"], rel=1e-4, abs=1e-5)
+    assert set(best["shares"]) == {"id", "text", "image"}
+    answer = client.post("/recommend", json=as_body(expected.histories, k=24))
+    assert items(answer) == expected.top(24, banned="seen")
+    assert "shares" not in answer.json()["users"][0]["items"][0]
+
+
+def test_unknown_items_and_empty_histories_are_answered(client):
+    answer = client.post("/recommend", json=as_body([([], []), (["new"], [5])], k=3)).json()
+    assert [user["source"] for user in answer["users"]] == ["popular", "popular"]
+    assert [user["unknown_items"] for user in answer["users"]] == [0, 1]
+    assert answer["users"][0]["items"] == answer["users"][1]["items"]
+
+
+def test_candidates_restrict(client):
+    body = as_body([(["B001"], [5])], candidates=["B004", "none", "B003"])
+    answer = client.post("/recommend", json=body)
+    assert set(items(answer)[0]) == {"B003", "B004"}
+    assert answer.json()["unknown_candidates"] == 1
+    answer = client.post("/recommend", json=as_body([([], [])], candidates=["none"]))
+    assert answer.status_code == 404
+    assert answer.json() == {"errors": ["none of the candidates is an item of the run"]}
+
+
+def test_health_and_version(client):
+    assert client.get("/health").json() == {"status": "ok"}
+    version = client.get("/version").json()
+    assert (version["model"], version["dataset"], version["n_items"]) == ("HM4SR", "toy", 24)
+    assert version["timestamp_unit"] == "s"
+    assert set(version["fingerprints"]) == {"interactions", "text features", "image features"}
+
+
+def test_the_openapi_page_needs_no_other_machine(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "://" not in page.text.replace(str(client.base_url), "")
+    script = client.get("/static-offline-docs/swagger-ui-bundle.js")
+    assert script.status_code == 200
+    assert set(client.get("/openapi.json").json()["paths"]) == {
+        "/recommend",
+        "/health",
+        "/version",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "sentence"),
+    [
+        (b"{", 400, "JSON decode error"),
+        (b'{"histories": []}', 422, "body.histories: List should have at least 1 item"),
+        (b"[]", 422, "body: "),
+        (b'{"histories": [[]], "k": 0}', 422, "body.k: Input should be greater than or equal to 1"),
+        (b'{"histories": [[]], "k": 100000}', 422, "body.k: Input should be less than or equal"),
+        (b'{"histories": [[]], "kk": 1}', 422, "body.kk: Extra inputs are not permitted"),
+        (b'{"histories": [[]], "k": NaN}', 422, "body.k: "),
+        (b'{"histories": [[{"item": "B001"}]]}', 422, "body.histories.0.0.time: Field required"),
+        (
+            b'{"histories": [[{"item": 5, "time": 5}]]}',
+            422,
+            "body.histories.0.0.item: Input should",
+        ),
+        (
+            b'{"histories": [[{"item": "B", "time": 1700000000000}]]}',
+            422,
+            "body.histories.0.0.time: Input should be less than 100000000000",
+        ),
+        (b'{"histories": [[]], "\\ud800": 1}', 422, "unable to parse raw data as a unicode string"),
+        (b'{"histories": [[]], "k": "5"}', 422, "body.k: Input should be a valid integer"),
+        (b'{"histories": [[]], "k": true}', 422, "body.k: Input should be a valid integer"),
+        (b'{"histories": [[]], "k": 2.5}', 422, "body.k: Input should be a valid integer"),
+        (b'{"histories": [[{"item": "\\ud800", "time": 5}]]}', 422, "body.histories.0.0.item: "),
+    ],
+)
+def test_wrong_bodies_are_refused_with_a_sentence(client, content, status, sentence):
+    answer = client.post(
+        "/recommend", content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == status
+    assert any(sentence in error for error in answer.json()["errors"]), answer.text
+
+
+def test_wrong_addresses_and_methods_are_refused(client):
+    assert client.get("/recommend").status_code == 405
+    assert client.get("/recommend").headers["allow"] == "POST"
+    answer = client.get("/nothing")
+    assert (answer.status_code, answer.json()) == (404, {"errors": ["Not Found"]})
+
+
+def test_too_much_is_refused(client, monkeypatch):
+    many = as_body([([], [])] * (bodies.MAX_USERS + 1))
+    assert client.post("/recommend", json=many).status_code == 422
+    one = [{"item": "B001", "time": 1}]
+    long = {"histories": [one * (bodies.MAX_HISTORY + 1)]}
+    assert client.post("/recommend", json=long).status_code == 422
+    monkeypatch.setattr(bodies, "MAX_INTERACTIONS", 3)
+    answer = client.post("/recommend", json={"histories": [one * 2, one * 2]})
+    assert answer.status_code == 422
+    assert "at most 3 interactions in all, got 4" in answer.json()["errors"][0]
+
+
+def test_large_bodies_are_refused_stated_or_not(client):
+    block = b" " * (1 << 20)
+    stated = client.post("/recommend", content=block * 17)
+    assert stated.status_code == 413
+    chunked = client.post("/recommend", content=(block for _ in range(17)))
+    assert chunked.status_code == 413
+    assert "at most 16,777,216 bytes" in chunked.json()["errors"][0]
+
+
+def test_many_at_once_get_what_each_would_alone(client, expected):
+    histories = expected.histories[:12]
+    alone = [items(client.post("/recommend", json=as_body([it])))[0] for it in histories]
+    answers = [None] * len(histories)
+
+    def ask(number):
+        body = as_body([histories[number]])
+        answers[number] = items(httpx.post(f"{client.base_url}/recommend", json=body, timeout=60))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(histories))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer[0] for answer in answers] == alone
+
+
+def test_the_command_listens_to_this_machine_alone(monkeypatch, hm4sr_run):
+    from recbole_hm4sr import cli
+
+    asked = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: asked.update(options))
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["serve", "--run", str(hm4sr_run)])
+    assert asked["host"] == "127.0.0.1"
+    assert socket.gethostbyname("localhost") == "127.0.0.1"
+
+
+def test_schemathesis_finds_no_fault(app):
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis of the extra dev")
+    hypothesis = pytest.importorskip("hypothesis")
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    seen = set()
+    for operation in schema.get_all_operations():
+        case_of = operation.ok().as_strategy()
+
+        @hypothesis.settings(max_examples=30, deadline=None, derandomize=True, database=None)
+        @hypothesis.given(case=case_of)
+        def check(case):
+            answer = case.call()
+            seen.add((case.path, answer.status_code))
+            case.validate_response(answer)
+
+        check()
+    assert ("/recommend", 200) in seen
+    assert {path for path, status in seen if status == 200} == {"/recommend", "/health", "/version"}
+    assert all(status < 500 for _, status in seen)

@@ -1,0 +1,63 @@
+"""Runs to serve, and what their models say of the test users by themselves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from toydata import QUICK, QUICK_HM4SR
+
+from recbole_hm4sr import quick_start
+
+
+def train_toy(model, toy_path, run_dir, **overrides):
+    """Train on the toy data set; returns the folder of the run."""
+    settings = {**(QUICK_HM4SR if model == "HM4SR" else QUICK), **overrides}
+    quick_start.run(
+        model, "toy", overrides={**settings, "data_path": str(toy_path)}, run_dir=run_dir
+    )
+    return run_dir
+
+
+@dataclass
+class Expected:
+    """Histories of the test users as raw values, and the scores of RecBole's way.
+
+    Attributes:
+        tokens: Item of each column of the scores.
+        histories: Items and times of each test user before the target.
+        scores: ``full_sort_predict`` on the batches of the test loader, padding at -inf. [S, I].
+    """
+
+    tokens: np.ndarray
+    histories: list
+    scores: torch.Tensor
+
+    def top(self, k, banned=None):
+        """The k best items of each user, equal scores by column: sorted one by one."""
+        rows = []
+        for number, row in enumerate(self.scores.tolist()):
+            out = {"[PAD]"} | (set(self.histories[number][0]) if banned == "seen" else set())
+            places = sorted(range(len(row)), key=lambda place: (-row[place], place))
+            names = [str(self.tokens[place]) for place in places]
+            rows.append([name for name in names if name not in out][:k])
+        return rows
+
+
+def expected_of(run_dir):
+    """Open a run the way ``evaluate`` does, and score its test users."""
+    config, model_class = quick_start.read_run_config(run_dir)
+    session = quick_start.open_session(config, run_dir, model_class)
+    session.trainer.load_best()
+    session.model.eval()
+    dataset = session.test_data._dataset
+    flat, targets = dataset.inter_feat.histories, dataset.inter_feat.targets
+    histories = []
+    for target in targets.tolist():
+        part = slice(int(flat.starts[target]), target)
+        items = dataset.item_tokens[flat.columns["item_id"][part].numpy()].tolist()
+        histories.append((items, flat.columns["timestamp"][part].tolist()))
+    with torch.no_grad():
+        batches = [session.model.full_sort_predict(batch[0]) for batch in session.test_data]
+    scores = torch.cat(batches)
+    scores[:, 0] = -torch.inf
+    return Expected(dataset.item_tokens, histories, scores)
