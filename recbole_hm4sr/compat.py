@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,20 +215,34 @@ def lean_loaders() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tensorboard_folder(folder: Path) -> Iterator[None]:
+def tensorboard_folder(folder: Path, *, silent: bool = False) -> Iterator[None]:
     """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
 
     Its constructor creates ``log_tensorboard/`` in whatever the working directory is.
+
+    Args:
+        folder: Where the events go.
+        silent: Write no events, neither to TensorBoard nor to Weights and Biases: RecBole writes
+            both from every process of a distributed run.
     """
     from recbole.trainer import trainer as module
     from torch.utils.tensorboard import SummaryWriter
 
-    original = module.get_tensorboard
-    module.get_tensorboard = lambda logger: SummaryWriter(str(folder))  # noqa: ARG005
+    originals = module.get_tensorboard, module.WandbLogger
+    module.get_tensorboard = lambda logger: _NoLog() if silent else SummaryWriter(str(folder))  # noqa: ARG005
+    if silent:
+        module.WandbLogger = lambda config: _NoLog()  # noqa: ARG005
     try:
         yield
     finally:
-        module.get_tensorboard = original
+        module.get_tensorboard, module.WandbLogger = originals
+
+
+class _NoLog:
+    """Takes any call and does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None  # noqa: ARG005
 
 
 def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001

@@ -14,10 +14,11 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.utils import init_seed
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
+from recbole_hm4sr.data_parallel import share_batches
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import write_text
@@ -104,6 +105,9 @@ def run(
 ) -> RunResult:
     """Train a model, choose its best epoch on the validation part, test that epoch once.
 
+    Processes started by ``torchrun`` train one model together. The first writes the files and makes
+    the callbacks; after a restart they go on with the run they began.
+
     Args:
         model: Name of a model of this package, or of a sequential model of RecBole.
         dataset: Name of the data set.
@@ -123,8 +127,12 @@ def run(
         TrainingError: If a loss becomes non-finite.
     """
     entry = find_model(model)
-    folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
+    folder, restarted = distributed.agree_on_folder(
+        lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
+    )
     if (folder / "config.yaml").exists():
+        if restarted:
+            return resume(folder, on_start=on_start, on_epoch=on_epoch)
         raise ConfigError(
             f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
         )
@@ -244,12 +252,13 @@ def open_session(
 ) -> Session:
     """Read the data and build model and trainer, with the run's seed."""
     init_seed(config["seed"], config["reproducibility"])
-    make_missing_text_features(
-        Path(config["data_path"]),
-        config["dataset"],
-        read_settings(config, DataSettings),
-        item_field=config["ITEM_ID_FIELD"],
-    )
+    with distributed.first_alone("text features"):
+        make_missing_text_features(
+            Path(config["data_path"]),
+            config["dataset"],
+            read_settings(config, DataSettings),
+            item_field=config["ITEM_ID_FIELD"],
+        )
     dataset = MultiModalSequentialDataset(config)
     with compat.lean_loaders():
         train_data, valid_data, test_data = data_preparation(config, dataset)
@@ -258,10 +267,15 @@ def open_session(
             train_data = SequenceTrainDataLoader(
                 config, train_data._dataset, shuffle=config["shuffle"]
             )
+    share_batches(train_data)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     model = model_class(config, train_data._dataset).to(config["device"])
-    trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
+    fingerprints = dataset.fingerprints()
+    # Each machine may keep the data where it likes.
+    settings = {**plain_settings(config), "data_path": None}
+    distributed.require_same(repr((settings, fingerprints)), "settings and data")
+    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
 
@@ -289,13 +303,13 @@ def _execute(
     with _machine_state(config):
         session = open_session(config, folder, model_class, on_epoch)
         opened = time.perf_counter()
-        if not (folder / "config.yaml").exists():
+        if distributed.is_first() and not (folder / "config.yaml").exists():
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
         trainer = session.trainer
         trainer.resume(session.train_data)
-        if on_start is not None:
+        if on_start is not None and distributed.is_first():
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
         fitted = time.perf_counter()
@@ -312,6 +326,8 @@ def _execute(
         best_valid_score=float(trainer.best_valid_score),
         history=tuple(trainer.history),
     )
+    if not distributed.started_as_first():
+        return result
     facts = run_facts(config, session.model, trainer.history, ended - began)
     facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
     _leave_files(session, ranks, _as_json(result) | facts)
@@ -331,13 +347,14 @@ def _leave_files(session: Session, ranks: Ranks | None, metrics: Mapping[str, An
 
 @contextlib.contextmanager
 def _machine_state(config: Config) -> Iterator[None]:
-    """Set the number of threads for a run and put it back afterwards."""
+    """Set the number of threads for a run and put it back afterwards; meet the other processes."""
     before = torch.get_num_threads()
-    n_threads = read_settings(config, RunSettings).n_threads
-    if n_threads:
-        torch.set_num_threads(n_threads)
+    settings = read_settings(config, RunSettings)
+    if settings.n_threads:
+        torch.set_num_threads(settings.n_threads)
     try:
-        yield
+        with distributed.processes(config["device"], timeout_seconds=settings.process_timeout):
+            yield
     finally:
         torch.set_num_threads(before)
 

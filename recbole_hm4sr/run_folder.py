@@ -16,6 +16,7 @@ import torch
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.distributed import started_processes
 from recbole_hm4sr.files import write_whole
 from recbole_hm4sr.trainer import EpochRecord
 
@@ -63,6 +64,7 @@ def run_facts(
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
         "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
         "device": str(device),
+        "processes": started_processes(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "git_revision": _git_revision(),
         "versions": {

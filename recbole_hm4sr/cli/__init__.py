@@ -4,6 +4,7 @@ Torch and RecBole take seconds to import, and ``--help`` must not: the modules h
 run inside the command.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from recbole_hm4sr.cli import check, compare, convert, encode, prepare, report, train
+from recbole_hm4sr.cli.words import SPEAKS
 from recbole_hm4sr.errors import PluginError
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ for _group in (train, compare, report, check, prepare, encode, convert):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    if not SPEAKS:
+        logging.disable(logging.WARNING)
     try:
         app(args=None if arguments is None else list(arguments))
     except PluginError as error:
