@@ -11,6 +11,7 @@ and its ``log_tensorboard`` folder in the working directory are never used.
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
 import types
@@ -260,6 +261,16 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return torch.device("cuda", int(first) if visible is None else 0)
+
+
+def no_buffer_exchange() -> dict[str, bool]:
+    """The argument by which ``DistributedDataParallel`` leaves buffers alone in every step.
+
+    torch 2.13 warns of ``broadcast_buffers``, which earlier versions know alone.
+    """
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return {name: False}
 
 
 def bundled_dataset_folder(name: str) -> Path | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from recbole_hm4sr import compat
 from recbole_hm4sr.distributed import own_share, rank, whole_batch, world_size
 
 # Takes a batch and RecBole's loss function or None; returns the losses by name.
@@ -76,7 +77,7 @@ class JoinedLosses:
             self._module = DistributedDataParallel(
                 _LossModule(model, self._losses_of_share),
                 # Features do not change, and are large.
-                broadcast_buffers=False,
+                **compat.no_buffer_exchange(),
                 find_unused_parameters=not self._joins_rows,
                 gradient_as_bucket_view=True,
             )
