@@ -156,7 +156,7 @@ def own_batches(loader: Any) -> tuple[Iterable[Any], slice]:
     share = own_share(n_batches)
     begin = min(share.start * loader.step, loader.sample_size)
     end = min(share.stop * loader.step, loader.sample_size)
-    batches = DataLoader(
+    batches: DataLoader[Any] = DataLoader(
         range(begin, end),  # type: ignore[arg-type, unused-ignore]
         batch_size=loader.step,
         collate_fn=loader.collate_fn,

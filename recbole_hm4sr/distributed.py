@@ -23,6 +23,7 @@ from recbole_hm4sr.errors import ConfigError
 
 # Starting Python on a cold disk may take one process minutes longer than another.
 _START_TIMEOUT = timedelta(minutes=15)
+_LONG = timedelta(days=7)
 _KEY = "recbole_hm4sr/run"
 
 
@@ -51,10 +52,14 @@ class _State:
 _state = _State()
 
 
+def _is_launched() -> bool:
+    """Whether ``torchrun``, or something that sets the same variables, started this process."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
+
+
 def started_processes() -> int:
-    """How many processes ``torchrun``, or what sets its variables, started; 1 without it."""
-    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
-    return int(os.environ["WORLD_SIZE"]) if told else 1
+    """How many processes were started together; 1 without ``torchrun``."""
+    return int(os.environ["WORLD_SIZE"]) if _is_launched() else 1
 
 
 def started_as_first() -> bool:
@@ -109,7 +114,7 @@ def agree_on_folder(choose: Callable[[], Path]) -> tuple[Path, bool]:
     Returns:
         The folder, and whether these processes are a restart of ones that may have begun the run.
     """
-    if started_processes() == 1:
+    if not _is_launched():
         return choose(), False
     store, key = _meet(), f"{_KEY}/{_state.n_runs}"
     _state.n_runs += 1
@@ -149,6 +154,7 @@ def processes(device: torch.device, *, timeout_seconds: float) -> Iterator[None]
     # Of a name of its own: keys of an earlier group are still there.
     _state.n_groups += 1
     store = dist.PrefixStore(f"{_KEY}/group/{_state.n_groups}", _meet())
+    _arrive(store, "start", int(os.environ["RANK"]), started_processes())
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
         store=store,
@@ -166,6 +172,25 @@ def processes(device: torch.device, *, timeout_seconds: float) -> Iterator[None]
         dist.destroy_process_group()
 
 
+def _arrive(store: Any, place: str, number: int, count: int) -> None:
+    store.set(f"{place}/{number}", "here")
+    store.wait([f"{place}/{other}" for other in range(count)], _LONG)
+
+
+def wait_for_slowest(place: str) -> None:
+    """Return when every process has come here, however much longer one needs than another.
+
+    For reading data. The wait has no limit of its own: when a process ends with an error,
+    ``torchrun`` ends the others.
+
+    Args:
+        place: Name of the place; once in a run.
+    """
+    if world_size() > 1:
+        place = f"{_KEY}/group/{_state.n_groups}/{place}"
+        _arrive(_meet(), place, rank(), world_size())
+
+
 def wait_for_all() -> None:
     """Return when every process has come here.
 
@@ -180,8 +205,7 @@ def wait_for_all() -> None:
 def first_alone(name: str) -> Iterator[None]:
     """Let the first process do a thing before the others do it, however long it takes.
 
-    For files that are made once and then read. The wait has no limit of its own: when a process
-    ends with an error, ``torchrun`` ends the others.
+    For files that are made once and then read. Waits as :func:`wait_for_slowest` does.
 
     Args:
         name: Of the thing; once in a run.
@@ -191,7 +215,7 @@ def first_alone(name: str) -> Iterator[None]:
         return
     store, key = _meet(), f"{_KEY}/group/{_state.n_groups}/{name}"
     if not is_first():
-        store.wait([key], timedelta(days=7))
+        store.wait([key], _LONG)
     yield
     if is_first():
         store.set(key, "done")

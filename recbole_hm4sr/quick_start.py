@@ -272,6 +272,7 @@ def open_session(
     init_seed(config["seed"], config["reproducibility"])
     model = model_class(config, train_data._dataset).to(config["device"])
     fingerprints = dataset.fingerprints()
+    distributed.wait_for_slowest("data")
     # Each machine may keep the data where it likes.
     settings = {**plain_settings(config), "data_path": None}
     distributed.require_same(repr((settings, fingerprints)), "settings and data")
