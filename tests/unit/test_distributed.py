@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr import distributed
 from recbole_hm4sr.data_parallel import SharedCollate, own_batches, rows_of_step, share_batches
 from recbole_hm4sr.distributed import JoinedRows, join_rows, own_device, own_share
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.layers.losses import category_prediction, info_nce
-from recbole_hm4sr.layers.softmax import linear_cross_entropy
+from recbole_hm4sr.layers.losses import category_prediction, info_nce, match_rows
+from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 
 PLACES = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -115,7 +116,7 @@ def test_every_process_has_a_gpu_of_its_own(monkeypatch):
         own_device(cuda)
 
 
-def test_the_mean_over_processes_is_the_loss_of_all_rows():
+def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     """Two processes with 3 and 5 rows, one after the other, candidates and all."""
     users, items = torch.randn(8, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
     targets = torch.tensor([0, 1, 2, 1, 4, 5, 0, 0])
@@ -125,20 +126,39 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows():
     assert sum(entropy).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
 
     candidates = torch.randn(8, 4, dtype=torch.float64)
+    expected = info_nce(users, candidates, match_rows(targets), temperature=0.5)
 
     class Joined(JoinedRows):
         def gather(self, rows):
-            return targets if rows.dtype == torch.int64 else normalised
+            whole = targets if rows.dtype == torch.int64 else F.normalize(candidates, dim=-1)
+            torch.testing.assert_close(whole[self.first : self.first + len(rows)], rows)
+            return whole
 
-    normalised = torch.nn.functional.normalize(candidates, dim=-1)
-    contrast = [
-        info_nce(
-            users[p], candidates[p], targets[p], temperature=0.5, joined=Joined((3, 5), p.start, 4)
+    contrast = []
+    for p in parts:
+        joined = Joined((3, 5), p.start, 4)
+        monkeypatch.setattr("recbole_hm4sr.layers.losses.join_rows", lambda n, it=joined: it)
+        rows = match_rows(targets[p])
+        contrast.append(info_nce(users[p], candidates[p], rows, temperature=0.5))
+    assert sum(contrast).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
+
+    drawn, log_expected = candidates[:4], torch.randn(4, dtype=torch.float64)
+    excluded = torch.tensor([[1, 2]])
+    sampled = [
+        sampled_cross_entropy(
+            users[p],
+            items[targets[p]],
+            drawn,
+            log_expected=log_expected,
+            excluded=excluded[:0] if p.start else excluded,
+            divisor=4,
         )
         for p in parts
     ]
-    expected = info_nce(users, candidates, targets, temperature=0.5)
-    assert sum(contrast).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
+    expected = sampled_cross_entropy(
+        users, items[targets], drawn, log_expected=log_expected, excluded=excluded
+    )
+    assert sum(sampled).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
 
     flags, counts = torch.tensor([[1, 0], [0, 1]]), torch.tensor([3, 5])
     logits = torch.randn(2, 2, dtype=torch.float64)
