@@ -142,7 +142,8 @@ def killed(folder):
 
     Trainer._train_epoch = die
     os.chdir(folder)
-    overrides = settings(folder, "HM4SR", epochs=3, process_timeout=15)
+    timeout = float(os.environ.get("HM4SR_TIMEOUT", "60"))
+    overrides = settings(folder, "HM4SR", epochs=3, process_timeout=timeout)
     return str(quick_start.run("HM4SR", "toy", overrides=overrides).run_dir)
 
 

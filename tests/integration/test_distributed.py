@@ -79,9 +79,9 @@ def test_losses_and_gradients_are_those_of_one_process_with_the_joined_batch(fou
                 if gradient is None:
                     assert actual["gradients"][name] is None, name
                 else:
-                    torch.testing.assert_close(
-                        actual["gradients"][name], gradient, rtol=1e-9, atol=1e-12, msg=name
-                    )
+                    # Sums in another order: digits beside the largest entry.
+                    difference = (actual["gradients"][name] - gradient).abs().max()
+                    assert difference <= 1e-10 * gradient.abs().max() + 1e-15, name
 
 
 def test_each_process_takes_its_share_of_a_batch(found):
@@ -168,7 +168,7 @@ def torchrun(folder, *words, **others):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
 def test_torchrun_ends_with_an_error_where_a_process_dies_or_hangs(folder, name):
-    done = torchrun(folder, "--standalone", HM4SR_SIGNAL=name)
+    done = torchrun(folder, "--standalone", HM4SR_SIGNAL=name, HM4SR_TIMEOUT="30")
     assert done.returncode == 1
     assert "ChildFailedError" in done.stderr
 
