@@ -11,10 +11,10 @@ and its ``log_tensorboard`` folder in the working directory are never used.
 
 import contextlib
 import importlib
-import inspect
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,14 +263,16 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
     return torch.device("cuda", int(first) if visible is None else 0)
 
 
-def no_buffer_exchange() -> dict[str, bool]:
-    """The argument by which ``DistributedDataParallel`` leaves buffers alone in every step.
+@contextlib.contextmanager
+def buffers_left_alone() -> Iterator[dict[str, bool]]:
+    """What ``DistributedDataParallel`` must be given to exchange no buffers, not even at its start.
 
-    torch 2.13 warns of ``broadcast_buffers``, which earlier versions know alone.
+    Frozen features are buffers, larger than all parameters. torch 2.13 warns of the argument,
+    and its successor still exchanges them at the start.
     """
-    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return {name: False}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+        yield {"broadcast_buffers": False}
 
 
 def bundled_dataset_folder(name: str) -> Path | None:

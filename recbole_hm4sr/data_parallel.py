@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr import compat
-from recbole_hm4sr.distributed import own_share, rank, whole_batch, world_size
+from recbole_hm4sr.distributed import own_share, rank, spread_from_first, whole_batch, world_size
 
 # Takes a batch and RecBole's loss function or None; returns the losses by name.
 NamedLosses = Callable[[Any, Callable[[Any], Any] | None], dict[str, Tensor]]
@@ -74,13 +74,14 @@ class JoinedLosses:
         self._named_losses = named_losses
         self._module: Any = None
         if world_size() > 1:
-            self._module = DistributedDataParallel(
-                _LossModule(model, self._losses_of_share),
-                # Features do not change, and are large.
-                **compat.no_buffer_exchange(),
-                find_unused_parameters=not self._joins_rows,
-                gradient_as_bucket_view=True,
-            )
+            spread_from_first(_saved_buffers(model))
+            with compat.buffers_left_alone() as options:
+                self._module = DistributedDataParallel(
+                    _LossModule(model, self._losses_of_share),
+                    find_unused_parameters=not self._joins_rows,
+                    gradient_as_bucket_view=True,
+                    **options,
+                )
 
     def __call__(
         self, batch: Any, loss_func: Callable[[Any], Any] | None, n_rows: int
@@ -108,6 +109,12 @@ class JoinedLosses:
         share = own_share(n_rows)
         weight = (share.stop - share.start) * world_size() / n_rows
         return {name: value * weight for name, value in losses.items()}
+
+
+def _saved_buffers(model: nn.Module) -> list[Tensor]:
+    """Buffers that a checkpoint holds: all but the features, which the fingerprints compare."""
+    parameters = dict(model.named_parameters())
+    return [tensor for name, tensor in model.state_dict().items() if name not in parameters]
 
 
 class _LossModule(nn.Module):

@@ -9,7 +9,7 @@ backend is always nccl, its sampler repeats users, and its metrics are means of 
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -228,6 +228,13 @@ def of_first(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0, group=_state.control)
     return box[0]
+
+
+def spread_from_first(tensors: Iterable[Tensor]) -> None:
+    """Set tensors to what the first process has, in place."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def require_same(value: str, what: str) -> None:
