@@ -264,7 +264,7 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
 
 
 @contextlib.contextmanager
-def buffers_left_alone() -> Iterator[dict[str, bool]]:
+def buffers_left_alone() -> Iterator[dict[str, Any]]:
     """What ``DistributedDataParallel`` must be given to exchange no buffers, not even at its start.
 
     Frozen features are buffers, larger than all parameters. torch 2.13 warns of the argument,

@@ -7,8 +7,8 @@ backend is always nccl, its sampler repeats users, and its metrics are means of 
 """
 
 import contextlib
-import json
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,6 @@ from recbole_hm4sr.errors import ConfigError
 # Starting Python on a cold disk may take one process minutes longer than another.
 _START_TIMEOUT = timedelta(minutes=15)
 _LONG = timedelta(days=7)
-_KEY = "recbole_hm4sr/run"
 
 
 @dataclass
@@ -105,34 +104,42 @@ def own_device(device: torch.device) -> torch.device:
 # --- meeting and parting --------------------------------------------------------------------------
 
 
-def agree_on_folder(choose: Callable[[], Path]) -> tuple[Path, bool]:
-    """The folder of a run, the same in all processes and after a restart by ``torchrun``.
+def attempt() -> int:
+    """How often ``torchrun`` has restarted the processes."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
-    Args:
-        choose: Chooses it; called in the first process alone, and not again after a restart.
 
-    Returns:
-        The folder, and whether these processes are a restart of ones that may have begun the run.
+def job_name() -> str | None:
+    """A name of the run at hand that is the same after a restart; None without ``torchrun``.
+
+    ``torchrun`` itself, the parent of the processes, stays when they are restarted.
     """
     if not _is_launched():
-        return choose(), False
-    store, key = _meet(), f"{_KEY}/{_state.n_runs}"
+        return None
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return f"{run_id} {socket.gethostname()} {os.getppid()} {_state.n_runs}"
+
+
+def agree_on_folder(choose: Callable[[], Path]) -> Path:
+    """The folder of a run, the same in all processes.
+
+    Args:
+        choose: Chooses it; called in the first process alone.
+    """
+    if not _is_launched():
+        return choose()
     _state.n_runs += 1
+    store, key = _meet(), f"folder/{_state.n_runs}"
     if started_as_first():
-        # The agent's own store outlives the processes; that of an attempt is named after it.
-        lasting = getattr(store, "underlying_store", store)
-        known = lasting.check([key])
-        folder = lasting.get(key).decode() if known else str(choose())
-        lasting.set(key, folder)
-        restarted = known or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        store.set(f"{key}/agreed", json.dumps([folder, restarted]))
-    folder, restarted = json.loads(store.get(f"{key}/agreed"))
-    return Path(folder), restarted
+        store.set(key, str(choose()))
+    return Path(store.get(key).decode())
 
 
 def _meet() -> Any:
+    """What all processes of this attempt read and write; that of ``torchrun`` may be older."""
     if _state.store is None:
-        _state.store, _, _ = next(dist.rendezvous("env://", timeout=_START_TIMEOUT))
+        store, _, _ = next(dist.rendezvous("env://", timeout=_START_TIMEOUT))
+        _state.store = dist.PrefixStore(f"recbole_hm4sr/attempt/{attempt()}", store)
     return _state.store
 
 
@@ -153,7 +160,7 @@ def processes(device: torch.device, *, timeout_seconds: float) -> Iterator[None]
     timeout = timedelta(seconds=timeout_seconds)
     # Of a name of its own: keys of an earlier group are still there.
     _state.n_groups += 1
-    store = dist.PrefixStore(f"{_KEY}/group/{_state.n_groups}", _meet())
+    store = dist.PrefixStore(f"group/{_state.n_groups}", _meet())
     _arrive(store, "start", int(os.environ["RANK"]), started_processes())
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
@@ -187,7 +194,7 @@ def wait_for_slowest(place: str) -> None:
         place: Name of the place; once in a run.
     """
     if world_size() > 1:
-        place = f"{_KEY}/group/{_state.n_groups}/{place}"
+        place = f"group/{_state.n_groups}/{place}"
         _arrive(_meet(), place, rank(), world_size())
 
 
@@ -213,7 +220,7 @@ def first_alone(name: str) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    store, key = _meet(), f"{_KEY}/group/{_state.n_groups}/{name}"
+    store, key = _meet(), f"group/{_state.n_groups}/{name}"
     if not is_first():
         store.wait([key], _LONG)
     yield

@@ -30,6 +30,7 @@ from recbole_hm4sr.run_folder import (
     new_run_dir,
     plain_settings,
     run_facts,
+    sign_folder,
     write_arrays,
 )
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
@@ -127,11 +128,11 @@ def run(
         TrainingError: If a loss becomes non-finite.
     """
     entry = find_model(model)
-    folder, restarted = distributed.agree_on_folder(
+    folder = distributed.agree_on_folder(
         lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
     )
     if (folder / "config.yaml").exists():
-        if restarted:
+        if distributed.attempt():
             return resume(folder, on_start=on_start, on_epoch=on_epoch)
         raise ConfigError(
             f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
@@ -305,6 +306,7 @@ def _execute(
         session = open_session(config, folder, model_class, on_epoch)
         opened = time.perf_counter()
         if distributed.is_first() and not (folder / "config.yaml").exists():
+            sign_folder(folder)
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )

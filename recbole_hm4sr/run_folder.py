@@ -16,13 +16,22 @@ import torch
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
-from recbole_hm4sr.distributed import started_processes
-from recbole_hm4sr.files import write_whole
+from recbole_hm4sr.distributed import attempt, job_name, started_processes
+from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.trainer import EpochRecord
+
+_SIGNATURE = "torchrun.txt"
 
 
 def new_run_dir(dataset: str, model: str) -> Path:
-    """A folder that does not exist yet: ``runs/<dataset>-<model>-<time>``."""
+    """A folder that does not exist yet: ``runs/<dataset>-<model>-<time>``.
+
+    After a restart by ``torchrun``, the folder that the processes before have begun.
+    """
+    if attempt():
+        for path in Path("runs").glob(f"{dataset}-{model}-*/{_SIGNATURE}"):
+            if path.read_text(encoding="utf-8") == job_name():
+                return path.parent
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{dataset}-{model}-{now}"
     number = 1
@@ -30,6 +39,17 @@ def new_run_dir(dataset: str, model: str) -> Path:
         number += 1
         folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
     return folder
+
+
+def sign_folder(folder: Path) -> None:
+    """Note which job of ``torchrun`` has begun a run; nothing without one.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    name = job_name()
+    if name is not None:
+        write_text(folder / _SIGNATURE, name)
 
 
 def plain_settings(config: Config) -> dict[str, Any]:

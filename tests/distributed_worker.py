@@ -130,21 +130,27 @@ def runs(folder):
 
 
 def killed(folder):
-    """A run whose second process gets ``HM4SR_SIGNAL`` in epoch 2 of the first attempt."""
+    """A run whose second process gets ``HM4SR_SIGNAL`` in epoch 3 of the first attempt."""
     train_epoch = Trainer._train_epoch
 
     def die(trainer, train_data, epoch_idx, **others):
         first_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         name = os.environ.get("HM4SR_SIGNAL")
-        if name and epoch_idx == 1 and first_attempt and os.environ["RANK"] == "1":
+        if name and epoch_idx == 2 and first_attempt and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.Signals[name])
         return train_epoch(trainer, train_data, epoch_idx, **others)
 
     Trainer._train_epoch = die
     os.chdir(folder)
     timeout = float(os.environ.get("HM4SR_TIMEOUT", "60"))
-    overrides = settings(folder, "HM4SR", epochs=3, process_timeout=timeout)
-    return str(quick_start.run("HM4SR", "toy", overrides=overrides).run_dir)
+    overrides = settings(folder, "HM4SR", epochs=4, process_timeout=timeout)
+
+    def say(session):
+        if session.trainer.start_epoch:
+            done = session.trainer.start_epoch
+            print(f"attempt {distributed.attempt()} goes on after epoch {done}", flush=True)
+
+    return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
 
 
 TASKS = {"gradients": gradients, "runs": runs, "killed": killed}

@@ -129,9 +129,10 @@ def test_a_run_without_random_numbers_ends_as_in_one_process(run_folders):
 
 def test_only_the_first_process_writes(run_folders):
     expected = {"checkpoint", "config.yaml", "history.jsonl", "metrics.json", "tensorboard"}
+    expected |= {"test_ranks.npz", "torchrun.txt"}
     for run_dir in run_folders[:2]:
         left = {path.name for path in (run_dir / "exact").iterdir()}
-        assert left == expected | {"test_ranks.npz"}
+        assert left == expected
         assert len(list((run_dir / "exact" / "tensorboard").glob("events*"))) == 1
 
 
@@ -174,16 +175,18 @@ def test_torchrun_ends_with_an_error_where_a_process_dies_or_hangs(folder, name)
 
 
 @pytest.mark.slow
-def test_torchrun_goes_on_after_a_restart_from_the_last_checkpoint(folder, tmp_path):
+@pytest.mark.parametrize("rendezvous", [["--standalone"], []], ids=["standalone", "static"])
+def test_torchrun_goes_on_after_a_restart_from_the_last_checkpoint(folder, tmp_path, rendezvous):
     histories = []
     for name, words in (("SIGKILL", ["--max-restarts=1"]), ("", [])):
         place = tmp_path / (name or "whole")
         place.mkdir()
         (place / "atomic").symlink_to(folder / "atomic")
-        done = torchrun(place, "--standalone", *words, HM4SR_SIGNAL=name)
+        done = torchrun(place, *rendezvous, *words, HM4SR_SIGNAL=name)
         assert done.returncode == 0, done.stderr
+        assert ("attempt 1 goes on after epoch" in done.stdout) == bool(name)
         (run_dir,) = (place / "runs").iterdir()
         histories.append([(it["epoch"], it["losses"]) for it in history(run_dir)])
     restarted, whole = histories
-    assert [epoch for epoch, _ in restarted] == [1, 2, 3]
+    assert [epoch for epoch, _ in restarted] == [1, 2, 3, 4]
     assert restarted == whole

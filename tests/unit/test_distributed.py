@@ -41,7 +41,8 @@ def test_without_torchrun_there_is_one_process_and_nothing_is_exchanged(monkeypa
         monkeypatch.delenv(name, raising=False)
     values = torch.tensor([1.0, 2.0])
     assert distributed.started_processes() == distributed.world_size() == 1
-    assert distributed.agree_on_folder(lambda: tmp_path) == (tmp_path, False)
+    assert distributed.agree_on_folder(lambda: tmp_path) == tmp_path
+    assert distributed.job_name() is None
     with distributed.processes(torch.device("cpu"), timeout_seconds=1):
         assert distributed.is_first()
         assert distributed.of_first("mine") == "mine"
