@@ -148,7 +148,7 @@ def killed(folder):
     def say(session):
         if session.trainer.start_epoch:
             done = session.trainer.start_epoch
-            print(f"attempt {distributed.attempt()} goes on after epoch {done}", flush=True)
+            sys.stdout.write(f"attempt {distributed.attempt()} goes on after epoch {done}\n")
 
     return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
 
