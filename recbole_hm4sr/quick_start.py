@@ -194,7 +194,7 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _machine_state(config):
+    with _machine_state(config), _other_processes(config):
         session = open_session(config, folder, model_class)
         session.trainer.load_best()
         yield session
@@ -302,7 +302,7 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    with _machine_state(config):
+    with _machine_state(config), _other_processes(config):
         session = open_session(config, folder, model_class, on_epoch)
         opened = time.perf_counter()
         if distributed.is_first() and not (folder / "config.yaml").exists():
@@ -350,16 +350,21 @@ def _leave_files(session: Session, ranks: Ranks | None, metrics: Mapping[str, An
 
 @contextlib.contextmanager
 def _machine_state(config: Config) -> Iterator[None]:
-    """Set the number of threads for a run and put it back afterwards; meet the other processes."""
+    """Set the number of threads for a run and put it back afterwards."""
     before = torch.get_num_threads()
-    settings = read_settings(config, RunSettings)
-    if settings.n_threads:
-        torch.set_num_threads(settings.n_threads)
+    n_threads = read_settings(config, RunSettings).n_threads
+    if n_threads:
+        torch.set_num_threads(n_threads)
     try:
-        with distributed.processes(config["device"], timeout_seconds=settings.process_timeout):
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+def _other_processes(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
+    seconds = read_settings(config, RunSettings).process_timeout
+    return distributed.processes(config["device"], timeout_seconds=seconds)
 
 
 def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:
