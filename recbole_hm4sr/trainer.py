@@ -24,7 +24,7 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import (
     random_states,
     read_checkpoint,
@@ -32,14 +32,6 @@ from recbole_hm4sr.checkpoint import (
     write_checkpoint,
 )
 from recbole_hm4sr.data_parallel import JoinedLosses, own_batches, rows_of_step, seed_epoch
-from recbole_hm4sr.distributed import (
-    gather_rows,
-    is_first,
-    mean_over_processes,
-    of_first,
-    wait_for_all,
-    world_size,
-)
 from recbole_hm4sr.errors import DataError, TrainingError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.files import write_text
@@ -92,10 +84,12 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> None:
         folder = Path(config["checkpoint_dir"])
-        if is_first():
+        if distributed.is_first():
             folder.mkdir(parents=True, exist_ok=True)
-        wait_for_all()  # RecBole would make the folder too, in all processes at once
-        with compat.tensorboard_folder(folder.parent / "tensorboard", silent=not is_first()):
+        distributed.wait_for_all()  # RecBole would make the folder too, in all processes at once
+        with compat.tensorboard_folder(
+            folder.parent / "tensorboard", silent=not distributed.is_first()
+        ):
             super().__init__(config, model)
         # One kernel over all parameters: unfused, starting a thousand small ones takes longer.
         if isinstance(self.optimizer, torch.optim.Adam):
@@ -173,7 +167,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             scaler.update()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
-        totals = {name: mean_over_processes(total) for name, total in totals.items()}
+        totals = {name: distributed.mean_over_processes(total) for name, total in totals.items()}
         self._losses = {name: float(total) / max(steps, 1) for name, total in totals.items()}
         self._seconds["train"] = time.perf_counter() - began
         return float(sum(totals.values()))
@@ -216,7 +210,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             valid_seconds=self._seconds["valid"],
         )
         self.history.append(record)
-        if is_first():
+        if distributed.is_first():
             self._save_last(epoch_idx)
             write_history(self.history_file, self.history)
             if self.on_epoch is not None:
@@ -242,7 +236,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ARG002
         """Keep the best epoch: RecBole calls this when the validation score has improved."""
-        if is_first():
+        if distributed.is_first():
             write_checkpoint(Path(self.saved_model_file), self._scoring_state(epoch))
 
     def _save_last(self, epoch_idx: int) -> None:
@@ -284,7 +278,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
         train_data.generator.set_state(state["loader_state"].cpu())
-        if world_size() == 1:  # several processes draw theirs for each epoch
+        if distributed.world_size() == 1:  # several processes draw theirs for each epoch
             set_random_states(state["random_states"])
         return True
 
@@ -328,7 +322,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             self._load(Path(model_file or self.saved_model_file))
         if not self.needs_ranks_only(eval_data):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-            return of_first(result)
+            return distributed.of_first(result)
         return self.metrics(self.rank(eval_data).of(self.rank_history))
 
     def needs_ranks_only(self, eval_data: Any) -> bool:
@@ -343,7 +337,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
     def load_best(self) -> None:
         """Set the model to the best epoch so far."""
-        wait_for_all()  # until the first process has written it
+        distributed.wait_for_all()  # until the first process has written it
         self._load(Path(self.saved_model_file))
 
     @torch.no_grad()
@@ -363,7 +357,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             samples.select(samples.targets[own]),
             item_field=dataset.iid_field,
         )
-        return Ranks(gather_rows(ranks.include), gather_rows(ranks.exclude))
+        return Ranks(distributed.gather_rows(ranks.include), distributed.gather_rows(ranks.exclude))
 
     @torch.no_grad()
     def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:
