@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -271,21 +272,35 @@ class _LazyWriter:
 
 
 @contextlib.contextmanager
-def tensorboard_folder(folder: Path) -> Iterator[None]:
+def tensorboard_folder(folder: Path, *, silent: bool = False) -> Iterator[None]:
     """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
 
     Its constructor creates ``log_tensorboard/`` in whatever the working directory is. Here nothing
     is created before there is something to write, so testing a run again leaves its folder as it
     is.
+
+    Args:
+        folder: Where the events go.
+        silent: Write no events, neither to TensorBoard nor to Weights and Biases: RecBole writes
+            both from every process of a distributed run.
     """
     from recbole.trainer import trainer as module
 
-    original = module.get_tensorboard
-    module.get_tensorboard = lambda logger: _LazyWriter(folder)  # noqa: ARG005
+    originals = module.get_tensorboard, module.WandbLogger
+    module.get_tensorboard = lambda logger: _NoLog() if silent else _LazyWriter(folder)  # noqa: ARG005
+    if silent:
+        module.WandbLogger = lambda config: _NoLog()  # noqa: ARG005
     try:
         yield
     finally:
-        module.get_tensorboard = original
+        module.get_tensorboard, module.WandbLogger = originals
+
+
+class _NoLog:
+    """Takes any call and does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None  # noqa: ARG005
 
 
 def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
@@ -305,6 +320,18 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return torch.device("cuda", int(first) if visible is None else 0)
+
+
+@contextlib.contextmanager
+def buffers_left_alone() -> Iterator[dict[str, Any]]:
+    """What ``DistributedDataParallel`` must be given to exchange no buffers, not even at its start.
+
+    Frozen features are buffers, larger than all parameters. torch 2.13 warns of the argument,
+    and its successor still exchanges them at the start.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+        yield {"broadcast_buffers": False}
 
 
 def bundled_dataset_folder(name: str) -> Path | None:

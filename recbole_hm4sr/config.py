@@ -21,6 +21,7 @@ from recbole.config import Config
 
 from recbole_hm4sr import compat
 from recbole_hm4sr.checks import wrong_recbole_values
+from recbole_hm4sr.distributed import own_device
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
 from recbole_hm4sr.yaml_limits import load_yaml
@@ -242,7 +243,7 @@ class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
         self.final_config_dict["data_path"] = folder
 
     def _init_device(self) -> None:
-        device = compat.choose_device(self["use_gpu"], self["gpu_id"])
+        device = own_device(compat.choose_device(self["use_gpu"], self["gpu_id"]))
         self.final_config_dict.update(device=device, single_spec=True, local_rank=0)
 
 

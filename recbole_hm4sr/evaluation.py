@@ -59,7 +59,8 @@ def rank_samples(
         TrainingError: If a score is NaN or a target's score is infinite.
     """
     is_first = first_occurrences(samples.histories, item_field)
-    include, exclude, done = [], [], 0
+    nothing = torch.empty(0, dtype=torch.int64)
+    include, exclude, done = [nothing], [nothing], 0
     for batch in batches:
         _, scores, _, targets = score(batch)
         positions = samples.targets[done : done + len(scores)]

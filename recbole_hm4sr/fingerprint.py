@@ -13,6 +13,7 @@ _OF_THE_MACHINE = (
     "gpu_id",
     "log_wandb",
     "n_threads",
+    "process_timeout",
     "show_progress",
     "state",
     "use_gpu",

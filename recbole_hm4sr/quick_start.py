@@ -14,11 +14,12 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.utils import init_seed
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
+from recbole_hm4sr.data_parallel import share_batches
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import write_text
@@ -31,6 +32,7 @@ from recbole_hm4sr.run_folder import (
     plain_settings,
     refuse_place,
     run_facts,
+    sign_folder,
     write_arrays,
 )
 from recbole_hm4sr.serving_file import write_serving_file
@@ -108,6 +110,9 @@ def run(
 ) -> RunResult:
     """Train a model, choose its best epoch on the validation part, test that epoch once.
 
+    Processes started by ``torchrun`` train one model together. The first writes the files and makes
+    the callbacks; after a restart they go on with the run they began.
+
     Args:
         model: Name of a model of this package, or of a sequential model of RecBole.
         dataset: Name of the data set.
@@ -129,7 +134,11 @@ def run(
         TrainingError: If a loss becomes non-finite.
     """
     entry = find_model(model)
-    folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
+    folder = distributed.agree_on_folder(
+        lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
+    )
+    if distributed.attempt() and (folder / "config.yaml").exists():
+        return resume(folder, test=test, on_start=on_start, on_epoch=on_epoch)
     refuse_place(folder)
     config = build_config(
         entry.model_class,
@@ -192,7 +201,7 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _machine_state(config):
+    with _machine_state(config), _other_processes(config):
         session = open_session(config, folder, model_class)
         session.trainer.load_best()
         yield session
@@ -267,12 +276,13 @@ def open_session(
 ) -> Session:
     """Read the data and build model and trainer, with the run's seed."""
     init_seed(config["seed"], config["reproducibility"])
-    make_missing_text_features(
-        Path(config["data_path"]),
-        config["dataset"],
-        read_settings(config, DataSettings),
-        item_field=config["ITEM_ID_FIELD"],
-    )
+    with distributed.first_alone("text features"):
+        make_missing_text_features(
+            Path(config["data_path"]),
+            config["dataset"],
+            read_settings(config, DataSettings),
+            item_field=config["ITEM_ID_FIELD"],
+        )
     with compat.recbole_refusals(), compat.lean_loaders():
         dataset = MultiModalSequentialDataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)
@@ -281,13 +291,19 @@ def open_session(
             train_data = SequenceTrainDataLoader(
                 config, train_data._dataset, shuffle=config["shuffle"]
             )
+    share_batches(train_data)
     if config["train_stage"] == "finetune":
         _check_pretraining(config["pre_model_path"])
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_refusals():
         model = model_class(config, train_data._dataset).to(config["device"])
-    trainer = Trainer(config, model, fingerprints=dataset.fingerprints(), on_epoch=on_epoch)
+    fingerprints = dataset.fingerprints()
+    distributed.wait_for_slowest("data")
+    # Each machine may keep the data where it likes.
+    settings = {**plain_settings(config), "data_path": None}
+    distributed.require_same(repr((settings, fingerprints)), "settings and data")
+    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
 
@@ -323,16 +339,17 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    with _machine_state(config):
+    with _machine_state(config), _other_processes(config):
         session = open_session(config, folder, model_class, on_epoch)
         opened = time.perf_counter()
-        if not (folder / "config.yaml").exists():
+        if distributed.is_first() and not (folder / "config.yaml").exists():
+            sign_folder(folder)
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
         trainer = session.trainer
         trainer.resume(session.train_data)
-        if on_start is not None:
+        if on_start is not None and distributed.is_first():
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
         fitted = time.perf_counter()
@@ -351,6 +368,8 @@ def _execute(
         best_valid_score=float(trainer.best_valid_score),
         history=tuple(trainer.history),
     )
+    if not distributed.started_as_first():
+        return result
     facts = run_facts(config, session.model, trainer.history, ended - began)
     facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
     if ranks is not None:
@@ -383,6 +402,12 @@ def _machine_state(config: Config) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _other_processes(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
+    seconds = read_settings(config, RunSettings).process_timeout
+    return distributed.processes(config["device"], timeout_seconds=seconds)
 
 
 def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:

@@ -17,13 +17,23 @@ import torch
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.distributed import attempt, job_name, started_processes
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import write_whole
+from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.trainer import EpochRecord
+
+_SIGNATURE = "torchrun.txt"
 
 
 def new_run_dir(dataset: str, model: str) -> Path:
-    """A folder that does not exist yet: ``runs/<dataset>-<model>-<time>``."""
+    """A folder that does not exist yet: ``runs/<dataset>-<model>-<time>``.
+
+    After a restart by ``torchrun``, the folder that the processes before have begun.
+    """
+    if attempt():
+        for path in Path("runs").glob(f"{dataset}-{model}-*/{_SIGNATURE}"):
+            if path.read_text(encoding="utf-8") == job_name():
+                return path.parent
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{dataset}-{model}-{now}"
     number = 1
@@ -48,6 +58,17 @@ def refuse_place(folder: Path) -> None:
         raise ConfigError(
             f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
         )
+
+
+def sign_folder(folder: Path) -> None:
+    """Note which job of ``torchrun`` has begun a run; nothing without one.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    name = job_name()
+    if name is not None:
+        write_text(folder / _SIGNATURE, name)
 
 
 def plain_settings(config: Config) -> dict[str, Any]:
@@ -82,6 +103,7 @@ def run_facts(
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
         "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
         "device": str(device),
+        "processes": started_processes(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "git_revision": _git_revision(),
         "versions": {

@@ -78,12 +78,15 @@ class RunSettings:
 
     Attributes:
         n_threads: CPU threads torch may use; 0 leaves torch's own choice.
+        process_timeout: Seconds that a process of ``torchrun`` waits for the others before it ends
+            with an error.
         rank_history: Whether a user's own history stays among the candidates when a target is
             ranked: ``include`` as in RecBole and the paper, ``exclude`` as a shop shows. Results
             give both; this one chooses the best epoch.
     """
 
     n_threads: int
+    process_timeout: float
     rank_history: Literal["include", "exclude"]
 
     def problems(self) -> list[str]:
@@ -91,6 +94,9 @@ class RunSettings:
         return [
             *require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads),
             *require(self.n_threads <= 1024, "n_threads must be at most 1024", self.n_threads),
+            *require(
+                self.process_timeout > 0, "process_timeout must be above 0", self.process_timeout
+            ),
         ]
 
 

@@ -24,7 +24,7 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import (
     random_states,
     read_checkpoint,
@@ -33,6 +33,7 @@ from recbole_hm4sr.checkpoint import (
     set_random_states,
     write_checkpoint,
 )
+from recbole_hm4sr.data_parallel import JoinedLosses, own_batches, rows_of_step, seed_epoch
 from recbole_hm4sr.diagnose import refuse_losses, refuse_state
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.files import write_text
@@ -85,11 +86,17 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> None:
         folder = Path(config["checkpoint_dir"])
-        with compat.tensorboard_folder(folder.parent / "tensorboard"):
+        if distributed.is_first():
+            folder.mkdir(parents=True, exist_ok=True)
+        distributed.wait_for_all()  # RecBole would make the folder too, in all processes at once
+        with compat.tensorboard_folder(
+            folder.parent / "tensorboard", silent=not distributed.is_first()
+        ):
             super().__init__(config, model)
         # One kernel over all parameters: unfused, starting a thousand small ones takes longer.
         if isinstance(self.optimizer, torch.optim.Adam):
             self.optimizer.param_groups[0]["fused"] = True
+        self._joined_losses = JoinedLosses(model, self._named_losses)
         self.eval_collector = compat.make_collector(config)
         self.saved_model_file = str(folder / "best.pt")
         self.last_file = folder / "last.pt"
@@ -143,6 +150,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
     ) -> float:
         """Train one epoch; returns the sum of the losses over the steps, as RecBole does."""
         began = time.perf_counter()
+        seed_epoch(self.config["seed"], epoch_idx)
         self.model.train()
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
         totals: dict[str, Tensor] = {}
@@ -151,7 +159,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             batch = interaction.to(self.device)
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                losses = self._named_losses(batch, loss_func)
+                losses = self._joined_losses(batch, loss_func, rows_of_step(train_data, steps))
                 loss = torch.stack(list(losses.values())).sum()
             moment = f"epoch {epoch_idx + 1}, step {steps}"
             self._check_finite(losses, moment, batch, loss_func)
@@ -164,6 +172,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         refuse_state(self.model, self.optimizer, f"epoch {epoch_idx + 1}")
+        totals = {name: distributed.mean_over_processes(total) for name, total in totals.items()}
         self._losses = {name: float(total) / max(steps, 1) for name, total in totals.items()}
         self._seconds["train"] = time.perf_counter() - began
         return float(sum(totals.values()))
@@ -209,10 +218,11 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             valid_seconds=self._seconds["valid"],
         )
         self.history.append(record)
-        self._save_last(epoch_idx)
-        write_history(self.history_file, self.history)
-        if self.on_epoch is not None:
-            self.on_epoch(record)
+        if distributed.is_first():
+            self._save_last(epoch_idx)
+            write_history(self.history_file, self.history)
+            if self.on_epoch is not None:
+                self.on_epoch(record)
         if self._user_callback is not None:
             self._user_callback(epoch_idx, valid_score)
 
@@ -234,7 +244,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ARG002
         """Keep the best epoch: RecBole calls this when the validation score has improved."""
-        write_checkpoint(Path(self.saved_model_file), self._scoring_state(epoch))
+        if distributed.is_first():
+            write_checkpoint(Path(self.saved_model_file), self._scoring_state(epoch))
 
     def _save_last(self, epoch_idx: int) -> None:
         best = self.best_valid_result or {}
@@ -276,7 +287,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             self.history = [EpochRecord(**record) for record in state["history"]]
             self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
             train_data.generator.set_state(state["loader_state"].cpu())
-            set_random_states(state["random_states"])
+            if distributed.world_size() == 1:  # several processes draw theirs for each epoch
+                set_random_states(state["random_states"])
         return True
 
     def _load(self, path: Path) -> dict[str, Any]:
@@ -304,7 +316,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         if load_best_model:
             self._load(Path(model_file or self.saved_model_file))
         if not self.needs_ranks_only(eval_data):
-            return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+            return distributed.of_first(result)
         return self.metrics(self.rank(eval_data).of(self.rank_history))
 
     def needs_ranks_only(self, eval_data: Any) -> bool:
@@ -319,6 +332,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
     def load_best(self) -> None:
         """Set the model to the best epoch so far."""
+        distributed.wait_for_all()  # until the first process has written it
         self._load(Path(self.saved_model_file))
 
     @torch.no_grad()
@@ -330,9 +344,15 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         """
         self._prepare_to_score(eval_data._dataset)
         dataset = eval_data._dataset
-        return rank_samples(
-            self._full_sort_batch_eval, eval_data, dataset.inter_feat, item_field=dataset.iid_field
+        batches, own = own_batches(eval_data)
+        samples = dataset.inter_feat
+        ranks = rank_samples(
+            self._full_sort_batch_eval,
+            batches,
+            samples.select(samples.targets[own]),
+            item_field=dataset.iid_field,
         )
+        return Ranks(distributed.gather_rows(ranks.include), distributed.gather_rows(ranks.exclude))
 
     @torch.no_grad()
     def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:

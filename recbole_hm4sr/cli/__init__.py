@@ -4,6 +4,7 @@ Torch and RecBole take seconds to import, and ``--help`` must not: the modules h
 run inside the command.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from recbole_hm4sr.cli import (
     train,
     tune,
 )
+from recbole_hm4sr.cli.words import SPEAKS
 from recbole_hm4sr.errors import PluginError
 
 app = typer.Typer(
@@ -43,6 +45,8 @@ _LONGEST_MESSAGE = 4000
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    if not SPEAKS:
+        logging.disable(logging.WARNING)
     try:
         code = app(
             args=None if arguments is None else list(arguments),

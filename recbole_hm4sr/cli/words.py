@@ -1,5 +1,6 @@
 """What the commands share: reading the user's words, and the console."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from recbole_hm4sr.errors import ConfigError
 
 # Any setting is a flag: what a command does not know itself is left to parse_overrides.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+# Of the processes that torchrun starts, the first speaks for all.
+SPEAKS = os.environ.get("RANK", "0") == "0"
 # No markup: names of users' files and items may hold brackets.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=not SPEAKS)
 
 
 def parse_list(text: str) -> list[Any]:

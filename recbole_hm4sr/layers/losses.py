@@ -1,27 +1,45 @@
 """The auxiliary losses of HM4SR, as functions of tensors."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hm4sr.distributed import JoinedRows, join_rows
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 
 
-def same_target_pairs(targets: Tensor) -> Tensor:
-    """Pairs of different rows with the same target, by ascending first row.
+class MatchedRows(NamedTuple):
+    """The rows of a batch, and which of them have the same target.
+
+    Attributes:
+        targets: Target of each own row. Shape ``[B]``, int64.
+        same_target: Pairs of an own row and another row with the same target, by ascending own
+            row; the other is counted among the rows of all processes. Shape ``[E, 2]``, int64.
+        joined: Where the own rows stand among those of all processes.
+    """
+
+    targets: Tensor
+    same_target: Tensor
+    joined: JoinedRows
+
+
+def match_rows(targets: Tensor) -> MatchedRows:
+    """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
-        targets: Shape ``[B]``, int64.
-
-    Returns:
-        Shape ``[E, 2]``, int64.
+        targets: Target of each own row. Shape ``[B]``, int64.
     """
-    return (targets[:, None] == targets).fill_diagonal_(fill_value=0).nonzero()
+    joined = join_rows(len(targets))
+    same = targets[:, None] == joined.gather(targets)  # [B, N]
+    same.diagonal(offset=joined.first).fill_(value=False)
+    return MatchedRows(targets, same.nonzero(), joined)
 
 
 def info_nce(
-    anchors: Tensor, candidates: Tensor, same_target: Tensor, *, temperature: float
+    anchors: Tensor, candidates: Tensor, rows: MatchedRows, *, temperature: float
 ) -> Tensor:
     r"""Contrast each anchor's own candidate with the other candidates of the batch.
 
@@ -34,23 +52,31 @@ def info_nce(
     Args:
         anchors: Shape ``[B, D]``.
         candidates: Shape ``[B, D]``.
-        same_target: Pairs of rows with the same target, of :func:`same_target_pairs`. Shape
-            ``[E, 2]``, int64.
+        rows: The rows of the batch, of :func:`match_rows`. The candidates of other processes count
+            too.
         temperature: :math:`\tau`, positive.
 
     Returns:
-        Scalar.
+        Scalar; its mean over the processes is the loss of all rows.
 
     Differs from the authors' code:
         A negative with the same target is left out. There its logit is set to 0, which adds 1 to
         the denominator.
     """
-    own = torch.arange(len(anchors), device=anchors.device)
+    own = torch.arange(len(anchors), device=anchors.device) + rows.joined.first
     anchors = F.normalize(anchors, dim=-1) / temperature
-    return linear_cross_entropy(anchors, F.normalize(candidates, dim=-1), own, excluded=same_target)
+    return linear_cross_entropy(
+        anchors,
+        rows.joined.gather(F.normalize(candidates, dim=-1)),
+        own,
+        excluded=rows.same_target,
+        divisor=rows.joined.divisor,
+    )
 
 
-def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor:
+def category_prediction(
+    logits: Tensor, flags: Tensor, counts: Tensor, *, divisor: float | None = None
+) -> Tensor:
     """Multi-label cross-entropy of distinct items, each weighed by its number of tokens.
 
     Equals the mean over all tokens and categories: the loss of a token depends on its item alone.
@@ -59,6 +85,7 @@ def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor
         logits: Category scores of distinct items. Shape ``[N, C]``.
         flags: Their categories, 0 or 1. Shape ``[N, C]``.
         counts: Tokens that show each item. Shape ``[N]``, int64.
+        divisor: What the sum over the tokens is divided by; their number if None.
 
     Returns:
         Scalar.
@@ -68,7 +95,8 @@ def category_prediction(logits: Tensor, flags: Tensor, counts: Tensor) -> Tensor
         takes the position number for the category.
     """
     each = F.binary_cross_entropy_with_logits(logits, flags.to(logits.dtype), reduction="none")
-    return (each.mean(dim=-1) * counts).sum() / counts.sum()
+    total = (each.mean(dim=-1) * counts).sum()
+    return total / (counts.sum() if divisor is None else divisor)
 
 
 def draw_placeholders(packing: Packing, ratio: float) -> Tensor:

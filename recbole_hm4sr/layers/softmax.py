@@ -21,7 +21,12 @@ _VANISHING = 1e-30
 
 
 def linear_cross_entropy(
-    users: Tensor, items: Tensor, targets: Tensor, *, excluded: Tensor | None = None
+    users: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    divisor: float | None = None,
 ) -> Tensor:
     r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
 
@@ -34,16 +39,18 @@ def linear_cross_entropy(
         targets: Row in ``items`` of each user's target. Shape ``[B]``, int64.
         excluded: Users and items that are no candidates of theirs, by ascending user; never a
             target. Shape ``[E, 2]``, int64.
+        divisor: What the sum over the rows is divided by; their number if None.
 
     Returns:
         Scalar.
     """
+    divisor = len(users) if divisor is None else divisor
     device = users.device.type
     dtype = torch.promote_types(users.dtype, items.dtype)
     product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     with torch.autocast(device, enabled=False):
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
-            users.to(dtype), items.to(dtype), targets, excluded, product
+            users.to(dtype), items.to(dtype), targets, excluded, product, divisor
         )
     return loss
 
@@ -59,6 +66,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         excluded: Tensor | None,
         product: torch.dtype,
+        divisor: float,
     ) -> Tensor:
         n_items = len(items)
         padded = F.pad(items.to(product), (0, 0, 0, -n_items % _ALIGNMENT))
@@ -87,18 +95,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
             users_gradient[part] = error @ padded
             _add_product(items_gradient, error.T, chunk)
         ctx.save_for_backward(users_gradient, items_gradient[:n_items])
-        return loss / len(users)
+        ctx.divisor = divisor
+        return loss / divisor
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
         users_gradient, items_gradient = ctx.saved_tensors
-        scale = gradient / len(users_gradient)
-        return users_gradient * scale, items_gradient * scale, None, None, None
+        scale = gradient / ctx.divisor
+        return users_gradient * scale, items_gradient * scale, None, None, None, None
 
 
 def sampled_cross_entropy(
-    users: Tensor, own: Tensor, candidates: Tensor, *, log_expected: Tensor, excluded: Tensor
+    users: Tensor,
+    own: Tensor,
+    candidates: Tensor,
+    *,
+    log_expected: Tensor,
+    excluded: Tensor,
+    divisor: float | None = None,
 ) -> Tensor:
     r"""Estimate the softmax over a catalogue from its targets and a sample of the other items.
 
@@ -117,6 +132,7 @@ def sampled_cross_entropy(
             ``[K]``.
         excluded: Pairs of a user and a place of the sample that holds its target. Shape ``[E, 2]``,
             int64.
+        divisor: What the sum over the rows is divided by; their number if None.
 
     Returns:
         Scalar.
@@ -132,7 +148,8 @@ def sampled_cross_entropy(
     hidden = torch.zeros_like(scores)
     hidden[excluded[:, 0], excluded[:, 1]] = -torch.inf
     every = torch.cat([of_own[:, None], scores + hidden], dim=1)
-    return (every.logsumexp(dim=1) - every[:, 0]).mean()
+    losses = every.logsumexp(dim=1) - every[:, 0]
+    return losses.mean() if divisor is None else losses.sum() / divisor
 
 
 def _bounds(excluded: Tensor | None, begins: list[int]) -> list[int]:

@@ -19,15 +19,17 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.distributed import join_rows
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.encoder import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import (
+    MatchedRows,
     category_prediction,
     draw_placeholders,
     info_nce,
-    same_target_pairs,
+    match_rows,
 )
 from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.sampling import NegativeSampler
@@ -81,6 +83,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     """
 
     input_type = InputType.POINTWISE
+    joins_rows = True  # the losses are those of the batch of all processes
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -287,58 +290,55 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         drawn = self.sampler(settings.n_negatives) if settings.n_negatives else None
         candidates = None if drawn is None else torch.cat([targets, drawn])
         encoded = self._encode(interaction, target_seq, candidates)
-        losses = {"cross_entropy": self._cross_entropy(encoded, targets, drawn)}
-        same_target = same_target_pairs(targets)
+        rows = match_rows(targets)
+        losses = {"cross_entropy": self._cross_entropy(encoded, rows, drawn)}
         if settings.id_contrastive_weight:
-            loss = self._id_contrastive_loss(encoded, targets, same_target)
+            loss = self._id_contrastive_loss(encoded, rows)
             losses["id_contrastive"] = settings.id_contrastive_weight * loss
         if self._predicts_categories:
             loss = self._category_prediction_loss(encoded)
             losses["category_prediction"] = settings.category_prediction_weight * loss
         if self._uses_placeholders:
             chosen = draw_placeholders(encoded.packing, settings.placeholder_ratio)
-            loss = self._placeholder_contrastive_loss(encoded, same_target, chosen)
+            loss = self._placeholder_contrastive_loss(encoded, rows, chosen)
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
 
-    def _cross_entropy(self, encoded: Encoded, targets: Tensor, drawn: Tensor | None) -> Tensor:
+    def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
         """Softmax over all rows of the catalogue, or over a sample of it."""
         users, catalogue = encoded.users.flatten(1), encoded.catalogue
+        targets, divisor = rows.targets, rows.joined.divisor
         if drawn is None:
-            return linear_cross_entropy(users, catalogue.table(), targets)
+            return linear_cross_entropy(users, catalogue.table(), targets, divisor=divisor)
         return sampled_cross_entropy(
             users,
             catalogue.of(targets).flatten(1),
             catalogue.of(drawn).flatten(1),
             log_expected=self.sampler.log_expected(drawn),
             excluded=(targets[:, None] == drawn).nonzero(),
+            divisor=divisor,
         )
 
-    def _id_contrastive_loss(
-        self, encoded: Encoded, targets: Tensor, same_target: Tensor
-    ) -> Tensor:
+    def _id_contrastive_loss(self, encoded: Encoded, rows: MatchedRows) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
-        return info_nce(
-            encoded.users[:, 0],
-            self.item_embedding(targets),
-            same_target,
-            temperature=self.settings.id_temperature,
-        )
+        own = self.item_embedding(rows.targets)
+        return info_nce(encoded.users[:, 0], own, rows, temperature=self.settings.id_temperature)
 
     def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
         """CP: an item's streams must tell its categories."""
         logits = self.category_layer(encoded.shown.flatten(1))
         flags = self.categories[encoded.shown_items]
-        return category_prediction(logits, flags, encoded.shown_counts)
+        divisor = join_rows(len(encoded.packing.sequence)).divisor
+        return category_prediction(logits, flags, encoded.shown_counts, divisor=divisor)
 
     def _placeholder_contrastive_loss(
-        self, encoded: Encoded, same_target: Tensor, chosen: Tensor
+        self, encoded: Encoded, rows: MatchedRows, chosen: Tensor
     ) -> Tensor:
         """PCL: a user vector must survive that positions are replaced by their times alone.
 
         Args:
             encoded: The batch.
-            same_target: Pairs of rows with the same target. Shape ``[E, 2]``, int64.
+            rows: The rows of the batch.
             chosen: True where a token is replaced. Shape ``[T]``, bool.
         """
         assert encoded.time is not None
@@ -349,14 +349,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             placeholders = self.placeholder_layers[name](time)
             tokens = encoded.tokens[:, stream].index_copy(0, places, placeholders)
             augmented = self._encode_stream(name, tokens, encoded.packing, encoded.places)
-            losses.append(
-                info_nce(
-                    encoded.users[:, stream],
-                    augmented,
-                    same_target,
-                    temperature=self.settings.placeholder_temperature,
-                )
-            )
+            users, temperature = encoded.users[:, stream], self.settings.placeholder_temperature
+            losses.append(info_nce(users, augmented, rows, temperature=temperature))
         return torch.stack(losses).mean()
 
     def predict(self, interaction: Interaction) -> Tensor:

@@ -83,11 +83,11 @@ def test_scores_and_user_vectors_equal_the_authors():
         assert_close(encoded.tokens[:, stream], encoded.packing.pack(padded), TOLERANCE)
 
 
-def zero_logit_info_nce(anchors, candidates, same_target, *, temperature):
+def zero_logit_info_nce(anchors, candidates, rows, *, temperature):
     """The authors' variant: a negative with the same target has logit 0."""
     normalize = torch.nn.functional.normalize
     logits = normalize(anchors, dim=-1) @ normalize(candidates, dim=-1).T / temperature
-    logits[same_target[:, 0], same_target[:, 1]] = 0
+    logits[rows.same_target[:, 0], rows.same_target[:, 1]] = 0
     return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors)))
 
 
@@ -297,9 +297,9 @@ def test_excluded_negatives_add_nothing_and_zero_logits_add_one_each():
     axes = torch.eye(2, dtype=torch.float64)
     anchors = torch.stack([axes[0], axes[0], axes[1]])
     targets = torch.tensor([5, 5, 6])
-    pairs = loss_functions.same_target_pairs(targets)
-    ours = loss_functions.info_nce(anchors, anchors, pairs, temperature=1.0)
-    theirs = zero_logit_info_nce(anchors, anchors, pairs, temperature=1.0)
+    rows = loss_functions.match_rows(targets)
+    ours = loss_functions.info_nce(anchors, anchors, rows, temperature=1.0)
+    theirs = zero_logit_info_nce(anchors, anchors, rows, temperature=1.0)
     e = torch.e
     row_2 = np.log(e + 2) - 1
     assert ours.item() == pytest.approx((2 * (np.log(e + 1) - 1) + row_2) / 3)

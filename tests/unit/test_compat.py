@@ -4,6 +4,7 @@ A test named ``test_recbole_...`` fails as soon as RecBole, numpy, pandas or tor
 the workaround: then remove both.
 """
 
+import inspect
 import json
 import os
 import pickle
@@ -449,6 +450,24 @@ def test_tensorboard_files_go_to_the_folder_given_with_the_first_value(
     assert list(work.iterdir()) == []
     (events,) = (tmp_path / "events").iterdir()
     assert events.name.startswith("events.out")
+
+
+def test_the_other_processes_of_a_run_write_no_events(seconds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = read_config(seconds)
+    config["checkpoint_dir"] = str(tmp_path / "saved")
+    with compat.tensorboard_folder(tmp_path / "events", silent=True):
+        trainer = RecBoleTrainer(config, Tiny(config, MultiModalSequentialDataset(config)))
+    assert trainer.tensorboard.add_scalar("loss", 1.0, 1) is None
+    assert trainer.wandblogger.log_metrics({"loss": 1.0}) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_torch_knows_the_argument_that_leaves_buffers_alone():
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    assert "init_sync_buffers" not in known  # its announcement: then take this one
+    with compat.buffers_left_alone() as options:
+        assert set(options) <= set(known)
 
 
 def collected(collector):

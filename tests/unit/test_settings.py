@@ -148,6 +148,11 @@ def test_threads_are_counted_from_zero():
         read_settings({**RUN, "n_threads": -1}, RunSettings)
 
 
+def test_processes_wait_for_each_other_some_time():
+    with pytest.raises(ConfigError, match=r"^process_timeout must be above 0, got 0.0$"):
+        read_settings({**RUN, "process_timeout": 0}, RunSettings)
+
+
 def test_a_broken_rule_is_a_sentence_with_the_value():
     assert require(True, "x must be 1", 1) == []
     assert require(False, "x must be 1", "2") == ["x must be 1, got '2'"]

@@ -5,11 +5,7 @@ import math
 import pytest
 import torch
 
-from recbole_hm4sr.layers.losses import (
-    category_prediction,
-    draw_placeholders,
-    same_target_pairs,
-)
+from recbole_hm4sr.layers.losses import category_prediction, draw_placeholders, match_rows
 from recbole_hm4sr.layers.packing import build_packing
 
 
@@ -40,5 +36,5 @@ def test_every_position_is_chosen_equally_often():
 
 
 def test_pairs_with_the_same_target_are_named_both_ways():
-    pairs = same_target_pairs(torch.tensor([7, 3, 7, 9]))
-    assert pairs.tolist() == [[0, 2], [2, 0]]
+    rows = match_rows(torch.tensor([7, 3, 7, 9]))
+    assert rows.same_target.tolist() == [[0, 2], [2, 0]]

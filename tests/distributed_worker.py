@@ -1,0 +1,162 @@
+"""One process of several: ``python distributed_worker.py <task> <folder>``, results by torch.save.
+
+Started by ``tests/integration/test_distributed.py`` with the variables that ``torchrun`` sets; with
+none it is one process alone, whose results the others' must equal.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from toydata import QUICK, QUICK_HM4SR
+
+from recbole_hm4sr import compat, distributed, quick_start
+from recbole_hm4sr.config import build_config
+from recbole_hm4sr.data_parallel import JoinedLosses, rows_of_step, seed_epoch
+from recbole_hm4sr.model import hm4sr
+from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.trainer import Trainer
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+# All samples but one, then the last alone: unequal shares, and fewer samples than processes.
+MODELS = {
+    "HM4SR prefix": {"train_mode": "prefix", "train_batch_size": 351},
+    "HM4SR sequence": {"train_mode": "sequence", "train_batch_size": 250},
+    "MMSR": {"train_batch_size": 351},
+    "SASRec": {"train_batch_size": 351},
+}
+
+
+def main(task, folder):
+    folder = Path(folder)
+    number = int(os.environ.get("RANK", "0"))
+    results = TASKS[task](folder)
+    torch.save(results, folder / f"{task}-{distributed.started_processes()}-{number}.pt")
+
+
+def settings(folder, model, **overrides):
+    quick = QUICK_HM4SR if model == "HM4SR" else QUICK
+    return {**quick, "use_gpu": False, "data_path": str(folder / "atomic"), **overrides}
+
+
+def open_session(folder, title):
+    model = title.split()[0]
+    run_dir = folder / f"session-{title}-{distributed.started_processes()}"
+    entry = find_model(model)
+    config = build_config(
+        entry.model_class,
+        "toy",
+        settings_class=entry.settings_class,
+        overrides=settings(folder, model, **NO_DROPOUT, **MODELS[title]),
+        checkpoint_dir=run_dir / "checkpoint",
+    )
+    return quick_start.open_session(config, run_dir, entry.model_class)
+
+
+def gradients(folder):
+    """Losses and gradients of two batches, and the ranks of all test users."""
+    # Which positions are replaced is random: here every second one, on all processes.
+    hm4sr.draw_placeholders = lambda packing, ratio: packing.position % 2 == 0
+    found = {}
+    for title in MODELS:
+        with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+            session = open_session(folder, title)
+            found[title] = {
+                "ranks": session.trainer.rank(session.test_data),
+                "steps": [_step(session, *step) for step in _steps(session)],
+            }
+    return found
+
+
+def _steps(session):
+    steps = list(enumerate(session.train_data, start=1))
+    return [steps[0], steps[-1]]
+
+
+def _step(session, number, batch):
+    model = session.model.double().train()
+    model.zero_grad(set_to_none=True)
+    joined = JoinedLosses(model, session.trainer._named_losses)
+    n_rows = rows_of_step(session.train_data, number)
+    losses = joined(batch, None, n_rows)
+    torch.stack(list(losses.values())).sum().backward()
+    return {
+        "n_rows": n_rows,
+        "own_rows": len(batch),
+        "losses": {
+            name: distributed.mean_over_processes(value.detach()) for name, value in losses.items()
+        },
+        "gradients": {
+            name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
+        },
+    }
+
+
+def runs(folder):
+    """Whole runs: without random numbers, with dropout, and with dropout from the middle on."""
+    here = folder / f"runs-{distributed.started_processes()}"
+    # Plain gradient descent: Adam's first steps blow the last digits of small gradients up. Times
+    # in days from the first, for the same reason.
+    descent = {
+        "learner": "sgd",
+        "learning_rate": 0.1,
+        "time_origin": "dataset",
+        "time_scale": 86400,
+    }
+    # 352 samples: six batches, the last smaller.
+    exact = {**NO_DROPOUT, **descent, "placeholder_weight": 0.0, "train_batch_size": 65}
+    quick_start.run(
+        "HM4SR", "toy", overrides=settings(folder, "HM4SR", **exact), run_dir=here / "exact"
+    )
+
+    def keep_first_epoch(record):
+        if record.epoch == 1:
+            shutil.copytree(here / "random", here / "resumed")
+
+    quick_start.run(
+        "HM4SR",
+        "toy",
+        overrides=settings(folder, "HM4SR"),
+        run_dir=here / "random",
+        on_epoch=keep_first_epoch,
+    )
+    quick_start.resume(here / "resumed")
+    with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+        seed_epoch(2020, 0)
+        return {"random": torch.rand(3)}
+
+
+def killed(folder):
+    """A run whose second process gets ``HM4SR_SIGNAL`` in epoch 3 of the first attempt."""
+    train_epoch = Trainer._train_epoch
+
+    def die(trainer, train_data, epoch_idx, **others):
+        first_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        name = os.environ.get("HM4SR_SIGNAL")
+        if name and epoch_idx == 2 and first_attempt and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.Signals[name])
+        return train_epoch(trainer, train_data, epoch_idx, **others)
+
+    Trainer._train_epoch = die
+    os.chdir(folder)
+    timeout = float(os.environ.get("HM4SR_TIMEOUT", "60"))
+    overrides = settings(folder, "HM4SR", epochs=4, process_timeout=timeout)
+
+    def say(session):
+        if session.trainer.start_epoch:
+            done = session.trainer.start_epoch
+            sys.stdout.write(f"attempt {distributed.attempt()} goes on after epoch {done}\n")
+
+    return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
+
+
+TASKS = {"gradients": gradients, "runs": runs, "killed": killed}
+
+if __name__ == "__main__":
+    arguments, sys.argv = sys.argv[1:], sys.argv[:1]
+    torch.set_num_threads(1)
+    compat.import_recbole_models()
+    main(*arguments)
