@@ -1,6 +1,6 @@
 """One process of several: ``python distributed_worker.py <task> <folder>``, results by torch.save.
 
-Started by ``tests/integration/test_distributed.py`` with the variables that ``torchrun`` sets; with
+Started by ``tests/integration/test_torchrun.py`` with the variables that ``torchrun`` sets; with
 none it is one process alone, whose results the others' must equal.
 """
 
