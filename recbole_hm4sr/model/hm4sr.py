@@ -228,6 +228,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         Returns:
             User vectors, and what the losses need besides.
         """
+        if torch.is_grad_enabled():  # the weights will change; fused Adam leaves their versions
+            self._eval_catalogue = None
         packing = build_packing(item_seq_len, item_seq.shape[1])
         places = None
         if target_seq is not None:

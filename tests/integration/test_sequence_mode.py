@@ -90,3 +90,19 @@ def test_an_item_that_follows_changes_no_earlier_user_vector(toy_path, tmp_path)
         users = [model._encode(x, one[TARGET_LIST]).users for x in (one, other)]
     assert torch.equal(users[0][:-1], users[1][:-1])
     assert not torch.equal(users[0][-1], users[1][-1])
+
+
+def test_scores_follow_weights_that_a_fused_optimiser_has_changed(toy_path, tmp_path):
+    """Such an optimiser leaves the version numbers of the weights as they are."""
+    session = session_of(toy_path, tmp_path, "sequence")
+    model, batch = session.model, next(iter(session.train_data))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = model.eval().full_sort_predict(batch)
+    model.calculate_loss(batch).backward()
+    optimiser.step()
+    with torch.no_grad():
+        after = model.full_sort_predict(batch)
+        model._eval_catalogue = None
+        assert torch.equal(after, model.full_sort_predict(batch))
+    assert not torch.equal(after, before)
