@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -133,7 +134,8 @@ def run(
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
+    with _freed():
+        return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
 
 
 def resume(
@@ -154,7 +156,8 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
+    with _freed():
+        return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
 
 
 def evaluate(run_dir: str | Path) -> Evaluation:
@@ -168,8 +171,8 @@ def evaluate(run_dir: str | Path) -> Evaluation:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _machine_state(config):
-        return _evaluate_best(open_session(config, folder, model_class))[0]
+    with _machine_state(config), _opened(open_session(config, folder, model_class)) as session:
+        return _evaluate_best(session)[0]
 
 
 def _evaluate_best(session: Session) -> tuple[Evaluation, Ranks | None]:
@@ -265,8 +268,10 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    with _machine_state(config):
-        session = open_session(config, folder, model_class, on_epoch)
+    with (
+        _machine_state(config),
+        _opened(open_session(config, folder, model_class, on_epoch)) as session,
+    ):
         if not (folder / "config.yaml").exists():
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
@@ -292,6 +297,24 @@ def _execute(
         write_ranks(folder / "test_ranks.npz", ranks, session)
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     return result
+
+
+@contextlib.contextmanager
+def _freed() -> Iterator[None]:
+    """Free a run's data when it has ended: RecBole's loaders hold themselves (``collate_fn``)."""
+    try:
+        yield
+    finally:
+        gc.collect()
+
+
+@contextlib.contextmanager
+def _opened(session: Session) -> Iterator[Session]:
+    """A session that leaves no thread and no open file behind."""
+    try:
+        yield session
+    finally:
+        session.trainer.close()
 
 
 @contextlib.contextmanager

@@ -128,6 +128,10 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             return self.best_valid_score, self.best_valid_result
         return super().fit(train_data, valid_data, verbose, saved, show_progress, self._after_epoch)
 
+    def close(self) -> None:
+        """End the thread and close the file of the TensorBoard writer, which RecBole leaves open."""
+        self.tensorboard.close()
+
     def _train_epoch(
         self,
         train_data: Any,
