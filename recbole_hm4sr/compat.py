@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-_NUMPY_ALIASES = {
+NUMPY_ALIASES = {
     "bool": np.bool_,
     "int": np.int_,
     "float": np.float64,
@@ -44,7 +44,7 @@ def restore_numpy_aliases() -> None:
     ``np.float`` and its kin left in numpy 1.24, ``np.float_`` and its kin in numpy 2.0. Names that
     exist keep their meaning.
     """
-    for name, scalar_type in _NUMPY_ALIASES.items():
+    for name, scalar_type in NUMPY_ALIASES.items():
         if name not in vars(np):
             setattr(np, name, scalar_type)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import gc
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,10 +17,11 @@ from recbole.utils import init_seed
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.errors import ConfigError, DataError, WriteError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.prepare.text import make_missing_text_features
+from recbole_hm4sr.process_state import kept_process_state
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.run_folder import (
     new_run_dir,
@@ -90,6 +90,7 @@ class Session:
     trainer: Trainer
 
 
+@kept_process_state()
 def run(
     model: str = "HM4SR",
     dataset: str = "sports",
@@ -119,6 +120,7 @@ def run(
         ConfigError: If settings are wrong.
         DataError: If files are wrong.
         TrainingError: If a loss becomes non-finite.
+        WriteError: If a file cannot be written; what was finished before is kept.
     """
     entry = find_model(model)
     folder = Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
@@ -134,10 +136,11 @@ def run(
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    with _freed():
+    with _saying_how_to_go_on(folder):
         return _execute(config, folder, entry.model_class, on_start=on_start, on_epoch=on_epoch)
 
 
+@kept_process_state()
 def resume(
     run_dir: str | Path,
     *,
@@ -156,10 +159,11 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _freed():
+    with _saying_how_to_go_on(folder):
         return _execute(config, folder, model_class, on_start=on_start, on_epoch=on_epoch)
 
 
+@kept_process_state()
 def evaluate(run_dir: str | Path) -> Evaluation:
     """Test the best epoch of a finished or stopped run again.
 
@@ -171,7 +175,8 @@ def evaluate(run_dir: str | Path) -> Evaluation:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _machine_state(config), _opened(open_session(config, folder, model_class)) as session:
+    _set_threads(config)
+    with _opened(open_session(config, folder, model_class)) as session:
         return _evaluate_best(session)[0]
 
 
@@ -204,7 +209,10 @@ def read_run_config(run_dir: Path) -> tuple[Config, Any]:
     """The settings that a run was started with, and the class of its model."""
     path = run_dir / "config.yaml"
     if not path.is_file():
-        raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
+        raise DataError(
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; a run that was "
+            f"stopped before it began is started by its own command"
+        )
     values = read_yaml(path)
     missing = sorted({"model", "dataset"} - set(values))
     if missing:
@@ -268,16 +276,14 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    with (
-        _machine_state(config),
-        _opened(open_session(config, folder, model_class, on_epoch)) as session,
-    ):
+    _set_threads(config)
+    with _opened(open_session(config, folder, model_class, on_epoch)) as session:
         if not (folder / "config.yaml").exists():
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
         trainer = session.trainer
-        trainer.resume(session.train_data)
+        trainer.resume(session.train_data, session.valid_data)
         if on_start is not None:
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
@@ -300,12 +306,17 @@ def _execute(
 
 
 @contextlib.contextmanager
-def _freed() -> Iterator[None]:
-    """Free a run's data when it has ended: RecBole's loaders hold themselves (``collate_fn``)."""
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Complete the sentence of a full disk or of a folder that may not be written to."""
     try:
         yield
-    finally:
-        gc.collect()
+    except WriteError as error:
+        if not (folder / "config.yaml").is_file():
+            raise
+        raise WriteError(
+            f"{error}; the finished epochs are kept: make room, or let the folder be written to, "
+            f"and go on with --resume {folder}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -317,17 +328,10 @@ def _opened(session: Session) -> Iterator[Session]:
         session.trainer.close()
 
 
-@contextlib.contextmanager
-def _machine_state(config: Config) -> Iterator[None]:
-    """Set the number of threads for a run and put it back afterwards."""
-    before = torch.get_num_threads()
+def _set_threads(config: Config) -> None:
     n_threads = read_settings(config, RunSettings).n_threads
     if n_threads:
         torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:

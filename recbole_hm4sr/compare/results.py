@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -76,7 +77,9 @@ def append_result(path: Path, record: Mapping[str, Any]) -> None:
         # One write to a file opened for appending cannot mix with another's.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, (("\n" if torn else "") + line).encode())
+            content = (("\n" if torn else "") + line).encode()
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr import quick_start
-from recbole_hm4sr.errors import DataError, PluginError
+from recbole_hm4sr.errors import CheckpointError, PluginError
 from recbole_hm4sr.files import write_text
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def _run(folder: Path, model: str, dataset: str, overrides: Mapping[str, Any]) -
     if (folder / "config.yaml").is_file():
         try:
             quick_start.resume(folder)
-        except DataError as error:
+        except CheckpointError as error:
             _log.warning("cannot go on, training anew: %s", error)
             for name in ("config.yaml", "history.jsonl", "metrics.json", "test_ranks.npz"):
                 (folder / name).unlink(missing_ok=True)
