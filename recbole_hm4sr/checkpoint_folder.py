@@ -19,7 +19,6 @@ import torch
 
 from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
 from recbole_hm4sr.errors import CheckpointError, WriteError
-from recbole_hm4sr.files import remove_leftovers
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +105,6 @@ class CheckpointFolder:
             CheckpointError: If there are checkpoints and none is good, with the reasons.
             WriteError: If the folder may not be written to.
         """
-        remove_leftovers(self.last.parent)
         reasons = []
         for path in (self.last, self.previous):
             if not path.exists():

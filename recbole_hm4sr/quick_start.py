@@ -19,7 +19,7 @@ from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.errors import ConfigError, DataError, WriteError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.files import remove_leftovers, write_text
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.process_state import kept_process_state
 from recbole_hm4sr.registry import find_model
@@ -282,6 +282,8 @@ def _execute(
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
+        for place in (folder, folder / "checkpoint"):
+            remove_leftovers(place)
         trainer = session.trainer
         trainer.resume(session.train_data, session.valid_data)
         if on_start is not None:

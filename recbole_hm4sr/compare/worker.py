@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr import quick_start
-from recbole_hm4sr.errors import CheckpointError, PluginError
+from recbole_hm4sr.errors import CheckpointError, PluginError, WriteError
 from recbole_hm4sr.files import write_text
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,8 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         # Without the folder: seeds that fail for one reason then have one sentence.
         reason = one_sentence(error).replace(f"{folder}{os.sep}", "")
-        write_text(folder / "failure.json", json.dumps({"reason": reason}) + "\n")
+        failure = {"reason": reason, "goes_on": isinstance(error, WriteError)}
+        write_text(folder / "failure.json", json.dumps(failure) + "\n")
         return FAILED
     return 0
 

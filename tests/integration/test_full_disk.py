@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from toydata import QUICK
 from recbole_hm4sr import cli, quick_start
 from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
 from recbole_hm4sr.compare.results import append_result, read_results
+from recbole_hm4sr.compare.runner import _forget_failure
 from recbole_hm4sr.errors import DataError, WriteError
 
 pytestmark = pytest.mark.integration
@@ -32,10 +34,10 @@ def unmount(folder):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of 4 MB of its own."""
+    """A folder on a disk of 16 MB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder))
+    mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder))
     yield folder
     unmount(folder)
 
@@ -200,6 +202,20 @@ def test_a_line_of_a_comparison_without_room_is_an_error(small_disk):
     (small_disk / "filler").unlink()
     append_result(path, {"fingerprint": "c"})
     assert [record["fingerprint"] for record in read_results(path)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_cell_that_failed_for_want_of_room_goes_on_when_tried_again(tmp_path, goes_on):
+    kept = tmp_path / "checkpoint" / "last.pt"
+    write_checkpoint(kept, {"epoch": 1})
+    for name in ("cell.json", "log.txt", "config.yaml"):
+        (tmp_path / name).touch()
+    failure = {"reason": "cannot write", "goes_on": goes_on}
+    (tmp_path / "failure.json").write_text(json.dumps(failure))
+    _forget_failure(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"cell.json", "log.txt"} | ({"config.yaml", "checkpoint"} if goes_on else set())
+    assert kept.exists() == goes_on
 
 
 def test_the_filler_fills(small_disk):
