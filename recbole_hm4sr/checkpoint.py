@@ -10,7 +10,7 @@ import os
 import pickle
 import random
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
     """Write the archive, and its sum as its comment."""
     writer = _SummingWriter(file)
     try:
-        torch.save(content, writer)
+        torch.save(content, cast(Any, writer))
     except RuntimeError:
         if writer.error is None:
             raise

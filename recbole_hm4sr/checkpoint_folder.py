@@ -53,7 +53,11 @@ class CheckpointFolder:
     ) -> None:
         self.best, self.last = folder / "best.pt", folder / "last.pt"
         self.previous = folder / "previous.pt"
-        self._owner = {"model": model, "fingerprints": dict(fingerprints), "settings": settings}
+        self._owner: dict[str, Any] = {
+            "model": model,
+            "fingerprints": dict(fingerprints),
+            "settings": settings,
+        }
 
     def write_best(self, state: Mapping[str, Any]) -> None:
         """Write the best epoch so far.
