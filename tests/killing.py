@@ -35,6 +35,12 @@ def words_of(model, toy_path, run_dir, **overrides):
 
 def fork_command(words, log):
     """Run a command in a process of its own, which need not import torch again. Returns its id."""
+    if torch.cuda.is_available():  # autograd's threads for the GPU survive no fork
+        code = "import sys; from recbole_hm4sr import cli; cli.main(sys.argv[1:])"
+        opened = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        actions = [(os.POSIX_SPAWN_OPEN, 1, log, opened, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)]
+        arguments = [sys.executable, "-c", code, *words]
+        return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
     process = os.fork()
     if process:
         return process

@@ -54,7 +54,7 @@ def process():
         "argument lists": lists,
         "resolvers": {k: [tag for tag, _ in v] for k, v in resolvers.items()},
         "command line": list(sys.argv),
-        "environment": dict(os.environ),
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
         "path": list(sys.path),
         "root logger": (root.level, list(root.handlers), list(root.filters), root.manager.disable),
         "last resort": logging.raiseExceptions,

@@ -8,6 +8,8 @@ Where each kill fell: ``pytest -m slow --log-cli-level=INFO`` on this file.
 import logging
 import os
 import random
+import shutil
+import signal
 import time
 
 import pytest
@@ -64,7 +66,8 @@ def kill_at_random(case, toy_path, folder, n_kills, seed):
     """Kill one run again and again, a random number of epochs and a random time on."""
     expected, seconds = whole_run(case, toy_path, folder)
     run_dir, log, chance = folder / "killed", folder / "killed.log", random.Random(seed)
-    for number in range(n_kills):
+    kills = 0
+    while kills < n_kills:
         done = len(history_of(run_dir))
         target = done + chance.choice([0, 0, 1, 2])
         process = start_or_go_on(case, toy_path, run_dir, log)
@@ -73,7 +76,12 @@ def kill_at_random(case, toy_path, folder, n_kills, seed):
             lambda target=target: len(history_of(run_dir)) >= min(target, N_EPOCHS),
             delay=chance.uniform(0, 2 * seconds / N_EPOCHS),
         )
-        say(f"{case}, kill {number + 1}", code, run_dir)
+        kills += code == -signal.SIGKILL
+        say(f"{case}, kill {kills}", code, run_dir)
+        if code != -signal.SIGKILL:  # it came to its end before: once more from the beginning
+            assert code == 0, log.read_text()
+            assert contents(run_dir) == expected
+            shutil.rmtree(run_dir)
     assert end(case, toy_path, run_dir, log) == expected
     assert leftovers(run_dir) == []
 
