@@ -71,15 +71,18 @@ def process():
 
 def run(toy_path, run_dir, model, **kwargs):
     settings = {**(QUICK_HM4SR if model == "HM4SR" else QUICK), "data_path": str(toy_path)}
-    settings |= {"use_gpu": False, "n_threads": 2, "reproducibility": False, "epochs": 1}
+    settings |= {"use_gpu": False, "n_threads": 1, "reproducibility": False, "epochs": 1}
     quick_start.run(model, "toy", overrides=settings, run_dir=run_dir, **kwargs)
 
 
 @pytest.fixture
 def before(toy_path, tmp_path):
     """The process after a first run: what is imported on first use has been imported."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(3)  # a run takes one, and must give three back
     run(toy_path, tmp_path / "first", "SASRec")
-    return process()
+    yield process()
+    torch.set_num_threads(n_threads)
 
 
 @pytest.mark.parametrize("model", ["HM4SR", "SASRec", "SINE"])
