@@ -1,37 +1,88 @@
-"""Checkpoints: plain tensors and numbers, written whole or not at all, checked when read."""
+"""Checkpoints: plain tensors and numbers, written whole or not at all, checked when read.
+
+The file is torch's own zip archive. Its comment, at the very end, is the SHA-256 of all that stands
+before it (of the archive without a comment), so that one altered bit anywhere is noticed; the
+archive's own sums cover the tensors only.
+"""
 
 import contextlib
+import hashlib
+import os
 import pickle
 import random
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 
 from recbole_hm4sr.diagnose import refuse_weights
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.errors import CheckpointError, DataError
 from recbole_hm4sr.files import write_whole
 
 _FORMAT = "recbole-hm4sr checkpoint"
-_VERSION = 1
+_VERSION = 2
+_LABEL = b"sha256:"
+_COMMENT_SIZE = len(_LABEL) + 2 * hashlib.sha256().digest_size
+_NO_COMMENT = bytes(2)  # how a zip archive without a comment ends: with the comment's length
+_BLOCK = 1 << 20
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], *, keep_as: Path | None = None) -> None:
     """Write a checkpoint to a temporary name, then rename it.
 
     Args:
         path: Where it will stand.
         state: Tensors, numbers, texts, and lists, tuples and dictionaries of them.
+        keep_as: Where what stood there before goes; None to replace it.
 
     Raises:
-        DataError: If it cannot be written; what stood there before is still there.
+        WriteError: If it cannot be written; what stood there before is still there.
     """
     content = {"format": _FORMAT, "version": _VERSION, **state}
-    write_whole(path, lambda file: torch.save(content, file))
+    write_whole(path, lambda file: _save(content, file), keep_as=keep_as)
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Write the archive, and its sum as its comment."""
+    writer = _SummingWriter(file)
+    try:
+        torch.save(content, cast(Any, writer))
+    except RuntimeError:
+        if writer.error is None:
+            raise
+    if writer.error is not None:
+        raise writer.error
+    comment = _LABEL + writer.sum.hexdigest().encode()
+    file.seek(-len(_NO_COMMENT), os.SEEK_END)
+    file.write(len(comment).to_bytes(2, "little") + comment)
+
+
+class _SummingWriter:
+    """Passes bytes on to a file and sums them.
+
+    Where a write fails, torch ends in an error of its own that does not say why. So the first
+    error is kept, and what comes after it is dropped.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sum = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, part: Any) -> int:
+        """Write bytes, unless an earlier write has failed."""
+        if self.error is None:
+            try:
+                self._file.write(part)
+            except OSError as error:
+                self.error = error
+            self.sum.update(part)
+        return len(part)
+
+    def flush(self) -> None:
+        """For torch; ``write_whole`` flushes when all is written."""
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -42,19 +93,15 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         device: Where its tensors go.
 
     Raises:
-        DataError: If it is missing, truncated, altered, or no checkpoint of this package.
+        CheckpointError: If it is missing, truncated, altered, or no checkpoint of this package.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            # torch.save packs nothing, so more than the file holds is a trap for memory.
-            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-                raise zipfile.BadZipFile("its members say they are larger than the file")
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"{broken} fails its check sum")
-        state = torch.load(path, map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            _refuse_unless_whole(path, file)
+            file.seek(0)
+            state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:
-        raise DataError(f"the checkpoint {path} does not exist") from error
+        raise CheckpointError(f"the checkpoint {path} does not exist") from error
     except (
         OSError,
         RuntimeError,
@@ -64,21 +111,45 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         LookupError,
         TypeError,
         AttributeError,
-        zlib.error,
-        zipfile.BadZipFile,
         pickle.UnpicklingError,
     ) as error:
+        if isinstance(error, CheckpointError):
+            raise
         # Without torch's advice to load it unsafely.
         reason = (str(error).splitlines() or [""])[0].split(". ")[0] or type(error).__name__
-        raise DataError(f"the checkpoint {path} cannot be read: {reason}") from error
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise DataError(f"{path} must be a checkpoint of this package, got another kind of file")
+        raise CheckpointError(
+            f"{path} must be a checkpoint of this package, got another kind of file"
+        )
     if state.get("version") != _VERSION:
-        raise DataError(
+        raise CheckpointError(
             f"the checkpoint {path} must have version {_VERSION}, got {state.get('version')}; "
             f"read it with the release that wrote it"
         )
     return state
+
+
+def _refuse_unless_whole(path: Path, file: BinaryIO) -> None:
+    """Nothing is unpickled before the whole file meets the sum at its end."""
+    size = file.seek(0, os.SEEK_END)
+    begin = max(0, size - _COMMENT_SIZE - len(_NO_COMMENT))
+    file.seek(begin)
+    length, comment = file.read(len(_NO_COMMENT)), file.read()
+    if length != _COMMENT_SIZE.to_bytes(2, "little") or not comment.startswith(_LABEL):
+        raise CheckpointError(
+            f"{path} must be a checkpoint of this package with its check sum at the end, got a "
+            f"file that is cut short, altered, older or of another kind"
+        )
+    file.seek(0)
+    digest, left = hashlib.sha256(), begin
+    while left > 0:
+        block = file.read(min(_BLOCK, left))
+        left -= len(block)
+        digest.update(block)
+    digest.update(_NO_COMMENT)
+    if comment != _LABEL + digest.hexdigest().encode():
+        raise CheckpointError(f"the checkpoint {path} is altered: it does not meet its check sum")
 
 
 @contextlib.contextmanager
@@ -86,7 +157,7 @@ def refusing_damage(path: Path) -> Iterator[None]:
     """Turn what taking a checkpoint's parts raises into one sentence.
 
     Raises:
-        DataError: If a part is missing or is not what it should be.
+        CheckpointError: If a part is missing or is not what it should be.
     """
     try:
         yield
@@ -94,49 +165,60 @@ def refusing_damage(path: Path) -> Iterator[None]:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         reason = " ".join(str(e).split())[:200]
-        raise DataError(
+        raise CheckpointError(
             f"the checkpoint {path} must hold all parts of a run, but one is missing or another "
             f"thing ({type(e).__name__}: {reason}); train anew"
         ) from e
 
 
-def restore_weights(
-    model: Any, state: dict[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
+def refuse_foreign(
+    state: Mapping[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
 ) -> None:
-    """Set a model to a checkpoint, and refuse a foreign one.
+    """Refuse the checkpoint of another model or other data.
 
     Args:
-        model: The model, built as the run's was.
         state: From :func:`read_checkpoint`.
         path: Where it was read, for messages.
         name: Name of the model.
         fingerprints: Hashes of what the model reads, which must be those of the run.
 
     Raises:
-        DataError: If the checkpoint is of another model or other data, or does not fit.
+        CheckpointError: If it is foreign, or lacks what says whose it is.
     """
     with refusing_damage(path):
-        _restore(model, state, path, name=name, fingerprints=fingerprints)
-
-
-def _restore(
-    model: Any, state: dict[str, Any], path: Path, *, name: str, fingerprints: Mapping[str, str]
-) -> None:
-    if state["model"] != name:
-        raise DataError(f"the checkpoint {path} must be of the model {name}, got {state['model']}")
-    for part, value in fingerprints.items():
-        if state["fingerprints"].get(part) != value:
-            raise DataError(
-                f"the checkpoint {path} must meet the {part} it was trained on, but they have "
-                f"changed since; train anew, or put the old files back"
+        if state["model"] != name:
+            raise CheckpointError(
+                f"the checkpoint {path} must be of the model {name}, got {state['model']}"
             )
-    try:
-        model.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"the checkpoint {path} does not fit the model: {reason}") from error
-    refuse_weights(model, path)
-    model.load_other_parameter(state["other_parameter"])
+        for part, value in fingerprints.items():
+            if state["fingerprints"].get(part) != value:
+                raise CheckpointError(
+                    f"the checkpoint {path} must meet the {part} it was trained on, but they have "
+                    f"changed since; train anew, or put the old files back"
+                )
+
+
+def set_weights(model: Any, state: Mapping[str, Any], path: Path) -> None:
+    """Set a model to a checkpoint.
+
+    Args:
+        model: The model, built as the run's was.
+        state: From :func:`read_checkpoint`.
+        path: Where it was read, for messages.
+
+    Raises:
+        CheckpointError: If it does not fit, or holds weights that are no numbers.
+    """
+    with refusing_damage(path):
+        try:
+            model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the checkpoint {path} does not fit the model: {reason}"
+            ) from error
+        refuse_weights(model, path)
+        model.load_other_parameter(state["other_parameter"])
 
 
 def random_states() -> dict[str, Any]:
@@ -152,7 +234,8 @@ def random_states() -> dict[str, Any]:
             cached,
         ),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Where no GPU is in use, asking for its state would start it.
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
 
 
@@ -165,4 +248,5 @@ def set_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, numpy_keys, position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+        n_devices = torch.cuda.device_count()  # perhaps fewer than the run began with
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"][:n_devices]])

@@ -27,7 +27,7 @@ import torch
 
 from recbole_hm4sr.errors import ConfigError, PluginError
 
-_NUMPY_ALIASES = {
+NUMPY_ALIASES = {
     "bool": np.bool_,
     "int": np.int_,
     "float": np.float64,
@@ -49,7 +49,7 @@ def restore_numpy_aliases() -> None:
     ``np.float`` and its kin left in numpy 1.24, ``np.float_`` and its kin in numpy 2.0. Names that
     exist keep their meaning.
     """
-    for name, scalar_type in _NUMPY_ALIASES.items():
+    for name, scalar_type in NUMPY_ALIASES.items():
         if name not in vars(np):
             setattr(np, name, scalar_type)
 
@@ -260,6 +260,11 @@ class _LazyWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
+
+    def close(self) -> None:
+        """End the writer's thread, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # of copying and the like

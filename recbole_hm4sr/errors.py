@@ -24,6 +24,14 @@ class DataError(PluginError, ValueError):
     """A file, or a value in it, breaks the data contract of ``dataset_atomic/README.md``."""
 
 
+class CheckpointError(DataError):
+    """A checkpoint is damaged, or of another model, other data or other settings."""
+
+
+class WriteError(DataError):
+    """A file cannot be written: the disk is full, or the folder may not be written to."""
+
+
 class TrainingError(PluginError, ArithmeticError):
     """Training cannot go on: a loss is no finite number any more."""
 

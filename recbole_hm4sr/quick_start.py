@@ -20,10 +20,11 @@ from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.data_parallel import share_batches
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.errors import ConfigError, DataError, WriteError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.files import remove_leftovers, write_text
 from recbole_hm4sr.prepare.text import make_missing_text_features
+from recbole_hm4sr.process_state import kept_process_state
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.report.collect import write_facts
 from recbole_hm4sr.report.page import write_report
@@ -97,6 +98,7 @@ class Session:
     trainer: Trainer
 
 
+@kept_process_state()
 def run(
     model: str = "HM4SR",
     dataset: str = "sports",
@@ -132,6 +134,7 @@ def run(
         ConfigError: If settings are wrong.
         DataError: If files are wrong.
         TrainingError: If a loss becomes non-finite.
+        WriteError: If a file cannot be written; what was finished before is kept.
     """
     entry = find_model(model)
     folder = distributed.agree_on_folder(
@@ -148,11 +151,13 @@ def run(
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    return _execute(
-        config, folder, entry.model_class, test=test, on_start=on_start, on_epoch=on_epoch
-    )
+    with _saying_how_to_go_on(folder):
+        return _execute(
+            config, folder, entry.model_class, test=test, on_start=on_start, on_epoch=on_epoch
+        )
 
 
+@kept_process_state()
 def resume(
     run_dir: str | Path,
     *,
@@ -173,9 +178,13 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    return _execute(config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch)
+    with _saying_how_to_go_on(folder):
+        return _execute(
+            config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch
+        )
 
 
+@kept_process_state()
 def evaluate(run_dir: str | Path) -> Evaluation:
     """Test the best epoch of a finished or stopped run again.
 
@@ -201,10 +210,11 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with _machine_state(config), _other_processes(config):
-        session = open_session(config, folder, model_class)
-        session.trainer.load_best()
-        yield session
+    with kept_process_state(), _other_processes(config):
+        _set_threads(config)
+        with _opened(open_session(config, folder, model_class)) as session:
+            session.trainer.load_best()
+            yield session
 
 
 def _evaluate(session: Session) -> tuple[Evaluation, Ranks | None]:
@@ -248,7 +258,10 @@ def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, 
     """
     path = run_dir / "config.yaml"
     if not path.is_file():
-        raise DataError(f"{run_dir} must be the folder of a run, but holds no config.yaml")
+        raise DataError(
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; a run that was "
+            f"stopped before it began is started by its own command"
+        )
     values = read_yaml(path)
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
     if missing:
@@ -339,16 +352,21 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    with _machine_state(config), _other_processes(config):
-        session = open_session(config, folder, model_class, on_epoch)
+    _set_threads(config)
+    with (
+        _other_processes(config),
+        _opened(open_session(config, folder, model_class, on_epoch)) as session,
+    ):
         opened = time.perf_counter()
         if distributed.is_first() and not (folder / "config.yaml").exists():
             sign_folder(folder)
             write_text(
                 folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
             )
+        for place in (folder, folder / "checkpoint") if distributed.is_first() else ():
+            remove_leftovers(place)
         trainer = session.trainer
-        trainer.resume(session.train_data)
+        trainer.resume(session.train_data, session.valid_data)
         if on_start is not None and distributed.is_first():
             on_start(session)
         trainer.fit(session.train_data, session.valid_data, verbose=False)
@@ -379,29 +397,38 @@ def _execute(
     )
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
     if test:
-        _leave_report(session)
+        write_facts(session)
+        write_report(folder)
     return result
 
 
-def _leave_report(session: Session) -> None:
-    """Write the report of a finished run, and what it is made of."""
-    folder = session.run_dir
-    with _machine_state(session.config):
-        write_facts(session)
-    write_report(folder)
+@contextlib.contextmanager
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Complete the sentence of a full disk or of a folder that may not be written to."""
+    try:
+        yield
+    except WriteError as error:
+        if not (folder / "config.yaml").is_file():
+            raise
+        raise WriteError(
+            f"{error}; the finished epochs are kept: make room, or let the folder be written to, "
+            f"and go on with --resume {folder}"
+        ) from error
 
 
 @contextlib.contextmanager
-def _machine_state(config: Config) -> Iterator[None]:
-    """Set the number of threads for a run and put it back afterwards."""
-    before = torch.get_num_threads()
+def _opened(session: Session) -> Iterator[Session]:
+    """A session that leaves no thread and no open file behind."""
+    try:
+        yield session
+    finally:
+        session.trainer.close()
+
+
+def _set_threads(config: Config) -> None:
     n_threads = read_settings(config, RunSettings).n_threads
     if n_threads:
         torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _other_processes(config: Config) -> contextlib.AbstractContextManager[None]:

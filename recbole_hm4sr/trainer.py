@@ -3,8 +3,7 @@
 ``fit`` is RecBole's, with its early stopping, and its evaluator computes every metric. Replaced are
 the loop over the batches of an epoch, the ranking (``evaluation.py``), and what an epoch leaves:
 
-* ``checkpoint/best.pt``: what changes the scores of the best epoch so far;
-* ``checkpoint/last.pt``: everything needed to go on as if nothing had happened;
+* ``checkpoint/``: the best epoch, and what the run can go on from (``checkpoint_folder.py``);
 * ``history.jsonl``: a line an epoch.
 
 Frozen features are in neither checkpoint; their fingerprint is.
@@ -12,7 +11,7 @@ Frozen features are in neither checkpoint; their fingerprint is.
 
 import copy
 import dataclasses
-import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,42 +26,19 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import (
     random_states,
-    read_checkpoint,
     refusing_damage,
-    restore_weights,
     set_random_states,
-    write_checkpoint,
+    set_weights,
 )
+from recbole_hm4sr.checkpoint_folder import CheckpointFolder, settings_to_meet
 from recbole_hm4sr.data_parallel import JoinedLosses, own_batches, rows_of_step, seed_epoch
 from recbole_hm4sr.diagnose import refuse_losses, refuse_state
+from recbole_hm4sr.errors import CheckpointError, WriteError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.history import EpochRecord, write_history
 from recbole_hm4sr.settings import RunSettings, read_settings
 
-
-@dataclasses.dataclass(frozen=True)
-class EpochRecord:
-    """One finished epoch.
-
-    Attributes:
-        epoch: Counted from 1.
-        loss: Sum of the named losses, mean over the steps.
-        losses: Each named loss, mean over the steps.
-        valid_score: Value of the metric that chooses the best epoch.
-        valid: All validation metrics.
-        is_best: Whether this epoch is the best so far.
-        train_seconds: Time of the training steps.
-        valid_seconds: Time of the validation.
-    """
-
-    epoch: int
-    loss: float
-    losses: dict[str, float]
-    valid_score: float
-    valid: dict[str, float]
-    is_best: bool
-    train_seconds: float
-    valid_seconds: float
+_log = logging.getLogger(__name__)
 
 
 class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
@@ -86,29 +62,38 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> None:
         folder = Path(config["checkpoint_dir"])
-        if distributed.is_first():
-            folder.mkdir(parents=True, exist_ok=True)
-        distributed.wait_for_all()  # RecBole would make the folder too, in all processes at once
-        with compat.tensorboard_folder(
-            folder.parent / "tensorboard", silent=not distributed.is_first()
-        ):
-            super().__init__(config, model)
+        is_first = distributed.is_first()
+        try:
+            if is_first:
+                folder.mkdir(parents=True, exist_ok=True)
+            distributed.wait_for_all()  # RecBole would make the folder too, in all of them at once
+            with compat.tensorboard_folder(folder.parent / "tensorboard", silent=not is_first):
+                super().__init__(config, model)
+        except OSError as error:
+            raise WriteError(f"cannot write {folder.parent}: {error.strerror}") from error
         # One kernel over all parameters: unfused, starting a thousand small ones takes longer.
         if isinstance(self.optimizer, torch.optim.Adam):
             self.optimizer.param_groups[0]["fused"] = True
         self._joined_losses = JoinedLosses(model, self._named_losses)
+        self.fingerprints = dict(fingerprints or {})
         self.eval_collector = compat.make_collector(config)
-        self.saved_model_file = str(folder / "best.pt")
-        self.last_file = folder / "last.pt"
+        self.checkpoints = CheckpointFolder(
+            folder,
+            model=config["model"],
+            fingerprints=self.fingerprints,
+            settings=settings_to_meet(config.variable_config_dict),
+        )
+        self.saved_model_file = str(self.checkpoints.best)
+        self.last_file = self.checkpoints.last
         self.history_file = folder.parent / "history.jsonl"
         self.rank_history = read_settings(config, RunSettings).rank_history
-        self.fingerprints = dict(fingerprints or {})
         self.on_epoch = on_epoch
         self.history: list[EpochRecord] = []
         self._losses: dict[str, float] = {}
         self._valid_result: dict[str, float] = {}
         self._seconds = {"train": 0.0, "valid": 0.0}
-        self._train_data: Any = None
+        self._is_new_best = False
+        self._loaders: list[Any] = []
         self._user_callback: Callable[[int, float], None] | None = None
 
     @property
@@ -134,12 +119,29 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
 
         Returns:
             Best validation score and result, as RecBole returns them.
+
+        Raises:
+            TrainingError: If a loss becomes non-finite.
+            WriteError: If a file cannot be written.
         """
-        self._train_data, self._user_callback = train_data, callback_fn
+        self._loaders, self._user_callback = [train_data, valid_data], callback_fn
         if self.start_epoch and self.finished:
             write_history(self.history_file, self.history)
             return self.best_valid_score, self.best_valid_result
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, self._after_epoch)
+        try:
+            return super().fit(
+                train_data, valid_data, verbose, saved, show_progress, self._after_epoch
+            )
+        except OSError as error:  # of TensorBoard's writer
+            where = error.filename or self.history_file.parent
+            raise WriteError(f"cannot write {where}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """End the TensorBoard writer's thread and close its file, which RecBole leaves open."""
+        try:
+            self.tensorboard.close()
+        except OSError as error:
+            _log.warning("TensorBoard's file is not complete: %s", error)
 
     def _train_epoch(
         self,
@@ -197,7 +199,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                 return self._named_losses(part, loss_func)
 
-        refuse_losses(losses, moment, self.model, batch, losses_of, self._train_data._dataset)
+        refuse_losses(losses, moment, self.model, batch, losses_of, self._loaders[0]._dataset)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         began = time.perf_counter()
@@ -219,10 +221,10 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         )
         self.history.append(record)
         if distributed.is_first():
-            self._save_last(epoch_idx)
-            write_history(self.history_file, self.history)
+            self._keep(epoch_idx)
             if self.on_epoch is not None:
                 self.on_epoch(record)
+        self._is_new_best = False
         if self._user_callback is not None:
             self._user_callback(epoch_idx, valid_score)
 
@@ -235,49 +237,57 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             if not isinstance(value, torch.nn.Module)
         }
         return {
-            "model": self.config["model"],
             "epoch": epoch_idx,
             "state_dict": self.model.state_dict(),
             "other_parameter": others,
-            "fingerprints": self.fingerprints,
         }
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ARG002
-        """Keep the best epoch: RecBole calls this when the validation score has improved."""
-        if distributed.is_first():
-            write_checkpoint(Path(self.saved_model_file), self._scoring_state(epoch))
+        """Called by RecBole for a new best epoch; ``_keep`` writes it, after ``last.pt``."""
+        if self._loaders[1] is None and distributed.is_first():  # then every epoch is the best
+            self.checkpoints.write_best(self._scoring_state(epoch))
+        self._is_new_best = True
 
-    def _save_last(self, epoch_idx: int) -> None:
+    def _keep(self, epoch_idx: int) -> None:
+        """Write what an epoch leaves, in an order that a kill at any moment leaves usable."""
+        scoring = self._scoring_state(epoch_idx)
+        self.checkpoints.write_last({**scoring, **self._state_to_go_on()})
+        if self._is_new_best:
+            self.checkpoints.write_best(scoring)
+        write_history(self.history_file, self.history)
+
+    def _state_to_go_on(self) -> dict[str, Any]:
+        """Everything besides the weights that the next epoch depends on."""
         best = self.best_valid_result or {}
-        write_checkpoint(
-            self.last_file,
-            {
-                **self._scoring_state(epoch_idx),
-                "optimizer": self.optimizer.state_dict(),
-                "cur_step": self.cur_step,
-                "best_valid_score": float(self.best_valid_score),
-                "best_valid_result": {name: float(value) for name, value in best.items()},
-                "history": [dataclasses.asdict(record) for record in self.history],
-                "random_states": random_states(),
-                "loader_state": self._train_data.generator.get_state(),
-            },
-        )
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "cur_step": self.cur_step,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": {name: float(value) for name, value in best.items()},
+            "history": [dataclasses.asdict(record) for record in self.history],
+            "random_states": random_states(),
+            "loader_states": [loader.generator.get_state() for loader in self._loaders],
+        }
 
-    def resume(self, train_data: Any) -> bool:
+    def resume(self, train_data: Any, valid_data: Any) -> bool:
         """Go back to the end of the last finished epoch.
 
         Args:
             train_data: The training loader; the order of its batches goes on as well.
+            valid_data: The validation loader; its random numbers go on as well.
 
         Returns:
             False if there is no checkpoint yet.
 
         Raises:
-            DataError: If the checkpoint is damaged or belongs to another model or other data.
+            CheckpointError: If no checkpoint is good to go on from, with the reasons.
+            WriteError: If a file that the end of the run has cut cannot be written again.
         """
-        if not self.last_file.is_file():
+        with distributed.first_alone("checkpoints"):  # it may put one in the place of another
+            state = self.checkpoints.read_last(self.device)
+        if state is None:
             return False
-        state = self._load(self.last_file)
+        set_weights(self.model, state, self.last_file)
         with refusing_damage(self.last_file):
             self.optimizer.load_state_dict(state["optimizer"])
             self.start_epoch = state["epoch"] + 1
@@ -286,17 +296,20 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             self.best_valid_result = state["best_valid_result"]
             self.history = [EpochRecord(**record) for record in state["history"]]
             self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
-            train_data.generator.set_state(state["loader_state"].cpu())
+            loaders = zip((train_data, valid_data), state["loader_states"], strict=True)
+            for loader, loader_state in loaders:
+                loader.generator.set_state(loader_state.cpu())
             if distributed.world_size() == 1:  # several processes draw theirs for each epoch
                 set_random_states(state["random_states"])
+        if distributed.is_first():
+            self.checkpoints.mend_best(state, self.best_epoch - 1)
+            write_history(self.history_file, self.history)
         return True
 
     def _load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint, refuse a foreign one, and set the model to it."""
-        state = read_checkpoint(path, self.device)
-        restore_weights(
-            self.model, state, path, name=self.config["model"], fingerprints=self.fingerprints
-        )
+        state = self.checkpoints.read(path, self.device)
+        set_weights(self.model, state, path)
         return state
 
     def evaluate(
@@ -331,9 +344,18 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         )
 
     def load_best(self) -> None:
-        """Set the model to the best epoch so far."""
+        """Set the model to the best epoch so far.
+
+        Raises:
+            CheckpointError: If ``best.pt`` is damaged, of another run, or of another epoch.
+        """
         distributed.wait_for_all()  # until the first process has written it
-        self._load(Path(self.saved_model_file))
+        state = self._load(self.checkpoints.best)
+        if self.history and state["epoch"] + 1 != self.best_epoch:
+            raise CheckpointError(
+                f"the checkpoint {self.checkpoints.best} must be of the best epoch, "
+                f"{self.best_epoch}, got epoch {state['epoch'] + 1}; train anew"
+            )
 
     @torch.no_grad()
     def rank(self, eval_data: Any) -> Ranks:
@@ -385,9 +407,3 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         struct = copy.copy(self.eval_collector.data_struct)
         struct.set("rec.topk", top_hits(ranks, max(self.config["topk"])))
         return dict(self.evaluator.evaluate(struct))
-
-
-def write_history(path: Path, history: list[EpochRecord]) -> None:
-    """Write one JSON line an epoch, whole or not at all."""
-    lines = [json.dumps(dataclasses.asdict(record)) + "\n" for record in history]
-    write_text(path, "".join(lines))

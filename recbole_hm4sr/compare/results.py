@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import errno
 import json
 import logging
 from pathlib import Path

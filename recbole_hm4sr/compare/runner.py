@@ -105,8 +105,7 @@ def _run_pending(
 
 def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
     cell, folder = outcome.cell, outcome.folder
-    if (folder / "failure.json").is_file():
-        _clear(folder)
+    _forget_failure(folder)
     values = {**dataclasses.asdict(cell), "overrides": cell.overrides}
     values["fingerprint"] = outcome.fingerprint
     write_text(folder / "cell.json", json.dumps(values, indent=2) + "\n")
@@ -127,8 +126,23 @@ def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
         )
 
 
+def _forget_failure(folder: Path) -> None:
+    """Forget a failed attempt; one for want of room on the disk goes on from its checkpoint."""
+    failure = folder / "failure.json"
+    if not failure.is_file():
+        return
+    try:
+        goes_on = json.loads(failure.read_text(encoding="utf-8")).get("goes_on", False)
+    except (ValueError, AttributeError):
+        goes_on = False
+    if goes_on:
+        failure.unlink()
+    else:
+        _clear(folder)
+
+
 def _clear(folder: Path) -> None:
-    """Forget a failed attempt, all but what names the cell and what it said."""
+    """Remove all but what names the cell and what it said."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

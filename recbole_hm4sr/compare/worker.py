@@ -52,7 +52,8 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         # Without the folder: seeds that fail for one reason then have one sentence.
         reason = one_sentence(error).replace(f"{folder}{os.sep}", "")
-        write_text(folder / "failure.json", json.dumps({"reason": reason}) + "\n")
+        failure = {"reason": reason, "goes_on": isinstance(error, WriteError)}
+        write_text(folder / "failure.json", json.dumps(failure) + "\n")
         return FAILED
     return 0
 

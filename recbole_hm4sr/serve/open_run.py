@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.checkpoint import read_checkpoint, restore_weights
+from recbole_hm4sr.checkpoint import read_checkpoint, refuse_foreign, set_weights
 from recbole_hm4sr.data.serving import (
     NeedsDatasetError,
     ServingData,
@@ -79,7 +79,8 @@ def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -
         model = served_class(model_class)(config, ServingDataset(kept.data, config))
     model = model.to(config["device"])
     state = read_checkpoint(path, config["device"])
-    restore_weights(model, state, path, name=config["model"], fingerprints=kept.fingerprints)
+    refuse_foreign(state, path, name=config["model"], fingerprints=kept.fingerprints)
+    set_weights(model, state, path)
     return OpenRun(folder, config, model, kept.data, kept.fingerprints)
 
 

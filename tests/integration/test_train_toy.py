@@ -43,7 +43,8 @@ def test_a_run_leaves_its_folder_and_prints_its_course(toy_path, tmp_path, capsy
     metrics = train(toy_path, run_dir)
     left = {path.name for path in run_dir.iterdir()}
     assert left >= {"config.yaml", "metrics.json", "history.jsonl", "report.html", "checkpoint"}
-    assert {path.name for path in (run_dir / "checkpoint").iterdir()} == {"best.pt", "last.pt"}
+    checkpoints = {path.name for path in (run_dir / "checkpoint").iterdir()}
+    assert checkpoints == {"best.pt", "last.pt", "previous.pt"}
     records = history(run_dir)
     assert [record["epoch"] for record in records] == [1, 2]
     assert set(records[0]["losses"]) == {
