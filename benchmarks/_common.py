@@ -23,8 +23,8 @@ import yaml
 from recbole_hm4sr import compat
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.features import ItemFeatures, save_features
-from recbole_hm4sr.quick_start import Session, open_session
 from recbole_hm4sr.registry import MODELS, find_model
+from recbole_hm4sr.session import Session, open_session
 
 HERE = Path(__file__).resolve().parent
 DATASET = "generated"

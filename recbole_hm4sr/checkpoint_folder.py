@@ -31,11 +31,26 @@ _log = logging.getLogger(__name__)
 # it ends.
 _FREE = frozenset(
     {
-        "checkpoint_dir", "data_path", "epochs", "eval_batch_size", "gpu_id", "log_wandb",
-        "metric_decimal_place", "metrics", "n_threads", "pre_model_path", "process_timeout", "show_progress", "state",
-        "stopping_step", "topk", "use_gpu", "wandb_project", "worker",
+        "checkpoint_dir",
+        "data_path",
+        "epochs",
+        "eval_batch_size",
+        "gpu_id",
+        "log_wandb",
+        "metric_decimal_place",
+        "metrics",
+        "n_threads",
+        "pre_model_path",
+        "process_timeout",
+        "show_progress",
+        "state",
+        "stopping_step",
+        "topk",
+        "use_gpu",
+        "wandb_project",
+        "worker",
     }
-)  # fmt: skip
+)
 
 
 def settings_to_meet(values: Mapping[str, Any]) -> str:

@@ -136,6 +136,8 @@ def locked(path: Path, *, refusal: str | None = None) -> Iterator[None]:
         except OSError as error:
             raise DataError(f"cannot lock {path}: {error.strerror}") from error
         yield
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that were killed; those of living ones stay."""
     for path in folder.glob(".*.new"):

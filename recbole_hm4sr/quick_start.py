@@ -8,22 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from recbole.config import Config
-from recbole.data import data_preparation
-from recbole.utils import init_seed
 
-from recbole_hm4sr import compat, distributed
-from recbole_hm4sr.checkpoint import read_checkpoint
-from recbole_hm4sr.config import build_config, read_yaml
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
-from recbole_hm4sr.data_parallel import share_batches
-from recbole_hm4sr.errors import ConfigError, DataError, WriteError
+from recbole_hm4sr import distributed
+from recbole_hm4sr.config import build_config
+from recbole_hm4sr.errors import WriteError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import remove_leftovers, write_text
-from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.process_state import kept_process_state
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.report.collect import write_facts
@@ -37,7 +29,14 @@ from recbole_hm4sr.run_folder import (
     write_arrays,
 )
 from recbole_hm4sr.serving_file import write_serving_file
-from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
+from recbole_hm4sr.session import (
+    Session,
+    open_session,
+    opened,
+    other_processes,
+    read_run_config,
+    set_threads,
+)
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
 
@@ -83,19 +82,6 @@ class RunResult(Evaluation):
     best_epoch: int
     best_valid_score: float
     history: tuple[EpochRecord, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Session:
-    """The parts of a run, built from its settings and ready to train or to be tested."""
-
-    config: Config
-    run_dir: Path
-    train_data: Any
-    valid_data: Any
-    test_data: Any
-    model: Any
-    trainer: Trainer
 
 
 @kept_process_state()
@@ -210,9 +196,9 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder)
-    with kept_process_state(), _other_processes(config):
-        _set_threads(config)
-        with _opened(open_session(config, folder, model_class)) as session:
+    with kept_process_state(), other_processes(config):
+        set_threads(config)
+        with opened(open_session(config, folder, model_class)) as session:
             session.trainer.load_best()
             yield session
 
@@ -249,99 +235,6 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, Any]:
-    """The settings that a run was started with, and the class of its model.
-
-    Args:
-        run_dir: Folder of the run.
-        needs_data: False if its data set may be elsewhere.
-    """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise DataError(
-            f"{run_dir} must be the folder of a run, but holds no config.yaml; a run that was "
-            f"stopped before it began is started by its own command"
-        )
-    values = read_yaml(path)
-    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
-    if missing:
-        raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
-    entry = find_model(values.pop("model"))
-    dataset = values.pop("dataset")
-    # A run's folder may come from elsewhere: it names no place to write.
-    values.pop("code_cache_dir", None)
-    config = build_config(
-        entry.model_class,
-        dataset,
-        settings_class=entry.settings_class,
-        overrides=values,
-        checkpoint_dir=run_dir / "checkpoint",
-        needs_data=needs_data,
-    )
-    return config, entry.model_class
-
-
-def open_session(
-    config: Config,
-    run_dir: Path,
-    model_class: Any,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> Session:
-    """Read the data and build model and trainer, with the run's seed."""
-    init_seed(config["seed"], config["reproducibility"])
-    with distributed.first_alone("text features"):
-        make_missing_text_features(
-            Path(config["data_path"]),
-            config["dataset"],
-            read_settings(config, DataSettings),
-            item_field=config["ITEM_ID_FIELD"],
-        )
-    with compat.recbole_refusals(), compat.lean_loaders():
-        dataset = MultiModalSequentialDataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        _refuse_what_cannot_run(config, train_data, valid_data, test_data)
-        if config["train_mode"] == "sequence":
-            train_data = SequenceTrainDataLoader(
-                config, train_data._dataset, shuffle=config["shuffle"]
-            )
-    share_batches(train_data)
-    if config["train_stage"] == "finetune":
-        _check_pretraining(config["pre_model_path"])
-    # The model's weights depend on the seed alone, not on what the data drew before.
-    init_seed(config["seed"], config["reproducibility"])
-    with compat.recbole_refusals():
-        model = model_class(config, train_data._dataset).to(config["device"])
-    fingerprints = dataset.fingerprints()
-    distributed.wait_for_slowest("data")
-    # Each machine may keep the data where it likes.
-    settings = {**plain_settings(config), "data_path": None}
-    distributed.require_same(repr((settings, fingerprints)), "settings and data")
-    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
-    trainer.eval_collector.data_collect(train_data)
-    return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
-
-
-def _check_pretraining(path: str | None) -> None:
-    """S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6."""
-    if not path:
-        raise ConfigError(
-            f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: pretrain, "
-            f"got {path!r}"
-        )
-    read_checkpoint(Path(path))
-
-
-def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
-    if any(len(loader._dataset) == 0 for loader in loaders):
-        raise ConfigError(
-            f"eval_args.split must leave a training, a validation and a test part, got "
-            f"{config['eval_args']['split']!r}; the best epoch is chosen on validation"
-        )
-    sampled = {config["eval_args"]["mode"][part] for part in ("valid", "test")} != {"full"}
-    if config["rank_history"] == "exclude" and sampled:
-        raise ConfigError("rank_history: exclude must go with eval_args.mode: full")
-
-
 def _execute(
     config: Config,
     folder: Path,
@@ -352,12 +245,12 @@ def _execute(
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
     began = time.perf_counter()
-    _set_threads(config)
+    set_threads(config)
     with (
-        _other_processes(config),
-        _opened(open_session(config, folder, model_class, on_epoch)) as session,
+        other_processes(config),
+        opened(open_session(config, folder, model_class, on_epoch)) as session,
     ):
-        opened = time.perf_counter()
+        built = time.perf_counter()
         if distributed.is_first() and not (folder / "config.yaml").exists():
             sign_folder(folder)
             write_text(
@@ -389,7 +282,7 @@ def _execute(
     if not distributed.started_as_first():
         return result
     facts = run_facts(config, session.model, trainer.history, ended - began)
-    facts["stages"] = {"opening": opened - began, "testing": ended - fitted}
+    facts["stages"] = {"opening": built - began, "testing": ended - fitted}
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)
     write_serving_file(
@@ -414,27 +307,6 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
             f"{error}; the finished epochs are kept: make room, or let the folder be written to, "
             f"and go on with --resume {folder}"
         ) from error
-
-
-@contextlib.contextmanager
-def _opened(session: Session) -> Iterator[Session]:
-    """A session that leaves no thread and no open file behind."""
-    try:
-        yield session
-    finally:
-        session.trainer.close()
-
-
-def _set_threads(config: Config) -> None:
-    n_threads = read_settings(config, RunSettings).n_threads
-    if n_threads:
-        torch.set_num_threads(n_threads)
-
-
-def _other_processes(config: Config) -> contextlib.AbstractContextManager[None]:
-    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
-    seconds = read_settings(config, RunSettings).process_timeout
-    return distributed.processes(config["device"], timeout_seconds=seconds)
 
 
 def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:

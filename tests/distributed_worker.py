@@ -14,6 +14,7 @@ import torch
 from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import compat, distributed, quick_start
+from recbole_hm4sr import session as sessions
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data_parallel import JoinedLosses, rows_of_step, seed_epoch
 from recbole_hm4sr.model import hm4sr
@@ -53,7 +54,7 @@ def open_session(folder, title):
         overrides=settings(folder, model, **NO_DROPOUT, **MODELS[title]),
         checkpoint_dir=run_dir / "checkpoint",
     )
-    return quick_start.open_session(config, run_dir, entry.model_class)
+    return sessions.open_session(config, run_dir, entry.model_class)
 
 
 def gradients(folder):

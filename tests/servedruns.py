@@ -7,6 +7,7 @@ import torch
 from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import quick_start
+from recbole_hm4sr.session import open_session, read_run_config
 
 
 def train_toy(model, toy_path, run_dir, **overrides):
@@ -45,8 +46,8 @@ class Expected:
 
 def expected_of(run_dir):
     """Open a run the way ``evaluate`` does, and score its test users."""
-    config, model_class = quick_start.read_run_config(run_dir)
-    session = quick_start.open_session(config, run_dir, model_class)
+    config, model_class = read_run_config(run_dir)
+    session = open_session(config, run_dir, model_class)
     session.trainer.load_best()
     session.model.eval()
     dataset = session.test_data._dataset

@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import errno
 import json
 import logging
 from pathlib import Path

@@ -12,7 +12,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from recbole_hm4sr.errors import one_sentence
+from recbole_hm4sr.errors import WriteError, one_sentence
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.stages import run_or_go_on
 

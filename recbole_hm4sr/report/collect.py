@@ -32,7 +32,7 @@ from recbole_hm4sr.report.routing import GateRecorder, token_flags, window_gaps
 from recbole_hm4sr.report.run_files import FACTS_FILE, FACTS_VERSION
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.quick_start import Session
+    from recbole_hm4sr.session import Session
 
 N_CASES = 10
 # Users whose gates and scores are read: enough for means, few enough for a few seconds.

@@ -18,8 +18,8 @@ from recbole_hm4sr.data.serving import (
 )
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.model.served import served_class
-from recbole_hm4sr.quick_start import open_session, read_run_config
 from recbole_hm4sr.serving_file import ServingFile, best_checkpoint, read_serving_file
+from recbole_hm4sr.session import open_session, read_run_config
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from recbole.data.interaction import Interaction
 from toydata import QUICK
 
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.quick_start import open_session
 from recbole_hm4sr.registry import MODELS
+from recbole_hm4sr.session import open_session
 from recbole_hm4sr.settings import read_settings
 
 

@@ -5,8 +5,9 @@ import torch
 from toydata import QUICK
 
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.quick_start import open_session, run
+from recbole_hm4sr.quick_start import run
 from recbole_hm4sr.registry import MODELS
+from recbole_hm4sr.session import open_session
 
 pytestmark = [
     pytest.mark.gpu,

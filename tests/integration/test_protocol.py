@@ -7,6 +7,7 @@ import torch
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import quick_start
+from recbole_hm4sr import session as sessions
 from recbole_hm4sr.checks import PROTOCOL
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.protocol import check_grid
@@ -30,7 +31,7 @@ def open_session(model, data_path, folder):
         overrides={**settings, "data_path": str(data_path)},
         checkpoint_dir=folder / "checkpoint",
     )
-    return quick_start.open_session(config, folder, entry.model_class)
+    return sessions.open_session(config, folder, entry.model_class)
 
 
 @pytest.fixture(scope="module")

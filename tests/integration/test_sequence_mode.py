@@ -7,8 +7,8 @@ from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
-from recbole_hm4sr.quick_start import open_session
 from recbole_hm4sr.registry import MODELS
+from recbole_hm4sr.session import open_session
 
 pytestmark = pytest.mark.integration
 WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}

@@ -7,7 +7,7 @@ import yaml
 from toydata import QUICK
 from tuning import SETTINGS, lines, tune, tune_in_process, words, write_space
 
-from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr import cli, quick_start, session
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import locked
 from recbole_hm4sr.tune.command import summary_of, table_of
@@ -131,13 +131,13 @@ class Sealed:
 
 
 def test_no_trial_reads_the_test_part(toy_path, tmp_path, monkeypatch):
-    original = quick_start.data_preparation
+    original = session.data_preparation
 
     def sealed(config, dataset):
         train, valid, test = original(config, dataset)
         return train, valid, Sealed(test)
 
-    monkeypatch.setattr(quick_start, "data_preparation", sealed)
+    monkeypatch.setattr(session, "data_preparation", sealed)
     tuned = tune(toy_path, tmp_path, algorithm="random", n_trials=2)
     assert [trial.status for trial in tuned.trials] == ["done"] * 2
     for number in (1, 2):

@@ -10,8 +10,8 @@ from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
 from recbole_hm4sr.errors import TrainingError
 from recbole_hm4sr.evaluation import describe_samples, rank_samples, top_hits
-from recbole_hm4sr.quick_start import open_session
 from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.session import open_session
 
 
 def samples_of(users, items, times):

@@ -11,12 +11,12 @@ from toydata import N_USERS, QUICK, QUICK_HM4SR
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.evaluation import first_occurrences
 from recbole_hm4sr.layers.experts import TemporalMoE
-from recbole_hm4sr.quick_start import open_session
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.report import collect
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
 from recbole_hm4sr.report.items import describe_items, title_column
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
+from recbole_hm4sr.session import open_session
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):

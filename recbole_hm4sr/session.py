@@ -1,0 +1,153 @@
+"""The parts of a run, built from its settings: data, model and trainer, ready to train or test."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data import data_preparation
+from recbole.utils import init_seed
+
+from recbole_hm4sr import compat, distributed
+from recbole_hm4sr.checkpoint import read_checkpoint
+from recbole_hm4sr.config import build_config, read_yaml
+from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
+from recbole_hm4sr.data_parallel import share_batches
+from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.text import make_missing_text_features
+from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.run_folder import plain_settings
+from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
+from recbole_hm4sr.trainer import EpochRecord, Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """The parts of a run, built from its settings and ready to train or to be tested."""
+
+    config: Config
+    run_dir: Path
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    model: Any
+    trainer: Trainer
+
+
+def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, Any]:
+    """The settings that a run was started with, and the class of its model.
+
+    Args:
+        run_dir: Folder of the run.
+        needs_data: False if its data set may be elsewhere.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise DataError(
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; a run that was "
+            f"stopped before it began is started by its own command"
+        )
+    values = read_yaml(path)
+    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
+    if missing:
+        raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
+    entry = find_model(values.pop("model"))
+    dataset = values.pop("dataset")
+    # A run's folder may come from elsewhere: it names no place to write.
+    values.pop("code_cache_dir", None)
+    config = build_config(
+        entry.model_class,
+        dataset,
+        settings_class=entry.settings_class,
+        overrides=values,
+        checkpoint_dir=run_dir / "checkpoint",
+        needs_data=needs_data,
+    )
+    return config, entry.model_class
+
+
+def open_session(
+    config: Config,
+    run_dir: Path,
+    model_class: Any,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> Session:
+    """Read the data and build model and trainer, with the run's seed."""
+    init_seed(config["seed"], config["reproducibility"])
+    with distributed.first_alone("text features"):
+        make_missing_text_features(
+            Path(config["data_path"]),
+            config["dataset"],
+            read_settings(config, DataSettings),
+            item_field=config["ITEM_ID_FIELD"],
+        )
+    with compat.recbole_refusals(), compat.lean_loaders():
+        dataset = MultiModalSequentialDataset(config)
+        train_data, valid_data, test_data = data_preparation(config, dataset)
+        _refuse_what_cannot_run(config, train_data, valid_data, test_data)
+        if config["train_mode"] == "sequence":
+            train_data = SequenceTrainDataLoader(
+                config, train_data._dataset, shuffle=config["shuffle"]
+            )
+    share_batches(train_data)
+    if config["train_stage"] == "finetune":
+        _check_pretraining(config["pre_model_path"])
+    # The model's weights depend on the seed alone, not on what the data drew before.
+    init_seed(config["seed"], config["reproducibility"])
+    with compat.recbole_refusals():
+        model = model_class(config, train_data._dataset).to(config["device"])
+    fingerprints = dataset.fingerprints()
+    distributed.wait_for_slowest("data")
+    # Each machine may keep the data where it likes.
+    settings = {**plain_settings(config), "data_path": None}
+    distributed.require_same(repr((settings, fingerprints)), "settings and data")
+    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
+    trainer.eval_collector.data_collect(train_data)
+    return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _check_pretraining(path: str | None) -> None:
+    """S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6."""
+    if not path:
+        raise ConfigError(
+            f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: pretrain, "
+            f"got {path!r}"
+        )
+    read_checkpoint(Path(path))
+
+
+def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
+    if any(len(loader._dataset) == 0 for loader in loaders):
+        raise ConfigError(
+            f"eval_args.split must leave a training, a validation and a test part, got "
+            f"{config['eval_args']['split']!r}; the best epoch is chosen on validation"
+        )
+    sampled = {config["eval_args"]["mode"][part] for part in ("valid", "test")} != {"full"}
+    if config["rank_history"] == "exclude" and sampled:
+        raise ConfigError("rank_history: exclude must go with eval_args.mode: full")
+
+
+@contextlib.contextmanager
+def opened(session: Session) -> Iterator[Session]:
+    """A session that leaves no thread and no open file behind."""
+    try:
+        yield session
+    finally:
+        session.trainer.close()
+
+
+def set_threads(config: Config) -> None:
+    """Give torch the number of threads that the settings ask for, if they do."""
+    n_threads = read_settings(config, RunSettings).n_threads
+    if n_threads:
+        torch.set_num_threads(n_threads)
+
+
+def other_processes(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
+    seconds = read_settings(config, RunSettings).process_timeout
+    return distributed.processes(config["device"], timeout_seconds=seconds)
