@@ -7,13 +7,13 @@ import torch
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import quick_start
-from recbole_hm4sr import session as sessions
 from recbole_hm4sr.checks import PROTOCOL
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.config import build_config, properties_dir, read_yaml, recbole_defaults
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.session import open_session as open_parts
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def open_session(model, data_path, folder):
         overrides={**settings, "data_path": str(data_path)},
         checkpoint_dir=folder / "checkpoint",
     )
-    return sessions.open_session(config, folder, entry.model_class)
+    return open_parts(config, folder, entry.model_class)
 
 
 @pytest.fixture(scope="module")

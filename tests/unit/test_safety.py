@@ -13,7 +13,7 @@ import yaml
 from datafiles import read_config, walks, write_dataset
 
 import recbole_hm4sr
-from recbole_hm4sr.checkpoint import read_checkpoint
+from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
 from recbole_hm4sr.compare.cells import slug
 from recbole_hm4sr.config import build_config, parse_value, read_yaml, resolve_data_path
 from recbole_hm4sr.data.features import load_features
@@ -168,12 +168,14 @@ def test_objects_in_features_and_checkpoints_are_not_made(tmp_path, monkeypatch)
     np.savez("toy.text.npz", tokens=objects, values=objects, encoder="e", revision="r")
     with pytest.raises(DataError, match=r"must be an \.npz file of plain arrays"):
         load_features(Path("toy.text.npz"))
-    torch.save({"format": Trap()}, "best.pt")
+    write_checkpoint(Path("best.pt"), {"trap": Trap()})  # with a good check sum
     with pytest.raises(DataError, match="Weights only load failed"):
         read_checkpoint(Path("best.pt"))
+    torch.save({"format": Trap()}, "other.pt")
     Path("last.pt").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(DataError, match="cannot be read"):
-        read_checkpoint(Path("last.pt"))
+    for name in ("other.pt", "last.pt"):
+        with pytest.raises(DataError, match="with its check sum at the end"):
+            read_checkpoint(Path(name))
     assert not Path("sprung").exists()
 
 
@@ -216,7 +218,7 @@ def test_members_that_leave_the_folder_are_never_written(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="must hold 'tokens'"):
         load_features(Path("toy.text.npz"))
     Path("best.pt").write_bytes(Path("toy.text.npz").read_bytes())
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="with its check sum at the end"):
         read_checkpoint(Path("best.pt"))
     found = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(found) == ["inside/best.pt", "inside/toy.text.npz"]
