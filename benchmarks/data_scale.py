@@ -31,7 +31,7 @@ from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.registry import find_model
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
-RECBOLE_SHARES = (0.005, 0.01, 0.025)
+RECBOLE_SHARES = (0.01, 0.025, 0.1)
 N_BATCHES = 100
 ROWS_AT_A_TIME = 10_000
 LINES_AT_A_TIME = 500_000
@@ -210,8 +210,8 @@ def extrapolate(results: dict[str, Any], interactions: int) -> dict[str, Any] | 
             rows = list(result["stages"].values())
             seconds = sum(row["cpu_seconds"] for row in rows[:3])
             points.append((result["shape"]["interactions"], seconds, rows[2]["peak_mb"]))
-    if len(points) < 2:
-        return None
+    if len(points) < 2 or max(points)[0] >= interactions:
+        return None  # not known, or measured
     (small, *low), (large, *high) = sorted(points)[-2:]
     steps = (interactions - large) / (large - small)
     seconds, peak = (

@@ -181,7 +181,7 @@ FAULTS = [
           "--hidden_dropout_prob=1.5"),
     model("S3Rec without its pre-training", "pre_model_path must be the checkpoint/last.pt",
           "--model=S3Rec"),
-    model("S3Rec's pre-training is a text", "toy.item cannot be read", "--model=S3Rec",
+    model("S3Rec's pre-training is a text", "toy.item must be a checkpoint of this package", "--model=S3Rec",
           "--pre_model_path=data/toy/toy.item"),
     model("S3Rec's missing pre-training", "nowhere.pt does not exist", "--model=S3Rec",
           "--pre_model_path=nowhere.pt", "--item_attribute=categories"),
