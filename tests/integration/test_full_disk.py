@@ -14,9 +14,9 @@ from toydata import QUICK
 
 from recbole_hm4sr import cli, quick_start
 from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
-from recbole_hm4sr.compare.results import append_result, read_results
 from recbole_hm4sr.compare.runner import _forget_failure
 from recbole_hm4sr.errors import DataError, WriteError
+from recbole_hm4sr.files import append_line, read_results
 
 pytestmark = pytest.mark.integration
 N_EPOCHS = 4
@@ -194,13 +194,13 @@ def test_a_checkpoint_without_room_says_so_and_leaves_the_old_one(small_disk, si
 
 def test_a_line_of_a_comparison_without_room_is_an_error(small_disk):
     path = small_disk / "results.jsonl"
-    append_result(path, {"fingerprint": "a"})
+    append_line(path, {"fingerprint": "a"})
     fill(small_disk)
     long = {"fingerprint": "b", "text": "x" * 10**5}
     with pytest.raises(DataError, match=os.strerror(errno.ENOSPC)):
-        append_result(path, long)
+        append_line(path, long)
     (small_disk / "filler").unlink()
-    append_result(path, {"fingerprint": "c"})
+    append_line(path, {"fingerprint": "c"})
     assert [record["fingerprint"] for record in read_results(path)] == ["a", "c"]
 
 
