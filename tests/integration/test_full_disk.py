@@ -14,9 +14,10 @@ from toydata import QUICK
 
 from recbole_hm4sr import cli, quick_start
 from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.compare.results import read_results
 from recbole_hm4sr.compare.runner import _forget_failure
 from recbole_hm4sr.errors import DataError, WriteError
-from recbole_hm4sr.files import append_line, read_results
+from recbole_hm4sr.files import append_line
 
 pytestmark = pytest.mark.integration
 N_EPOCHS = 4
