@@ -34,9 +34,10 @@ from recbole_hm4sr.check.features import (
     feature_signal,
 )
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_times
+from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, align_features
+from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import PluginError
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model

@@ -22,9 +22,6 @@ from recbole_hm4sr.data.columns import count_regular_lines, gather_columns, read
 from recbole_hm4sr.errors import DataError
 
 KINDS = ("token", "float", "token_seq", "float_seq")
-# Seconds above this are after the year 5138; milliseconds below it are before March 1973.
-_SECONDS_LIMIT = 10**11
-_MILLISECONDS_LIMIT = 10**14
 _ROWS_AT_A_TIME = 500_000
 _BYTES_AT_A_TIME = 1 << 22
 
@@ -61,13 +58,13 @@ class AtomicTable:
         Raises:
             DataError: If the column is of another kind, or a value is empty.
         """
-        self._require_kind(column, "token")
+        self.require_kind(column, "token")
         values: Any = self.frame[column].array
         if "" in values.categories:
             empty = np.flatnonzero(values.codes == values.categories.get_loc(""))
             raise DataError(
                 f"{self.line(empty[0])}: {column} must not be empty; fill in or remove "
-                f"{_count(empty.size, 'such line')}"
+                f"{count_of(empty.size, 'such line')}"
             )
         return values
 
@@ -77,7 +74,7 @@ class AtomicTable:
         Raises:
             DataError: If the column holds single numbers.
         """
-        self._require_kind(column, "token_seq", "float_seq", "token")
+        self.require_kind(column, "token_seq", "float_seq", "token")
         if self.kinds[column] == "token":
             return [[text] if text else [] for text in self.frame[column]]
         return [[part for part in text.split(" ") if part] for text in self.frame[column]]
@@ -88,7 +85,7 @@ class AtomicTable:
         Raises:
             DataError: If the column is of another kind, or a part is not a number.
         """
-        self._require_kind(column, "float_seq")
+        self.require_kind(column, "float_seq")
         for row, parts in enumerate(self.sequences(column)):
             try:
                 yield np.array(parts, dtype=np.float64)
@@ -119,10 +116,15 @@ class AtomicTable:
             shown = _shorten(str(self.frame[column].iloc[row]))
             raise DataError(
                 f"{self.line(row)}: {column} must be finite, got {shown} "
-                f"({_count(int(bad.sum()), 'such line')})"
+                f"({count_of(int(bad.sum()), 'such line')})"
             )
 
-    def _require_kind(self, column: str, *kinds: str) -> None:
+    def require_kind(self, column: str, *kinds: str) -> None:
+        """Refuse a column that is of none of some kinds.
+
+        Raises:
+            DataError: If it is of another.
+        """
         if self.kinds[column] not in kinds:
             raise DataError(
                 f"{self.path}, line 1: the column {column!r} must be {' or '.join(kinds)}, got "
@@ -224,74 +226,6 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
     if n_read != n_rows:
         raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")
     return AtomicTable(path, frame, kinds)
-
-
-def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, Any]":
-    """A time column as whole numbers of its unit, checked.
-
-    Args:
-        table: The file's columns.
-        column: Name of the time column.
-        unit: ``s`` or ``ms`` since the Unix epoch.
-
-    Returns:
-        Times in ``unit``. Shape ``[N]``, int64.
-
-    Raises:
-        DataError: If the column is no float column, a time is missing, infinite, negative or not
-            whole, the values look like another unit than the one declared, or like two units mixed.
-    """
-    table._require_kind(column, "float")
-    values = table.frame[column].to_numpy(dtype=np.float64)
-    rules = (
-        (~np.isfinite(values), "a finite number"),
-        (values < 0, "0 or more (seconds since 1970, UTC)"),
-        (
-            values != np.floor(values),
-            "a whole number" + ("; write milliseconds and set timestamp_unit: ms" * (unit == "s")),
-        ),
-    )
-    for broken, rule in rules:
-        if broken.any():
-            row = int(np.flatnonzero(broken)[0])
-            raise DataError(
-                f"{table.line(row)}: {column} must be {rule}, got {values[row]:.15g}"
-                f" ({_count(int(broken.sum()), 'such line')})"
-            )
-    _check_unit(table, column, unit, values)
-    return values.astype(np.int64)
-
-
-def _check_unit(table: AtomicTable, column: str, unit: str, values: "np.ndarray[Any, Any]") -> None:
-    large = values >= _SECONDS_LIMIT
-    if (values >= _MILLISECONDS_LIMIT).any():
-        row = int(np.argmax(values))
-        raise DataError(
-            f"{table.line(row)}: {column} must be in seconds or milliseconds, got "
-            f"{values[row]:.15g}, which looks like microseconds or nanoseconds; divide the column"
-        )
-    # Times near zero are legal (counters, the year 1970), so a small value beside large ones is
-    # evidence of mixed units only where both kinds look like dates of this century.
-    dates = ~large & (values > 9 * 10**8)
-    if large.any() and dates.any():
-        first, second = int(np.flatnonzero(dates)[0]), int(np.flatnonzero(large)[0])
-        raise DataError(
-            f"{table.path}: {column} must have one unit, got what looks like seconds in line "
-            f"{first + 2} ({values[first]:.15g}) and like milliseconds in line {second + 2} "
-            f"({values[second]:.15g}); convert the column"
-        )
-    if unit == "s" and large.any():
-        row = int(np.flatnonzero(large)[0])
-        raise DataError(
-            f"{table.line(row)}: {column} must be in seconds, got {values[row]:.15g}, which looks "
-            f"like milliseconds; set timestamp_unit: ms"
-        )
-    if unit == "ms" and dates.any():
-        row = int(np.flatnonzero(dates)[0])
-        raise DataError(
-            f"{table.line(row)}: {column} must be in milliseconds, got {values[row]:.15g}, which "
-            f"looks like seconds; set timestamp_unit: s"
-        )
 
 
 def parse_float_sequences(table: AtomicTable, column: str) -> "np.ndarray[Any, Any]":
@@ -397,7 +331,8 @@ def _locate_bad_float(
     return DataError(f"{path} must hold numbers in {', '.join(floats)}")
 
 
-def _count(number: int, thing: str) -> str:
+def count_of(number: int, thing: str) -> str:
+    """A number and what it counts, in words."""
     return f"1 {thing}" if number == 1 else f"{number:,} {thing}s"
 
 

@@ -19,7 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_hm4sr import compat
-from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header, read_times
+from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header
 from recbole_hm4sr.data.categories import read_categories, refuse_duplicates
 from recbole_hm4sr.data.columns import TokenNumbers, number_tokens
 from recbole_hm4sr.data.features import (
@@ -40,6 +40,7 @@ from recbole_hm4sr.data.histories import (
     order_interactions,
     sample_targets,
 )
+from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.settings import DataSettings, read_settings
 

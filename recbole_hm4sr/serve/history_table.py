@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_hm4sr.data.atomic import AtomicTable, read_times
+from recbole_hm4sr.data.atomic import AtomicTable
+from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import ConfigError, DataError
 
 Array = np.ndarray[Any, Any]

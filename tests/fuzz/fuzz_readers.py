@@ -18,7 +18,7 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["recbole_hm4sr"]):
-    from recbole_hm4sr.data import atomic, features, npz  # noqa: F401
+    from recbole_hm4sr.data import atomic, features, npz, times  # noqa: F401
     from recbole_hm4sr.errors import DataError
 
 TARGETS = ("atomic", "features")
@@ -45,8 +45,8 @@ def check_atomic(path: Path) -> None:
             lambda name=name: table.tokens(name),
             lambda name=name: table.sequences(name),
             lambda name=name: atomic.parse_float_sequences(table, name),
-            lambda name=name: atomic.read_times(table, name, "s"),
-            lambda name=name: atomic.read_times(table, name, "ms"),
+            lambda name=name: times.read_times(table, name, "s"),
+            lambda name=name: times.read_times(table, name, "ms"),
         ):
             try:
                 values = read()

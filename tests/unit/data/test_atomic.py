@@ -11,8 +11,8 @@ from recbole_hm4sr.data.atomic import (
     parse_float_sequences,
     read_atomic,
     read_header,
-    read_times,
 )
+from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import DataError
 
 

@@ -10,7 +10,6 @@ from recbole_hm4sr.data.atomic import (
     parse_float_sequences,
     read_atomic,
     read_header,
-    read_times,
 )
 from recbole_hm4sr.data.features import (
     ItemFeatures,
@@ -18,6 +17,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     save_features,
 )
+from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import DataError
 
 # A cell is any text without what parts cells and lines, and without a zero byte.
