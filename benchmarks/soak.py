@@ -2,14 +2,16 @@
 
 Round after round, until the time is up: ``hm4sr compare`` on the sample (a process a run, as
 always), then the same models by ``quick_start.run`` in this process, where a leak of the library
-stays. At rest, after each of them, this process is looked at: resident memory, open file
-descriptors, threads, child processes. While they run, the largest memory of the children is kept.
+stays. At rest, after each of them, this process is looked at: resident memory, what is left of it
+when the C library has given back what was freed (a leak shows there), open file descriptors,
+threads, child processes. While they run, the largest memory of the children is kept.
 All of it is a line of ``samples.jsonl`` at once, so a soak that is cut short has its figures too;
 ``--report FOLDER`` makes the table again without running anything.
 """
 
 import argparse
 import contextlib
+import ctypes
 import json
 import shutil
 import threading
@@ -28,7 +30,12 @@ from recbole_hm4sr.quick_start import run
 MB = 2**20
 WARM_UP_SECONDS = 600  # imports, caches and the allocator's pools fill in the first minutes
 BLOCK_SECONDS = 300  # neighbouring samples are alike: the slope is of the medians of blocks
-COLUMNS = {"rss_mb": "resident MB", "fds": "file descriptors", "threads": "threads"}
+COLUMNS = {
+    "rss_mb": "resident MB",
+    "held_mb": "held MB",
+    "fds": "file descriptors",
+    "threads": "threads",
+}
 
 
 class Watch:
@@ -57,6 +64,7 @@ class Watch:
             "after": after,
             "round": number,
             "rss_mb": self._process.memory_info().rss / MB,
+            "held_mb": self._held_mb(),
             "fds": self._process.num_fds(),
             "threads": self._process.num_threads(),
             "children": len(self._process.children(recursive=True)),
@@ -67,6 +75,12 @@ class Watch:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(sample) + "\n")
         return sample
+
+    def _held_mb(self) -> float:
+        """Resident memory without what the C library keeps of what was freed, where it can tell."""
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        return self._process.memory_info().rss / MB
 
     @contextlib.contextmanager
     def children(self) -> Iterator[None]:
@@ -183,6 +197,8 @@ def report(samples: list[dict[str, Any]]) -> dict[str, Any]:
     }
     rows, numbers = [], {}
     for name, title in COLUMNS.items():
+        if name not in samples[0]:
+            continue
         medians = [_median(part, name) for part in parts.values()]
         late = [s for s in samples if s["seconds"] >= middle]
         slopes = [

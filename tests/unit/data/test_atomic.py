@@ -292,7 +292,7 @@ def reading(path):
         frame = read_atomic(path).frame
     except DataError as error:
         return str(error)
-    return frame.astype(object).map(str).to_dict("list")
+    return {name: [str(value) for value in frame[name].astype(object)] for name in frame}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
