@@ -25,7 +25,7 @@ def write_run(folder: Path, data_path: Path, model: str) -> Path:
     """The folder of a run that was never trained."""
     session = common.make_session(model, data_path, folder)
     write_text(folder / "config.yaml", yaml.safe_dump(plain_settings(session.config)))
-    session.trainer._save_checkpoint(0)
+    session.trainer.checkpoints.write_best(session.trainer._scoring_state(0))
     write_serving_file(
         folder,
         session.model.eval(),

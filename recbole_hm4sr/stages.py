@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.config import compose_settings
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.errors import CheckpointError
 from recbole_hm4sr.quick_start import RunResult
 from recbole_hm4sr.trainer import EpochRecord
 
@@ -54,7 +54,7 @@ def _run(
     if (folder / "config.yaml").is_file():
         try:
             return quick_start.resume(folder, test=test, on_epoch=on_epoch)
-        except DataError as error:
+        except CheckpointError as error:
             _log.warning("cannot go on, training anew: %s", error)
             for name in ("config.yaml", "history.jsonl", "metrics.json", "test_ranks.npz"):
                 (folder / name).unlink(missing_ok=True)
