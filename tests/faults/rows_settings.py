@@ -149,7 +149,7 @@ FAULTS = [
          "--val_interval={rating: '[3,inf)'}"),
     flag("duplicates kept oddly", "rm_dup_inter", "--rm_dup_inter=middle"),
     flag("normalised time", "timestamp must stay in whole seconds", "--normalize_all=true"),
-    flag("a path for checkpoints", "checkpoint_dir .* is not supported", "--checkpoint_dir=/tmp/x"),
+    flag("a path for checkpoints", "checkpoint_dir .* is not supported", "--checkpoint_dir=/elsewhere/x"),
     Fault("flag: a number for the folder of data", ["train", "--dataset=toy", "--data_path=5"],
                "data_path must be the folder above the data set, got 5"),
     model("a width beyond memory", "must fit the settings", "--hidden_size=10000000000000"),
