@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 N_TRIALS, N_EPOCHS = 12, 3
 # In the second epoch of the third trial.
 KILL_AFTER = 2 * N_EPOCHS + 2
-SPOILT = {"learning_rate": 1e-6, "hidden_dropout_prob": 0.9}
+SPOILT = {"learning_rate": 1e-6, "hidden_dropout_prob": 0.7}
 
 
 def outcomes(trials):
