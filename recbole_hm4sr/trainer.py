@@ -24,12 +24,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from recbole_hm4sr import compat, distributed
-from recbole_hm4sr.checkpoint import (
-    random_states,
-    refusing_damage,
-    set_random_states,
-    set_weights,
-)
+from recbole_hm4sr.checkpoint import random_states, refusing_damage, set_random_states, set_weights
 from recbole_hm4sr.checkpoint_folder import CheckpointFolder, settings_to_meet
 from recbole_hm4sr.data_parallel import JoinedLosses, own_batches, rows_of_step, seed_epoch
 from recbole_hm4sr.diagnose import refuse_losses, refuse_state
@@ -319,12 +314,9 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """Metrics of a split; RecBole's evaluator computes them from the targets' ranks.
+        """Metrics of a split by name; RecBole's evaluator computes them from the targets' ranks.
 
         Metrics that need more than ranks take RecBole's own way.
-
-        Returns:
-            Metric name to value.
         """
         if load_best_model:
             self._load(Path(model_file or self.saved_model_file))
@@ -334,10 +326,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         return self.metrics(self.rank(eval_data).of(self.rank_history))
 
     def needs_ranks_only(self, eval_data: Any) -> bool:
-        """Whether the metrics of a split follow from the targets' ranks.
-
-        Not so if negatives are sampled, or for metrics such as ``ItemCoverage``.
-        """
+        """Whether all metrics follow from ranks: not with drawn negatives, or ``ItemCoverage``."""
         more = ("rec.items", "rec.meanrank", "rec.score", "data.label")
         return isinstance(eval_data, FullSortEvalDataLoader) and not any(
             self.eval_collector.register.need(name) for name in more

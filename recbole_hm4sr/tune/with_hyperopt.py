@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr import compat
+from recbole_hm4sr.tune.hyper_tuning import make_hyper_tuning, run_hyper_tuning
 from recbole_hm4sr.tune.objective import run_trial
 from recbole_hm4sr.tune.search import RANDOM_FIRST, Algorithm, Search, import_engine
 from recbole_hm4sr.tune.space import Dimension, Space, same_text
@@ -50,14 +50,14 @@ def search_with_hyperopt(
     """
     import_engine("hyperopt")
     worker = _Worker(store, algorithm, early_stop=early_stop, retry=retry, on_trial=on_trial)
-    tuning = compat.make_hyper_tuning(
+    tuning = make_hyper_tuning(
         worker.evaluate,
         space=hyperopt_space(store.search.space),
         algo=worker.propose,
         max_evals=n_trials,
         early_stop=n_trials + 1,  # the worker ends the search, as it does for every engine
     )
-    compat.run_hyper_tuning(tuning)
+    run_hyper_tuning(tuning)
 
 
 def hyperopt_space(space: Space) -> dict[str, Any]:

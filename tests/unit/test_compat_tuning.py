@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from recbole_hm4sr import compat
+from recbole_hm4sr.tune.hyper_tuning import make_hyper_tuning, run_hyper_tuning
 
 
 def tuned_result(_params, _files=None):
@@ -54,14 +55,14 @@ def test_our_hyper_tuning_prints_nothing_and_takes_any_proposals(hyper_tuning, c
         seen.append(params["a"])
         return tuned_result(params)
 
-    tuning = compat.make_hyper_tuning(
+    tuning = make_hyper_tuning(
         evaluate,
         space={"a": hp.uniform("a", 0, 1)},
         algo=rand.suggest,
         max_evals=2,
         early_stop=3,
     )
-    compat.run_hyper_tuning(tuning)
+    run_hyper_tuning(tuning)
     assert isinstance(tuning, hyper_tuning)
     assert (len(seen), tuning.best_score, tuning.best_params) == (2, 0.5, {"a": seen[0]})
     assert capfd.readouterr() == ("ours\nours\n", "")
