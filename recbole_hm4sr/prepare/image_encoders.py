@@ -33,6 +33,7 @@ from recbole_hm4sr.prepare.hub import (
     reading,
     refuse_missing_weights,
 )
+from recbole_hm4sr.prepare.image_folder import file_stem
 
 # In this order of preference, if an item has several.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -66,7 +67,8 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     The folder is listed and names compared, so a token never becomes part of a path.
 
     Args:
-        folder: Holds ``<token>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, in any case.
+        folder: Holds ``<token>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, in any case; tokens as they
+            are, or as ``hm4sr prepare images`` writes those that cannot be a file's name.
         tokens: Item tokens.
 
     Raises:
@@ -81,10 +83,12 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
         suffix = Path(name).suffix
         if suffix.lower() in IMAGE_SUFFIXES:
             found.setdefault(name[: -len(suffix)], []).append(name)
-    paths: dict[str, Path] = {}
-    for token in map(str, tokens):
-        if token in found:
-            paths[token] = folder / min(found[token], key=_preference)
+    stems = {token: token if token in found else file_stem(token) for token in map(str, tokens)}
+    paths = {
+        token: folder / min(found[stem], key=_preference)
+        for token, stem in stems.items()
+        if stem in found
+    }
     if not paths:
         raise DataError(
             f"{folder} must hold images named by item token, such as {tokens[0]}.jpg, got "
@@ -92,9 +96,9 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
         )
     return ImageFiles(
         paths,
-        [str(token) for token in tokens if str(token) not in found],
-        [name for stem, files in found.items() if stem not in paths for name in files],
-        [token for token in paths if len(found[token]) > 1],
+        [token for token in stems if token not in paths],
+        [name for stem, files in found.items() if stem not in stems.values() for name in files],
+        [token for token in paths if len(found[stems[token]]) > 1],
     )
 
 

@@ -14,6 +14,7 @@ from recbole_hm4sr.prepare.image_encoders import (
     encode_item_images,
     find_images,
 )
+from recbole_hm4sr.prepare.image_folder import file_stem
 
 HAS_MODELS = all(importlib.util.find_spec(name) for name in ("transformers", "PIL"))
 needs_models = pytest.mark.skipif(
@@ -247,6 +248,14 @@ def test_of_several_images_of_an_item_the_first_kind_is_taken(tmp_path):
     files = find_images(tmp_path, ["b.c", "a", "x"])
     assert files.paths == {"b.c": tmp_path / "b.c.jpeg", "a": tmp_path / "a.PNG"}
     assert (files.without, files.unused, files.doubled) == (["x"], [], ["a"])
+
+
+def test_images_are_found_as_they_were_downloaded(tmp_path):
+    (tmp_path / f"{file_stem('a/b')}.png").write_bytes(b"")
+    files = find_images(tmp_path, ["a/b", "c"])
+    assert files.paths == {"a/b": tmp_path / "a%2Fb.png"}
+    assert files.without == ["c"]
+    assert files.unused == []
 
 
 def test_a_folder_without_an_items_image_is_refused(tmp_path):
