@@ -57,7 +57,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         data = common.write_dataset(folder, shape, options.seed)
         session = common.make_session(
-            "HM4SR", data, folder / "run", train_batch_size=options.batch_size, **SETTINGS
+            "HM4SR",
+            data,
+            folder / "run",
+            train_batch_size=options.batch_size,
+            n_negatives=options.n_negatives,
+            **SETTINGS,
         )
         before = _memory_now_mb()
         seconds = [_step(session) for _ in range(options.repeats)]
@@ -102,6 +107,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000])
     parser.add_argument("--feature_size", type=int, default=64, help="width of each modality")
     parser.add_argument("--batch_size", type=int, default=256, help="targets a step")
+    parser.add_argument("--n_negatives", type=int, default=0, help="size of a sampled softmax")
     parser.add_argument("--alone", action="store_true", help="measure --items in this process")
     options = parser.parse_args()
     if options.alone:
@@ -112,6 +118,7 @@ def main() -> None:
         words = ["--alone", "--items", size, "--users", size // 10, "--interactions", size * 6 // 5]
         words = [*words, "--feature_size", options.feature_size, "--repeats", options.repeats]
         words = [*words, "--batch_size", options.batch_size, "--threads", options.threads]
+        words = [*words, "--n_negatives", options.n_negatives]
         rows.append(common.run_alone(Path(sys.argv[0]).name, *map(str, words)))
     table = ["items", "before_mb", "peak_mb", "growth_mb", "computed_growth_mb"]
     common.print_table(
