@@ -51,7 +51,7 @@ def tune(  # noqa: PLR0913  # a flag each
     Started again, it goes on where it was. Nothing is tested: test the best settings once, by
     hm4sr train --config_files=<folder>/best.yaml. Any setting is a flag: --epochs=9.
     """
-    from recbole_hm4sr.tune.command import Plan, summary_of, table_of, tune_model
+    from recbole_hm4sr.tune.command import Plan, tune_model
 
     plan: dict[str, Any] = {
         "engine": engine,
@@ -75,6 +75,15 @@ def tune(  # noqa: PLR0913  # a flag each
     except KeyboardInterrupt:
         out.print("\ninterrupted; what is finished is kept. Go on with the same command")
         raise typer.Exit(130) from None
+    _print_search(tuned)
+    if tuned.best is None:
+        raise typer.Exit(2)
+
+
+def _print_search(tuned: Any) -> None:
+    """The table of the trials, best first, and what the search came to."""
+    from recbole_hm4sr.tune.command import summary_of, table_of
+
     titles, rows = table_of(tuned)
     table = Table(*titles)
     for row in rows:
@@ -82,5 +91,3 @@ def tune(  # noqa: PLR0913  # a flag each
     out.print(table)
     for line in summary_of(tuned):
         out.print(line, markup=False)
-    if tuned.best is None:
-        raise typer.Exit(2)
