@@ -83,11 +83,14 @@ class RunSettings:
         rank_history: Whether a user's own history stays among the candidates when a target is
             ranked: ``include`` as in RecBole and the paper, ``exclude`` as a shop shows. Results
             give both; this one chooses the best epoch.
+        trim_padding: Whether models of RecBole are trained without most of the padding of a batch,
+            where that changes rounding only (``trimming.py``).
     """
 
     n_threads: int
     process_timeout: float
     rank_history: Literal["include", "exclude"]
+    trim_padding: bool
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""
