@@ -1,0 +1,7 @@
+"""``python -m recbole_hm4sr``: the command ``hm4sr`` where scripts are not on the path."""
+
+import sys
+
+from recbole_hm4sr.cli import main
+
+sys.exit(main())
