@@ -16,7 +16,6 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.config import (
     UNSUPPORTED,
     build_config,
-    parse_value,
     properties_dir,
     read_yaml,
     recbole_defaults,
@@ -228,85 +227,6 @@ def test_code_stays_a_text_or_is_refused(data_path, tmp_path, monkeypatch, text)
     with pytest.raises(ConfigError, match="seed must be a whole number, got "):
         build(data_path, seed=text)
     assert not (tmp_path / "x").exists()
-
-
-# --- YAML --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-3", 1e-3),
-        ("1E5", 1e5),
-        ("-2.5e+3", -2500.0),
-        ("1.", 1.0),
-        (".5", 0.5),
-        ("3", 3),
-        ("0.001", 0.001),
-        (".inf", float("inf")),
-        ("1e", "1e"),
-        ("e3", "e3"),
-        ("v1.2e", "v1.2e"),
-        ("true", True),
-        ("~", None),
-        ("", None),
-        ("[5, 10]", [5, 10]),
-        ("{text: npz}", {"text": "npz"}),
-        ("NDCG@10", "NDCG@10"),
-        ("[1,inf)", None),
-    ],
-)
-def test_a_flag_s_value_is_read_as_yaml(text, value):
-    if text == "[1,inf)":
-        with pytest.raises(ConfigError, match=r"must be YAML such as .*, got '\[1,inf\)'$"):
-            parse_value(text)
-        assert parse_value(f'"{text}"') == text
-    else:
-        result = parse_value(text)
-        assert result == value
-        assert type(result) is type(value)
-
-
-@pytest.mark.parametrize(
-    "text", ["{a: 1, a: 2}", "!!python/object/apply:os.getcwd []", "2024-13-45", "[1", "a: b: c"]
-)
-def test_a_flag_s_value_that_is_no_plain_yaml_is_refused(text):
-    with pytest.raises(ConfigError, match=re.escape(f"got {text!r}")):
-        parse_value(text)
-
-
-def test_an_empty_settings_file_sets_nothing(tmp_path):
-    assert read_yaml(write(tmp_path / "a.yaml", "# nothing\n")) == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"epochs: 1\nname: [1\n", r", line 3 must be YAML: "),
-        (b"epochs: 1\nseed: 2\nepochs: 3\n", r", line 1 must be YAML: 'epochs' is set twice"),
-        (b"a: 1\nmodalities: {x: npz,\n  x: item}\n", r", line 2 must be YAML: 'x' is set twice"),
-        (
-            b"a: 1\nb: !!python/name:os.system\n",
-            r", line 2 must be YAML: could not determine a con",
-        ),
-        (b"day: 2024-13-45\n", r" must be YAML: month must be in 1..12"),
-        (b"\xff\xfe\x00", r" must be UTF-8, got invalid start byte"),
-        (b"a: \x00\n", r" must be YAML: not a YAML document"),
-        (b"- epochs\n", r" must hold lines of the form name: value"),
-        (b"1: 2\n", r" must hold lines of the form name: value"),
-        (b"just text\n", r" must hold lines of the form name: value"),
-    ],
-)
-def test_a_bad_settings_file_is_named_with_its_line(tmp_path, content, message):
-    path = tmp_path / "mine.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match="^the settings file " + re.escape(str(path)) + message):
-        read_yaml(path)
-
-
-def test_a_missing_settings_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"^cannot read the settings file .*no\.yaml: No such"):
-        read_yaml(tmp_path / "no.yaml")
 
 
 # --- the data set's folder -----------------------------------------------------------------------
