@@ -4,58 +4,61 @@ Both are timed in turn on the same batches of the training loader; nothing else 
 column is the part of a batch that is padding.
 """
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import _common as common
-
-from recbole_hm4sr.trimming import trimmed_loss
+import torch
 
 MODELS = ("SASRec", "GRU4Rec", "NARM", "BERT4Rec")
 
 
-def make_steps(session: Any, n_batches: int = 4) -> dict[str, Callable[[], None]]:
-    """A step of each kind, on the same batches in turn, made before the clock runs."""
+def make_step(session: Any, batches: list[Any]) -> Callable[[], None]:
+    """A function that trains one step, on each of some batches in turn."""
     model, optimizer = session.model.train(), session.trainer.optimizer
-    batches = common.repeat_batches(session.train_data)
-    waiting = [next(batches).to(session.trainer.device) for _ in range(n_batches)]
+    number = 0
 
-    def step_of(loss_of: Callable[[Any], Any]) -> Callable[[], None]:
-        number = 0
+    def step() -> None:
+        nonlocal number
+        batch = batches[number % len(batches)]
+        number += 1
+        optimizer.zero_grad(set_to_none=True)
+        model.calculate_loss(batch).backward()
+        optimizer.step()
 
-        def step() -> None:
-            nonlocal number
-            batch = waiting[number % len(waiting)]
-            number += 1
-            optimizer.zero_grad(set_to_none=True)
-            loss_of(batch).backward()
-            optimizer.step()
-
-        return step
-
-    return {
-        "padded": step_of(model.calculate_loss),
-        "trimmed": step_of(trimmed_loss(model, session.config)),
-    }
+    return step
 
 
 def measure(model: str, data_path: Path, dataset: str, options: Any) -> dict[str, Any]:
     """One model: both steps, and the part of the batches that is padding."""
     with tempfile.TemporaryDirectory() as folder:
-        session = common.make_session(
-            model, data_path, Path(folder), dataset=dataset, device=options.device
-        )
+        sessions = {
+            name: common.make_session(
+                model,
+                data_path,
+                Path(folder) / name,
+                dataset=dataset,
+                device=options.device,
+                trim_padding=name == "trimmed",
+            )
+            for name in ("padded", "trimmed")
+        }
+        loader = sessions["padded"].train_data
+        batches = [batch.to(options.device) for batch in itertools.islice(loader, 4)]
         timings = common.time_alternately(
-            make_steps(session), repeats=options.repeats, warmup=1, device=options.device
+            {name: make_step(session, batches) for name, session in sessions.items()},
+            repeats=options.repeats,
+            warmup=1,
+            device=options.device,
         )
-        batch = next(iter(session.train_data))
-    items = batch[session.model.ITEM_SEQ]
+    items = torch.cat([batch[loader._dataset.item_id_list_field] for batch in batches])
     return {
         **{name: timing.seconds for name, timing in timings.items()},
         "share": common.time_by_rounds(timings, "trimmed", "padded", "cpu"),
-        "steps_per_epoch": len(session.train_data),
+        "steps_per_epoch": len(loader),
         "padding": float((items == 0).float().mean()),
     }
 

@@ -19,8 +19,8 @@ import torch
 
 BASE = "SASRec"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "SASRec": {},
-    "SASRec bfloat16": {"enable_amp": True},
+    "SASRec": {"trim_padding": False},  # as in RecBole
+    "SASRec bfloat16": {"trim_padding": False, "enable_amp": True},
     "HM4SR prefix": {"train_mode": "prefix"},
     "HM4SR prefix bfloat16": {"train_mode": "prefix", "enable_amp": True},
     "HM4SR sequence": {"train_mode": "sequence"},

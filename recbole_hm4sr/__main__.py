@@ -1,7 +1,5 @@
 """``python -m recbole_hm4sr``: the command ``hm4sr`` where scripts are not on the path."""
 
-import sys
-
 from recbole_hm4sr.cli import main
 
-sys.exit(main())
+main()

@@ -12,6 +12,7 @@ from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.model.mmsr import MMSR
 from recbole_hm4sr.model.mmsr_settings import MMSRSettings
+from recbole_hm4sr.model.trimming import trimmed_class
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def find_model(name: str) -> ModelEntry:
         return MODELS[name]
     models = _recbole_models()
     if name in models:
-        return ModelEntry(models[name])
+        return ModelEntry(trimmed_class(models[name]))
     names = model_names()
     lower = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)

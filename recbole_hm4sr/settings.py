@@ -83,8 +83,8 @@ class RunSettings:
         rank_history: Whether a user's own history stays among the candidates when a target is
             ranked: ``include`` as in RecBole and the paper, ``exclude`` as a shop shows. Results
             give both; this one chooses the best epoch.
-        trim_padding: Whether models of RecBole are trained without most of the padding of a batch,
-            where that changes rounding only (``trimming.py``).
+        trim_padding: Whether models of RecBole leave most of the padding of a batch out, where that
+            changes rounding only (``model/trimming.py``).
     """
 
     n_threads: int

@@ -32,7 +32,6 @@ from recbole_hm4sr.errors import CheckpointError, WriteError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.history import EpochRecord, write_history
 from recbole_hm4sr.settings import RunSettings, read_settings
-from recbole_hm4sr.trimming import trimmed_loss
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +82,6 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         self.last_file = self.checkpoints.last
         self.history_file = folder.parent / "history.jsonl"
         self.rank_history = read_settings(config, RunSettings).rank_history
-        self._calculate_loss = trimmed_loss(model, config)
         self.on_epoch = on_epoch
         self.history: list[EpochRecord] = []
         self._losses: dict[str, float] = {}
@@ -181,7 +179,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
     ) -> dict[str, Tensor]:
         if loss_func is None and hasattr(self.model, "named_losses"):
             return dict(self.model.named_losses(batch))
-        losses = (loss_func or self._calculate_loss)(batch)
+        losses = (loss_func or self.model.calculate_loss)(batch)
         if isinstance(losses, tuple):
             return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
         return {"loss": losses}

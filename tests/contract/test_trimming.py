@@ -1,14 +1,15 @@
-"""RecBole's models trained without padding: the loss and the gradient of the padded batch."""
+"""RecBole's models without most of the padding: loss, gradient and scores of the padded batch."""
 
 import pytest
 import torch
 from recbole.data.interaction import Interaction
 from toydata import QUICK
 
+from recbole_hm4sr.compat import import_recbole_models
 from recbole_hm4sr.config import build_config
+from recbole_hm4sr.model.trimming import MODELS, groups_of_length
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session
-from recbole_hm4sr.trimming import MODELS, groups_of_length, trimmed_loss
 
 OVERRIDES = {"FDSA": {"selected_features": ["categories"]}, "S3Rec": {"train_stage": "pretrain"}}
 MAX_LENGTH = 16  # toy histories have up to 15 interactions
@@ -35,37 +36,49 @@ def double_precision():
     torch.set_default_dtype(before)
 
 
-def loss_and_gradients(model, loss_of, batch):
-    model.zero_grad()
-    loss = loss_of(batch)
+def make_pair(name, toy_path, tmp_path, **overrides):
+    """The same model twice, without and with trimming, in double precision and without dropout."""
+    padded = open_model(name, toy_path, tmp_path / "padded", trim_padding=False, **overrides)
+    trimmed = open_model(name, toy_path, tmp_path / "trimmed", **overrides)
+    trimmed.model.load_state_dict(padded.model.state_dict())
+    for session in (padded, trimmed):
+        model = session.model.double().eval()
+        if name == "S3Rec":  # its second stage, without the file of the first
+            model.train_stage, model.loss_type = "finetune", "CE"
+            model.loss_fct = torch.nn.CrossEntropyLoss()
+            model._trims = session is trimmed
+    return padded, trimmed
+
+
+def loss_and_gradients(model, batch):
+    loss = model.calculate_loss(batch)
     loss.backward()
     trained = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return loss.detach(), {name: gradient.clone() for name, gradient in trained.items()}
+    return loss.detach(), trained
 
 
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_loss_and_gradient_are_those_of_the_padded_batch(name, loss_type, toy_path, tmp_path):
+def test_loss_and_gradient_are_those_of_the_padded_batch(
+    name, loss_type, toy_path, tmp_path, monkeypatch
+):
     negatives = {"distribution": "uniform", "sample_num": 1} if loss_type == "BPR" else None
-    session = open_model(
+    padded, trimmed = make_pair(
         name, toy_path, tmp_path, loss_type=loss_type, train_neg_sample_args=negatives
     )
-    model = session.model.double().eval()  # without dropout
-    if name == "S3Rec":  # its second stage, without the file of the first
-        model.train_stage, model.loss_type = "finetune", "CE"
-        model.loss_fct = torch.nn.CrossEntropyLoss()
-    batch = next(iter(session.train_data))
+    batch = next(iter(padded.train_data))
+    expected_loss, expected = loss_and_gradients(padded.model, batch)
     shapes = []
-    own_loss = model.calculate_loss
+    own_class = type(trimmed.model).__mro__[2]
+    own_loss = own_class.calculate_loss
 
-    def watched(part):
+    def watched(model, part):
         shapes.append(part[model.ITEM_SEQ].shape)
-        return own_loss(part)
+        return own_loss(model, part)
 
-    model.calculate_loss = watched
-    loss, gradients = loss_and_gradients(model, trimmed_loss(model, session.config), batch)
-    expected_loss, expected = loss_and_gradients(model, own_loss, batch)
+    monkeypatch.setattr(own_class, "calculate_loss", watched)
+    loss, gradients = loss_and_gradients(trimmed.model, batch)
     torch.testing.assert_close(loss, expected_loss, rtol=1e-12, atol=0)
     assert gradients.keys() == expected.keys()
     for key, value in expected.items():
@@ -75,6 +88,17 @@ def test_loss_and_gradient_are_those_of_the_padded_batch(name, loss_type, toy_pa
     widths = [width for _, width in shapes]
     assert len(widths) >= 3
     assert widths == sorted(set(widths))
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_scores_are_those_of_the_padded_batch(name, toy_path, tmp_path):
+    padded, trimmed = make_pair(name, toy_path, tmp_path)
+    for batch, *_ in padded.test_data:
+        with torch.no_grad():
+            expected = padded.model.full_sort_predict(batch)
+            scores = trimmed.model.full_sort_predict(batch)
+        torch.testing.assert_close(scores, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_groups_hold_each_row_once_by_length():
@@ -94,18 +118,19 @@ def test_a_batch_without_a_masked_item_teaches_nothing(toy_path, tmp_path):
     batch = next(iter(session.train_data))
     columns = {name: batch[name].clone() for name in batch.columns}
     columns[model.MASK_INDEX].zero_()
-    loss = trimmed_loss(model, session.config)(Interaction(columns))
+    loss = model.calculate_loss(Interaction(columns))
     loss.backward()
     assert loss == 0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["CORE", "Caser", "S3Rec"])  # S3Rec: its pre-training
-def test_models_that_see_the_padding_keep_it(name, toy_path, tmp_path):
-    session = open_model(name, toy_path, tmp_path)
-    assert trimmed_loss(session.model, session.config) == session.model.calculate_loss
+@pytest.mark.parametrize("name", ["CORE", "Caser", "FEARec", "LightSANs"])
+def test_models_that_see_the_padding_keep_it(name):
+    assert find_model(name).model_class is getattr(import_recbole_models(), name)
 
 
-def test_padding_stays_when_told_so(toy_path, tmp_path):
-    session = open_model("SASRec", toy_path, tmp_path, trim_padding=False)
-    assert trimmed_loss(session.model, session.config) == session.model.calculate_loss
+def test_the_pre_training_of_s3rec_keeps_the_padding(toy_path, tmp_path, monkeypatch):
+    session = open_model("S3Rec", toy_path, tmp_path)
+    batch = next(iter(session.train_data))
+    monkeypatch.setattr(type(session.model), "_groups", None)
+    assert torch.isfinite(session.model.calculate_loss(batch))

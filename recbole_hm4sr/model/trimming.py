@@ -1,0 +1,115 @@
+"""RecBole's models without most of the padding: same loss, gradient and scores, far less work.
+
+RecBole pads every history to ``MAX_ITEM_LIST_LENGTH``: where a batch has 9 interactions a history
+on average and 50 positions, four fifths of a step is spent on padding. Here the samples of a batch
+are taken in groups of similar length, each cut to the longest of its own, and the losses of the
+groups are weighted to the loss of the batch. Only rounding differs, and dropout draws its numbers
+in another order.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_hm4sr.settings import RunSettings, read_settings
+
+# Models whose loss is a mean over samples (BERT4Rec: over masked items), each of them independent
+# of the others and of padding. Not so: Caser, FEARec and LightSANs, which see how long the padding
+# is; CORE, which draws one dropout of the catalogue for the whole batch.
+MODELS = frozenset({"BERT4Rec", "FDSA", "GRU4Rec", "NARM", "S3Rec", "SASRec"})
+
+_N_GROUPS = 4  # of at most 1/8, 1/4, 1/2 and all of the positions
+
+
+@cache
+def trimmed_class(model_class: Any) -> Any:
+    """A subclass of a model of RecBole that leaves most of the padding out (``trim_padding``).
+
+    Args:
+        model_class: A sequential model of RecBole.
+
+    Returns:
+        A class of the same name; ``model_class`` itself if it is none of :data:`MODELS`.
+    """
+    name = model_class.__name__
+    if name not in MODELS:
+        return model_class
+    return type(name, (_TrimmedPadding, model_class), {"__doc__": model_class.__doc__})
+
+
+class _TrimmedPadding:
+    """Comes before a model of RecBole among the bases of a class."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)  # type: ignore[call-arg]
+        self._list_suffix = config["LIST_SUFFIX"]
+        pretrains = getattr(self, "train_stage", "finetune") == "pretrain"
+        self._trims = read_settings(config, RunSettings).trim_padding and not pretrains
+
+    def calculate_loss(self: Any, interaction: Interaction) -> Tensor:
+        """The model's loss. Shape ``[]``."""
+        own_loss = super().calculate_loss  # type: ignore[misc]
+        if not self._trims:
+            loss: Tensor = own_loss(interaction)
+            return loss
+        masks = interaction[self.MASK_INDEX] > 0 if hasattr(self, "MASK_INDEX") else None
+        losses, weights = [], []
+        for rows, group in self._groups(interaction):
+            weights.append(len(rows) if masks is None else int(masks[rows].sum()))
+            if weights[-1]:  # without a masked item BERT4Rec would divide by zero
+                losses.append(own_loss(group) * weights[-1])
+        if not losses:
+            return torch.zeros((), device=interaction[self.ITEM_SEQ].device, requires_grad=True)
+        return torch.stack(losses).sum() / sum(weights)
+
+    def full_sort_predict(self: Any, interaction: Interaction) -> Tensor:
+        """Scores of all items. Shape ``[B, I]``."""
+        own_scores = super().full_sort_predict  # type: ignore[misc]
+        if not self._trims:
+            whole: Tensor = own_scores(interaction)
+            return whole
+        scores = torch.empty(0)
+        for rows, group in self._groups(interaction):
+            part = own_scores(group).view(len(rows), -1)
+            if not len(scores):
+                scores = part.new_empty(len(interaction), part.size(1))
+            scores[rows] = part
+        return scores
+
+    def _groups(self: Any, interaction: Interaction) -> Iterator[tuple[Tensor, Interaction]]:
+        lengths, max_length = interaction[self.ITEM_SEQ_LEN], interaction[self.ITEM_SEQ].size(1)
+        for rows in groups_of_length(lengths, max_length):
+            yield rows, self._trim(interaction, rows)
+
+    def _trim(self: Any, interaction: Interaction, rows: Tensor) -> Interaction:
+        """Some rows of a batch, with the lists cut to the longest of them."""
+        columns = {name: interaction[name][rows] for name in interaction.columns}
+        longest = int(columns[self.ITEM_SEQ_LEN].max())
+        for name, column in columns.items():
+            if name.endswith(self._list_suffix):
+                columns[name] = column[:, :longest].contiguous()  # RecBole views them flat
+        if hasattr(self, "MASK_INDEX") and self.MASK_INDEX in columns:  # padded on the left
+            most = int((columns[self.MASK_INDEX] > 0).sum(dim=1).max())
+            for name in (self.POS_ITEMS, self.NEG_ITEMS, self.MASK_INDEX):
+                columns[name] = columns[name][:, -max(most, 1) :].contiguous()
+        return Interaction(columns)
+
+
+def groups_of_length(lengths: Tensor, max_length: int) -> list[Tensor]:
+    """Rows of a batch by length: up to an eighth of the longest possible, a fourth, a half, all.
+
+    Args:
+        lengths: Of the histories. Shape ``[B]``, int64.
+        max_length: Positions of the batch, L.
+
+    Returns:
+        Numbers of rows in ascending order, an int64 vector a group; no group is empty.
+    """
+    bounds = [max_length >> halvings for halvings in range(_N_GROUPS - 1, 0, -1)]
+    group = torch.bucketize(lengths, torch.tensor(bounds, device=lengths.device))
+    parts = [(group == number).nonzero().squeeze(1) for number in range(_N_GROUPS)]
+    return [rows for rows in parts if len(rows)]
