@@ -1,5 +1,5 @@
 """Train, test and report one run: ``python run_hm4sr.py --model=HM4SR --dataset=sports``."""
 
-from recbole_hm4sr.cli import main_train
+from recbole_hm4sr.__main__ import main
 
-main_train()
+main("train")

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import re
 import resource
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 import yaml
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, memory
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 from recbole_hm4sr.registry import MODELS, find_model
@@ -259,10 +260,19 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def run_alone(script: str, *words: str) -> dict[str, Any]:
-    """Call a benchmark in a process of its own; returns the JSON in its last line."""
+def run_alone(script: str, *words: str, as_our_command: bool = False) -> dict[str, Any]:
+    """Call a benchmark in a process of its own; returns the JSON in its last line.
+
+    Args:
+        script: Its file name.
+        words: Its arguments.
+        as_our_command: Start it with the C library's settings that the command ``hm4sr`` has.
+    """
     command = [sys.executable, str(HERE / script), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict(os.environ)
+    if as_our_command:
+        environment[memory.VARIABLE] = memory.SETTING
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return dict(json.loads(done.stdout.splitlines()[-1]))

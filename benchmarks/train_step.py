@@ -18,6 +18,7 @@ import _common as common
 import torch
 
 BASE = "SASRec"
+MEMORY_STEPS = 16  # packed batches differ in size
 VARIANTS: dict[str, dict[str, Any]] = {
     "SASRec": {"trim_padding": False},  # as in RecBole
     "SASRec bfloat16": {"trim_padding": False, "enable_amp": True},
@@ -68,7 +69,7 @@ def measure_memory(variant: str, data_path: Path, steps: int, device: str) -> No
     with tempfile.TemporaryDirectory() as folder:
         session = make_session(variant, data_path, Path(folder), device)
         loaded = common.peak_memory_mb()
-        step = make_step(session)
+        step = make_step(session, steps)
         for _ in range(steps):
             step()
     print(json.dumps({"peak_mb": common.peak_memory_mb(), "after_loading_mb": loaded}))
@@ -84,7 +85,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         words = ["--memory-data", str(data_path), "--device", options.device]
         words += ["--threads", str(options.threads)]
         for name in variants:
-            memory[name] = common.run_alone("train_step.py", "--memory-of", name, *words)
+            memory[name] = common.run_alone(
+                "train_step.py", "--memory-of", name, *words, as_our_command=BASE not in name
+            )
     device = options.device
     sessions = {name: make_session(name, data_path, folder, device) for name in variants}
     steps = {name: make_step(session) for name, session in sessions.items()}
@@ -150,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     common.start(options)
     if options.memory_of:
-        measure_memory(options.memory_of, options.memory_data, 3, options.device)
+        measure_memory(options.memory_of, options.memory_data, MEMORY_STEPS, options.device)
         return
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, Path(folder))

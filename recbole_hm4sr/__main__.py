@@ -1,5 +1,17 @@
-"""``python -m recbole_hm4sr``: the command ``hm4sr`` where scripts are not on the path."""
+"""The command: ``hm4sr``, ``python -m recbole_hm4sr`` and ``python run_hm4sr.py``."""
 
-from recbole_hm4sr.cli import main
+import sys
 
-main()
+from recbole_hm4sr.memory import start_again_without_block_cache
+
+
+def main(*first_words: str) -> None:
+    """Run the command line on some words and those that this process was given."""
+    start_again_without_block_cache()
+    from recbole_hm4sr.cli import main as run
+
+    run([*first_words, *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

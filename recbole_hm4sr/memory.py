@@ -1,29 +1,25 @@
-"""Memory that was freed goes back to the system while a model trains on the CPU."""
+"""glibc's cache of small blocks, off: with it, training takes ever more memory."""
 
-import contextlib
-import ctypes
-from collections.abc import Iterable, Iterator
-from typing import Any
+import os
+import sys
 
-_BATCHES_BETWEEN = 16  # one release costs as much as a fourth of a step
+VARIABLE, SETTING = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
 
 
-def releasing_memory(batches: Iterable[Any]) -> Iterator[Any]:
-    """Batches as they are; before the first and every 16th, freed memory goes back to the system.
+def start_again_without_block_cache() -> None:
+    """Put in the place of this process itself, with glibc's cache of small blocks off.
 
-    Packed batches differ in size, so what one step frees seldom fits the next, and glibc keeps it
-    all: a process would grow from step to step. On other C libraries nothing is done.
+    Packed batches differ in size, so a step needs blocks of other sizes than the one before. A
+    small block in the cache of a thread counts as used, and the large ones beside it cannot be
+    joined to serve them. On Amazon Beauty 400 steps on prefixes grew from 0.6 to 1.5 GB; without
+    the cache they stay at 0.6, at the same speed. glibc reads the setting when a process starts.
 
-    Args:
-        batches: The loader of an epoch.
+    Returns at once where there is no glibc, or where ``GLIBC_TUNABLES`` is set already.
     """
-    for number, batch in enumerate(batches):
-        if number % _BATCHES_BETWEEN == 0:
-            release_freed_memory()
-        yield batch
-
-
-def release_freed_memory() -> None:
-    """Give whole pages that were freed back to the system, from between used ones as well."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        has_glibc = bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError, OSError):
+        has_glibc = False
+    if has_glibc and VARIABLE not in os.environ:
+        words = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, words, {**os.environ, VARIABLE: SETTING})

@@ -31,7 +31,6 @@ from recbole_hm4sr.diagnose import refuse_losses, refuse_state
 from recbole_hm4sr.errors import CheckpointError, WriteError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.history import EpochRecord, write_history
-from recbole_hm4sr.memory import releasing_memory
 from recbole_hm4sr.settings import RunSettings, read_settings
 
 _log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
         totals: dict[str, Tensor] = {}
         steps = 0
-        for steps, interaction in enumerate(releasing_memory(train_data), start=1):
+        for steps, interaction in enumerate(train_data, start=1):
             batch = interaction.to(self.device)
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):

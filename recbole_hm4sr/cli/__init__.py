@@ -72,8 +72,3 @@ def _refuse(message: str) -> NoReturn:
         line = f"{line[: _LONGEST_MESSAGE // 2]} ... {line[-_LONGEST_MESSAGE // 2 :]}"
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {line}", markup=False)
     sys.exit(2)
-
-
-def main_train() -> None:
-    """``python run_hm4sr.py ...`` is ``hm4sr train ...``."""
-    main(["train", *sys.argv[1:]])

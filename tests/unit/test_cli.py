@@ -1,7 +1,5 @@
 """The command line's own words: one line, exit code 2, and help where nothing is asked."""
 
-import runpy
-
 import pytest
 import torch
 import typer
@@ -38,13 +36,6 @@ def test_a_wrong_word_is_one_line_that_names_the_help(capsys, words, message):
 def test_without_a_command_the_help_is_shown(capsys, words):
     printed = said(capsys, *words)
     assert "Usage" in printed.out + printed.err
-
-
-def test_python_dash_m_is_the_command(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["recbole_hm4sr", "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        runpy.run_module("recbole_hm4sr", run_name="__main__")
-    assert "compare" in capsys.readouterr().out
 
 
 def raising(monkeypatch, message):

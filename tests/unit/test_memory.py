@@ -1,41 +1,75 @@
-"""Freed memory goes back to the system; batches stay as they are."""
+"""The command starts itself again with glibc's cache of small blocks off, once."""
 
-import platform
+import json
+import os
+import subprocess
+import sys
 
-import numpy as np
-import psutil
 import pytest
 
 from recbole_hm4sr import memory
 
-MB = 2**20
 
-
-def resident_mb():
-    return psutil.Process().memory_info().rss / MB
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to")
-def test_what_lies_between_used_blocks_goes_back():
-    # 64 KB blocks lie on the heap; the used ones keep it from shrinking at its end.
-    blocks = [np.ones(2**16, dtype=np.uint8) for _ in range(2048)]
-    del blocks[::2]  # 64 MB
-    before = resident_mb()
-    memory.release_freed_memory()
-    assert before - resident_mb() > 40
-    assert all(block.all() for block in blocks)
-
-
-def test_batches_pass_through_and_every_sixteenth_releases(monkeypatch):
+@pytest.fixture
+def started(monkeypatch):
+    """What the process would have become."""
     calls = []
-    monkeypatch.setattr(memory, "release_freed_memory", lambda: calls.append(len(seen)))
-    seen = []
-    for batch in memory.releasing_memory(range(40)):
-        seen.append(batch)
-    assert seen == list(range(40))
-    assert calls == [0, 16, 32]
+    monkeypatch.setattr(os, "execve", lambda *words: calls.append(words))
+    monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.36", raising=False)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "utf8", "-m", "recbole_hm4sr", "check"])
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    return calls
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
-    memory.release_freed_memory()
+def test_the_same_words_start_again_with_the_setting(started, monkeypatch):
+    monkeypatch.setenv("SOME_NAME", "kept")
+    memory.start_again_without_block_cache()
+    ((path, words, environment),) = started
+    assert path == sys.executable
+    assert words == [sys.executable, "-X", "utf8", "-m", "recbole_hm4sr", "check"]
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=0"
+    assert environment["SOME_NAME"] == "kept"
+
+
+def test_the_user_s_own_setting_stays(started, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    memory.start_again_without_block_cache()
+    assert started == []
+
+
+def test_other_c_libraries_are_left_alone(started, monkeypatch):
+    def unknown(_):
+        raise ValueError
+
+    monkeypatch.setattr(os, "confstr", unknown)
+    memory.start_again_without_block_cache()
+    monkeypatch.delattr(os, "confstr")
+    memory.start_again_without_block_cache()
+    assert started == []
+
+
+def test_the_command_keeps_its_process_its_words_and_its_exit_code(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import json, os, sys\n"
+        "with open('starts', 'a') as file:\n"
+        "    setting = os.environ.get('GLIBC_TUNABLES')\n"
+        "    print(json.dumps([os.getpid(), sys.argv, setting]), file=file)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_hm4sr", "evaluate", "--rnu=a b"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No such option: --rnu")
+    starts = [json.loads(line) for line in (tmp_path / "starts").read_text().splitlines()]
+    assert len({pid for pid, *_ in starts}) == 1
+    assert {tuple(argv[1:]) for _, argv, _ in starts} == {("evaluate", "--rnu=a b")}
+    if sys.platform == "linux" and hasattr(os, "confstr"):
+        assert [setting for *_, setting in starts] == [None, "glibc.malloc.tcache_count=0"]
