@@ -20,10 +20,11 @@ from recbole_hm4sr.errors import CheckpointError
 pytestmark = pytest.mark.integration
 
 N_EPOCHS = 5
-# Epochs 1 and 4 are the best so far, 2, 3 and 5 are not: see ``course``.
+# SASRec's epochs 1 and 4 are the best so far, 2, 3 and 5 are not, by a tenth of the score or
+# more: a seed found by trying, since other random numbers give other courses.
 MODELS = {
     "HM4SR": {**QUICK_HM4SR, "epochs": N_EPOCHS},
-    "SASRec": {**QUICK, "epochs": N_EPOCHS, "learning_rate": 0.05},
+    "SASRec": {**QUICK, "epochs": N_EPOCHS, "learning_rate": 0.05, "seed": 3},
 }
 
 
@@ -81,8 +82,7 @@ def ends_as_never_stopped(course, run_dir):
 
 def test_the_courses_have_epochs_that_are_and_are_not_the_best(hm4sr, sasrec):
     assert all(hm4sr.is_best)
-    assert sasrec.is_best.count(True) < N_EPOCHS
-    assert not sasrec.is_best[-1]
+    assert sasrec.is_best == [True, False, False, True, False]
 
 
 @pytest.mark.parametrize("epoch", [1, 3, N_EPOCHS])
