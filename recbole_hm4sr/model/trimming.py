@@ -2,9 +2,9 @@
 
 RecBole pads every history to ``MAX_ITEM_LIST_LENGTH``: where a batch has 9 interactions a history
 on average and 50 positions, four fifths of a step is spent on padding. Here the samples of a batch
-are taken in groups of similar length, each cut to the longest of its own, and the losses of the
-groups are weighted to the loss of the batch. Only rounding differs, and dropout draws its numbers
-in another order.
+are taken in groups of similar length (BERT4Rec: and of as many masked items), each cut to the
+longest of its own, and the losses of the groups are weighted to the loss of the batch. Only
+rounding differs, and dropout draws its numbers in another order.
 """
 
 from collections.abc import Iterator
@@ -56,13 +56,12 @@ class _TrimmedPadding:
         if not self._trims:
             loss: Tensor = own_loss(interaction)
             return loss
-        masks = interaction[self.MASK_INDEX] > 0 if hasattr(self, "MASK_INDEX") else None
         losses, weights = [], []
-        for rows, group in self._groups(interaction):
-            weights.append(len(rows) if masks is None else int(masks[rows].sum()))
-            if weights[-1]:  # without a masked item BERT4Rec would divide by zero
-                losses.append(own_loss(group) * weights[-1])
-        if not losses:
+        n_masks = self._n_masks(interaction)
+        for rows, group in self._groups(interaction, n_masks):
+            weights.append(len(rows) if n_masks is None else int(n_masks[rows].sum()))
+            losses.append(own_loss(group) * weights[-1])
+        if not losses:  # no masked item: RecBole's BERT4Rec would divide by zero
             return torch.zeros((), device=interaction[self.ITEM_SEQ].device, requires_grad=True)
         return torch.stack(losses).sum() / sum(weights)
 
@@ -80,10 +79,20 @@ class _TrimmedPadding:
             scores[rows] = part
         return scores
 
-    def _groups(self: Any, interaction: Interaction) -> Iterator[tuple[Tensor, Interaction]]:
+    def _groups(
+        self: Any, interaction: Interaction, n_masks: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Interaction]]:
         lengths, max_length = interaction[self.ITEM_SEQ_LEN], interaction[self.ITEM_SEQ].size(1)
         for rows in groups_of_length(lengths, max_length):
-            yield rows, self._trim(interaction, rows)
+            for part in [rows] if n_masks is None else groups_of_masks(rows, n_masks):
+                yield part, self._trim(interaction, part)
+
+    def _n_masks(self: Any, interaction: Interaction) -> Tensor | None:
+        """Items of each history that BERT4Rec predicts; None if there is no such list."""
+        if not hasattr(self, "MASK_INDEX") or self.MASK_INDEX not in interaction.columns:
+            return None
+        n_masks: Tensor = (interaction[self.MASK_INDEX] > 0).sum(dim=1)
+        return n_masks
 
     def _trim(self: Any, interaction: Interaction, rows: Tensor) -> Interaction:
         """Some rows of a batch, with the lists cut to the longest of them."""
@@ -92,8 +101,9 @@ class _TrimmedPadding:
         for name, column in columns.items():
             if name.endswith(self._list_suffix):
                 columns[name] = column[:, :longest].contiguous()  # RecBole views them flat
-        if hasattr(self, "MASK_INDEX") and self.MASK_INDEX in columns:  # padded on the left
-            most = int((columns[self.MASK_INDEX] > 0).sum(dim=1).max())
+        n_masks = self._n_masks(interaction)
+        if n_masks is not None:  # padded on the left; an item masked in place 0 has no loss
+            most = int(n_masks[rows].max())
             for name in (self.POS_ITEMS, self.NEG_ITEMS, self.MASK_INDEX):
                 columns[name] = columns[name][:, -max(most, 1) :].contiguous()
         return Interaction(columns)
@@ -113,3 +123,18 @@ def groups_of_length(lengths: Tensor, max_length: int) -> list[Tensor]:
     group = torch.bucketize(lengths, torch.tensor(bounds, device=lengths.device))
     parts = [(group == number).nonzero().squeeze(1) for number in range(_N_GROUPS)]
     return [rows for rows in parts if len(rows)]
+
+
+def groups_of_masks(rows: Tensor, n_masks: Tensor) -> list[Tensor]:
+    """Rows with one masked item, with two, with more; those without one have no loss.
+
+    Args:
+        rows: Numbers of rows of a batch. Shape ``[G]``, int64.
+        n_masks: Masked items of every row of the batch. Shape ``[B]``, int64.
+
+    Returns:
+        Numbers of rows, an int64 vector a group; no group is empty.
+    """
+    own = n_masks[rows]
+    parts = [rows[own == 1], rows[own == 2], rows[own > 2]]
+    return [part for part in parts if len(part)]

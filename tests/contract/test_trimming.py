@@ -1,5 +1,7 @@
 """RecBole's models without most of the padding: loss, gradient and scores of the padded batch."""
 
+import itertools
+
 import pytest
 import torch
 from recbole.data.interaction import Interaction
@@ -7,7 +9,7 @@ from toydata import QUICK
 
 from recbole_hm4sr.compat import import_recbole_models
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.model.trimming import MODELS, groups_of_length
+from recbole_hm4sr.model.trimming import MODELS, groups_of_length, groups_of_masks
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session
 
@@ -69,12 +71,14 @@ def test_loss_and_gradient_are_those_of_the_padded_batch(
     )
     batch = next(iter(padded.train_data))
     expected_loss, expected = loss_and_gradients(padded.model, batch)
-    shapes = []
+    shapes, masks = [], []
     own_class = type(trimmed.model).__mro__[2]
     own_loss = own_class.calculate_loss
 
     def watched(model, part):
         shapes.append(part[model.ITEM_SEQ].shape)
+        if name == "BERT4Rec":
+            masks.append((part[model.MASK_INDEX] > 0).sum(dim=1).tolist())
         return own_loss(model, part)
 
     monkeypatch.setattr(own_class, "calculate_loss", watched)
@@ -84,10 +88,15 @@ def test_loss_and_gradient_are_those_of_the_padded_batch(
     for key, value in expected.items():
         torch.testing.assert_close(gradients[key], value, rtol=1e-9, atol=1e-13)
     # Each sample once, in at least three groups, each shorter than the one after it.
-    assert sum(rows for rows, _ in shapes) == len(batch)
     widths = [width for _, width in shapes]
-    assert len(widths) >= 3
-    assert widths == sorted(set(widths))
+    assert len(set(widths)) >= 3
+    if name == "BERT4Rec":  # those without a masked item have no loss and are left out
+        wanted = (batch[padded.model.MASK_INDEX] > 0).sum(dim=1)
+        assert sorted(itertools.chain.from_iterable(masks)) == sorted(wanted[wanted > 0].tolist())
+        assert all(len(set(group)) == 1 or min(group) > 2 for group in masks)
+    else:
+        assert sum(rows for rows, _ in shapes) == len(batch)
+        assert widths == sorted(set(widths))
 
 
 @pytest.mark.usefixtures("double_precision")
@@ -105,6 +114,12 @@ def test_groups_hold_each_row_once_by_length():
     lengths = torch.tensor([50, 6, 7, 1, 12, 13, 25, 26])
     groups = [rows.tolist() for rows in groups_of_length(lengths, 50)]
     assert groups == [[1, 3], [2, 4], [5, 6], [0, 7]]
+
+
+def test_groups_hold_each_row_with_a_mask_once_by_masks():
+    n_masks = torch.tensor([0, 1, 5, 2, 1, 0, 3])
+    groups = groups_of_masks(torch.tensor([0, 1, 2, 3, 5, 6]), n_masks)
+    assert [rows.tolist() for rows in groups] == [[1], [3], [2, 6]]
 
 
 def test_groups_of_one_position_are_one_group():
