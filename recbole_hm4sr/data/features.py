@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
-from recbole_hm4sr.data.matrices import check_rows, rows_at_a_time, take_rows
+from recbole_hm4sr.data.matrices import check_rows, release_pages, rows_at_a_time, take_rows
 from recbole_hm4sr.data.npz import read_npz
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
@@ -245,6 +245,7 @@ def _fingerprint(stored: Array, rows: Array) -> str:
     step = rows_at_a_time(stored)
     for begin in range(0, len(rows), step):
         digest.update(take_rows(stored, rows[begin : begin + step]).data)
+    release_pages(stored)
     digest.update((rows >= 0).data)
     return digest.hexdigest()
 

@@ -1,5 +1,6 @@
 """Large matrices by parts: mapped from an archive, checked and gathered a few rows at a time."""
 
+import mmap
 import zipfile
 import zlib
 from typing import Any, BinaryIO
@@ -81,7 +82,7 @@ def rows_at_a_time(values: Array) -> int:
 
 
 def check_rows(values: Array, checksum: int = 0) -> tuple[Array, int]:
-    """Read a matrix once, a few rows at a time.
+    """Read a matrix once, a few rows at a time; a mapped one takes no memory afterwards.
 
     Args:
         values: Shape ``[N, F]``, floating point.
@@ -96,11 +97,27 @@ def check_rows(values: Array, checksum: int = 0) -> tuple[Array, int]:
         part = np.ascontiguousarray(values[begin : begin + step])
         finite[begin : begin + step] = np.isfinite(part).all(axis=1)
         checksum = zlib.crc32(part.data, checksum)
+    release_pages(values)
     return finite, checksum
+
+
+def release_pages(values: Array) -> None:
+    """Give the memory of a mapped matrix back; what is asked for later is read again.
+
+    The pages stay in the system's cache as long as it has room, but no more count as memory of
+    this process. A matrix that is not mapped is left alone.
+    """
+    base: Any = values
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def take_rows(values: Array, rows: Array) -> Array:
     """Rows of a matrix, half precision made single; zeros where the number is negative.
+
+    Where all rows of a mapped matrix are taken, it takes no memory afterwards.
 
     Args:
         values: Shape ``[N, F]``.
@@ -119,4 +136,6 @@ def take_rows(values: Array, rows: Array) -> Array:
             taken[begin : begin + step] = values[part]
         else:
             taken[begin : begin + step][there] = values[part[there]]
+    if len(rows) >= len(values):
+        release_pages(values)
     return taken

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,26 @@ def test_an_uncompressed_archive_is_mapped_and_cannot_be_written(tmp_path, dtype
     assert np.array_equal(read, values)
     with pytest.raises(ValueError, match="read-only"):
         read[0, 0] = 1
+
+
+def resident_kb(path):
+    """Memory that the map of a file takes in this process, by the system's own account."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.endswith(str(path)))
+    return next(int(line.split()[1]) for line in lines[start:] if line.startswith("Rss:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="/proc/self/smaps is of Linux")
+def test_a_whole_pass_over_a_mapped_file_leaves_no_memory_behind(tmp_path):
+    values = values_of(np.float32, width=7_000)  # 1.4 MB
+    features = load_features(write(tmp_path / "a.npz", values))
+    assert resident_kb(tmp_path / "a.npz") == 0  # read to be checked
+    aligned = align_features(features, ["[PAD]", *TOKENS], modality="text", missing="error")
+    assert resident_kb(tmp_path / "a.npz") == 0  # read for the fingerprint
+    assert np.array_equal(aligned.take(np.arange(51))[1:], values)
+    assert resident_kb(tmp_path / "a.npz") == 0  # copied for a model
+    assert np.array_equal(aligned.take(np.arange(1, 31)), values[:30])
+    assert resident_kb(tmp_path / "a.npz") >= 30 * 28  # a part, read again
 
 
 def test_what_save_features_writes_is_mapped(tmp_path):
