@@ -8,34 +8,42 @@ from torch import Tensor
 
 from recbole_hm4sr.distributed import JoinedRows, join_rows
 from recbole_hm4sr.layers.packing import Packing
+from recbole_hm4sr.layers.seen import places_of
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 
 
 class MatchedRows(NamedTuple):
-    """The rows of a batch, and which of them have the same target.
+    """The rows of a batch, and which of them are no negatives of each other.
 
     Attributes:
         targets: Target of each own row. Shape ``[B]``, int64.
-        same_target: Pairs of an own row and another row with the same target, by ascending own
-            row; the other is counted among the rows of all processes. Shape ``[E, 2]``, int64.
+        excluded: Pairs of an own row and another row with the same target, or with one that the
+            own row has seen, by ascending own row; the other is counted among the rows of all
+            processes. Shape ``[E, 2]``, int64.
         joined: Where the own rows stand among those of all processes.
     """
 
     targets: Tensor
-    same_target: Tensor
+    excluded: Tensor
     joined: JoinedRows
 
 
-def match_rows(targets: Tensor) -> MatchedRows:
+def match_rows(targets: Tensor, seen: Tensor | None = None) -> MatchedRows:
     """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
         targets: Target of each own row. Shape ``[B]``, int64.
+        seen: Pairs of an own row and an item that is no negative of it, of
+            :func:`~recbole_hm4sr.layers.seen.seen_items`. Shape ``[S, 2]``, int64.
     """
     joined = join_rows(len(targets))
-    same = targets[:, None] == joined.gather(targets)  # [B, N]
-    same.diagonal(offset=joined.first).fill_(value=False)
-    return MatchedRows(targets, same.nonzero(), joined)
+    every = joined.gather(targets)
+    excluded = targets[:, None] == every  # [B, N]
+    excluded.diagonal(offset=joined.first).fill_(value=False)
+    if seen is not None:
+        rows, others = places_of(seen, every, len(targets)).unbind(dim=1)
+        excluded[rows, others] = True
+    return MatchedRows(targets, excluded.nonzero(), joined)
 
 
 def info_nce(
@@ -46,8 +54,9 @@ def info_nce(
     .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
         - a_i \cdot c_i / \tau \Bigr]
 
-    with both sides normalised and :math:`N_i` the candidates of row i and of all rows with another
-    target than row i's.
+    with both sides normalised and :math:`N_i` the candidates of row i and of all rows that
+    ``rows`` does not exclude: their target is neither row i's nor, where that is asked for, one
+    that row i has seen.
 
     Args:
         anchors: Shape ``[B, D]``.
@@ -69,7 +78,7 @@ def info_nce(
         anchors,
         rows.joined.gather(F.normalize(candidates, dim=-1)),
         own,
-        excluded=rows.same_target,
+        excluded=rows.excluded,
         divisor=rows.joined.divisor,
     )
 

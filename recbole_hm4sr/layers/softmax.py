@@ -130,8 +130,8 @@ def sampled_cross_entropy(
         candidates: The sample, drawn with replacement. Shape ``[K, D]``.
         log_expected: Logarithm of the expected number of each item of the sample in it. Shape
             ``[K]``.
-        excluded: Pairs of a user and a place of the sample that holds its target. Shape ``[E, 2]``,
-            int64.
+        excluded: Pairs of a user and a place of the sample that holds its target or an item that
+            is no candidate of the user. Shape ``[E, 2]``, int64.
         divisor: What the sum over the rows is divided by; their number if None.
 
     Returns:

@@ -13,6 +13,9 @@ class HM4SRSettings:
     Attributes:
         train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
             ``sequence`` trains all positions of a history in one pass.
+        train_history: Whether the items before a target stay among the candidates of its softmax
+            and the negatives of its contrastive losses, as in the paper. ``exclude`` leaves them
+            out, as ``rank_history: exclude`` leaves them out of the ranking.
         n_negatives: Items drawn a training step for a sampled softmax, which reads and projects no
             more of the catalogue than the step shows; 0 for the exact softmax over all items.
         hidden_size: D, width of every stream.
@@ -42,6 +45,7 @@ class HM4SRSettings:
     """
 
     train_mode: Literal["prefix", "sequence"]
+    train_history: Literal["include", "exclude"]
     n_negatives: int
     hidden_size: int
     inner_size: int

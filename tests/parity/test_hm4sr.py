@@ -87,7 +87,7 @@ def zero_logit_info_nce(anchors, candidates, rows, *, temperature):
     """The authors' variant: a negative with the same target has logit 0."""
     normalize = torch.nn.functional.normalize
     logits = normalize(anchors, dim=-1) @ normalize(candidates, dim=-1).T / temperature
-    logits[rows.same_target[:, 0], rows.same_target[:, 1]] = 0
+    logits[rows.excluded[:, 0], rows.excluded[:, 1]] = 0
     return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors)))
 
 

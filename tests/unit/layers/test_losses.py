@@ -37,4 +37,4 @@ def test_every_position_is_chosen_equally_often():
 
 def test_pairs_with_the_same_target_are_named_both_ways():
     rows = match_rows(torch.tensor([7, 3, 7, 9]))
-    assert rows.same_target.tolist() == [[0, 2], [2, 0]]
+    assert rows.excluded.tolist() == [[0, 2], [2, 0]]
