@@ -17,6 +17,8 @@ class MatchedRows(NamedTuple):
 
     Attributes:
         targets: Target of each own row. Shape ``[B]``, int64.
+        seen: Pairs of an own row and an item that is no candidate of it, by ascending row; None if
+            every item is one. Shape ``[S, 2]``, int64.
         excluded: Pairs of an own row and another row with the same target, or with one that the
             own row has seen, by ascending own row; the other is counted among the rows of all
             processes. Shape ``[E, 2]``, int64.
@@ -24,8 +26,24 @@ class MatchedRows(NamedTuple):
     """
 
     targets: Tensor
+    seen: Tensor | None
     excluded: Tensor
     joined: JoinedRows
+
+    def excluded_from(self, sample: Tensor) -> Tensor:
+        """Pairs of an own row and a place of a sample of items that holds its target or a seen one.
+
+        Args:
+            sample: Items. Shape ``[K]``, int64.
+
+        Returns:
+            By ascending row. Shape ``[E, 2]``, int64.
+        """
+        excluded = self.targets[:, None] == sample
+        if self.seen is not None:
+            rows, places = places_of(self.seen, sample, len(self.targets)).unbind(dim=1)
+            excluded[rows, places] = True
+        return excluded.nonzero()
 
 
 def match_rows(targets: Tensor, seen: Tensor | None = None) -> MatchedRows:
@@ -43,7 +61,7 @@ def match_rows(targets: Tensor, seen: Tensor | None = None) -> MatchedRows:
     if seen is not None:
         rows, others = places_of(seen, every, len(targets)).unbind(dim=1)
         excluded[rows, others] = True
-    return MatchedRows(targets, excluded.nonzero(), joined)
+    return MatchedRows(targets, seen, excluded.nonzero(), joined)
 
 
 def info_nce(

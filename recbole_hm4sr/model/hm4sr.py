@@ -33,7 +33,7 @@ from recbole_hm4sr.layers.losses import (
 )
 from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.seen import places_of, seen_items
+from recbole_hm4sr.layers.seen import seen_items
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
@@ -299,7 +299,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             places = packing.last if encoded.places is None else encoded.places
             seen = seen_items(packing, packing.pack(interaction[self.ITEM_SEQ]), places, targets)
         rows = match_rows(targets, seen)
-        losses = {"cross_entropy": self._cross_entropy(encoded, rows, seen, drawn)}
+        losses = {"cross_entropy": self._cross_entropy(encoded, rows, drawn)}
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, rows)
             losses["id_contrastive"] = settings.id_contrastive_weight * loss
@@ -312,26 +312,20 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
 
-    def _cross_entropy(
-        self, encoded: Encoded, rows: MatchedRows, seen: Tensor | None, drawn: Tensor | None
-    ) -> Tensor:
+    def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
         """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
         users, catalogue = encoded.users.flatten(1), encoded.catalogue
         targets, divisor = rows.targets, rows.joined.divisor
         if drawn is None:
             return linear_cross_entropy(
-                users, catalogue.table(), targets, excluded=seen, divisor=divisor
+                users, catalogue.table(), targets, excluded=rows.seen, divisor=divisor
             )
-        excluded = targets[:, None] == drawn
-        if seen is not None:
-            of_row, places = places_of(seen, drawn, len(targets)).unbind(dim=1)
-            excluded[of_row, places] = True
         return sampled_cross_entropy(
             users,
             catalogue.of(targets).flatten(1),
             catalogue.of(drawn).flatten(1),
             log_expected=self.sampler.log_expected(drawn),
-            excluded=excluded.nonzero(),
+            excluded=rows.excluded_from(drawn),
             divisor=divisor,
         )
 
