@@ -127,7 +127,8 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     assert sum(entropy).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
 
     candidates = torch.randn(8, 4, dtype=torch.float64)
-    expected = info_nce(users, candidates, match_rows(targets), temperature=0.5)
+    seen = torch.tensor([[0, 4], [2, 0], [4, 1], [7, 5], [7, 9]])
+    expected = info_nce(users, candidates, match_rows(targets, seen), temperature=0.5)
 
     class Joined(JoinedRows):
         def gather(self, rows):
@@ -139,7 +140,8 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     for p in parts:
         joined = Joined((3, 5), p.start, 4)
         monkeypatch.setattr("recbole_hm4sr.layers.losses.join_rows", lambda n, it=joined: it)
-        rows = match_rows(targets[p])
+        own = (seen[:, 0] >= p.start) & (seen[:, 0] < p.stop)
+        rows = match_rows(targets[p], seen[own] - torch.tensor([p.start, 0]))
         contrast.append(info_nce(users[p], candidates[p], rows, temperature=0.5))
     assert sum(contrast).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
 
