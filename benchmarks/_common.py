@@ -305,7 +305,7 @@ def write_results(options: argparse.Namespace, results: Mapping[str, Any]) -> No
     name = Path(sys.argv[0]).stem
     path = options.out or HERE / "results" / f"{name}.json"
     asked = {
-        key: str(value) if isinstance(value, Path) else value
+        key: value.name if isinstance(value, Path) else value  # no path of the machine
         for key, value in vars(options).items()
         if key != "out"
     }

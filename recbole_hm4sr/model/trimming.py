@@ -101,9 +101,9 @@ class _TrimmedPadding:
         for name, column in columns.items():
             if name.endswith(self._list_suffix):
                 columns[name] = column[:, :longest].contiguous()  # RecBole views them flat
-        n_masks = self._n_masks(interaction)
+        n_masks = self._n_masks(Interaction(columns))
         if n_masks is not None:  # padded on the left; an item masked in place 0 has no loss
-            most = int(n_masks[rows].max())
+            most = int(n_masks.max())
             for name in (self.POS_ITEMS, self.NEG_ITEMS, self.MASK_INDEX):
                 columns[name] = columns[name][:, -max(most, 1) :].contiguous()
         return Interaction(columns)
