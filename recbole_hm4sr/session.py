@@ -91,7 +91,10 @@ def open_session(
         _refuse_what_cannot_run(config, train_data, valid_data, test_data)
         if config["train_mode"] == "sequence":
             train_data = SequenceTrainDataLoader(
-                config, train_data._dataset, shuffle=config["shuffle"]
+                config,
+                train_data._dataset,
+                shuffle=config["shuffle"],
+                visits=config["visits_per_epoch"],
             )
     share_batches(train_data)
     if config["train_stage"] == "finetune":

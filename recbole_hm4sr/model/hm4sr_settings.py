@@ -12,7 +12,9 @@ class HM4SRSettings:
 
     Attributes:
         train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
-            ``sequence`` trains all positions of a history in one pass.
+            ``sequence`` trains many positions of a history in one pass.
+        visits_per_epoch: In ``sequence`` mode, times an epoch shows a history, each time training
+            a share of its targets drawn anew.
         train_history: Whether the items before a target stay among the candidates of its softmax
             and the negatives of its contrastive losses, as in the paper. ``exclude`` leaves them
             out, as ``rank_history: exclude`` leaves them out of the ranking.
@@ -45,6 +47,7 @@ class HM4SRSettings:
     """
 
     train_mode: Literal["prefix", "sequence"]
+    visits_per_epoch: int
     train_history: Literal["include", "exclude"]
     n_negatives: int
     hidden_size: int
@@ -96,6 +99,11 @@ class HM4SRSettings:
             self.n_temporal_experts >= 1,
             "n_temporal_experts must be 1 or more",
             self.n_temporal_experts,
+        )
+        found += require(
+            1 <= self.visits_per_epoch <= 32767,
+            "visits_per_epoch must be from 1 to 32767",
+            self.visits_per_epoch,
         )
         found += require(self.n_negatives >= 0, "n_negatives must be 0 or more", self.n_negatives)
         found += require(

@@ -35,11 +35,13 @@ def session_of(toy_path, folder, train_mode, **overrides):
     return session
 
 
-def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path):
+@pytest.mark.parametrize("visits", [1, 3])
+def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path, visits):
     """In one batch of everything, cross-entropy and IDCL are means over the same targets."""
     gradients, losses = [], []
     for mode in ("prefix", "sequence"):
-        session = session_of(toy_path, tmp_path / mode, mode, **WHOLE)
+        settings = {**WHOLE, "visits_per_epoch": visits}
+        session = session_of(toy_path, tmp_path / mode, mode, **settings)
         (batch,) = session.train_data
         named = session.model.train().named_losses(batch)
         chosen = torch.stack([named["cross_entropy"], named["id_contrastive"]])
@@ -52,18 +54,56 @@ def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path
             torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-8, atol=1e-12)
 
 
-def test_the_same_targets_are_trained_in_both_modes(toy_path, tmp_path):
+@pytest.mark.parametrize("visits", [1, 2, 4])
+def test_the_same_targets_are_trained_in_both_modes(toy_path, tmp_path, visits):
     seen = []
     for mode in ("prefix", "sequence"):
-        session = session_of(toy_path, tmp_path / mode, mode, MAX_ITEM_LIST_LENGTH=4)
+        settings = {"MAX_ITEM_LIST_LENGTH": 4, "visits_per_epoch": visits}
+        session = session_of(toy_path, tmp_path / mode, mode, **settings)
         name = "item_id" if mode == "prefix" else TARGET_LIST
         targets = torch.cat([batch[name].flatten() for batch in session.train_data])
         seen.append(torch.bincount(targets[targets > 0], minlength=25).tolist())
     assert seen[0] == seen[1]
 
 
-def test_a_step_has_as_many_targets_in_both_modes(toy_path, tmp_path):
-    session = session_of(toy_path, tmp_path, "sequence", train_batch_size=64)
+def rows_of(batch, targets):
+    """Each sample as its items and the numbers of targets among the positions after them."""
+    lists = zip(batch["item_id_list"].tolist(), batch["item_length"].tolist(), strict=True)
+    return [(tuple(items[:n]), row) for (items, n), row in zip(lists, targets, strict=True)]
+
+
+def test_as_many_visits_as_targets_are_recboles_samples(toy_path, tmp_path):
+    """Each visit then trains one target, after its own prefix: histories fit in L = 12."""
+    settings = {**WHOLE, "visits_per_epoch": 12}
+    (prefixes,) = session_of(toy_path, tmp_path / "p", "prefix", **settings).train_data
+    (visits,) = session_of(toy_path, tmp_path / "s", "sequence", **settings).train_data
+    assert ((visits[TARGET_LIST] > 0).sum(dim=1) == 1).all()
+    targets = visits[TARGET_LIST].amax(dim=1).tolist()
+    expected = rows_of(prefixes, prefixes["item_id"].tolist())
+    assert sorted(rows_of(visits, targets)) == sorted(expected)
+
+
+def test_each_epoch_deals_the_targets_out_anew_and_evenly(toy_path, tmp_path):
+    settings = {**WHOLE, "shuffle": True, "visits_per_epoch": 3}
+    loader = session_of(toy_path, tmp_path, "sequence", **settings).train_data
+    state = loader.generator.get_state()
+    epochs = [next(iter(loader)) for _ in range(2)]
+    loader.generator.set_state(state)
+    again = next(iter(loader))  # as after a resume
+    assert torch.equal(epochs[0][TARGET_LIST], again[TARGET_LIST])
+    one, other = (sorted(rows_of(batch, batch[TARGET_LIST].tolist())) for batch in epochs)
+    assert one != other
+    sizes = (loader.collate_fn(range(loader.sample_size))[TARGET_LIST] > 0).sum(dim=1)
+    for history in range(len(loader._segments.begins)):
+        own = sizes[loader._segment_of_visit == history].tolist()
+        assert len(own) == min(3, sum(own))
+        assert max(own) - min(own) <= 1
+
+
+@pytest.mark.parametrize("visits", [1, 3])
+def test_a_step_has_as_many_targets_in_both_modes(toy_path, tmp_path, visits):
+    settings = {"train_batch_size": 64, "visits_per_epoch": visits}
+    session = session_of(toy_path, tmp_path, "sequence", **settings)
     sizes = [int((batch[TARGET_LIST] > 0).sum()) for batch in session.train_data]
     assert sum(sizes) / len(sizes) == pytest.approx(64, rel=0.2)
 
