@@ -5,7 +5,6 @@ gives the output of every prefix in one pass: the same targets for a fraction of
 the two: an epoch shows a history several times, and each visit trains a share of its targets.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,31 +69,28 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
     Args:
         config: RecBole ``Config``.
         dataset: Training split of a ``MultiModalSequentialDataset``.
-        shuffle: Whether to shuffle before each epoch.
-        visits: Times an epoch shows a segment, or as often as it has targets if that is less. Each
-            epoch deals a segment's targets out among its visits at random, evenly. A visit ends
-            with its last target's history. 1 trains all targets at once; as many as a segment can
-            have targets, one at a time, as RecBole's samples do.
+        shuffle: Whether to shuffle the visits before each epoch.
+        visits: Times an epoch shows a segment, or as often as it has targets if that is less. Its
+            targets are dealt out to its visits in turn; a visit ends with its last target's
+            history. 1 trains all targets at once; as many as a segment can have targets, one at a
+            time, as RecBole's samples do.
     """
 
     def __init__(self, config: Any, dataset: Any, *, shuffle: bool, visits: int = 1) -> None:
         samples = dataset.inter_feat
         self._max_length = config["MAX_ITEM_LIST_LENGTH"]
         self._segments = cut_segments(samples, self._max_length)
-        self._targets = torch.sort(samples.targets).values
-        first_targets = self._segments.first_targets
-        self._segment_of_target = torch.searchsorted(first_targets, self._targets, right=True) - 1
-        n_targets = torch.bincount(self._segment_of_target, minlength=len(first_targets))
-        of_segment = n_targets.clamp(max=visits)
-        self._segment_of_visit = torch.arange(len(n_targets)).repeat_interleave(of_segment)
+        is_target = torch.zeros(len(samples.histories) + 1, dtype=torch.bool)
+        is_target[samples.targets] = True
+        so_far = is_target.cumsum(0, dtype=torch.int32)
+        before = so_far[self._segments.first_targets - 1]
+        of_segment = (so_far[self._segments.ends] - before).clamp(max=visits).long()
+        self._segment_of_visit = torch.arange(len(before)).repeat_interleave(of_segment)
         self._first_visit = of_segment.cumsum(0) - of_segment
-        number = torch.arange(len(self._targets))
-        number -= (n_targets.cumsum(0) - n_targets)[self._segment_of_target]
-        self._deck = (number % visits).short()
-        # Which of its segment's visits trains each interaction as a target; -1 for none.
-        self._visit_of_target = self._deck.new_full((len(samples.histories) + 1,), -1)
-        self._visit_of_target[self._targets] = self._deck
-        self._deals = shuffle and visits > 1
+        self._visits = visits
+        # Targets count on through all segments, so a segment's begin at any turn.
+        self._first_turn = (before + 1) % visits
+        self._turn = (so_far % visits).short().masked_fill_(~is_target, -1)
         self.sample_size = len(self._segment_of_visit)
         self._targets_per_visit = len(samples) / self.sample_size
         super().__init__(config, dataset, None, shuffle=shuffle)
@@ -103,15 +99,6 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
         self.step = max(1, round(self.config["train_batch_size"] / self._targets_per_visit))
         self.set_batch_size(self.step)
 
-    def __iter__(self) -> Iterator[Interaction]:
-        """The batches of an epoch."""
-        if self._deals:
-            noise = torch.rand(len(self._deck), dtype=torch.float64, generator=self.generator)
-            # Sorting by segment number plus noise shuffles the targets of each in their place.
-            shuffled = torch.argsort(self._segment_of_target + noise)
-            self._visit_of_target[self._targets[shuffled]] = self._deck
-        return super().__iter__()  # type: ignore[no-any-return, unused-ignore]
-
     def collate_fn(self, index: Any) -> Interaction:
         """The visits of the given numbers, padded on the right."""
         dataset, histories = self._dataset, self._dataset.inter_feat.histories
@@ -119,8 +106,9 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
         segments = self._segment_of_visit[numbers]
         begins, ends = self._segments.begins[segments], self._segments.ends[segments]
         length, steps = self._max_length, torch.arange(self._max_length)
-        visits = (numbers - self._first_visit[segments])[:, None]
-        trained = cut_rows(self._visit_of_target, begins + 1, length) == visits  # [B, L]
+        turns = self._first_turn[segments] + numbers - self._first_visit[segments]
+        turns = (turns % self._visits)[:, None]
+        trained = cut_rows(self._turn, begins + 1, length) == turns  # [B, L]
         trained &= steps < (ends - begins)[:, None]
         trained &= steps >= (self._segments.first_targets[segments] - begins - 1)[:, None]
         lengths = (trained * (steps + 1)).amax(dim=1)

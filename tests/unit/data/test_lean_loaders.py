@@ -78,7 +78,7 @@ def segments_by_places(loader, numbers):
     positions = (begins[:, None] + steps).masked_fill_(~inside, 0)
     following = positions + 1
     trained = inside & (following >= segments.first_targets[numbers, None])
-    trained &= loader._visit_of_target[following] == 0
+    trained &= loader._turn[following] == 0
     items, times = (histories.columns[name] for name in ("item_id", "timestamp"))
     following = following.masked_fill_(~trained, 0)
     return {
