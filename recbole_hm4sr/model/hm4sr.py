@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
 from recbole_hm4sr.distributed import join_rows
-from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable
+from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.encoder import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
@@ -40,7 +40,6 @@ from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.settings import read_settings
 
 logger = logging.getLogger(__name__)
-_ROWS_AT_A_TIME = 65_536
 
 
 class Encoded(NamedTuple):
@@ -121,7 +120,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         # The authors make these parts after initialising: they keep PyTorch's own initial values.
         self._build_interactive_moe()
         self._build_loss_heads(dataset)
-        self._eval_catalogue: tuple[tuple[int, ...], Catalogue] | None = None
+        self._kept = KeptCatalogue()
 
     def _build_temporal_parts(self, dataset: Any) -> None:
         settings = self.settings
@@ -190,13 +189,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         if torch.is_grad_enabled():
             return Catalogue(self.rows())
         weights = [self.item_embedding.weight, *self.projections.parameters()]
-        key = tuple(part for w in weights for part in (w._version, w.data_ptr()))
-        if self._eval_catalogue is None or self._eval_catalogue[0] != key:
-            # Some rows at a time: features that are read when asked for may be larger than memory.
-            everything = torch.arange(self.n_items, device=weights[0].device)
-            parts = [self.rows(items) for items in everything.split(_ROWS_AT_A_TIME)]
-            self._eval_catalogue = (key, Catalogue(torch.cat(parts)))
-        return self._eval_catalogue[1]
+        return self._kept.get(weights, self.rows, self.n_items)
 
     def rows(self, items: Tensor | None = None) -> Tensor:
         """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
@@ -230,7 +223,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             User vectors, and what the losses need besides.
         """
         if torch.is_grad_enabled():  # the weights will change; fused Adam leaves their versions
-            self._eval_catalogue = None
+            self._kept.forget()
         packing = build_packing(item_seq_len, item_seq.shape[1])
         places = None
         if target_seq is not None:

@@ -164,7 +164,7 @@ def test_ties_stand_in_the_order_of_items_whatever_is_asked_beside(hm4sr_run, ex
     run = open_run(hm4sr_run)
     table = run.model.kept_catalogue
     table[1:] = table[1:][torch.arange(len(table) - 1) % 4]  # each ties with five others
-    run.model._eval_catalogue = None
+    run.model._kept.forget()
     recommender = Recommender(run)
     answers = [
         recommender.recommend(expected.histories, 9, exclude_seen=False, batch_size=size)

@@ -139,6 +139,6 @@ def test_scores_follow_weights_that_a_fused_optimiser_has_changed(toy_path, tmp_
     optimiser.step()
     with torch.no_grad():
         after = model.full_sort_predict(batch)
-        model._eval_catalogue = None
+        model._kept.forget()
         assert torch.equal(after, model.full_sort_predict(batch))
     assert not torch.equal(after, before)
