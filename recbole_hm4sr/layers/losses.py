@@ -126,20 +126,30 @@ def category_prediction(
     return total / (counts.sum() if divisor is None else divisor)
 
 
-def draw_placeholders(packing: Packing, ratio: float) -> Tensor:
+def draw_placeholders(packing: Packing, ratio: float, *, every_prefix: bool = False) -> Tensor:
     r"""Choose :math:`\lfloor ratio \cdot n \rfloor` random positions of each sequence.
 
     Args:
         packing: Arrangement of the tokens.
         ratio: In [0, 1].
+        every_prefix: Whether each prefix of a sequence is read as one too, so that none may have
+            more than its own share: the k-th position is then drawn from those at which a prefix
+            may have k and not yet k + 1. Else all positions of a sequence are equally likely.
 
     Returns:
         True where a token is chosen. Shape ``[T]``, bool.
     """
-    sequence = packing.sequence
-    # Sorting by sequence number plus noise shuffles each sequence in its place; float64, so that
-    # the noise keeps its digits beside large sequence numbers.
+    sequence, position = packing.sequence, packing.position
+    if every_prefix:
+        share = torch.floor(ratio * (position + 1).double())
+        begins = (position == 0) | (torch.diff(share, prepend=share[:1]) > 0)
+        drawn_from = begins.cumsum(0)
+        chosen = begins & (share > 0)
+    else:
+        drawn_from = sequence
+        chosen = position < torch.floor(ratio * packing.lengths.double())[sequence]
+    # Sorting by group number plus noise shuffles each group in its place; float64, so that the
+    # noise keeps its digits beside large numbers.
     noise = torch.rand(len(sequence), dtype=torch.float64, device=sequence.device)
-    shuffled = torch.argsort(sequence + noise)
-    chosen = packing.position < torch.floor(ratio * packing.lengths.double())[sequence]
+    shuffled = torch.argsort(drawn_from + noise)
     return torch.zeros_like(chosen).index_copy(0, shuffled, chosen)

@@ -67,7 +67,7 @@ def recorded_mask(monkeypatch):
     """Placeholders where the recorded run had them."""
     mask = recorded("out/mask")
     monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, ratio: packing.pack(mask)
+        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
     )
 
 
@@ -206,7 +206,7 @@ def assert_equals_the_oracle(case, switches, monkeypatch):
     mask = torch.rand(batch.item_seq.shape, generator=torch.Generator().manual_seed(1)) < 0.4
     mask &= batch.item_seq > 0
     monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, ratio: packing.pack(mask)
+        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
     )
     interaction = interaction_of(batch.item_seq, batch.item_seq_len, batch.timestamps, batch.target)
     losses = model.named_losses(interaction)
@@ -247,7 +247,7 @@ def test_thirty_adam_steps_in_days_equal_the_oracle(monkeypatch):
     model, features, flags, batch, options = build(CASES["two modalities"], switches)
     mask = (torch.arange(10) % 3 == 1) & (batch.item_seq > 0)
     monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, ratio: packing.pack(mask)
+        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
     )
     params = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
     interaction = interaction_of(batch.item_seq, batch.item_seq_len, batch.timestamps, batch.target)

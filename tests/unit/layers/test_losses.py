@@ -35,6 +35,19 @@ def test_every_position_is_chosen_equally_often():
     assert not torch.equal(chosen[0], chosen[1]) or not torch.equal(chosen[1], chosen[2])
 
 
+def test_no_prefix_has_more_than_its_share():
+    # At 0.3 a prefix may have one from position 3 on, two from 6 on, three from 9 on.
+    packing = build_packing(torch.full((4000,), 11), 11)
+    chosen = draw_placeholders(packing, 0.3, every_prefix=True).view(4000, 11)
+    counts = chosen.sum(dim=0)
+    assert counts[:3].tolist() == [0, 0, 0]
+    for first, end in ((3, 6), (6, 9), (9, 11)):
+        assert (chosen[:, first:end].sum(dim=1) == 1).all()
+        share = 1 / (end - first)
+        deviation = math.sqrt(4000 * share * (1 - share))
+        assert (counts[first:end] - 4000 * share).abs().max() < 5 * deviation
+
+
 def test_pairs_with_the_same_target_are_named_both_ways():
     rows = match_rows(torch.tensor([7, 3, 7, 9]))
     assert rows.excluded.tolist() == [[0, 2], [2, 0]]

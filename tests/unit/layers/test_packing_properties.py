@@ -54,9 +54,13 @@ def test_one_vector_a_sequence_comes_back_too(lengths):
     assert packing.collect_sequences(packing.spread_sequences(vectors)).equal(vectors)
 
 
-@given(lengths=LENGTHS, ratio=st.floats(0, 1))
-def test_each_sequence_has_its_share_of_placeholders_rounded_down(lengths, ratio):
+@given(lengths=LENGTHS, ratio=st.floats(0, 1), every_prefix=st.booleans())
+def test_each_sequence_has_its_share_of_placeholders_rounded_down(lengths, ratio, every_prefix):
     packing = build_packing(torch.tensor(lengths), max(lengths))
-    chosen = draw_placeholders(packing, ratio)
+    chosen = draw_placeholders(packing, ratio, every_prefix=every_prefix)
     counts = torch.bincount(packing.sequence[chosen], minlength=len(lengths))
     assert counts.tolist() == [int(ratio * length) for length in lengths]
+    if every_prefix:
+        for own in chosen.split(lengths):
+            so_far = own.cumsum(0).tolist()
+            assert all(count <= int(ratio * n) for n, count in enumerate(so_far, start=1))
