@@ -300,11 +300,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             loss = self._category_prediction_loss(encoded)
             losses["category_prediction"] = settings.category_prediction_weight * loss
         if self._uses_placeholders:
-            chosen = draw_placeholders(
-                encoded.packing,
-                settings.placeholder_ratio,
-                every_prefix=encoded.places is not None,
-            )
+            nested, ratio = target_seq is not None, settings.placeholder_ratio
+            chosen = draw_placeholders(encoded.packing, ratio, every_prefix=nested)
             loss = self._placeholder_contrastive_loss(encoded, rows, chosen)
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
