@@ -2,7 +2,8 @@
 
 RecBole turns a history of n into n − 1 samples that each encode their prefix anew. A causal encoder
 gives the output of every prefix in one pass: the same targets for a fraction of the work. Between
-the two: an epoch shows a history several times, and each visit trains a share of its targets.
+the two: an epoch shows a history several times, and each visit trains a share of its targets, so
+that a batch has targets of more users.
 """
 
 from dataclasses import dataclass

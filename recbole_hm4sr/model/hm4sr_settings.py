@@ -13,8 +13,9 @@ class HM4SRSettings:
     Attributes:
         train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
             ``sequence`` trains many positions of a history in one pass.
-        visits_per_epoch: In ``sequence`` mode, times an epoch shows a history; each visit trains
-            a share of its targets, under a dropout mask of its own.
+        visits_per_epoch: In ``sequence`` mode, times an epoch shows a history; each visit trains a
+            share of its targets. A batch has the same number of targets of more users, which
+            matters to the contrastive losses: they set the rows of a batch against each other.
         train_history: Whether the items before a target stay among the candidates of its softmax
             and the negatives of its contrastive losses, as in the paper. ``exclude`` leaves them
             out, as ``rank_history: exclude`` leaves them out of the ranking.
