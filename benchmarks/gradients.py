@@ -80,9 +80,9 @@ def scatter(sums: Moments, keys: list[tuple[str, str]], n: int) -> tuple[float, 
     return math.sqrt(max(variance, 0)), math.sqrt(max(square - variance / n, 0))
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of the table."""
-    found: dict[str, tuple[Moments, Moments]] = {}
+def measure(options: argparse.Namespace) -> dict[str, tuple[Moments, Moments]]:
+    """Moments of the gradients by mode: over draws for the same users, and over batches."""
+    found = {}
     n = options.repeats
     with open_run(options.run) as session:
         model = session.model
@@ -97,6 +97,11 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 sum_gradients(model, [same] * n),
                 sum_gradients(model, (batch for batch, _ in zip(epoch, range(n), strict=False))),
             )
+    return found
+
+
+def compare(found: dict[str, tuple[Moments, Moments]], n: int) -> list[dict[str, Any]]:
+    """Rows of the table, of the moments over ``n`` gradients each."""
     rows = []
     base = found["prefix"][0]
     for loss in LOSSES:
@@ -130,7 +135,7 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=190, help="of the same users")
     options = parser.parse_args()
     common.start(options)
-    rows = measure(options)
+    rows = compare(measure(options), options.repeats)
     headers = ["loss", "part", "mode", "cosine", "sd over draws", "sd over batches"]
     common.print_table(headers, [list(row.values()) for row in rows])
     common.write_results(options, {"rows": rows})

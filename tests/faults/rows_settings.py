@@ -109,6 +109,7 @@ FAULTS = [
     flag("dropout below 0", "attn_dropout_prob must be", "--attn_dropout_prob=-0.1"),
     flag("unknown activation", "hidden_act must be", "--hidden_act=gelo"),
     flag("unknown train mode", "train_mode must be one of", "--train_mode=batch"),
+    flag("no visit", "visits_per_epoch must be from 1 to 32767", "--visits_per_epoch=0"),
     flag("no temperature", "id_temperature must be", "--id_temperature=0"),
     flag("placeholders above 1", "placeholder_ratio must be", "--placeholder_ratio=1.5"),
     flag("no time scale", "time_scale must be", "--time_scale=0"),
