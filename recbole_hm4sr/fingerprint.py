@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # What no result depends on: a cell stays finished when these change.
-_OF_THE_MACHINE = (
+OF_THE_MACHINE = (
     "checkpoint_dir",
     "data_path",
     "gpu_id",
@@ -31,7 +31,7 @@ def settings_hash(model: str, dataset: str, data: str, settings: Mapping[str, An
         data: What :func:`data_hash` says of its folder.
         settings: All settings of the run.
     """
-    values = {name: value for name, value in settings.items() if name not in _OF_THE_MACHINE}
+    values = {name: value for name, value in settings.items() if name not in OF_THE_MACHINE}
     text = json.dumps([model, dataset, data, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -11,6 +11,7 @@ from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.statistics import parse_metric
+from recbole_hm4sr.tune.found import Found, read_found
 
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
@@ -23,11 +24,14 @@ class ModelSpec:
         label: Its name in the table.
         model: Name of the model.
         settings: Settings of this row alone; they win over the grid's.
+        tuned: What a search has found for it, whose settings win over the YAML files only; None
+            without a search. A grid file names the folder of the search.
     """
 
     label: str
     model: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tuned: Found | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +57,25 @@ class Grid:
     def cells(self) -> list[Cell]:
         """All runs, a data set and seed at a time, so that early results compare all models."""
         return [
-            Cell(dataset, spec.label, spec.model, {**self.settings, **spec.settings}, seed)
+            Cell(dataset, spec.label, spec.model, self.overrides(spec), seed)
             for dataset in self.datasets
             for seed in self.seeds
             for spec in self.models
         ]
+
+    def overrides(self, spec: ModelSpec) -> dict[str, Any]:
+        """Settings of a row that win over the YAML files."""
+        found = spec.tuned.settings if spec.tuned is not None else {}
+        return {**found, **self.settings, **spec.settings}
+
+    def tuned(self, label: str) -> Found | None:
+        """What a search has found for a row."""
+        return next(spec.tuned for spec in self.models if spec.label == label)
+
+    def n_trials(self, label: str) -> int:
+        """Trials of the search for a row; 0 without one."""
+        found = self.tuned(label)
+        return found.n_trials if found is not None else 0
 
 
 def find_grid(name: str) -> Path:
@@ -131,7 +149,18 @@ def _problems(grid: Grid) -> list[str]:
         found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
         found.append("settings must leave the seed to seeds")
-    return found
+    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+
+
+def _set_twice(grid: Grid, spec: ModelSpec) -> list[str]:
+    """What a search has found for a row, and the grid sets too."""
+    if spec.tuned is None:
+        return []
+    both = sorted({*grid.settings, *spec.settings} & set(spec.tuned.best.settings))
+    return [
+        f"{spec.label}: settings must leave what was searched to {spec.tuned.folder}, got {name}"
+        for name in both
+    ]
 
 
 def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
@@ -142,7 +171,22 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
         return None
     found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
     label = str(entry.get("label", entry["model"]))
-    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")))
+    tuned = _tuned(label, entry, found) if "tuned" in entry else None
+    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned)
+
+
+def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> Found | None:
+    try:
+        tuned = read_found(Path(str(entry["tuned"])))
+    except ConfigError as error:
+        found.append(f"{label}: tuned: {error}")
+        return None
+    if tuned.model != entry["model"]:
+        found.append(
+            f"{label}: tuned must be a search of {entry['model']}, but {tuned.folder} is one of "
+            f"{tuned.model}"
+        )
+    return tuned
 
 
 def _mapping(value: Any) -> dict[str, Any]:

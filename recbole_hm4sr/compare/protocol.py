@@ -24,7 +24,7 @@ def check_grid(grid: Grid) -> None:
         protocols = {}
         for spec in grid.models:
             entry = find_model(spec.model)
-            overrides = {**grid.settings, **spec.settings}
+            overrides = grid.overrides(spec)
             try:
                 build_config(
                     entry.model_class,

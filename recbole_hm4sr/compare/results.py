@@ -49,12 +49,15 @@ class Outcome:
         fingerprint: Hash of all that its result depends on.
         folder: Folder of its run.
         record: Its line of ``results.jsonl``; None while it has none.
+        trial: Folder of a search's run that is this very run, and need not be trained again; None
+            if there is none.
     """
 
     cell: Cell
     fingerprint: str
     folder: Path
     record: dict[str, Any] | None
+    trial: Path | None = None
 
     @property
     def done(self) -> bool:
@@ -111,8 +114,16 @@ def read_outcomes(grid: Grid, out: Path) -> list[Outcome]:
         record = known.get((*cell.key, fingerprint))
         if record is not None and record["status"] == "done" and not has_result(folder):
             record = None  # somebody has deleted the run
-        outcomes.append(Outcome(cell, fingerprint, folder, record))
+        trial = _trial_of(cell, grid, hashes[cell.dataset])
+        outcomes.append(Outcome(cell, fingerprint, folder, record, trial))
     return outcomes
+
+
+def _trial_of(cell: Cell, grid: Grid, data: str) -> Path | None:
+    tuned = grid.tuned(cell.label)
+    if tuned is None:
+        return None
+    return tuned.run_with(cell.model, cell.dataset, data, cell.composed())
 
 
 def _folder_of(folder: Path, fingerprint: str) -> Path:

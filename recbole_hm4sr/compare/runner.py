@@ -2,7 +2,8 @@
 
 The folder of a comparison holds ``results.jsonl`` and one folder a run. A cell is finished when
 its line is there with the fingerprint of its settings. A cell that a crash has cut goes on from
-its checkpoint; one that failed is a line with the reason and is left alone unless asked for.
+its checkpoint, and one that is a search's best trial from that trial's, which is trained already;
+one that failed is a line with the reason and is left alone unless asked for.
 """
 
 import dataclasses
@@ -28,9 +29,11 @@ from recbole_hm4sr.compare.results import (
     read_outcomes,
 )
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import append_line, locked, write_text
+from recbole_hm4sr.files import append_line, copy_folder, locked, write_text
 
 _POLL_SECONDS = 0.1
+# What a trial's folder holds that is not of its run, or that a test would write anew.
+_OF_THE_TRIAL = ("trial.json", ".lock", "metrics.json")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -106,6 +109,8 @@ def _run_pending(
 def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
     cell, folder = outcome.cell, outcome.folder
     _forget_failure(folder)
+    if outcome.trial is not None and not folder.exists():
+        copy_folder(outcome.trial, folder, leave=_OF_THE_TRIAL)
     values = {**dataclasses.asdict(cell), "overrides": cell.overrides}
     values["fingerprint"] = outcome.fingerprint
     write_text(folder / "cell.json", json.dumps(values, indent=2) + "\n")

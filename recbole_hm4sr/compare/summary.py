@@ -54,6 +54,7 @@ class Row:
         label: Its name.
         n_seeds: Runs that have a result.
         reason: Why runs have none, in one sentence; empty if all have.
+        n_trials: Trials of the search that has found its settings; 0 without a search.
         scores: By group (``all users`` among them) and metric.
         relative: By metric, the difference of the means to the baseline's, as a share of it.
         tests: By metric, the paired test against the baseline and its p after Holm's correction.
@@ -65,6 +66,7 @@ class Row:
     label: str
     n_seeds: int
     reason: str
+    n_trials: int = 0
     scores: dict[tuple[str, str], Score]
     relative: dict[str, float]
     tests: dict[str, tuple[PairedTest, float]]
@@ -169,7 +171,7 @@ def _summarize(
         seeds=grid.seeds,
         group_sizes=sizes,
         rows=_rows(grid, outcomes, runs, history),
-        notes=_notes([outcome for outcome, _ in runs]),
+        notes=(*_searches(grid), *_notes([outcome for outcome, _ in runs])),
     )
 
 
@@ -198,7 +200,8 @@ def _rows(
             if (label, metric) in tests
         }
         reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
-        rows.append(_row(label, own, reason, scores=scores[label], relative=relative, tests=tests))
+        row = _row(label, own, reason, scores=scores[label], relative=relative, tests=tests)
+        rows.append(dataclasses.replace(row, n_trials=grid.n_trials(label)))
     return tuple(rows)
 
 
@@ -280,6 +283,22 @@ def _reasons(outcomes: Sequence[Outcome]) -> str:
     if len(seeds) == 1 and sum(map(len, seeds.values())) == len(outcomes):
         return next(iter(seeds))
     return "; ".join(f"seed {', '.join(map(str, own))}: {why}" for why, own in seeds.items())
+
+
+def _searches(grid: Grid) -> list[str]:
+    """Where the settings of the rows come from, if any were searched."""
+    tuned = [(spec.label, spec.tuned) for spec in grid.models if spec.tuned is not None]
+    notes = []
+    for label, found in tuned:
+        settings = ", ".join(f"{name} {value}" for name, value in found.best.settings.items())
+        notes.append(
+            f"{label}: {settings}, the best of {found.n_trials} trials on {found.dataset} by "
+            f"validation {found.metric} ({found.best.score:.4f})."
+        )
+    counts = {found.n_trials for _, found in tuned}
+    if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
+        notes.append("The rows have not had the same number of trials.")
+    return notes
 
 
 def _notes(outcomes: Sequence[Outcome]) -> tuple[str, ...]:

@@ -55,12 +55,14 @@ def _results(summary: Summary) -> Table:
         metric: _best(row.scores.get((ALL, metric)) for row in summary.rows)
         for metric in summary.metrics
     }
-    columns = ["model", "seeds"]
+    searched = any(row.n_trials for row in summary.rows)
+    columns = ["model", "seeds", *["trials"] * searched]
     for metric in summary.metrics:
         columns += [metric, f"vs {summary.baseline}"]
     rows = []
     for row in summary.rows:
         entries = [Entry(row.label), Entry(f"{row.n_seeds}/{len(summary.seeds)}")]
+        entries += [Entry(str(row.n_trials))] * searched
         if not row.n_seeds:
             rows.append((*entries, Entry(row.reason)))
             continue
@@ -192,6 +194,7 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
         "group": group,
         "users": summary.group_sizes.get(group, 0),
         "seeds": row.n_seeds,
+        "trials": row.n_trials,
         "mean": score.mean,
         "standard_deviation": score.deviation,
         "baseline": summary.baseline,

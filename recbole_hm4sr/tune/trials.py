@@ -71,7 +71,7 @@ class TrialStore:
 
     def run_dir(self, number: int) -> Path:
         """Folder of a trial."""
-        return self.folder / f"trial-{number:04d}"
+        return run_dir(self.folder, number)
 
     def trials(self) -> dict[int, Trial]:
         """The finished trials by number; of a trial with several lines the last counts.
@@ -79,15 +79,7 @@ class TrialStore:
         Raises:
             DataError: If the file cannot be read.
         """
-        path = self.folder / "trials.jsonl"
-        trials = {}
-        for line, record in read_lines(path):
-            trial = _read_trial(record, self.search.space.names)
-            if trial is None:
-                _log.warning("%s, line %d is torn and left out; its trial goes on", path, line)
-            else:
-                trials[trial.number] = trial
-        return dict(sorted(trials.items()))
+        return read_trials(self.folder, self.search.space.names)
 
     def ends_after(self, early_stop: int | None) -> bool:
         """Whether so many trials have finished without a better score; never if None."""
@@ -180,12 +172,38 @@ class TrialStore:
         return dict(record)
 
 
-def _read_trial(record: Mapping[str, Any] | None, names: Iterable[str]) -> Trial | None:
+def run_dir(folder: Path, number: int) -> Path:
+    """Folder of a trial of the search in a folder."""
+    return folder / f"trial-{number:04d}"
+
+
+def read_trials(folder: Path, names: Iterable[str]) -> dict[int, Trial]:
+    """The finished trials of a search by number; of a trial with several lines the last counts.
+
+    Args:
+        folder: Folder of the search.
+        names: The searched settings; a line without just these is torn.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    path, names = folder / "trials.jsonl", set(names)
+    trials = {}
+    for line, record in read_lines(path):
+        trial = _read_trial(record, names)
+        if trial is None:
+            _log.warning("%s, line %d is torn and left out; its trial goes on", path, line)
+        else:
+            trials[trial.number] = trial
+    return dict(sorted(trials.items()))
+
+
+def _read_trial(record: Mapping[str, Any] | None, names: set[str]) -> Trial | None:
     try:
         trial = Trial(**(record or {}))
     except TypeError:
         return None
-    return trial if set(trial.settings) == set(names) else None
+    return trial if set(trial.settings) == names else None
 
 
 def best_trial(trials: Iterable[Trial], *, bigger: bool) -> Trial | None:

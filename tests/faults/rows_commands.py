@@ -105,6 +105,10 @@ FAULTS = [
          "datasets: [../../toy]\nmodels: [HM4SR]\n"),
     grid("a label that is one with another", "must differ",
          "datasets: [toy]\nmodels: [{model: HM4SR, label: a b}, {model: SASRec, label: a/b}]\n"),
+    grid("a search that is not there", "must be the folder of a search; make one with: hm4sr tune",
+         "datasets: [toy]\nmodels: [{model: HM4SR, tuned: runs/tune}]\n"),
+    grid("a search that is a list", "must be the folder of a search",
+         "datasets: [toy]\nmodels: [{model: HM4SR, tuned: [3]}]\n"),
     grid("an object of Python", "could not determine a constructor",
          "datasets: !!python/object/apply:os.system ['touch trap-was-sprung']\n"),
     # --- prepare -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import find_space, read_space
 
 MODELS = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
+SPACES = sorted((properties_dir() / "tune").rglob("*.hyper"))
 
 
 def space_of(tmp_path, text):
@@ -170,9 +171,13 @@ def test_the_space_wins_over_files_and_flags_stay_fixed(tmp_path, toy_path):
     assert (search.metric, search.bigger, search.epochs) == ("NDCG@20", True, 4)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_every_model_has_a_space_whose_values_it_takes(model):
-    space = read_space(find_space(None, model))
+def test_every_model_has_a_space():
+    assert [find_space(None, model).stem for model in MODELS] == MODELS
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_space_has_values_that_its_model_takes(path):
+    model, space = path.stem, read_space(path)
     search = plan_search("sports", model, space)  # refuses what it does not take
     entry = find_model(model)
     defaults = compose_settings(model, "sports")[0]

@@ -1,0 +1,171 @@
+"""Comparisons of what searches have found: which settings, whose run, and what the tables say."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import yaml
+from tuning import SETTINGS, lines, tune
+
+from recbole_hm4sr import quick_start
+from recbole_hm4sr.compare.command import compare_grid
+from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.results import read_outcomes
+from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.tune.found import read_found
+
+pytest.importorskip("hyperopt", reason="needs the extra tune")
+pytestmark = pytest.mark.integration
+
+SPACE = "hidden_dropout_prob choice [0.1, 0.4]\nlearning_rate choice [0.01]\n"
+SEARCH_SEED, OTHER_SEED = 5, 6
+
+
+def grid_values(toy_path, tuned, *, settings=(), row=()):
+    return {
+        "datasets": ["toy"],
+        "seeds": [SEARCH_SEED, OTHER_SEED],
+        "settings": {**SETTINGS, "data_path": str(toy_path), **dict(settings)},
+        "baseline": "plain",
+        "models": [
+            {"label": "plain", "model": "SASRec"},
+            {"label": "found", "model": "SASRec", "tuned": str(tuned), "settings": dict(row)},
+        ],
+    }
+
+
+def write_grid(folder, values):
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def search(toy_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    settings = {"seed": SEARCH_SEED}
+    return tune(toy_path, folder, space=SPACE, algorithm="exhaustive", settings=settings)
+
+
+@pytest.fixture(scope="module")
+def comparison(toy_path, search, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    grid = write_grid(folder, grid_values(toy_path, search.folder))
+    compare_grid(str(grid), out=folder / "out")
+    return folder
+
+
+def test_a_search_is_read_back(search, toy_path):
+    found = read_found(search.folder)
+    assert (found.model, found.dataset, found.metric) == ("SASRec", "toy", search.search.metric)
+    assert found.n_trials == 2
+    assert found.best == search.best
+    fixed = {name: value for name, value in SETTINGS.items() if name != "n_threads"}
+    assert dict(found.settings) == {**fixed, **search.best.settings}
+
+
+def test_the_row_runs_with_what_was_found(comparison, search):
+    for seed in (SEARCH_SEED, OTHER_SEED):
+        folder = comparison / "out" / "toy" / "found" / f"seed-{seed}"
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        assert config["seed"] == seed
+        assert {name: config[name] for name in search.best.settings} == dict(search.best.settings)
+
+
+def test_the_best_trial_is_tested_and_not_trained_again(comparison, search, toy_path):
+    trial = search.folder / f"trial-{search.best.number:04d}"
+    folder = comparison / "out" / "toy" / "found" / f"seed-{SEARCH_SEED}"
+    # Seconds too: they are of the trial.
+    assert (folder / "history.jsonl").read_bytes() == (trial / "history.jsonl").read_bytes()
+    assert not (trial / "test_ranks.npz").exists()
+    tested = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    anew = quick_start.run(
+        "SASRec",
+        "toy",
+        overrides={
+            **SETTINGS, **search.best.settings, "seed": SEARCH_SEED, "data_path": str(toy_path)
+        },
+        run_dir=comparison / "anew",
+    )  # fmt: skip
+    assert tested["test_include"] == anew.test_include
+    assert tested["test_exclude"] == anew.test_exclude
+    assert len(anew.test_exclude) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [({}, True), ({"n_threads": 2}, True), ({"epochs": 7}, False), ({"batch": 8}, False)],
+    ids=["the same", "of the machine", "epochs", "batch"],
+)
+def test_a_run_of_other_settings_is_trained(toy_path, search, tmp_path, change, same):
+    names = {"batch": "train_batch_size"}
+    settings = {names.get(name, name): value for name, value in change.items()}
+    grid = read_grid(write_grid(tmp_path, grid_values(toy_path, search.folder, settings=settings)))
+    trials = {
+        (outcome.cell.label, outcome.cell.seed): outcome.trial
+        for outcome in read_outcomes(grid, tmp_path / "out")
+    }
+    own = search.folder / f"trial-{search.best.number:04d}"
+    assert trials == {
+        ("plain", SEARCH_SEED): None,
+        ("plain", OTHER_SEED): None,
+        ("found", SEARCH_SEED): own if same else None,
+        ("found", OTHER_SEED): None,
+    }
+
+
+def test_the_tables_say_how_many_trials_a_row_had(comparison, search):
+    text = (comparison / "out" / "table.md").read_text(encoding="utf-8")
+    assert text.count("| model | seeds | trials |") == 2
+    assert text.count("| plain | 2/2 | 0 |") == 2
+    assert text.count("| found | 2/2 | 2 |") == 2
+    best = search.best
+    dropout, rate = best.settings["hidden_dropout_prob"], best.settings["learning_rate"]
+    assert (
+        f"found: hidden_dropout_prob {dropout}, learning_rate {rate}, the best of 2 trials on toy "
+        f"by validation NDCG@10 ({best.score:.4f})."
+    ) in text
+    assert "The rows have not had the same number of trials." in text
+
+
+def test_what_was_searched_may_not_be_set_as_well(toy_path, search, tmp_path):
+    row = {"learning_rate": 0.1}
+    path = write_grid(tmp_path, grid_values(toy_path, search.folder, row=row))
+    with pytest.raises(
+        ConfigError, match=rf"found: settings must leave .* to {search.folder}, got learning_rate"
+    ):
+        read_grid(path)
+
+
+def test_a_search_of_another_model_is_refused(toy_path, search, tmp_path):
+    values = grid_values(toy_path, search.folder)
+    values["models"][1]["model"] = "GRU4Rec"
+    with pytest.raises(ConfigError, match=r"tuned must be a search of GRU4Rec, .* one of SASRec"):
+        read_grid(write_grid(tmp_path, values))
+
+
+def test_a_search_without_a_score_is_refused(search, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(search.folder, folder)
+    (folder / "best.yaml").unlink()
+    failed = [{**record, "status": "failed"} for record in lines(folder / "trials.jsonl")]
+    (folder / "trials.jsonl").write_text("\n".join(map(json.dumps, failed)), encoding="utf-8")
+    with pytest.raises(ConfigError, match="must have a trial with a score, got 2 without"):
+        read_found(folder)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"space": 3}'])
+def test_a_folder_without_a_search_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "search.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="must be the folder of a search; make one with: hm4sr"):
+        read_found(tmp_path)
+
+
+def test_a_later_trial_is_counted(search, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(search.folder, folder)
+    with (folder / "trials.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**dataclasses.asdict(search.best), "number": 3, "score": 0.0}))
+    assert read_found(folder).n_trials == 3
