@@ -56,7 +56,7 @@ UNSUPPORTED = {
 
 
 # Places to write outside the run's folder: the user's own word, never that of a file.
-_FLAGS_ONLY = frozenset({"code_cache_dir"})
+FLAGS_ONLY = frozenset({"code_cache_dir"})
 
 
 class _Loader(yaml.SafeLoader):
@@ -304,7 +304,7 @@ def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, st
         where = f" ({origin[name]})" if name in origin else ""
         if name in origin and name in UNSUPPORTED:
             found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
-        elif name in _FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
+        elif name in FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
             found.append(f"{name}{where} must be given as a flag, since it names a place to write")
         elif name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)

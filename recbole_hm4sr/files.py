@@ -6,8 +6,7 @@ import fcntl
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,36 +54,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def copy_folder(source: Path, target: Path, *, leave: Collection[str] = ()) -> None:
-    """Copy a folder whole or not at all.
-
-    Args:
-        source: The folder.
-        target: Where the copy will stand; nothing may stand there yet.
-        leave: Names directly in the folder that are not copied.
-
-    Raises:
-        WriteError: If it cannot be read or written.
-    """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(
-            source,
-            temporary,
-            ignore=lambda folder, _: leave if Path(folder) == source else (),
-        )
-        temporary.rename(target)
-        _sync_folder(target.parent)
-    except shutil.Error as error:  # an OSError without errno: all files that failed
-        reason = str(error.args[0][0][2]).rpartition("] ")[2]
-        raise WriteError(f"cannot copy {source} to {target}: {reason}") from error
-    except OSError as error:
-        raise WriteError(f"cannot copy {source} to {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,18 +1,25 @@
 """One run in a folder that may hold the beginnings of it; S3Rec's two stages as one run."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.config import compose_settings
 from recbole_hm4sr.errors import CheckpointError
+from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.quick_start import RunResult
 from recbole_hm4sr.trainer import EpochRecord
 
 _log = logging.getLogger(__name__)
+
+# In the folder of a run that another one has trained: which, and what that one ran on.
+TRAINED_BY = "trained_by.json"
+_FACTS_OF_TRAINING = ("git_revision", "versions", "device", "machine")
 
 
 def run_or_go_on(
@@ -23,6 +30,7 @@ def run_or_go_on(
     *,
     test: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    trained: Path | None = None,
 ) -> RunResult:
     """Run in a folder, or go on there where a crash has left it.
 
@@ -33,13 +41,16 @@ def run_or_go_on(
         overrides: Settings that win over the YAML files.
         test: Whether the best epoch is tested.
         on_epoch: Called after every epoch; of S3Rec's two stages, of the second.
+        trained: Folder of a run of the same settings that has trained already: this one begins with
+            its checkpoints. What cannot be taken over is trained.
 
     Raises:
         PluginError: If settings or files are wrong.
     """
     if model == "S3Rec":
-        overrides = _pretrained(folder / "pretrain", dataset, overrides, test=test)
-    return _run(folder, model, dataset, overrides, test=test, on_epoch=on_epoch)
+        before = None if trained is None else trained / "pretrain"
+        overrides = _pretrained(folder / "pretrain", dataset, overrides, test=test, trained=before)
+    return _run(folder, model, dataset, overrides, test=test, on_epoch=on_epoch, trained=trained)
 
 
 def _run(
@@ -50,22 +61,53 @@ def _run(
     *,
     test: bool,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    trained: Path | None = None,
 ) -> RunResult:
-    if (folder / "config.yaml").is_file():
-        try:
+    def run_here() -> RunResult:
+        return quick_start.run(
+            model, dataset, overrides=overrides, run_dir=folder, test=test, on_epoch=on_epoch
+        )
+
+    try:
+        if (folder / "config.yaml").is_file():
             return quick_start.resume(folder, test=test, on_epoch=on_epoch)
-        except CheckpointError as error:
-            _log.warning("cannot go on, training anew: %s", error)
-            for name in ("config.yaml", "history.jsonl", "metrics.json", "test_ranks.npz"):
-                (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return quick_start.run(
-        model, dataset, overrides=overrides, run_dir=folder, test=test, on_epoch=on_epoch
-    )
+        if trained is not None:
+            _take_over(trained, folder)
+            return run_here()
+    except CheckpointError as error:
+        _log.warning("cannot go on, training anew: %s", error)
+        for name in ("config.yaml", "history.jsonl", "metrics.json", "test_ranks.npz", TRAINED_BY):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return run_here()
+
+
+def _take_over(trained: Path, folder: Path) -> None:
+    """Begin a run with the checkpoints of another.
+
+    Raises:
+        CheckpointError: If that run has none.
+        WriteError: If they cannot be written.
+    """
+    try:
+        metrics = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))
+        facts = {name: metrics[name] for name in _FACTS_OF_TRAINING}
+        for name in ("best.pt", "last.pt"):
+            with (trained / "checkpoint" / name).open("rb") as source:
+                copy = partial(shutil.copyfileobj, source)
+                write_whole(folder / "checkpoint" / name, copy)
+    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{trained} must hold a trained run: {error}") from error
+    write_text(folder / TRAINED_BY, json.dumps({"run_dir": str(trained), **facts}) + "\n")
 
 
 def _pretrained(
-    folder: Path, dataset: str, overrides: Mapping[str, Any], *, test: bool
+    folder: Path,
+    dataset: str,
+    overrides: Mapping[str, Any],
+    *,
+    test: bool,
+    trained: Path | None,
 ) -> dict[str, Any]:
     """Settings of S3Rec's fine-tuning, after its pre-training; validation chooses nothing there."""
     values, _ = compose_settings("S3Rec", dataset, overrides=overrides)
@@ -74,5 +116,5 @@ def _pretrained(
     n_epochs = values["pretrain_epochs"]
     stage = {"train_stage": "pretrain", "epochs": n_epochs, "stopping_step": n_epochs}
     if not (folder / "metrics.json").is_file():
-        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=test)
+        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=test, trained=trained)
     return {**overrides, "pre_model_path": str(folder / "checkpoint" / "last.pt")}

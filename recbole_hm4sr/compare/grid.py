@@ -149,6 +149,8 @@ def _problems(grid: Grid) -> list[str]:
         found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
         found.append("settings must leave the seed to seeds")
+    if any("data_path" in spec.settings for spec in grid.models):
+        found.append("settings of a row must leave data_path to the grid's, since all share it")
     return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
 
 
@@ -171,7 +173,7 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
         return None
     found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
     label = str(entry.get("label", entry["model"]))
-    tuned = _tuned(label, entry, found) if "tuned" in entry else None
+    tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
     return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned)
 
 

@@ -2,8 +2,8 @@
 
 The folder of a comparison holds ``results.jsonl`` and one folder a run. A cell is finished when
 its line is there with the fingerprint of its settings. A cell that a crash has cut goes on from
-its checkpoint, and one that is a search's best trial from that trial's, which is trained already;
-one that failed is a line with the reason and is left alone unless asked for.
+its checkpoint, and one that is the best trial of a search from the trial's, which is trained
+already; one that failed is a line with the reason and is left alone unless asked for.
 """
 
 import dataclasses
@@ -29,11 +29,10 @@ from recbole_hm4sr.compare.results import (
     read_outcomes,
 )
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import append_line, copy_folder, locked, write_text
+from recbole_hm4sr.files import append_line, locked, write_text
+from recbole_hm4sr.stages import TRAINED_BY
 
 _POLL_SECONDS = 0.1
-# What a trial's folder holds that is not of its run, or that a test would write anew.
-_OF_THE_TRIAL = ("trial.json", ".lock", "metrics.json")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -109,10 +108,9 @@ def _run_pending(
 def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
     cell, folder = outcome.cell, outcome.folder
     _forget_failure(folder)
-    if outcome.trial is not None and not folder.exists():
-        copy_folder(outcome.trial, folder, leave=_OF_THE_TRIAL)
     values = {**dataclasses.asdict(cell), "overrides": cell.overrides}
     values["fingerprint"] = outcome.fingerprint
+    values["trial"] = None if outcome.trial is None else str(outcome.trial)
     write_text(folder / "cell.json", json.dumps(values, indent=2) + "\n")
     environment = dict(os.environ)
     if jobs > 1:
@@ -170,8 +168,19 @@ def _record(outcome: Outcome, returncode: int, out: Path, jobs: int) -> dict[str
     if returncode == 0 and has_result(folder):
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         facts = {name: metrics[name] for name in FACTS if name in metrics}
+        facts |= _of_the_training(folder)
         return {**record, "status": "done", **facts, "command": train_command(cell)}
     return {**record, "status": "failed", "reason": _reason(folder, returncode)}
+
+
+def _of_the_training(folder: Path) -> dict[str, Any]:
+    """What a line takes from the run that has trained the model, where that was another one."""
+    path = folder / TRAINED_BY
+    if not path.is_file():
+        return {}
+    facts = dict(json.loads(path.read_text(encoding="utf-8")))
+    # The memory of this process is that of a test, and the search's that of all its trials.
+    return {**facts, "trained_by": facts.pop("run_dir"), "peak_memory_mb": None}
 
 
 def _reason(folder: Path, returncode: int) -> str:

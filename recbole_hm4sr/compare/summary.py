@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.errors import DataError
@@ -60,7 +61,7 @@ class Row:
         tests: By metric, the paired test against the baseline and its p after Holm's correction.
         seconds_per_epoch: Mean over the seeds of the training time of an epoch.
         n_parameters: Trained parameters.
-        peak_memory_mb: Largest of the seeds, in MiB.
+        peak_memory_mb: Largest of the seeds, in MiB; NaN if searches have trained them all.
     """
 
     label: str
@@ -171,7 +172,7 @@ def _summarize(
         seeds=grid.seeds,
         group_sizes=sizes,
         rows=_rows(grid, outcomes, runs, history),
-        notes=(*_searches(grid), *_notes([outcome for outcome, _ in runs])),
+        notes=notes_of(grid, [outcome for outcome, _ in runs]),
     )
 
 
@@ -216,6 +217,7 @@ def _row(
 ) -> Row:
     records = [outcome.record or {} for outcome, _ in runs]
     seconds = [record["train_seconds_per_epoch"] for record in records]
+    peaks = [r["peak_memory_mb"] for r in records if r["peak_memory_mb"] is not None]
     return Row(
         label=label,
         n_seeds=len(runs),
@@ -225,7 +227,7 @@ def _row(
         tests={metric: test for (name, metric), test in tests.items() if name == label},
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else math.nan,
         n_parameters=records[0]["n_parameters"] if records else 0,
-        peak_memory_mb=max((record["peak_memory_mb"] for record in records), default=math.nan),
+        peak_memory_mb=max(peaks, default=math.nan),
     )
 
 
@@ -283,37 +285,3 @@ def _reasons(outcomes: Sequence[Outcome]) -> str:
     if len(seeds) == 1 and sum(map(len, seeds.values())) == len(outcomes):
         return next(iter(seeds))
     return "; ".join(f"seed {', '.join(map(str, own))}: {why}" for why, own in seeds.items())
-
-
-def _searches(grid: Grid) -> list[str]:
-    """Where the settings of the rows come from, if any were searched."""
-    tuned = [(spec.label, spec.tuned) for spec in grid.models if spec.tuned is not None]
-    notes = []
-    for label, found in tuned:
-        settings = ", ".join(f"{name} {value}" for name, value in found.best.settings.items())
-        notes.append(
-            f"{label}: {settings}, the best of {found.n_trials} trials on {found.dataset} by "
-            f"validation {found.metric} ({found.best.score:.4f})."
-        )
-    counts = {found.n_trials for _, found in tuned}
-    if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
-        notes.append("The rows have not had the same number of trials.")
-    return notes
-
-
-def _notes(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """What makes rows less comparable than they look."""
-    records = [outcome.record or {} for outcome in outcomes]
-    notes = []
-    for name, what in (("machine", "machines"), ("device", "devices")):
-        kinds = sorted({str(record.get(name)) for record in records})
-        if len(kinds) > 1:
-            notes.append(
-                f"Runs used different {what} ({'; '.join(kinds)}): seconds differ by that."
-            )
-    if any(record.get("jobs", 1) > 1 for record in records):
-        notes.append("Several runs went at once: their seconds an epoch are longer for that.")
-    revisions = sorted({str(record.get("git_revision")) for record in records})
-    if len(revisions) > 1:
-        notes.append(f"Runs are of different revisions of the code ({', '.join(revisions)}).")
-    return tuple(notes)

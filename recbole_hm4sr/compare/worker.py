@@ -29,7 +29,14 @@ def run_cell(folder: Path) -> None:
         PluginError: If settings or files are wrong.
     """
     cell = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-    run_or_go_on(folder, cell["model"], cell["dataset"], cell["overrides"])
+    trial = cell.get("trial")
+    run_or_go_on(
+        folder,
+        cell["model"],
+        cell["dataset"],
+        cell["overrides"],
+        trained=None if trial is None else Path(trial),
+    )
 
 
 def _end_with_parent() -> None:

@@ -130,6 +130,7 @@ def _search(store: TrialStore, plan: Plan, n_trials: int, say: Callable[[str], N
     }
     if plan.engine == "optuna":
         remember_search(store.search, plan.engine, store.folder)
+        store.write_best()
         search_with_optuna(store, **shared, prune=plan.prune is not False)
         return
     refusal = (
@@ -138,6 +139,7 @@ def _search(store: TrialStore, plan: Plan, n_trials: int, say: Callable[[str], N
     )
     with locked(store.folder / ".lock", refusal=refusal):
         remember_search(store.search, plan.engine, store.folder)
+        store.write_best()
         search_with_hyperopt(store, **shared)
 
 

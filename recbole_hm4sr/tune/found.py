@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.config import read_yaml
+from recbole_hm4sr.config import FLAGS_ONLY, read_yaml
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.fingerprint import OF_THE_MACHINE, settings_hash
 from recbole_hm4sr.tune.space import same_text
@@ -22,7 +22,7 @@ class Found:
         model: Name of the model.
         dataset: Name of the data set.
         metric: Validation metric that has chosen, as ``NDCG@20``.
-        n_trials: Trials that have ended, failed and pruned ones among them.
+        n_trials: Settings that were tried, failed and pruned ones among them.
         best: The best trial.
         settings: Its settings that win over the YAML files, searched and fixed, without the seed
             and what no result depends on.
@@ -55,7 +55,7 @@ class Found:
         same = (
             same_text(searched) == same_text(dict(self.best.settings))
             and settings_hash(model, dataset, data, rest) == self.fingerprint
-            and (folder / "config.yaml").is_file()
+            and (folder / "checkpoint" / "last.pt").is_file()
         )
         return folder if same else None
 
@@ -72,25 +72,28 @@ def read_found(folder: Path) -> Found:
         about = {name: str(search[name]) for name in ("model", "dataset", "metric", "fingerprint")}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(
-            f"{folder} must be the folder of a search; make one with: hm4sr tune --out={folder}"
+            f"{folder} must be the folder of a search by hm4sr tune, but has no readable "
+            f"search.json"
         ) from error
-    trials = read_trials(folder, names)
+    # Before the trials: a search that goes on meanwhile writes a trial's line first.
     settings = read_yaml(folder / "best.yaml") if (folder / "best.yaml").is_file() else {}
+    trials = read_trials(folder, names).values()
     searched = same_text({name: settings.get(name) for name in names})
     best = [
         trial
-        for trial in trials.values()
+        for trial in trials
         if trial.status == "done" and same_text(dict(trial.settings)) == searched
     ]
     if not best:
         raise ConfigError(
-            f"the search in {folder} must have a trial with a score, got "
-            f"{len(trials)} without; go on with hm4sr tune --out={folder}"
+            f"{folder} must have a best.yaml with the settings of a finished trial; go on with: "
+            f"hm4sr tune --model={about['model']} --dataset={about['dataset']} --out={folder}"
         )
-    left_out = (*OF_THE_MACHINE, "seed")
+    left_out = (*OF_THE_MACHINE, *FLAGS_ONLY, "seed")
     return Found(
         folder=folder,
-        n_trials=len(trials),
+        # A failed trial may have been tried again under another number.
+        n_trials=len({same_text(dict(trial.settings)) for trial in trials}),
         best=best[0],
         settings={name: value for name, value in settings.items() if name not in left_out},
         **about,

@@ -166,9 +166,11 @@ def find_space(name: str | Path | None, model: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    names = sorted(file.stem for file in known.glob("*.hyper"))
-    if path.stem in names and path.parent in (Path(), Path("properties/tune")):
-        return known / f"{path.stem}.hyper"
+    names = sorted(file.relative_to(known).as_posix() for file in known.rglob("*.hyper"))
+    names = [name.removesuffix(".hyper") for name in names]
+    asked = path.relative_to("properties/tune") if path.is_relative_to("properties/tune") else path
+    if (stem := str(asked).removesuffix(".hyper")) in names:
+        return known / f"{stem}.hyper"
     raise ConfigError(
         f"--params must be a .hyper file or one of {', '.join(names)}, got {str(name)!r}"
     )

@@ -130,14 +130,27 @@ class TrialStore:
         with locked(self.folder / ".trials.lock"):
             before = best_trial(self.trials().values(), bigger=self.search.bigger)
             append_line(self.folder / "trials.jsonl", dataclasses.asdict(trial))
-            best = best_trial(self.trials().values(), bigger=self.search.bigger)
-            if best is not None:
-                write_text(self.best_file, self._best_text(best))
+            best = self._write_best()
         for old in (before, trial):
             if old is not None and (best is None or old.number != best.number):
                 for folder in (self.run_dir(old.number), self.run_dir(old.number) / "pretrain"):
                     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return best is not None and best.number == trial.number
+
+    def write_best(self) -> None:
+        """Write ``best.yaml`` anew, which the end of a process may have kept from being written.
+
+        Raises:
+            DataError: If it cannot be written.
+        """
+        with locked(self.folder / ".trials.lock"):
+            self._write_best()
+
+    def _write_best(self) -> Trial | None:
+        best = best_trial(self.trials().values(), bigger=self.search.bigger)
+        if best is not None:
+            write_text(self.best_file, self._best_text(best))
+        return best
 
     def epochs(self, number: int) -> list[dict[str, Any]]:
         """The finished epochs of a trial, over all its attempts."""

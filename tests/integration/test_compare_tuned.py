@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
 import yaml
+from killing import history_of
+from toydata import QUICK
 from tuning import SETTINGS, lines, tune
 
 from recbole_hm4sr import quick_start
@@ -13,6 +16,7 @@ from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.stages import run_or_go_on
 from recbole_hm4sr.tune.found import read_found
 
 pytest.importorskip("hyperopt", reason="needs the extra tune")
@@ -148,10 +152,13 @@ def test_a_search_of_another_model_is_refused(toy_path, search, tmp_path):
 def test_a_search_without_a_score_is_refused(search, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(search.folder, folder)
-    (folder / "best.yaml").unlink()
     failed = [{**record, "status": "failed"} for record in lines(folder / "trials.jsonl")]
     (folder / "trials.jsonl").write_text("\n".join(map(json.dumps, failed)), encoding="utf-8")
-    with pytest.raises(ConfigError, match="must have a trial with a score, got 2 without"):
+    sentence = "settings of a finished trial; go on with: hm4sr tune --model=SASRec --dataset=toy"
+    with pytest.raises(ConfigError, match=sentence):
+        read_found(folder)
+    (folder / "best.yaml").unlink()
+    with pytest.raises(ConfigError, match=sentence):
         read_found(folder)
 
 
@@ -159,13 +166,89 @@ def test_a_search_without_a_score_is_refused(search, tmp_path):
 def test_a_folder_without_a_search_is_refused(tmp_path, text):
     if text is not None:
         (tmp_path / "search.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="must be the folder of a search; make one with: hm4sr"):
+    with pytest.raises(ConfigError, match="of a search by hm4sr tune, but has no readable search"):
         read_found(tmp_path)
 
 
-def test_a_later_trial_is_counted(search, tmp_path):
+def test_settings_are_counted_once(search, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(search.folder, folder)
+    again = {**dataclasses.asdict(search.best), "number": 3, "status": "failed"}
+    other = {**again, "number": 4, "settings": {**search.best.settings, "learning_rate": 0.02}}
     with (folder / "trials.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**dataclasses.asdict(search.best), "number": 3, "score": 0.0}))
+        file.writelines(json.dumps(record) + "\n" for record in (again, other))
     assert read_found(folder).n_trials == 3
+
+
+def test_best_settings_that_were_not_written_are_when_the_search_goes_on(
+    search, toy_path, tmp_path
+):
+    shutil.copytree(search.folder, tmp_path / "out")
+    (tmp_path / "out" / "best.yaml").unlink()
+    settings = {"seed": SEARCH_SEED}
+    tune(toy_path, tmp_path, space=SPACE, algorithm="exhaustive", settings=settings)
+    assert read_found(tmp_path / "out").best == search.best
+
+
+def test_the_trial_is_found_for_data_in_another_place_and_tested_there(
+    search, comparison, toy_path, tmp_path
+):
+    shutil.copytree(toy_path / "toy", tmp_path / "data" / "toy")
+    grid = write_grid(
+        tmp_path, {**grid_values(tmp_path / "data", search.folder), "seeds": [SEARCH_SEED]}
+    )
+    compare_grid(str(grid), out=tmp_path / "out")
+    folder = tmp_path / "out" / "toy" / "found" / f"seed-{SEARCH_SEED}"
+    there = comparison / "out" / "toy" / "found" / f"seed-{SEARCH_SEED}"
+    assert history_of(folder) == history_of(there)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert config["data_path"] == str(tmp_path / "data")
+
+
+def test_a_line_has_the_code_and_the_machine_of_the_training(search, toy_path, tmp_path):
+    shutil.copytree(search.folder, tmp_path / "search")
+    path = tmp_path / "search" / f"trial-{search.best.number:04d}" / "metrics.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) | {"git_revision": "of old"}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    grid = write_grid(tmp_path, grid_values(toy_path, tmp_path / "search"))
+    compare_grid(str(grid), {"seeds": [SEARCH_SEED]}, out=tmp_path / "out")
+    records = {record["label"]: record for record in lines(tmp_path / "out" / "results.jsonl")}
+    assert records["found"]["git_revision"] == "of old" != records["plain"]["git_revision"]
+    assert records["found"]["trained_by"] == str(path.parent)
+    assert records["found"]["peak_memory_mb"] is None
+    text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert f"found: seed {SEARCH_SEED} was trained by its search." in text
+    assert "Runs are of different revisions of the code" in text
+    assert re.search(r"\| found \| 1/1 \| 2 \|.*\| - \|\n", text)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_trial_that_cannot_be_taken_over_is_trained(
+    search, comparison, toy_path, tmp_path, damage
+):
+    trial = tmp_path / "trial"
+    shutil.copytree(search.folder / f"trial-{search.best.number:04d}", trial)
+    if damage == "gone":
+        (trial / "checkpoint" / "last.pt").unlink()
+    else:
+        for path in (trial / "checkpoint").glob("*.pt"):
+            path.write_bytes(path.read_bytes()[:-100])
+    overrides = {
+        **SETTINGS, **search.best.settings, "seed": SEARCH_SEED, "data_path": str(toy_path)
+    }  # fmt: skip
+    result = run_or_go_on(tmp_path / "run", "SASRec", "toy", overrides, trained=trial)
+    there = comparison / "out" / "toy" / "found" / f"seed-{SEARCH_SEED}" / "metrics.json"
+    assert result.test == json.loads(there.read_text(encoding="utf-8"))["test"]
+    assert not (tmp_path / "run" / "trained_by.json").exists()
+
+
+def test_of_s3rec_both_stages_are_taken_over(toy_path, tmp_path):
+    settings = {**QUICK, "data_path": str(toy_path), "pretrain_epochs": 1, "seed": 1}
+    trial, folder = tmp_path / "trial", tmp_path / "run"
+    run_or_go_on(trial, "S3Rec", "toy", settings, test=False)
+    result = run_or_go_on(folder, "S3Rec", "toy", settings, trained=trial)
+    for name in (".", "pretrain"):
+        assert history_of(folder / name) == history_of(trial / name)
+        assert (folder / name / "trained_by.json").is_file()
+    shutil.rmtree(trial)
+    assert quick_start.evaluate(folder).test == result.test

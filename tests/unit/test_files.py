@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_hm4sr.errors import WriteError
-from recbole_hm4sr.files import copy_folder, remove_leftovers, write_text, write_whole
+from recbole_hm4sr.files import remove_leftovers, write_text, write_whole
 
 
 def test_the_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(
@@ -67,22 +67,3 @@ def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {name for name, stays in names.items() if stays}
     remove_leftovers(tmp_path / "missing")
-
-
-def test_a_folder_is_copied_without_what_is_left_out(tmp_path):
-    source = tmp_path / "source"
-    for name in ("kept", "left", "below/left"):
-        write_text(source / name, name)
-    copy_folder(source, tmp_path / "new" / "copy", leave=("left",))
-    copied = {str(p.relative_to(tmp_path / "new")) for p in (tmp_path / "new").rglob("*")}
-    assert copied == {"copy", "copy/kept", "copy/below", "copy/below/left"}
-    assert (source / "left").is_file()
-
-
-def test_a_folder_that_cannot_be_copied_whole_is_not_there(tmp_path):
-    source = tmp_path / "source"
-    write_text(source / "one", "1")
-    (source / "two").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(WriteError, match=r"cannot copy .*source to .*copy: No such file .*two"):
-        copy_folder(source, tmp_path / "copy")
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]

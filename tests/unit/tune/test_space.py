@@ -104,10 +104,14 @@ def test_an_empty_or_missing_file_is_refused(tmp_path):
         read_space(tmp_path / "missing.hyper")
 
 
-def test_a_space_is_found_by_path_by_name_and_by_model(tmp_path):
+def test_a_space_is_found_by_path_by_name_and_by_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # outside a checkout
     known = properties_dir() / "tune" / "SASRec.hyper"
     assert find_space(None, "SASRec") == known
     assert find_space("SASRec", "HM4SR") == known
+    small = known.with_name("small") / "SASRec.hyper"
+    for name in ("small/SASRec", "properties/tune/small/SASRec.hyper"):
+        assert find_space(name, "HM4SR") == small
     path = tmp_path / "mine.hyper"
     path.write_text("a uniform 0,1\n", encoding="utf-8")
     assert find_space(path, "SASRec") == path

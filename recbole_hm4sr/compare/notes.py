@@ -1,0 +1,69 @@
+"""Sentences below a table: how its settings were found, what makes rows less comparable."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.results import Outcome
+
+
+def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """What a reader of a table must know.
+
+    Args:
+        grid: What was compared.
+        outcomes: The cells of the table that have a result.
+    """
+    return (*_searches(grid), *_trained_by_searches(outcomes), *_differences(outcomes))
+
+
+def _searches(grid: Grid) -> list[str]:
+    """Where the settings of the rows come from, if any were searched."""
+    tuned = [(spec.label, spec.tuned) for spec in grid.models if spec.tuned is not None]
+    notes = []
+    for label, found in tuned:
+        note = (
+            f"{label}: {_in_words(found.best.settings)}, the best of {found.n_trials} trials on "
+            f"{found.dataset} by validation {found.metric} ({found.best.score:.4f})"
+        )
+        fixed = {
+            name: value
+            for name, value in found.settings.items()
+            if name not in (*found.best.settings, *grid.settings)
+        }
+        notes.append(f"{note}, all with {_in_words(fixed)}." if fixed else f"{note}.")
+    counts = {found.n_trials for _, found in tuned}
+    if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
+        notes.append("The rows have not had the same number of trials.")
+    return notes
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _trained_by_searches(outcomes: Sequence[Outcome]) -> list[str]:
+    seeds: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if (outcome.record or {}).get("trained_by"):
+            seeds.setdefault(outcome.cell.label, []).append(str(outcome.cell.seed))
+    return [
+        f"{label}: seed {', '.join(own)} was trained by its search." for label, own in seeds.items()
+    ]
+
+
+def _differences(outcomes: Sequence[Outcome]) -> list[str]:
+    records = [outcome.record or {} for outcome in outcomes]
+    notes = []
+    for name, what in (("machine", "machines"), ("device", "devices")):
+        kinds = sorted({str(record.get(name)) for record in records})
+        if len(kinds) > 1:
+            notes.append(
+                f"Runs used different {what} ({'; '.join(kinds)}): seconds differ by that."
+            )
+    if any(record.get("jobs", 1) > 1 for record in records):
+        notes.append("Several runs went at once: their seconds an epoch are longer for that.")
+    revisions = sorted({str(record.get("git_revision")) for record in records})
+    if len(revisions) > 1:
+        notes.append(f"Runs are of different revisions of the code ({', '.join(revisions)}).")
+    return notes
