@@ -47,9 +47,8 @@ def _trained_by_searches(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         if (outcome.record or {}).get("trained_by"):
             seeds.setdefault(outcome.cell.label, []).append(str(outcome.cell.seed))
-    return [
-        f"{label}: seed {', '.join(own)} was trained by its search." for label, own in seeds.items()
-    ]
+    rows = [f"{label} (seed {', '.join(own)})" for label, own in seeds.items()]
+    return [f"Trained by the searches, and tested here: {', '.join(rows)}."] if rows else []
 
 
 def _differences(outcomes: Sequence[Outcome]) -> list[str]:

@@ -217,7 +217,7 @@ def test_a_line_has_the_code_and_the_machine_of_the_training(search, toy_path, t
     assert records["found"]["trained_by"] == str(path.parent)
     assert records["found"]["peak_memory_mb"] is None
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
-    assert f"found: seed {SEARCH_SEED} was trained by its search." in text
+    assert f"Trained by the searches, and tested here: found (seed {SEARCH_SEED})." in text
     assert "Runs are of different revisions of the code" in text
     assert re.search(r"\| found \| 1/1 \| 2 \|.*\| - \|\n", text)
 
