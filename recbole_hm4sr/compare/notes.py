@@ -19,19 +19,21 @@ def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 
 def _searches(grid: Grid) -> list[str]:
     """Where the settings of the rows come from, if any were searched."""
-    tuned = [(spec.label, spec.tuned) for spec in grid.models if spec.tuned is not None]
+    tuned = [(spec, spec.tuned) for spec in grid.models if spec.tuned is not None]
     notes = []
-    for label, found in tuned:
+    for spec, found in tuned:
         note = (
-            f"{label}: {_in_words(found.best.settings)}, the best of {found.n_trials} trials on "
-            f"{found.dataset} by validation {found.metric} ({found.best.score:.4f})"
+            f"{spec.label}: {_in_words(found.best.settings)}, the best of {found.n_trials} trials "
+            f"on {found.dataset} by validation {found.metric} ({found.best.score:.4f})"
         )
         fixed = {
             name: value
             for name, value in found.settings.items()
-            if name not in (*found.best.settings, *grid.settings)
+            if name not in (*found.best.settings, *grid.settings, *spec.settings)
         }
-        notes.append(f"{note}, all with {_in_words(fixed)}." if fixed else f"{note}.")
+        note += f", all with {_in_words(fixed)}" if fixed else ""
+        own = {n: v for n, v in spec.settings.items() if found.settings.get(n) != v}
+        notes.append(f"{note}; the row has {_in_words(own)} besides." if own else f"{note}.")
     counts = {found.n_trials for _, found in tuned}
     if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
         notes.append("The rows have not had the same number of trials.")

@@ -14,6 +14,7 @@ from tuning import SETTINGS, lines, tune
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.stages import run_or_go_on
@@ -131,6 +132,14 @@ def test_the_tables_say_how_many_trials_a_row_had(comparison, search):
         f"by validation NDCG@10 ({best.score:.4f})."
     ) in text
     assert "The rows have not had the same number of trials." in text
+
+
+def test_a_row_that_differs_from_its_search_says_so(toy_path, search, tmp_path):
+    settings = {name: value for name, value in SETTINGS.items() if name != "n_layers"}
+    values = grid_values(toy_path, search.folder, row={"inner_size": 16})
+    values["settings"] = {**settings, "data_path": str(toy_path)}
+    notes = notes_of(read_grid(write_grid(tmp_path, values)), [])
+    assert notes[0].endswith("all with n_layers 1; the row has inner_size 16 besides.")
 
 
 def test_what_was_searched_may_not_be_set_as_well(toy_path, search, tmp_path):
