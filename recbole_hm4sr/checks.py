@@ -8,6 +8,9 @@ from recbole_hm4sr.settings import convert, expected_words, require
 
 # What makes runs comparable: the same for all models of a comparison and all trials of a search.
 PROTOCOL = (
+    "ITEM_ID_FIELD",
+    "TIME_FIELD",
+    "USER_ID_FIELD",
     "eval_args",
     "filter_inter_by_user_or_item",
     "item_inter_num_interval",

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
+from toydata import N_ITEMS, QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.checks import PROTOCOL
@@ -17,13 +17,20 @@ from recbole_hm4sr.session import open_session as open_parts
 
 pytestmark = pytest.mark.integration
 
-MODELS = ["HM4SR", "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "LightSANs", "Caser", "NARM", "FDSA"]
-YAML_OF_RECBOLES = ["FEARec", "S3Rec", *MODELS[1:]]
+YAML_OF_RECBOLES = [
+    "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "FEARec", "LightSANs", "Caser", "NARM", "FDSA", "S3Rec",
+]  # fmt: skip
+MODELS = ["HM4SR", "MMSR", *YAML_OF_RECBOLES]
+OWN = {
+    "HM4SR": QUICK_HM4SR,
+    "MMSR": {**QUICK, "modalities": {"text": "npz", "image": "npz"}, "n_codes": 4},
+    "S3Rec": {**QUICK, "train_stage": "pretrain"},  # its second stage reads a file of the first
+}
 
 
 def open_session(model, data_path, folder):
     entry = find_model(model)
-    settings = QUICK_HM4SR if model == "HM4SR" else QUICK
+    settings = OWN.get(model, QUICK)
     config = build_config(
         entry.model_class,
         "toy",
@@ -80,6 +87,33 @@ def test_every_model_ranks_all_items_but_padding(sessions, model, monkeypatch):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_every_model_scores_every_item(sessions, model):
+    data = sessions[model].test_data
+    rows = range(len(data._dataset))
+    _, scores = sessions[model].trainer.score(data, rows)
+    assert scores.shape == (len(rows), data._dataset.item_num)
+    assert torch.isfinite(scores[:, 1:]).all()
+    assert (scores[:, 0] == -torch.inf).all()
+
+
+def test_models_that_read_items_have_the_targets_of_those_that_do_not(tmp_path):
+    """RecBole drops what has no line in a file, but only for the models that read the file."""
+    write_toy_dataset(tmp_path / "toy")
+    path = tmp_path / "toy" / "toy.item"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("B007\t")))
+    first, *others = (
+        open_session(model, tmp_path, tmp_path / model).test_data._dataset
+        for model in ("SASRec", "FDSA", "S3Rec")
+    )
+    assert first.item_num == N_ITEMS + 1
+    for other in others:
+        assert list(other.item_tokens) == list(first.item_tokens)
+        for field in (first.uid_field, first.iid_field):
+            assert torch.equal(other.inter_feat[field], first.inter_feat[field])
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_measured_the_same(sessions, model):
     session = sessions[model]
     assert {name: session.config[name] for name in PROTOCOL} == {
@@ -116,7 +150,7 @@ def grid(toy_path, settings):
 @pytest.mark.parametrize(
     "settings",
     [{"topk": [10]}, {"rank_history": "exclude"}, {"tie_order": "shuffle"},
-     {"user_inter_num_interval": "[5,inf)"}, {"eval_args": {"split": {"LS": "valid_and_test"},
+     {"user_inter_num_interval": "[5,inf)"}, {"filter_inter_by_user_or_item": True}, {"eval_args": {"split": {"LS": "valid_and_test"},
       "group_by": "user", "order": "TO", "mode": "uni10"}}],
 )  # fmt: skip
 def test_models_with_protocols_of_their_own_are_refused(toy_path, settings):
