@@ -282,6 +282,7 @@ def _execute(
     if not distributed.started_as_first():
         return result
     facts = run_facts(config, session.model, trainer.history, ended - began)
+    facts["n_items"] = session.test_data._dataset.item_num - 1
     facts["stages"] = {"opening": built - began, "testing": ended - fitted}
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)

@@ -28,6 +28,7 @@ FACTS = (
     "generated",
     "best_epoch",
     "epochs",
+    "n_items",
     "n_parameters",
     "train_seconds_per_epoch",
     "valid_seconds_per_epoch",
@@ -36,7 +37,6 @@ FACTS = (
     "machine",
     "git_revision",
     "versions",
-    "command",
 )
 
 

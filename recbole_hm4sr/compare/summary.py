@@ -19,6 +19,7 @@ HISTORIES = ("include", "exclude")
 ALL = "all users"
 
 _Ranks = Mapping[str, "np.ndarray[Any, Any]"]
+_Run = tuple[Outcome, _Ranks]
 
 # Group of test users to which of them belong to it.
 _GROUPS = {
@@ -53,19 +54,23 @@ class Row:
 
     Attributes:
         label: Its name.
-        n_seeds: Runs that have a result.
-        reason: Why runs have none, in one sentence; empty if all have.
+        seeds: Those of its runs that have a result.
+        shared_seeds: Those of them that the baseline has too.
+        reason: Why runs have no result, in one sentence; empty if all have.
         n_trials: Trials of the search that has found its settings; 0 without a search.
-        scores: By group (``all users`` among them) and metric.
-        relative: By metric, the difference of the means to the baseline's, as a share of it.
-        tests: By metric, the paired test against the baseline and its p after Holm's correction.
+        scores: By group (``all users`` among them) and metric, over its seeds.
+        relative: By metric, the difference of the means to the baseline's, as a share of it, both
+            over the shared seeds.
+        tests: By metric, the paired test against the baseline over the shared seeds, and its p
+            after Holm's correction.
         seconds_per_epoch: Mean over the seeds of the training time of an epoch.
         n_parameters: Trained parameters.
         peak_memory_mb: Largest of the seeds, in MiB; NaN if searches have trained them all.
     """
 
     label: str
-    n_seeds: int
+    seeds: tuple[int, ...]
+    shared_seeds: tuple[int, ...]
     reason: str
     n_trials: int = 0
     scores: dict[tuple[str, str], Score]
@@ -89,7 +94,8 @@ class Summary:
         baseline: Label of the baseline.
         metrics: Metrics of the tables.
         seeds: Seeds of the grid.
-        group_sizes: Test users by group (in the first run).
+        n_items: Items of every ranking; None if runs of an older version do not tell.
+        group_sizes: Test targets by group (in the first run).
         rows: The models.
         notes: What a reader must know besides, a sentence each.
     """
@@ -102,6 +108,7 @@ class Summary:
     baseline: str
     metrics: tuple[str, ...]
     seeds: tuple[int, ...]
+    n_items: int | None
     group_sizes: dict[str, int]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -115,13 +122,15 @@ def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
         outcomes: What is known of its cells.
 
     Raises:
-        DataError: If a run's ranks cannot be read, or runs have tested different users.
+        DataError: If a run's ranks cannot be read.
     """
     summaries = []
     for dataset in grid.datasets:
         here = [outcome for outcome in outcomes if outcome.cell.dataset == dataset]
-        runs = [(outcome, read_ranks(outcome.folder)) for outcome in here if outcome.done]
-        _check_users(runs)
+        read = [(outcome, read_ranks(outcome.folder)) for outcome in here if outcome.done]
+        strange = _tested_otherwise(grid, read)
+        runs = [run for run in read if run[0].cell.key not in strange]
+        here = [strange.get(outcome.cell.key, outcome) for outcome in here]
         summaries += [_summarize(grid, dataset, here, runs, history) for history in HISTORIES]
     return summaries
 
@@ -142,20 +151,39 @@ def read_ranks(folder: Path) -> dict[str, "np.ndarray[Any, Any]"]:
     return {name: values[order] for name, values in ranks.items()}
 
 
-def _check_users(runs: Sequence[tuple[Outcome, _Ranks]]) -> None:
-    for outcome, ranks in runs[1:]:
-        if not np.array_equal(ranks["user"], runs[0][1]["user"]):
-            raise DataError(
-                f"all runs on {outcome.cell.dataset} must test the same users, but those of "
-                f"{outcome.folder} and {runs[0][0].folder} differ; delete one and start again"
+def _tested_otherwise(grid: Grid, runs: Sequence[_Run]) -> dict[tuple[str, str, int], Outcome]:
+    """The runs whose users, targets or candidates are not those of the baseline, as failed ones."""
+    strange = {}
+    for seed in grid.seeds:
+        of_seed = [run for run in runs if run[0].cell.seed == seed]
+        # Of each seed, since with shuffled ties every seed has its own targets.
+        of_seed.sort(key=lambda run: run[0].cell.label != grid.baseline)
+        for outcome, ranks in of_seed[1:]:
+            first, expected = of_seed[0]
+            same = (
+                np.array_equal(ranks["user"], expected["user"])
+                and np.array_equal(ranks["target"], expected["target"])
+                and _n_items(outcome) == _n_items(first)
             )
+            if not same:
+                reason = (
+                    f"it was tested on other users, targets or items than {first.cell.label}; "
+                    f"delete the older of {first.folder} and {outcome.folder} and start again"
+                )
+                record = {"status": "failed", "reason": reason}
+                strange[outcome.cell.key] = dataclasses.replace(outcome, record=record)
+    return strange
+
+
+def _n_items(outcome: Outcome) -> int | None:
+    return (outcome.record or {}).get("n_items")
 
 
 def _summarize(
     grid: Grid,
     dataset: str,
     outcomes: Sequence[Outcome],
-    runs: Sequence[tuple[Outcome, _Ranks]],
+    runs: Sequence[_Run],
     history: str,
 ) -> Summary:
     first = (runs[0][0].record or {}) if runs else {}
@@ -170,6 +198,7 @@ def _summarize(
         baseline=grid.baseline,
         metrics=grid.metrics,
         seeds=grid.seeds,
+        n_items=first.get("n_items"),
         group_sizes=sizes,
         rows=_rows(grid, outcomes, runs, history),
         notes=notes_of(grid, [outcome for outcome, _ in runs]),
@@ -179,36 +208,53 @@ def _summarize(
 def _rows(
     grid: Grid,
     outcomes: Sequence[Outcome],
-    runs: Sequence[tuple[Outcome, _Ranks]],
+    runs: Sequence[_Run],
     history: str,
 ) -> tuple[Row, ...]:
-    labels = [spec.label for spec in grid.models]
-    by_label = {label: [run for run in runs if run[0].cell.label == label] for label in labels}
-    scores = {label: _scores(own, history, grid.metrics) for label, own in by_label.items()}
-    users = {
-        (label, metric): _user_means([ranks for _, ranks in own], history, metric)
-        for label, own in by_label.items()
-        for metric in grid.metrics
-        if own
+    by_label = {
+        spec.label: [run for run in runs if run[0].cell.label == spec.label]
+        for spec in grid.models
     }
-    tests = _tests(grid, users)
+    pairs = {
+        label: _of_the_same_seeds(own, by_label[grid.baseline])
+        for label, own in by_label.items()
+        if label != grid.baseline
+    }
+    tests = _tests(grid, pairs, history)
     rows = []
     for label, own in by_label.items():
-        base = scores[grid.baseline]
-        relative = {
-            metric: _relative(scores[label][ALL, metric].mean, base[ALL, metric].mean)
-            for metric in grid.metrics
-            if (label, metric) in tests
-        }
         reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
-        row = _row(label, own, reason, scores=scores[label], relative=relative, tests=tests)
-        rows.append(dataclasses.replace(row, n_trials=grid.n_trials(label)))
+        row = _row(
+            label,
+            own,
+            reason,
+            scores=_scores(own, history, grid.metrics),
+            relative=_relative(grid, pairs[label], history) if label in pairs else {},
+            tests=tests,
+        )
+        shared = _seeds(pairs[label][0]) if label in pairs else row.seeds
+        rows.append(
+            dataclasses.replace(row, shared_seeds=shared, n_trials=grid.n_trials(label))
+        )
     return tuple(rows)
+
+
+def _seeds(runs: Sequence[_Run]) -> tuple[int, ...]:
+    return tuple(outcome.cell.seed for outcome, _ in runs)
+
+
+def _of_the_same_seeds(
+    runs: Sequence[_Run], baseline: Sequence[_Run]
+) -> tuple[list[_Run], list[_Run]]:
+    """The runs of two rows that can be compared; other seeds may have other targets."""
+    shared = set(_seeds(runs)) & set(_seeds(baseline))
+    own, base = ([run for run in row if run[0].cell.seed in shared] for row in (runs, baseline))
+    return own, base
 
 
 def _row(
     label: str,
-    runs: Sequence[tuple[Outcome, _Ranks]],
+    runs: Sequence[_Run],
     reason: str,
     *,
     scores: dict[tuple[str, str], Score],
@@ -220,7 +266,8 @@ def _row(
     peaks = [r["peak_memory_mb"] for r in records if r["peak_memory_mb"] is not None]
     return Row(
         label=label,
-        n_seeds=len(runs),
+        seeds=_seeds(runs),
+        shared_seeds=(),
         reason=reason,
         scores=scores,
         relative=relative,
@@ -232,7 +279,7 @@ def _row(
 
 
 def _scores(
-    runs: Sequence[tuple[Outcome, _Ranks]], history: str, metrics: Sequence[str]
+    runs: Sequence[_Run], history: str, metrics: Sequence[str]
 ) -> dict[tuple[str, str], Score]:
     """Mean and deviation over seeds, by group and metric."""
     scores = {}
@@ -251,28 +298,39 @@ def _score(values: Sequence[float]) -> Score:
     return Score(mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
 
 
-def _user_means(runs: Sequence[_Ranks], history: str, metric: str) -> "np.ndarray[Any, Any]":
+def _user_means(runs: Sequence[_Run], history: str, metric: str) -> "np.ndarray[Any, Any]":
     """A user's metric, mean over the seeds (and over the user's targets, where there are more)."""
-    values = np.mean([user_metric(ranks[f"rank_{history}"], metric) for ranks in runs], axis=0)
-    _, number, counts = np.unique(runs[0]["user"], return_inverse=True, return_counts=True)
+    values = np.mean([user_metric(ranks[f"rank_{history}"], metric) for _, ranks in runs], axis=0)
+    users = runs[0][1]["user"]
+    _, number, counts = np.unique(users, return_inverse=True, return_counts=True)
     return np.bincount(number, weights=values) / counts
 
 
 def _tests(
-    grid: Grid, users: Mapping[tuple[str, str], "np.ndarray[Any, Any]"]
+    grid: Grid, pairs: Mapping[str, tuple[Sequence[_Run], Sequence[_Run]]], history: str
 ) -> dict[tuple[str, str], tuple[PairedTest, float]]:
     """Tests against the baseline, and their p after Holm's correction over the whole table."""
     tests = {
-        (label, metric): paired_test(values, users[grid.baseline, metric])
-        for (label, metric), values in users.items()
-        if label != grid.baseline and (grid.baseline, metric) in users
+        (label, metric): paired_test(
+            _user_means(own, history, metric), _user_means(base, history, metric)
+        )
+        for label, (own, base) in pairs.items()
+        for metric in grid.metrics
+        if own
     }
     adjusted = holm([test.p for test in tests.values()])
     return {key: (test, p) for (key, test), p in zip(tests.items(), adjusted, strict=True)}
 
 
-def _relative(value: float, base: float) -> float:
-    return (value - base) / base if base else math.nan
+def _relative(
+    grid: Grid, pair: tuple[Sequence[_Run], Sequence[_Run]], history: str
+) -> dict[str, float]:
+    own, base = (_scores(runs, history, grid.metrics) for runs in pair)
+    shares = {}
+    for metric in grid.metrics if pair[0] else ():
+        value, reference = own[ALL, metric].mean, base[ALL, metric].mean
+        shares[metric] = (value - reference) / reference if reference else math.nan
+    return shares
 
 
 def _reasons(outcomes: Sequence[Outcome]) -> str:

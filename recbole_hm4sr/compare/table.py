@@ -51,19 +51,16 @@ def _title(summary: Summary, what: str) -> str:
 
 
 def _results(summary: Summary) -> Table:
-    best = {
-        metric: _best(row.scores.get((ALL, metric)) for row in summary.rows)
-        for metric in summary.metrics
-    }
+    best = {metric: _best(summary, ALL, metric) for metric in summary.metrics}
     searched = any(row.n_trials for row in summary.rows)
     columns = ["model", "seeds", *["trials"] * searched]
     for metric in summary.metrics:
         columns += [metric, f"vs {summary.baseline}"]
     rows = []
     for row in summary.rows:
-        entries = [Entry(row.label), Entry(f"{row.n_seeds}/{len(summary.seeds)}")]
+        entries = [Entry(row.label), Entry(f"{len(row.seeds)}/{len(summary.seeds)}")]
         entries += [Entry(str(row.n_trials))] * searched
-        if not row.n_seeds:
+        if not row.seeds:
             rows.append((*entries, Entry(row.reason)))
             continue
         for metric in summary.metrics:
@@ -76,11 +73,15 @@ def _results(summary: Summary) -> Table:
             Entry(_number(row.peak_memory_mb, 0)),
         ]
         rows.append(tuple(entries))
+    numbers = ", ".join(map(str, summary.seeds))
+    several = len(summary.seeds) > 1
+    over = f"Mean ± standard deviation over seeds {numbers}" if several else f"Seed {numbers}"
+    items = f"all {summary.n_items:,} items" if summary.n_items else "all items"
     notes = (
-        f"Mean ± standard deviation over seeds {', '.join(map(str, summary.seeds))}; "
-        f"{summary.group_sizes[ALL]:,} test users, one ranking of all items each; best epochs "
-        f"chosen on validation (rank_history: {summary.chosen_by}).",
+        f"{over}; {summary.group_sizes[ALL]:,} test targets, one ranking of {items} each; best "
+        f"epochs chosen on validation (rank_history: {summary.chosen_by}).",
         *_reasons(summary.rows),
+        *_seeds(summary),
         *summary.notes,
     )
     columns += ["s/epoch", "parameters", "peak MiB"]
@@ -107,6 +108,7 @@ def _tests(summary: Summary) -> Table:
         f"Against {summary.baseline}: paired t-test of the users' metrics, each the mean over the "
         f"seeds; Holm's correction over the table. With many users nearly every difference is "
         f"significant: d_z, the difference in standard deviations, says how large it is.",
+        *_seeds(summary),
     )
     return Table(_title(summary, "paired tests"), columns, tuple(rows), notes)
 
@@ -117,10 +119,8 @@ def _groups(summary: Summary) -> Table:
     columns += [f"{name} ({summary.group_sizes.get(name, 0):,})" for name in groups]
     rows = []
     for metric in summary.metrics:
-        best = {
-            name: _best(row.scores.get((name, metric)) for row in summary.rows) for name in groups
-        }
-        for row in filter(lambda row: row.n_seeds, summary.rows):
+        best = {name: _best(summary, name, metric) for name in groups}
+        for row in filter(lambda row: row.seeds, summary.rows):
             scores = [row.scores[name, metric] for name in groups]
             entries = [Entry(metric), Entry(row.label)]
             entries += [
@@ -129,7 +129,7 @@ def _groups(summary: Summary) -> Table:
             ]
             rows.append(tuple(entries))
     notes = (
-        "In parentheses the test users of a group. tie: the target has the time of the last "
+        "In parentheses the test targets of a group. tie: the target has the time of the last "
         "interaction before it. head: the fifth of the items most frequent in training; tail: "
         "the least frequent half.",
     )
@@ -137,11 +137,29 @@ def _groups(summary: Summary) -> Table:
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
-    return [f"{row.label}: {row.reason}." for row in rows if row.reason and row.n_seeds]
+    return [f"{row.label}: {row.reason}." for row in rows if row.reason and row.seeds]
 
 
-def _best(scores: Iterable[Score | None]) -> float | None:
-    means = [score.mean for score in scores if score is not None and not math.isnan(score.mean)]
+def _seeds(summary: Summary) -> list[str]:
+    """Which seeds rows are compared over, where they have not the same."""
+    base = next(row for row in summary.rows if row.label == summary.baseline)
+    notes = []
+    for row in summary.rows:
+        if row.seeds and base.seeds and row.seeds != base.seeds:
+            shared = ", ".join(map(str, row.shared_seeds))
+            over = f"over seed {shared} alone, which both have" if shared else "not at all"
+            notes.append(f"{row.label} is compared with {base.label} {over}.")
+    if len({row.seeds for row in summary.rows if row.seeds}) > 1:
+        notes.append("The best is looked for among the rows with the most seeds.")
+    return notes
+
+
+def _best(summary: Summary, group: str, metric: str) -> float | None:
+    """The highest mean of the rows that have as many seeds as any, if there are two at least."""
+    most = max((len(row.seeds) for row in summary.rows), default=0)
+    rows = [row for row in summary.rows if row.seeds and len(row.seeds) == most]
+    means = [row.scores[group, metric].mean for row in rows]
+    means = [mean for mean in means if not math.isnan(mean)]
     return max(means) if len(means) > 1 else None
 
 
@@ -193,7 +211,7 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
         "metric": metric,
         "group": group,
         "users": summary.group_sizes.get(group, 0),
-        "seeds": row.n_seeds,
+        "seeds": len(row.seeds),
         "trials": row.n_trials,
         "mean": score.mean,
         "standard_deviation": score.deviation,

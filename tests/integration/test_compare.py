@@ -155,7 +155,7 @@ def test_the_tables_are_there_in_every_form(comparison):
     for history in ("include", "exclude"):
         assert f"results; rank_history: {history}, tie_order: file" in said
     row = comparison["summaries"][0].rows[0]
-    assert (row.n_seeds, row.reason) == (2, "")
+    assert (len(row.seeds), row.reason) == (2, "")
     assert row.peak_memory_mb > 0
     assert len(comparison["summaries"][0].rows[1].tests) == 3
 

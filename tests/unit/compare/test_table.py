@@ -1,6 +1,7 @@
 """From runs to tables: the numbers by hand, the best in bold, rows that say why."""
 
 import csv
+import dataclasses
 import io
 import math
 
@@ -13,7 +14,6 @@ from recbole_hm4sr.compare.render import as_csv, as_latex, as_markdown, as_text
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables, csv_records
-from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import append_line
 
 USERS = ["u1", "u2", "u3", "u4"]
@@ -26,12 +26,12 @@ RANKS = {
 }
 
 
-def write_ranks(folder, ranks, users=USERS):
+def write_ranks(folder, ranks, users=USERS, targets=None):
     folder.mkdir(parents=True)
     order = np.arange(len(users))[::-1]  # the order in the file must not matter
     columns = {
         "user": np.array(users),
-        "target": np.array(["i"] * len(users)),
+        "target": np.array(targets or ["i"] * len(users)),
         "rank_include": np.array(ranks),
         "rank_exclude": np.maximum(np.array(ranks) - 1, 1),
         "history_length": np.array([5, 6, 10, 11]),
@@ -114,7 +114,12 @@ def test_the_paired_test_takes_each_users_mean_over_the_seeds(summaries):
     deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 3)
     assert test.difference == pytest.approx(mean)
     assert test.effect_size == pytest.approx(mean / deviation)
-    assert test.p <= adjusted <= 2 * test.p  # two tests in the table
+    # Holm, two tests in the table: the smaller p is doubled, the larger at least as large.
+    other, other_adjusted = summaries[0].rows[0].tests["MRR@10"]
+    smaller, larger = sorted([(test.p, adjusted), (other.p, other_adjusted)])
+    assert smaller[1] == pytest.approx(min(1, 2 * smaller[0]))
+    assert larger[1] == pytest.approx(max(larger[0], smaller[1]))
+    assert smaller[1] > smaller[0]
     assert summaries[0].rows[1].tests == {}  # the baseline itself
     assert summaries[0].rows[0].relative["Hit@10"] == pytest.approx((6 / 8 - 3 / 8) / (3 / 8))
 
@@ -159,14 +164,55 @@ def test_csv_has_every_number_with_all_its_digits(summaries):
     assert {record["mean"] for record in failed} == {""}
 
 
-def test_runs_of_other_users_are_not_compared(tmp_path):
-    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
+@pytest.mark.parametrize("what", ["users", "targets", "items"])
+def test_a_run_that_was_tested_otherwise_is_no_row(tmp_path, what):
+    grid = read_grid(
+        flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1, 2], "baseline": "B"}
+    )
+    facts = {("A", 2): {"n_items": 8}} if what == "items" else {}
+    outcomes = [
+        outcome(tmp_path, *cell.key[1:], **{"n_items": 9, **facts.get(cell.key[1:], {})})
+        for cell in grid.cells()
+    ]
+    if what != "items":
+        (tmp_path / "A2" / "test_ranks.npz").unlink()
+        (tmp_path / "A2").rmdir()
+        users = [*USERS[:3], "u5"] if what == "users" else USERS
+        targets = ["i", "i", "i", "j"] if what == "targets" else None
+        write_ranks(tmp_path / "A2", RANKS["A", 2], users, targets)
+    row, baseline = summarize(grid, outcomes)[0].rows
+    assert (row.seeds, baseline.seeds) == ((1,), (1, 2))
+    assert "seed 2: it was tested on other users, targets or items than B" in row.reason
+    assert row.scores[ALL, "MRR@10"].mean == pytest.approx((1 + 1 / 2 + 1 / 4) / 4)
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path):
+    grid = read_grid(
+        flags={"datasets": ["toy"], "models": ["A", "B", "D"], "seeds": [1, 2], "metrics": ["MRR@10"]}
+    )
     outcomes = [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()]
-    (outcomes[1].folder / "test_ranks.npz").unlink()
-    outcomes[1].folder.rmdir()
-    write_ranks(outcomes[1].folder, RANKS["B", 1], ["u1", "u2", "u3", "u5"])
-    with pytest.raises(DataError, match="must test the same users"):
-        summarize(grid, outcomes)
+    # D is A, but its second seed has failed.
+    outcomes[2] = dataclasses.replace(
+        outcomes[2], folder=outcomes[0].folder, record=outcomes[0].record
+    )
+    summary = summarize(grid, outcomes)[0]
+    row = summary.rows[2]
+    assert (row.seeds, row.shared_seeds) == ((1,), (1,))
+    assert row.relative["MRR@10"] == 0
+    assert row.tests["MRR@10"][0].difference == 0
+    results, tests, _ = build_tables(summary)
+    sentence = "D is compared with A over seed 1 alone, which both have."
+    assert sentence in results.notes
+    assert sentence in tests.notes
+    # A's mean over two seeds is the best of the rows that have both.
+    assert [entry.best for entry in (row[2] for row in results.rows[:2])] == [True, False]
+
+
+def test_one_seed_is_no_mean(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
+    outcomes = [outcome(tmp_path, *cell.key[1:], n_items=1234) for cell in grid.cells()]
+    note = build_tables(summarize(grid, outcomes)[0])[0].notes[0]
+    assert note.startswith("Seed 1; 4 test targets, one ranking of all 1,234 items each;")
 
 
 def test_what_makes_rows_less_comparable_is_said(tmp_path):
