@@ -28,8 +28,10 @@ PROTOCOL = (
     "valid_metric_bigger",
 )
 
+MAX_SEED = 2**32 - 1  # of NumPy
+
 _RANGES: dict[str, tuple[str, Any]] = {
-    "seed": ("must be from 0 to 4294967295", lambda value: 0 <= value < 2**32),
+    "seed": (f"must be from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
     "epochs": ("must be 1 or more", lambda value: value >= 1),
     "train_batch_size": ("must be 1 or more", lambda value: value >= 1),
     "eval_batch_size": ("must be 1 or more", lambda value: value >= 1),

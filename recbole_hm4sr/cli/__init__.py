@@ -4,7 +4,9 @@ Torch and RecBole take seconds to import, and ``--help`` must not: the modules h
 run inside the command.
 """
 
+import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
     if not SPEAKS:
         logging.disable(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign less is better than no table
     try:
         code = app(
             args=None if arguments is None else list(arguments),
@@ -62,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _refuse(f"{error.format_message().rstrip('.')}; {command} --help says what it takes")
     except typer.Abort:
         _refuse("aborted")
+    except BrokenPipeError:
+        # Who read the output is gone; without this the interpreter complains again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

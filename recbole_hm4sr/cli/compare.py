@@ -1,5 +1,6 @@
 """``hm4sr compare``: many runs on one protocol."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,16 @@ def register(app: typer.Typer) -> None:
 def compare(  # noqa: PLR0913  # a flag each
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Data sets, separated by commas.")] = None,
-    models: Annotated[str | None, typer.Option(help="Models, separated by commas.")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models, or rows of the grid file, separated by commas.")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas.")] = None,
     grid: Annotated[
         str | None, typer.Option(help="Grid file, or its name in properties/compare.")
+    ] = None,
+    config_files: Annotated[
+        list[str] | None,
+        typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
@@ -28,10 +35,14 @@ def compare(  # noqa: PLR0913  # a flag each
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Run nothing: the tables of what is finished.")
+    ] = False,
 ) -> None:
     """Run models × data sets × seeds on one protocol, each once, and print the tables.
 
     Started again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
+    Exit code 1 says that a run has no result; its row says why.
     """
     from recbole_hm4sr.compare.command import compare_grid
 
@@ -39,15 +50,20 @@ def compare(  # noqa: PLR0913  # a flag each
     flags = {name: text and parse_list(text) for name, text in lists.items()}
     settings = parse_overrides(context.args)
     try:
-        compare_grid(
+        summaries = compare_grid(
             grid,
             {**flags, "baseline": baseline, "settings": settings},
+            config_files=[part for text in config_files or [] for part in text.split()],
             out=folder,
+            run=not tables,
             jobs=jobs,
             retry=retry,
-            say=print,
+            # At once, for who watches a file.
+            say=partial(print, flush=True),
             bold=out.is_terminal,
         )
     except KeyboardInterrupt:
         out.print("\ninterrupted; what is finished is kept. Go on with the same command")
         raise typer.Exit(130) from None
+    if not all(summary.complete for summary in summaries):
+        raise typer.Exit(1)

@@ -1,12 +1,13 @@
 """The way of a comparison: from what the user says to the tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
+from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
-from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.compare.results import Outcome, read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.table import build_tables
@@ -16,7 +17,9 @@ def compare_grid(
     grid_name: str | None = None,
     flags: Mapping[str, Any] | None = None,
     *,
+    config_files: Iterable[str | Path] = (),
     out: Path | None = None,
+    run: bool = True,
     jobs: int = 1,
     retry: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -27,8 +30,10 @@ def compare_grid(
     Args:
         grid_name: Grid file, or the name of one in ``properties/compare``.
         flags: Keys of a grid file; they win over it.
+        config_files: YAML files of settings of all runs, later ones win; the grid wins over them.
         out: Folder of the comparison; by default ``runs/compare-<name of the grid or data sets>``,
             so that the same command goes on in the same folder.
+        run: Whether to run what the grid lacks; otherwise the tables are of what is finished.
         jobs: Runs at once.
         retry: Whether to try failed cells again.
         say: Takes each line of progress, and the tables.
@@ -42,17 +47,24 @@ def compare_grid(
         DataError: If files cannot be read or written.
     """
     path = find_grid(grid_name) if grid_name is not None else None
-    grid = read_grid(path, flags)
+    grid = read_grid(path, flags, config_files)
     folder = out or Path("runs") / f"compare-{path.stem if path else '-'.join(grid.datasets)}"
     say(f"{len(grid.cells())} runs; folder: {folder}")
 
     def on_cell(event: str, outcome: Outcome, number: int, count: int) -> None:
         say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}")
 
-    summaries = summarize(grid, run_grid(grid, folder, jobs=jobs, retry=retry, on_cell=on_cell))
+    if run:
+        outcomes = run_grid(grid, folder, jobs=jobs, retry=retry, on_cell=on_cell)
+    else:
+        check_grid(grid)
+        outcomes = read_outcomes(grid, folder)
+    summaries = summarize(grid, outcomes)
+    # Written first: what is said may be cut short, by a pager that is left or a full terminal.
+    files = write_tables(summaries, folder)
     for table in (table for summary in summaries for table in build_tables(summary)):
         say(f"\n{as_text(table, bold=bold)}")
-    say(f"tables: {', '.join(str(file) for file in write_tables(summaries, folder))}")
+    say(f"tables: {', '.join(map(str, files))}")
     return summaries
 
 

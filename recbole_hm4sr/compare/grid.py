@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.checks import MAX_SEED
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.errors import ConfigError
@@ -93,22 +94,43 @@ def find_grid(name: str) -> Path:
     return known / f"{name}.yaml"
 
 
-def read_grid(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Grid:
+def read_grid(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    config_files: Iterable[str | Path] = (),
+) -> Grid:
     """A grid from a file, from flags, or from both; flags win, their settings are added.
 
     Args:
         path: YAML file with the fields of :class:`Grid` as keys.
-        flags: The same keys; None leaves a key to the file.
+        flags: The same keys; None leaves a key to the file. A name among ``models`` that is the
+            label of a row of the file is that row.
+        config_files: YAML files of settings, later ones win; those of the grid win over them.
 
     Raises:
         ConfigError: If a key is unknown, or a value is missing or wrong; one error for all.
     """
     values = {**_DEFAULTS, **(read_yaml(path) if path is not None else {})}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    values["settings"] = {**_mapping(values.get("settings")), **given.pop("settings", {})}
+    settings = {
+        name: value for file in config_files for name, value in read_yaml(Path(file)).items()
+    }
+    of_flags = given.pop("settings", {})
+    values["settings"] = {**settings, **_mapping(values.get("settings")), **of_flags}
+    rows = _rows(values.get("models"))
     values.update(given)
     found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
-    models = [_model_spec(entry, found) for entry in _entries(values, "models", found)]
+    entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
+    models = [_model_spec(entry, found) for entry in entries]
+    found += [
+        f"the flag --{name} must leave it to the row {label!r} of the grid, which sets it to "
+        f"{row['settings'][name]!r}, got {value!r}"
+        for label, row in rows.items()
+        for name, value in of_flags.items()
+        if any(row is entry for entry in entries)
+        and isinstance(row.get("settings"), dict)
+        and row["settings"].get(name, value) != value
+    ]
     lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
     grid = Grid(
         tuple(map(str, lists["datasets"])),
@@ -124,12 +146,20 @@ def read_grid(path: Path | None = None, flags: Mapping[str, Any] | None = None) 
     return grid
 
 
+def _rows(entries: Any) -> dict[str, dict[str, Any]]:
+    """The rows of a grid file that have settings of their own, by their labels."""
+    rows = (
+        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+    return {str(row.get("label", row.get("model"))): row for row in rows}
+
+
 def _problems(grid: Grid) -> list[str]:
     labels = [spec.label for spec in grid.models]
     found = [
-        f"a seed must be a whole number of 0 or more, got {seed!r}"
+        f"a seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}"
         for seed in grid.seeds
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
     lists = {
         "datasets": grid.datasets,
@@ -138,7 +168,7 @@ def _problems(grid: Grid) -> list[str]:
         "labels of models": [slug(label) for label in labels],
     }
     for name, entries in lists.items():
-        counts = Counter(map(str, entries))
+        counts = Counter(str(e).lower() if name == "metrics" else str(e) for e in entries)
         found += [f"{name} must differ, got {e!r} twice" for e in counts if counts[e] > 1]
     for metric in grid.metrics:
         try:

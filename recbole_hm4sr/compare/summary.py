@@ -113,6 +113,11 @@ class Summary:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Whether every row has a result with every seed."""
+        return all(row.seeds == self.seeds for row in self.rows)
+
 
 def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
     """The numbers of every table: for each data set, histories included and excluded.
@@ -212,8 +217,7 @@ def _rows(
     history: str,
 ) -> tuple[Row, ...]:
     by_label = {
-        spec.label: [run for run in runs if run[0].cell.label == spec.label]
-        for spec in grid.models
+        spec.label: [run for run in runs if run[0].cell.label == spec.label] for spec in grid.models
     }
     pairs = {
         label: _of_the_same_seeds(own, by_label[grid.baseline])
@@ -233,9 +237,7 @@ def _rows(
             tests=tests,
         )
         shared = _seeds(pairs[label][0]) if label in pairs else row.seeds
-        rows.append(
-            dataclasses.replace(row, shared_seeds=shared, n_trials=grid.n_trials(label))
-        )
+        rows.append(dataclasses.replace(row, shared_seeds=shared, n_trials=grid.n_trials(label)))
     return tuple(rows)
 
 

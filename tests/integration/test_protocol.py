@@ -18,7 +18,8 @@ from recbole_hm4sr.session import open_session as open_parts
 pytestmark = pytest.mark.integration
 
 YAML_OF_RECBOLES = [
-    "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "FEARec", "LightSANs", "Caser", "NARM", "FDSA", "S3Rec",
+    "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "FEARec", "LightSANs", "Caser", "NARM", "FDSA",
+    "S3Rec",
 ]  # fmt: skip
 MODELS = ["HM4SR", "MMSR", *YAML_OF_RECBOLES]
 OWN = {
@@ -150,8 +151,9 @@ def grid(toy_path, settings):
 @pytest.mark.parametrize(
     "settings",
     [{"topk": [10]}, {"rank_history": "exclude"}, {"tie_order": "shuffle"},
-     {"user_inter_num_interval": "[5,inf)"}, {"filter_inter_by_user_or_item": True}, {"eval_args": {"split": {"LS": "valid_and_test"},
-      "group_by": "user", "order": "TO", "mode": "uni10"}}],
+     {"user_inter_num_interval": "[5,inf)"}, {"filter_inter_by_user_or_item": True},
+     {"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO",
+      "mode": "uni10"}}],
 )  # fmt: skip
 def test_models_with_protocols_of_their_own_are_refused(toy_path, settings):
     name = next(iter(settings))

@@ -48,6 +48,32 @@ def test_flags_win_over_the_file_and_add_settings(grid_file):
     assert grid.settings == {"epochs": 2, "learning_rate": 0.1}
 
 
+def test_models_choose_rows_of_the_file_by_their_labels(grid_file):
+    grid = read_grid(grid_file, {"models": ["plain", "SASRec"]})
+    assert [(spec.label, spec.model) for spec in grid.models] == [
+        ("plain", "HM4SR"),
+        ("SASRec", "SASRec"),
+    ]
+    assert grid.models[0].settings == {"use_temporal_moe": False, "epochs": 9}
+
+
+def test_a_flag_does_not_silently_lose_to_a_row(grid_file):
+    message = r"the flag --epochs must leave it to the row 'plain' .* sets it to 9, got 1"
+    with pytest.raises(ConfigError, match=message):
+        read_grid(grid_file, {"settings": {"epochs": 1}})
+    assert read_grid(grid_file, {"settings": {"epochs": 9}}).settings == {"epochs": 9}
+    chosen = {"models": ["HM4SR"], "baseline": "HM4SR", "settings": {"epochs": 1}}
+    assert read_grid(grid_file, chosen).settings == {"epochs": 1}
+
+
+def test_config_files_stand_below_the_grid(grid_file, tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("epochs: 5\nlearning_rate: 0.1\nn_layers: 1\n")
+    second.write_text("n_layers: 3\n")
+    grid = read_grid(grid_file, {"settings": {"learning_rate": 0.2}}, [first, second])
+    assert grid.settings == {"epochs": 2, "learning_rate": 0.2, "n_layers": 3}
+
+
 def test_the_first_model_is_the_baseline_unless_another_is_named():
     grid = read_grid(flags={"datasets": ["toy"], "models": ["SASRec", "HM4SR"]})
     assert grid.baseline == "SASRec"
@@ -60,7 +86,9 @@ def test_the_first_model_is_the_baseline_unless_another_is_named():
         ("seeds:", "seed:", "'seed' is unknown; did you mean 'seeds'"),
         ("label:", "lable:", "'lable' is unknown; did you mean 'label'"),
         ("[3, 4]", "[3, 3]", "seeds must differ, got '3' twice"),
-        ("[3, 4]", "[-1]", "a seed must be a whole number of 0 or more, got -1"),
+        ("[3, 4]", "[-1]", "a seed must be a whole number from 0 to 4294967295, got -1"),
+        ("[3, 4]", "[4294967296]", "to 4294967295, got 4294967296"),
+        ("[NDCG@5]", "[NDCG@5, ndcg@5]", "metrics must differ, got 'ndcg@5' twice"),
         ("[3, 4]", "3", "seeds must be a list with at least one entry, got 3"),
         ("label: plain", "label: HM4SR", "labels of models must differ, got 'HM4SR' twice"),
         ("baseline: plain", "baseline: none", "baseline must be one of HM4SR, plain, got 'none'"),

@@ -188,7 +188,12 @@ def test_a_run_that_was_tested_otherwise_is_no_row(tmp_path, what):
 
 def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path):
     grid = read_grid(
-        flags={"datasets": ["toy"], "models": ["A", "B", "D"], "seeds": [1, 2], "metrics": ["MRR@10"]}
+        flags={
+            "datasets": ["toy"],
+            "models": ["A", "B", "D"],
+            "seeds": [1, 2],
+            "metrics": ["MRR@10"],
+        }
     )
     outcomes = [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()]
     # D is A, but its second seed has failed.
