@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from recbole.config import Config
 
 from recbole_hm4sr import distributed
@@ -22,11 +21,11 @@ from recbole_hm4sr.report.collect import write_facts
 from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
-    plain_settings,
     refuse_place,
     run_facts,
     sign_folder,
     write_arrays,
+    write_settings,
 )
 from recbole_hm4sr.serving_file import write_serving_file
 from recbole_hm4sr.session import (
@@ -147,6 +146,7 @@ def run(
 def resume(
     run_dir: str | Path,
     *,
+    machine: Mapping[str, Any] | None = None,
     test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -155,6 +155,8 @@ def resume(
 
     Args:
         run_dir: Folder of the run.
+        machine: Settings of ``fingerprint.OF_THE_MACHINE`` that have changed, as ``data_path`` when
+            the data has moved; the run's folder takes them over.
         test: Whether the best epoch is tested.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
@@ -163,8 +165,10 @@ def resume(
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
     folder = Path(run_dir)
-    config, model_class = read_run_config(folder)
+    config, model_class = read_run_config(folder, machine=machine)
     with _saying_how_to_go_on(folder):
+        if machine:
+            write_settings(folder, config)
         return _execute(
             config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch
         )
@@ -253,9 +257,7 @@ def _execute(
         built = time.perf_counter()
         if distributed.is_first() and not (folder / "config.yaml").exists():
             sign_folder(folder)
-            write_text(
-                folder / "config.yaml", yaml.safe_dump(plain_settings(config), sort_keys=False)
-            )
+            write_settings(folder, config)
         for place in (folder, folder / "checkpoint") if distributed.is_first() else ():
             remove_leftovers(place)
         trainer = session.trainer

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
@@ -71,6 +72,16 @@ def sign_folder(folder: Path) -> None:
         write_text(folder / _SIGNATURE, name)
 
 
+def write_settings(folder: Path, config: Config) -> None:
+    """Keep the settings of a run, with which it can be continued or repeated.
+
+    Raises:
+        WriteError: If they cannot be written.
+    """
+    text = yaml.safe_dump(plain_settings(config), sort_keys=False)
+    write_text(folder / "config.yaml", text)
+
+
 def plain_settings(config: Config) -> dict[str, Any]:
     """The composed settings, as they can be given back to ``build_config``."""
     values = copy.deepcopy(config.variable_config_dict)
@@ -102,9 +113,9 @@ def run_facts(
         "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
         "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
-        "device": str(device),
+        "device": _device_name(device),
         "processes": started_processes(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{_processor()}, {torch.get_num_threads()} threads",
         "git_revision": _git_revision(),
         "versions": {
             "python": platform.python_version(),
@@ -112,6 +123,22 @@ def run_facts(
         },
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    return str(device)
+
+
+def _processor() -> str:
+    """Name of the processor; its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, [*names[:1], platform.processor()]), platform.machine())
 
 
 def _median(values: list[float]) -> float:

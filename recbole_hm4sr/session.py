@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ class Session:
     trainer: Trainer
 
 
-def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, Any]:
+def read_run_config(
+    run_dir: Path, *, machine: Mapping[str, Any] | None = None, needs_data: bool = True
+) -> tuple[Config, Any]:
     """The settings that a run was started with, and the class of its model.
 
     Args:
         run_dir: Folder of the run.
+        machine: Settings that this machine has otherwise.
         needs_data: False if its data set may be elsewhere.
     """
     path = run_dir / "config.yaml"
@@ -63,7 +66,7 @@ def read_run_config(run_dir: Path, *, needs_data: bool = True) -> tuple[Config, 
         entry.model_class,
         dataset,
         settings_class=entry.settings_class,
-        overrides=values,
+        overrides={**values, **(machine or {})},
         checkpoint_dir=run_dir / "checkpoint",
         needs_data=needs_data,
     )

@@ -12,6 +12,7 @@ from recbole_hm4sr import quick_start
 from recbole_hm4sr.config import compose_settings
 from recbole_hm4sr.errors import CheckpointError
 from recbole_hm4sr.files import write_text, write_whole
+from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.quick_start import RunResult
 from recbole_hm4sr.trainer import EpochRecord
 
@@ -49,7 +50,7 @@ def run_or_go_on(
     """
     if model == "S3Rec":
         before = None if trained is None else trained / "pretrain"
-        overrides = _pretrained(folder / "pretrain", dataset, overrides, test=test, trained=before)
+        overrides = _pretrained(folder / "pretrain", dataset, overrides, trained=before)
     return _run(folder, model, dataset, overrides, test=test, on_epoch=on_epoch, trained=trained)
 
 
@@ -70,7 +71,8 @@ def _run(
 
     try:
         if (folder / "config.yaml").is_file():
-            return quick_start.resume(folder, test=test, on_epoch=on_epoch)
+            machine = _of_this_machine(model, dataset, overrides)
+            return quick_start.resume(folder, machine=machine, test=test, on_epoch=on_epoch)
         if trained is not None:
             _take_over(trained, folder)
             return run_here()
@@ -80,6 +82,17 @@ def _run(
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return run_here()
+
+
+def _of_this_machine(model: str, dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings no result depends on, which may have changed since a run was begun."""
+    values, _ = compose_settings(model, dataset, overrides=overrides)
+    values["data_path"] = str(Path(values["data_path"]).resolve().parent)
+    return {
+        name: values[name]
+        for name in OF_THE_MACHINE
+        if name in values and name != "checkpoint_dir"  # the run's folder has its own
+    }
 
 
 def _take_over(trained: Path, folder: Path) -> None:
@@ -106,15 +119,17 @@ def _pretrained(
     dataset: str,
     overrides: Mapping[str, Any],
     *,
-    test: bool,
     trained: Path | None,
 ) -> dict[str, Any]:
-    """Settings of S3Rec's fine-tuning, after its pre-training; validation chooses nothing there."""
+    """Settings of S3Rec's fine-tuning, after its pre-training.
+
+    Validation chooses nothing there, and nothing is tested before the fine-tuning has ended.
+    """
     values, _ = compose_settings("S3Rec", dataset, overrides=overrides)
     if values["train_stage"] != "finetune" or values["pre_model_path"]:
         return dict(overrides)
     n_epochs = values["pretrain_epochs"]
     stage = {"train_stage": "pretrain", "epochs": n_epochs, "stopping_step": n_epochs}
     if not (folder / "metrics.json").is_file():
-        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=test, trained=trained)
+        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=False, trained=trained)
     return {**overrides, "pre_model_path": str(folder / "checkpoint" / "last.pt")}

@@ -13,7 +13,7 @@ from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.table import build_tables
 
 
-def compare_grid(
+def compare_grid(  # noqa: PLR0913  # a flag each
     grid_name: str | None = None,
     flags: Mapping[str, Any] | None = None,
     *,

@@ -56,7 +56,7 @@ def _trained_by_searches(outcomes: Sequence[Outcome]) -> list[str]:
 def _differences(outcomes: Sequence[Outcome]) -> list[str]:
     records = [outcome.record or {} for outcome in outcomes]
     notes = []
-    for name, what in (("machine", "machines"), ("device", "devices")):
+    for name, what in (("machine", "machines or threads"), ("device", "devices")):
         kinds = sorted({str(record.get(name)) for record in records})
         if len(kinds) > 1:
             notes.append(

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,18 @@ from recbole_hm4sr.compare.results import (
     has_result,
     read_outcomes,
 )
+from recbole_hm4sr.config import parse_value
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import append_line, locked, write_text
 from recbole_hm4sr.stages import TRAINED_BY
 
 _POLL_SECONDS = 0.1
+# Modules come from where those of this process came from: with -m a folder named recbole in the
+# working directory would be the worker's RecBole.
+_WORKER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from recbole_hm4sr.compare.worker import run; run()"
+)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -115,11 +122,11 @@ def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
     environment = dict(os.environ)
     if jobs > 1:
         given = environment.get(_THREADS[0], "")
-        budget = int(given) if given.isdigit() else os.cpu_count() or 1
+        budget = int(given) if given.isdigit() else _n_processors()
         environment.update(dict.fromkeys(_THREADS, str(max(1, budget // jobs))))
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "recbole_hm4sr.compare.worker", str(folder)],
+            [sys.executable, "-c", _WORKER, json.dumps(sys.path), str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -129,8 +136,15 @@ def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":
         )
 
 
+def _n_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _forget_failure(folder: Path) -> None:
-    """Forget a failed attempt; one for want of room on the disk goes on from its checkpoint."""
+    """Forget a failed attempt; one that the machine is to blame for goes on from its checkpoint."""
     failure = folder / "failure.json"
     if not failure.is_file():
         return
@@ -196,9 +210,26 @@ def _reason(folder: Path, returncode: int) -> str:
 
 def train_command(cell: Cell) -> str:
     """The command that repeats a cell."""
-    words = {"model": cell.model, "dataset": cell.dataset, **cell.overrides}
-    flags = [
-        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in words.items()
-    ]
-    return shlex.join(["hm4sr", "train", *flags])
+    overrides = dict(cell.overrides)
+    if cell.model == "S3Rec" and not overrides.get("pre_model_path"):
+        # Its two stages are one run for compare alone.
+        names = {"models": cell.model, "dataset": cell.dataset, "seeds": overrides.pop("seed")}
+        return shlex.join(["hm4sr", "compare", *_flags({**names, **overrides})])
+    names = {"model": cell.model, "dataset": cell.dataset}
+    return shlex.join(["hm4sr", "train", *_flags({**names, **overrides})])
+
+
+def _flags(settings: Mapping[str, Any]) -> list[str]:
+    return [_flag(name, value) for name, value in settings.items()]
+
+
+def _flag(name: str, value: Any) -> str:
+    """A setting as ``parse_value`` reads it back; a text such as ``[5,inf)`` needs its quotes."""
+    return f"--{name}={value if _is_plain(value) else json.dumps(value)}"
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and parse_value(value) == value
+    except ConfigError:
+        return False

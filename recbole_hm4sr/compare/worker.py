@@ -1,10 +1,11 @@
-"""One cell in a process of its own: ``python -m recbole_hm4sr.compare.worker <folder>``.
+"""One cell in a process of its own, which ``runner.py`` starts with the cell's folder.
 
 The folder holds ``cell.json``. The process leaves the run's files there, or ``failure.json`` with
 one sentence that says why there are none. It ends when its standard input is closed, so that it
 never outlives the comparison that started it.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -59,12 +60,23 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         # Without the folder: seeds that fail for one reason then have one sentence.
         reason = one_sentence(error).replace(f"{folder}{os.sep}", "")
-        failure = {"reason": reason, "goes_on": isinstance(error, WriteError)}
-        write_text(folder / "failure.json", json.dumps(failure) + "\n")
+        failure = {"reason": reason, "goes_on": _is_of_the_machine(error)}
+        # On a full disk there may be no room for this either, but there is in the log, perhaps.
+        with contextlib.suppress(WriteError):
+            write_text(folder / "failure.json", json.dumps(failure) + "\n")
         return FAILED
     return 0
 
 
-if __name__ == "__main__":
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether the same run may end well another day: no room on the disk, memory, the GPU."""
+    if isinstance(error, (OSError, MemoryError, WriteError)):
+        return True
+    words = ("out of memory", "can't allocate memory", "CUDA error", "NCCL")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def run() -> None:
+    """Run the cell of the folder that the command line names, and end the process."""
     _end_with_parent()
     sys.exit(main(Path(sys.argv[1])))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.worker import run_cell
 from recbole_hm4sr.errors import ConfigError, one_sentence
 from recbole_hm4sr.files import locked
+from recbole_hm4sr.stages import run_or_go_on
 from recbole_hm4sr.statistics import user_metric
 
 pytestmark = pytest.mark.integration
@@ -189,10 +192,66 @@ def test_s3rec_is_pretrained_and_then_fine_tuned(toy_path, tmp_path):
     (tmp_path / "cell.json").write_text(json.dumps(cell), encoding="utf-8")
     run_cell(tmp_path)
     assert len(lines(tmp_path / "pretrain" / "history.jsonl")) == 1
+    # The test part is read at the end alone.
+    assert not (tmp_path / "pretrain" / "test_ranks.npz").exists()
     assert len(lines(tmp_path / "history.jsonl")) == QUICK["epochs"]
     config = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
     assert config["train_stage"] == "finetune"
     assert config["pre_model_path"] == str(tmp_path / "pretrain" / "checkpoint" / "last.pt")
+
+
+def test_a_run_goes_on_where_its_data_has_moved(toy_path, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(toy_path / "toy", first / "toy")
+    folder = tmp_path / "run"
+    settings = {**QUICK, "epochs": 3, "stopping_step": 3, "seed": 1}
+
+    def stop_after_the_first_epoch(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_or_go_on(
+            folder,
+            "SASRec",
+            "toy",
+            {**settings, "data_path": str(first)},
+            on_epoch=stop_after_the_first_epoch,
+        )
+    before = lines(folder / "history.jsonl")
+    first.rename(second)
+    run_or_go_on(folder, "SASRec", "toy", {**settings, "data_path": str(second)})
+    history = lines(folder / "history.jsonl")
+    assert len(before) == 1
+    assert (history[:1], len(history)) == (before, 3)
+    # Who opens the run next finds the data too.
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert config["data_path"] == str(second)
+
+
+def test_tables_without_a_run_are_of_what_is_finished(comparison, capsys):
+    words = [f"--grid={comparison['grid']}", f"--out={comparison['out']}", "--tables"]
+    before = (comparison["out"] / "results.jsonl").read_bytes()
+    with pytest.raises(SystemExit, match="1"):  # the row that cannot run
+        cli.main(["compare", *words, "--seeds=1,2,3"])
+    assert (comparison["out"] / "results.jsonl").read_bytes() == before
+    printed = capsys.readouterr().out
+    assert "SASRec: seed 3: not run yet." in printed
+    assert re.search(r"^SASRec +2/3 ", printed, re.MULTILINE)
+
+
+def test_modules_come_from_where_the_comparisons_own_do(toy_path, tmp_path):
+    """A folder named recbole in the working directory is not the worker's RecBole."""
+    (tmp_path / "recbole").mkdir()
+    (tmp_path / "recbole" / "__init__.py").write_text("raise ImportError('the wrong one')")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; "
+         "from recbole_hm4sr import cli; cli.main()", "compare", "--dataset=toy",
+         "--models=SASRec", "--epochs=1", f"--data_path={toy_path}", "--out=out"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SASRec  1/1" in done.stdout
 
 
 def test_ctrl_c_ends_the_runs_and_says_how_to_go_on(toy_path, tmp_path):

@@ -227,7 +227,7 @@ def test_what_makes_rows_less_comparable_is_said(tmp_path):
         outcome(tmp_path, "B", 1, machine="other", git_revision="h"),
     ]
     notes = " ".join(summarize(grid, outcomes)[0].notes)
-    assert "different machines (m; other)" in notes
+    assert "different machines or threads (m; other)" in notes
     assert "Several runs went at once" in notes
     assert "different revisions of the code (g, h)" in notes
 
