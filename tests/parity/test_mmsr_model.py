@@ -195,8 +195,32 @@ def test_scores_equal_the_plain_loops(cache, n_modalities, qkv_mode, asy_second_
         n_layers=n_layers,
         from_homo=asy_second_phase == "from_homo",
     )
-    sequences = [[3], [5, 3, 5, 5, 1], [1, 2, 3, 2, 1, 4, 1], [9, 8, 7, 6, 5, 4]]
-    item_seq = torch.zeros(len(sequences), 7, dtype=torch.int64)
+    assert_scores_equal(model, plain, [[3], [5, 3, 5, 5, 1], [1, 2, 3, 2, 1, 4, 1]])
+
+
+@pytest.mark.parametrize("fusion_type", ["asy_mask", "gate", "cat"])
+@pytest.mark.parametrize("seq_pooling", ["last", "mean", "attention", "last_attention"])
+@pytest.mark.parametrize("qkv_mode", ["tied", "separate"])
+def test_every_fusion_and_read_out_equals_the_plain_loops(
+    cache, fusion_type, seq_pooling, qkv_mode
+):
+    """Three links an item and weights so small that every neighbour has a share.
+
+    With the recorded weights nearly every heterogeneous attention is a one and zeros.
+    """
+    options = {"fusion_type": fusion_type, "seq_pooling": seq_pooling, "qkv_mode": qkv_mode}
+    model = build_model(cache, n_links=3, n_layers=2, **options).double()
+    plain = PlainMMSR(
+        {name: value.numpy() for name, value in model.state_dict().items()},
+        n_layers=2,
+        fusion=fusion_type,
+        pooling=seq_pooling,
+    )
+    assert_scores_equal(model, plain, [[3], [5, 3, 5, 5, 1], [1, 2, 3, 2, 1, 4, 1], [9, 8]])
+
+
+def assert_scores_equal(model, plain, sequences):
+    item_seq = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
     for row, items in enumerate(sequences):
         item_seq[row, : len(items)] = torch.tensor(items)
     batch = {
