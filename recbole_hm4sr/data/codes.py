@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +24,14 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from recbole_hm4sr.data.autoencoder import encode_with_autoencoder
+from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
 
 _LOGGER = logging.getLogger(__name__)
 
 # Raised by whoever changes what a recipe gives.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _DISTANCE_ROWS = 4096
 
 CodeReduction = Literal["pca", "ae", "none"]
@@ -153,9 +153,13 @@ def nearest_centroids(rows: Matrix, centroids: Matrix, n_links: int) -> NDArray[
     Returns:
         Shape ``[N, k]``, int64. Of equally near centroids the first is taken.
     """
-    norms = (centroids**2).sum(axis=1)
+    # About the centroids' own mean and in float64: far from zero the differences of the squares
+    # would be lost in their size.
+    centre = centroids.mean(axis=0, dtype=np.float64)
+    shifted = centroids - centre
+    norms = (shifted**2).sum(axis=1)
     links = [
-        np.argsort(norms - 2 * chunk @ centroids.T, axis=1, kind="stable")[:, :n_links]
+        np.argsort(norms - 2 * (chunk - centre) @ shifted.T, axis=1, kind="stable")[:, :n_links]
         for chunk in np.split(rows, range(_DISTANCE_ROWS, len(rows), _DISTANCE_ROWS))
     ]
     return np.concatenate(links).astype(np.int64)
@@ -218,7 +222,7 @@ def _read(path: Path) -> ItemCodes | None:
             return ItemCodes(links=arrays["links"], centroids=arrays["centroids"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         _LOGGER.warning("cannot read the codes in %s, building them anew: %s", path, error)
         return None
 

@@ -186,12 +186,15 @@ def _codes_of(features: Any, settings: MMSRSettings) -> ItemCodes:
         seed=settings.code_seed,
     )
     folder = Path(settings.code_cache_dir).expanduser() if settings.code_cache_dir else None
-    return load_or_build_codes(features.values, features.present, recipe, folder=folder)
+    values = features.values
+    # A row of zeros says nothing, as TF-IDF's of an item without words: no code for it.
+    present = features.present & values.any(axis=1)
+    return load_or_build_codes(values, present, recipe, folder=folder)
 
 
 def _stack_links(codes: Sequence[ItemCodes], n_items: int) -> Tensor:
     """Links of all modalities, counted from 1 with 0 for none, ``[I, M, k]``."""
-    width = max((code.links.shape[1] for code in codes), default=1)
+    width = max([1, *(code.links.shape[1] for code in codes)])
     links = torch.zeros(n_items, len(codes), width, dtype=torch.int64)
     for modality, code in enumerate(codes):
         links[:, modality, : code.links.shape[1]] = torch.from_numpy(code.links) + 1

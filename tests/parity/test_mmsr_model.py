@@ -16,6 +16,7 @@ from parity.mmsr_reference import (
 )
 
 from recbole_hm4sr.data.codes import CodeRecipe, build_codes, initial_embeddings
+from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.layers.graph import build_sequence_graph
 from recbole_hm4sr.model.mmsr import MMSR
 
@@ -175,6 +176,24 @@ def test_codes_start_at_their_centroids(cache):
         np.testing.assert_array_equal(model.code_links[:, modality].numpy(), codes.links + 1)
         assert not rows[0].any()
     assert not model.item_embedding.weight[0].any()
+
+
+@pytest.mark.parametrize("zero", [[2], range(1, 9)], ids=["one item", "every item"])
+@pytest.mark.parametrize("graph_path", ["auto", "dense"])
+def test_an_item_whose_features_are_zeros_has_no_code(cache, zero, graph_path):
+    """TF-IDF has a row for an item without words too."""
+    values = np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32)
+    values[[0, *zero]] = 0
+    dataset = toy_dataset(9, ("a",))
+    aligned = AlignedFeatures(values, np.arange(9) - (np.arange(9) == 0), "", "test")
+    assert aligned.present[1:].all()
+    dataset.modality = lambda name: aligned
+    settings = {"hidden_size": 8, "n_codes": 3, "n_links": 2, "graph_path": graph_path}
+    model = MMSR(model_config("MMSR", code_cache_dir=str(cache), **settings), dataset)
+    linked = (model.code_links > 0).any(dim=2)[:, 0]
+    assert linked.tolist() == [number not in (0, *zero) for number in range(9)]
+    users = model(torch.tensor([[2, 4, 2]]), torch.tensor([3]))
+    assert torch.isfinite(users).all()
 
 
 @pytest.mark.parametrize("n_modalities", [0, 1, 2, 3])

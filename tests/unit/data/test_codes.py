@@ -91,6 +91,15 @@ def test_nearest_centroids_are_sorted_by_distance():
     assert links.tolist() == [[1, 2, 0], [0, 2, 1]]  # distances 10 1 4 and 1 8 5
 
 
+def test_nearest_centroids_are_found_far_from_zero():
+    generator = np.random.default_rng(0)
+    rows = (1000 + generator.normal(size=(500, 24))).astype(np.float32)
+    centroids = rows[:20]
+    distances = np.linalg.norm(rows[:, None].astype(np.float64) - centroids, axis=2)
+    nearest = codes.nearest_centroids(rows, centroids, 1)[:, 0]
+    np.testing.assert_array_equal(nearest, distances.argmin(axis=1))
+
+
 def test_nearest_centroids_do_not_depend_on_the_chunks(monkeypatch):
     generator = np.random.default_rng(0)
     rows, centroids = generator.normal(size=(10, 3)), generator.normal(size=(4, 3))
@@ -127,6 +136,19 @@ def test_a_broken_cache_is_built_anew(tmp_path, caplog):
     built = load_or_build_codes(values, present, RECIPE, folder=tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(b"half a file")
+    again = load_or_build_codes(values, present, RECIPE, folder=tmp_path)
+    np.testing.assert_array_equal(again.links, built.links)
+    assert f"cannot read the codes in {path}" in caplog.text
+
+
+def test_a_cache_packed_in_an_unknown_way_is_built_anew(tmp_path, caplog):
+    """What one wrong bit can do; zipfile raises NotImplementedError for it."""
+    values, present = three_groups()
+    built = load_or_build_codes(values, present, RECIPE, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = 99  # the method in the archive's directory
+    path.write_bytes(content)
     again = load_or_build_codes(values, present, RECIPE, folder=tmp_path)
     np.testing.assert_array_equal(again.links, built.links)
     assert f"cannot read the codes in {path}" in caplog.text
