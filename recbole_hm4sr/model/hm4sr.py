@@ -183,13 +183,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def catalogue(self) -> Catalogue:
         """All streams of all items.
 
-        It has no position, expert or time. Without gradients it is kept until a weight changes,
-        so an evaluation projects the features once.
+        It has no position, expert or time. In evaluation it is kept until a weight changes, so
+        that the features are projected once.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or self.training:
             return Catalogue(self.rows())
         weights = [self.item_embedding.weight, *self.projections.parameters()]
         return self._kept.get(weights, self.rows, self.n_items)
+
+    def train(self, mode: bool = True) -> "HM4SR":  # noqa: FBT001  # as in torch
+        """Set training or evaluation; either begins with a catalogue of the weights of now."""
+        self._kept.forget()
+        super().train(mode)
+        return self
 
     def rows(self, items: Tensor | None = None) -> Tensor:
         """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""

@@ -97,7 +97,9 @@ class PlainMMSR:
 
     def _side_by_side(self, q, k, v, hetero, homo):
         if self.fusion == "cat":
-            matrix, bias = (self.p[f"dual_attention.cat_projection.{n}"] for n in ("weight", "bias"))
+            matrix, bias = (
+                self.p[f"dual_attention.cat_projection.{n}"] for n in ("weight", "bias")
+            )
             return {i: matrix @ np.concatenate([homo[i], hetero[i]]) + bias for i in v}
         mixed = {}
         for i in v:
