@@ -1,9 +1,11 @@
 """Grids: files, flags, what is refused, and what makes a cell another cell."""
 
 import pytest
+from toydata import write_toy_dataset
 
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.compare.grid import find_grid, read_grid
+from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.config import properties_dir
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.fingerprint import data_hash
@@ -110,9 +112,13 @@ def test_all_mistakes_come_at_once():
 
 
 @pytest.mark.parametrize("path", sorted((properties_dir() / "compare").glob("*.yaml")))
-def test_the_grids_that_travel_with_the_package_can_be_read(path):
+def test_the_grids_that_travel_with_the_package_are_right(path, tmp_path):
     assert find_grid(path.stem) == path
-    assert read_grid(path).cells()
+    grid = read_grid(path, {"settings": {"data_path": str(tmp_path)}})
+    for dataset in grid.datasets:
+        write_toy_dataset(tmp_path / dataset)
+        (tmp_path / dataset / "toy.inter").rename(tmp_path / dataset / f"{dataset}.inter")
+    check_grid(grid)  # every name and value of every row
 
 
 def test_an_unknown_grid_names_the_known_ones():
