@@ -47,5 +47,8 @@ def one_sentence(error: BaseException) -> str:
     of_recbole = [f.name for f in frames if "recbole" in Path(f.filename).parts]
     place = f" (in RecBole's {of_recbole[-1]})" if of_recbole else ""
     if isinstance(error, KeyError):
-        return f"the model reads {text}, which this data set or its settings do not have{place}"
+        sentence = f"the model reads {text}, which this data set or its settings do not have{place}"
+        if text.startswith("'neg_"):
+            sentence += "; negative items come by train_neg_sample_args: {sample_num: 1}"
+        return sentence
     return f"{type(error).__name__}{place}: {text[:300]}".rstrip(": ")

@@ -280,5 +280,8 @@ def test_recboles_bare_errors_become_sentences():
     assert one_sentence(KeyError("class")) == (
         "the model reads 'class', which this data set or its settings do not have"
     )
+    assert one_sentence(KeyError("neg_item_id")).endswith(
+        "negative items come by train_neg_sample_args: {sample_num: 1}"
+    )
     assert one_sentence(ValueError("\x1b[1mno\x1b[0m\ngood.")) == "ValueError: no good"
     assert one_sentence(MemoryError()) == "there was not enough memory"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 YAML_OF_RECBOLES = [
     "SASRec", "BERT4Rec", "GRU4Rec", "CORE", "FEARec", "LightSANs", "Caser", "NARM", "FDSA",
-    "S3Rec",
+    "S3Rec", "SASRecF", "GRU4RecF", "FPMC", "TransRec", "DIN",
 ]  # fmt: skip
 MODELS = ["HM4SR", "MMSR", *YAML_OF_RECBOLES]
 OWN = {
@@ -130,10 +130,12 @@ def test_every_model_is_measured_the_same(sessions, model):
 def test_a_models_yaml_has_its_own_settings_and_none_of_the_protocol(model):
     values = read_yaml(properties_dir() / "model" / f"{model}.yaml")
     own = read_yaml(_recboles_yaml(model))
-    assert set(values) - {"load_col"} == set(own)
+    assert set(values) - {"load_col", "train_neg_sample_args"} == set(own)
     assert not set(values) & set(PROTOCOL)
-    assert values["loss_type"] == "CE"
-    assert set(values) - {"load_col"} <= set(recbole_defaults(model))
+    # Over all items, or over drawn ones for models whose loss is of pairs or single items.
+    over_all = values.get("loss_type") == "CE"
+    assert over_all != ("train_neg_sample_args" in values)
+    assert set(values) <= set(recbole_defaults(model))
 
 
 def _recboles_yaml(model):
