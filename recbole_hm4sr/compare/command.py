@@ -7,10 +7,11 @@ from typing import Any
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
-from recbole_hm4sr.compare.results import Outcome, read_outcomes
+from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.table import build_tables
+from recbole_hm4sr.errors import ConfigError
 
 
 def compare_grid(  # noqa: PLR0913  # a flag each
@@ -54,11 +55,18 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     def on_cell(event: str, outcome: Outcome, number: int, count: int) -> None:
         say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}")
 
+    check_grid(grid)
+    outcomes = read_outcomes(grid, folder)
+    n_others = count_others(outcomes, folder)
+    if n_others:
+        say(
+            f"{n_others} of these runs are finished there with other settings, data or defaults; "
+            f"those stay as they are, and these have folders of their own"
+        )
     if run:
         outcomes = run_grid(grid, folder, jobs=jobs, retry=retry, on_cell=on_cell)
-    else:
-        check_grid(grid)
-        outcomes = read_outcomes(grid, folder)
+    elif not any(outcome.done for outcome in outcomes):
+        raise ConfigError(f"{folder} must hold a result of this grid for --tables, but has none")
     summaries = summarize(grid, outcomes)
     # Written first: what is said may be cut short, by a pager that is left or a full terminal.
     files = write_tables(summaries, folder)

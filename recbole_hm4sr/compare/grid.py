@@ -11,6 +11,7 @@ from recbole_hm4sr.checks import MAX_SEED
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.settings import require
 from recbole_hm4sr.statistics import parse_metric
 from recbole_hm4sr.tune.found import Found, read_found
 
@@ -46,6 +47,8 @@ class Grid:
         settings: Settings of all runs; they win over the YAML files.
         baseline: Label of the row that the others are compared with.
         metrics: Metrics of the tables, as ``NDCG@10``; the first one leads.
+        real_data: Whether the grid is of real data, so that a generated data set of the same name
+            is refused.
     """
 
     datasets: tuple[str, ...]
@@ -54,6 +57,7 @@ class Grid:
     settings: Mapping[str, Any]
     baseline: str
     metrics: tuple[str, ...]
+    real_data: bool = False
 
     def cells(self) -> list[Cell]:
         """All runs, a data set and seed at a time, so that early results compare all models."""
@@ -72,11 +76,6 @@ class Grid:
     def tuned(self, label: str) -> Found | None:
         """What a search has found for a row."""
         return next(spec.tuned for spec in self.models if spec.label == label)
-
-    def n_trials(self, label: str) -> int:
-        """Trials of the search for a row; 0 without one."""
-        found = self.tuned(label)
-        return found.n_trials if found is not None else 0
 
 
 def find_grid(name: str) -> Path:
@@ -139,6 +138,12 @@ def read_grid(
         values["settings"],
         str(values.get("baseline") or (models[0].label if models and models[0] else "")),
         tuple(map(str, lists["metrics"])),
+        values.get("real_data") is True,
+    )
+    found += require(
+        isinstance(values.get("real_data", False), bool),
+        "real_data must be true or false",
+        values.get("real_data"),
     )
     found += _problems(grid)
     if found:

@@ -20,6 +20,7 @@ def check_grid(grid: Grid) -> None:
             of a data set differ in what the protocol fixes.
     """
     found = []
+    wrong: dict[tuple[str, str], list[str]] = {}
     for dataset in grid.datasets:
         protocols = {}
         for spec in grid.models:
@@ -33,12 +34,19 @@ def check_grid(grid: Grid) -> None:
                     overrides=overrides,
                 )
             except ConfigError as error:
-                found.append(f"{spec.label} on {dataset}: {error}")
+                wrong.setdefault((dataset, str(error)), []).append(spec.label)
                 continue
             values = compose_settings(spec.model, dataset, overrides=overrides)[0]
+            if grid.real_data and values["generated"]:
+                raise ConfigError(
+                    f"this grid is for real data, but {values['data_path']} is generated; name the "
+                    f"folder above the real {dataset} with --data_path"
+                )
             found += _not_by_rank(spec.label, values)
             protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
         found += _protocol_differences(dataset, protocols)
+    # What is wrong with all rows is said once.
+    found = [f"{', '.join(rows)} on {name}: {why}" for (name, why), rows in wrong.items()] + found
     if found:
         raise ConfigError("; ".join(found))
 

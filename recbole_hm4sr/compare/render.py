@@ -46,7 +46,8 @@ def as_text(table: Table, *, bold: bool = False) -> str:
             for entry, text, width in zip(row, marked, widths, strict=False)
         ]
         lines.append("  ".join(fields).rstrip())
-    return "\n".join([*lines, *table.notes]) + "\n"
+    legend = ["*: the best of the column."] * any(entry.best for row in table.rows for entry in row)
+    return "\n".join([*lines, *legend, *table.notes]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
@@ -78,9 +79,12 @@ def as_latex(table: Table) -> str:
             fields[-1] = f"\\multicolumn{{{rest + 1}}}{{l}}{{{fields[-1]}}}"
         return " & ".join(fields) + r" \\"
 
+    words = re.findall(r"\w+", table.title.replace("rank_history", "").replace("tie_order", ""))
     lines = [
+        r"% in the preamble: \usepackage{booktabs}",
         r"\begin{table}",
-        rf"\caption{{{_escape(table.title)}. {_escape(' '.join(table.notes))}}}",
+        rf"\caption{{{_escape(table.title)}.}}",
+        rf"\label{{tab:{'-'.join(words).lower()}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
         line([Entry(name) for name in table.columns]),
@@ -88,12 +92,15 @@ def as_latex(table: Table) -> str:
         *map(line, table.rows),
         r"\bottomrule",
         r"\end{tabular}",
+        *(rf"\par {_escape(note)}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _escape(text: str) -> str:
+    if re.match(r"-[\d.]", text):  # a negative number, whose sign is longer than a hyphen
+        return f"$-${_escape(text[1:])}"
     return re.sub(r"[\\~^±&%$#_{}]", lambda match: _LATEX[match.group()], text)
 
 

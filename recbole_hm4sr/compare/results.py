@@ -6,6 +6,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,13 @@ def read_outcomes(grid: Grid, out: Path) -> list[Outcome]:
         trial = _trial_of(cell, grid, hashes[cell.dataset])
         outcomes.append(Outcome(cell, fingerprint, folder, record, trial))
     return outcomes
+
+
+def count_others(outcomes: Sequence[Outcome], out: Path) -> int:
+    """How many cells have no result, but one of other settings or data under their name."""
+    known = latest_results(out / "results.jsonl").items()
+    done = {key[:3] for key, record in known if record["status"] == "done"}
+    return sum(outcome.record is None and outcome.cell.key in done for outcome in outcomes)
 
 
 def _trial_of(cell: Cell, grid: Grid, data: str) -> Path | None:

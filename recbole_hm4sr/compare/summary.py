@@ -58,6 +58,7 @@ class Row:
         shared_seeds: Those of them that the baseline has too.
         reason: Why runs have no result, in one sentence; empty if all have.
         n_trials: Trials of the search that has found its settings; 0 without a search.
+        searched_on: Data set of that search; empty without one.
         scores: By group (``all users`` among them) and metric, over its seeds.
         relative: By metric, the difference of the means to the baseline's, as a share of it, both
             over the shared seeds.
@@ -73,6 +74,7 @@ class Row:
     shared_seeds: tuple[int, ...]
     reason: str
     n_trials: int = 0
+    searched_on: str = ""
     scores: dict[tuple[str, str], Score]
     relative: dict[str, float]
     tests: dict[str, tuple[PairedTest, float]]
@@ -237,7 +239,10 @@ def _rows(
             tests=tests,
         )
         shared = _seeds(pairs[label][0]) if label in pairs else row.seeds
-        rows.append(dataclasses.replace(row, shared_seeds=shared, n_trials=grid.n_trials(label)))
+        found = grid.tuned(label)
+        if found is not None:
+            row = dataclasses.replace(row, n_trials=found.n_trials, searched_on=found.dataset)
+        rows.append(dataclasses.replace(row, shared_seeds=shared))
     return tuple(rows)
 
 

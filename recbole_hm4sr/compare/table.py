@@ -59,7 +59,9 @@ def _results(summary: Summary) -> Table:
     rows = []
     for row in summary.rows:
         entries = [Entry(row.label), Entry(f"{len(row.seeds)}/{len(summary.seeds)}")]
-        entries += [Entry(str(row.n_trials))] * searched
+        elsewhere = row.searched_on not in ("", summary.dataset)
+        trials = f"{row.n_trials} on {row.searched_on}" if elsewhere else str(row.n_trials)
+        entries += [Entry(trials)] * searched
         if not row.seeds:
             rows.append((*entries, Entry(row.reason)))
             continue

@@ -239,6 +239,17 @@ def test_tables_without_a_run_are_of_what_is_finished(comparison, capsys):
     assert re.search(r"^SASRec +2/3 ", printed, re.MULTILINE)
 
 
+def test_tables_of_nothing_replace_none(comparison, capsys):
+    words = [f"--grid={comparison['grid']}", f"--out={comparison['out']}", "--tables"]
+    before = (comparison["out"] / "table.md").read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["compare", *words, "--topk=[5,10,20]"])
+    printed = capsys.readouterr()
+    assert "4 of these runs are finished there with other settings" in printed.out
+    assert "must hold a result of this grid for --tables" in printed.err
+    assert (comparison["out"] / "table.md").read_bytes() == before
+
+
 def test_modules_come_from_where_the_comparisons_own_do(toy_path, tmp_path):
     """A folder named recbole in the working directory is not the worker's RecBole."""
     (tmp_path / "recbole").mkdir()

@@ -121,6 +121,27 @@ def test_the_grids_that_travel_with_the_package_are_right(path, tmp_path):
     check_grid(grid)  # every name and value of every row
 
 
+def test_a_grid_of_real_data_is_not_run_on_generated_data_of_the_same_name(tmp_path):
+    write_toy_dataset(tmp_path / "toy")  # its toy.yaml says that it is generated
+    flags = {"datasets": ["toy"], "models": ["SASRec"], "settings": {"data_path": str(tmp_path)}}
+    check_grid(read_grid(flags=flags))
+    with pytest.raises(ConfigError, match=r"is for real data, but .*toy is generated; name the"):
+        check_grid(read_grid(flags={**flags, "real_data": True}))
+    with pytest.raises(ConfigError, match="real_data must be true or false, got 'yes'"):
+        read_grid(flags={**flags, "real_data": "yes"})
+
+
+def test_what_is_wrong_with_every_row_is_said_once(tmp_path):
+    write_toy_dataset(tmp_path / "toy")
+    settings = {"data_path": str(tmp_path), "learning_rate": -1}
+    grid = read_grid(
+        flags={"datasets": ["toy"], "models": ["SASRec", "GRU4Rec"], "settings": settings}
+    )
+    with pytest.raises(ConfigError, match="SASRec, GRU4Rec on toy: learning_rate must") as caught:
+        check_grid(grid)
+    assert str(caught.value).count("learning_rate") == 1
+
+
 def test_an_unknown_grid_names_the_known_ones():
     with pytest.raises(ConfigError, match=r"one of ablation, .*sports, got 'abaltion'"):
         find_grid("abaltion")
