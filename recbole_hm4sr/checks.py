@@ -4,6 +4,8 @@ import importlib.util
 import re
 from typing import Any, Literal
 
+from recbole.evaluator.register import metrics_dict
+
 from recbole_hm4sr.settings import convert, expected_words, require
 
 # What makes runs comparable: the same for all models of a comparison and all trials of a search.
@@ -235,8 +237,11 @@ def _wrong_metrics(values: dict[str, Any]) -> list[str]:
     metrics, cuts, chosen = values["metrics"], values["topk"], values["valid_metric"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
     cuts = [cuts] if isinstance(cuts, int) else cuts
-    found = require(
-        bool(metrics) and convert(metrics, tuple[str, ...])[0], "metrics must be names", metrics
+    named = bool(metrics) and convert(metrics, tuple[str, ...])[0]
+    unknown = [name for name in metrics if name.lower() not in metrics_dict] if named else []
+    found = require(named, "metrics must be names", metrics)
+    found += require(
+        not unknown, f"metrics must be of {', '.join(sorted(metrics_dict))}", ", ".join(unknown)
     )
     found += require(
         bool(cuts) and convert(cuts, tuple[int, ...])[0], "topk must be whole numbers", cuts

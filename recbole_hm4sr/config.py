@@ -138,6 +138,9 @@ def recbole_defaults(model: str) -> dict[str, Any]:
     return values
 
 
+_N_NAMED = 10  # data sets in a sentence
+
+
 def resolve_data_path(dataset: str, data_path: str | Path | None) -> Path:
     """The folder that holds a data set's atomic files.
 
@@ -164,14 +167,26 @@ def resolve_data_path(dataset: str, data_path: str | Path | None) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    known = sorted(path.name for path in dataset_atomic_dir().iterdir() if path.is_dir())
-    near = difflib.get_close_matches(dataset, [*known, "ml-100k"], n=1)
     raise ConfigError(
         f"the data set {dataset!r} must be a folder with atomic files, looked for it in "
-        f"{', '.join(str(place.parent) for place in places)}; "
-        + (f"did you mean {near[0]!r}? " if near else "")
-        + "name the folder above it with --data_path"
+        f"{', '.join(str(place.parent) for place in places)}; {_where_else(dataset, data_path)}"
     )
+
+
+def _where_else(dataset: str, data_path: str | Path | None) -> str:
+    """What to do about a data set that is not where it was looked for."""
+    if data_path is None:
+        known = [path.name for path in dataset_atomic_dir().iterdir() if path.is_dir()]
+        near = difflib.get_close_matches(dataset, [*sorted(known), "ml-100k"], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{hint}name the folder above it with --data_path"
+    folder = Path(data_path)
+    if (folder / f"{dataset}.inter").is_file():
+        return f"it lies there itself: name the folder above it, --data_path={folder.parent}"
+    there = sorted(path.parent.name for path in folder.glob("*/*.inter"))[:_N_NAMED]
+    if there:
+        return f"there is {', '.join(there)}; name it with --dataset"
+    return "name the folder above it with --data_path"
 
 
 def compose_settings(

@@ -61,6 +61,19 @@ def refuse_place(folder: Path) -> None:
         )
 
 
+def which_run(folder: Path) -> str:
+    """Which folder may have been meant, where one holds no run."""
+    if (folder.parent / "config.yaml").is_file():
+        return f"the run is the folder above, {folder.parent}"
+    if (folder / "results.jsonl").is_file():
+        return "it is a comparison: name one of its runs, <data set>/<model>/seed-<seed>"
+    if (folder / "trials.jsonl").is_file():
+        return "it is a search: name one of its trials, trial-<number>"
+    if (folder / "config.yaml").is_file():
+        return f"it has not ended: go on with --resume {folder}"
+    return "a run that was stopped before it began is started by its own command"
+
+
 def sign_folder(folder: Path) -> None:
     """Note which job of ``torchrun`` has begun a run; nothing without one.
 

@@ -20,7 +20,7 @@ from recbole_hm4sr.data_parallel import share_batches
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.run_folder import plain_settings
+from recbole_hm4sr.run_folder import plain_settings, which_run
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
@@ -51,8 +51,7 @@ def read_run_config(
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise DataError(
-            f"{run_dir} must be the folder of a run, but holds no config.yaml; a run that was "
-            f"stopped before it began is started by its own command"
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; {which_run(run_dir)}"
         )
     values = read_yaml(path)
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]

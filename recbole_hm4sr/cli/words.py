@@ -44,5 +44,10 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             text = rest.pop(0)
         if name in settings:
             raise ConfigError(f"the flag --{name} must be given once")
-        settings[name] = parse_value(text)
+        try:
+            settings[name] = parse_value(text)
+        except ConfigError as error:
+            raise ConfigError(
+                f"--{name}: {error}; in a shell it needs quotes around it: '--{name}=...'"
+            ) from error
     return settings

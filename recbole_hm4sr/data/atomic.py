@@ -155,10 +155,11 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     for field, column in zip(text.split("\t"), columns, strict=True):
         # A name that is no line of text would break the sentences that name it.
         named = len(column) == 2 and column[0] != "" and column[0].isprintable()
-        if not named or column[1] not in KINDS:
+        if not named or column[1] not in KINDS or (len(columns) == 1 and "," in field):
+            commas = "; this line has commas" if "," in field else ""
             raise DataError(
                 f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
-                f"of {', '.join(KINDS)}, got {field!r}"
+                f"of {', '.join(KINDS)}, got {field!r}{commas}"
             )
     names = [name for name, _ in columns]
     twice = sorted({name for name in names if names.count(name) > 1})

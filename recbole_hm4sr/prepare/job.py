@@ -226,6 +226,7 @@ def _stage_items(tables: WorkTables, load: Load, fingerprint: str) -> dict[str, 
     with tables.loading(name) as record:
         tables.create_items()
         loaded = load(tables)
+        tables.refuse_strangers(", ".join(entry["file"] for entry in loaded.inputs))
         record["inputs"] = loaded.inputs
         record["step"] = {
             "step": "read items",

@@ -171,7 +171,7 @@ def _load_interactions(
 
 def _judge(columns: InteractionColumns) -> str:
     """The query of all rows as texts and a number, with the reason why one cannot be used."""
-    number, no_number = "TRY_CAST(text AS DOUBLE)", "time is no number"
+    number, no_number = "TRY_CAST(text AS DOUBLE)", "time is no number (dates need --unit=date)"
     if columns.unit == "date":
         number = "floor(epoch_ms(TRY_CAST(text AS TIMESTAMPTZ)) / 1000)"
         no_number = "time is no date"

@@ -21,6 +21,7 @@ from recbole_hm4sr.prepare.item_fields import COLUMNS, ItemRow
 DATABASE = "work.duckdb"
 SAME_AGAIN = "the same user, item and time again"
 # For query_progress; nothing is printed.
+_N_EXAMPLES = 3  # names of each side in a sentence
 _COUNT_PROGRESS = (
     "SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
     "SET progress_bar_time = 0"
@@ -163,6 +164,7 @@ class WorkTables:
             "SEMI JOIN inter ON inter.item = items.id"
         )
         self.n_items_seen = 0
+        self.first_items: list[str] = []
 
     def append_items(self, rows: Sequence[ItemRow]) -> None:
         """Add those items that interactions have."""
@@ -173,7 +175,26 @@ class WorkTables:
         }
         columns["row"] = np.arange(len(rows), dtype=np.int64) + self.n_items_seen
         self.n_items_seen += len(rows)
+        self.first_items += [row.item_id for row in rows[: _N_EXAMPLES - len(self.first_items)]]
         self._append("meta", columns, "SEMI JOIN kept USING (item_id)")
+
+    def refuse_strangers(self, names: str) -> None:
+        """Refuse files of items of which none is an item of the interactions.
+
+        Args:
+            names: The files.
+
+        Raises:
+            DataError: If none is, though there are some.
+        """
+        if not self.n_items_seen or self.run("SELECT count(*) FROM meta")[0][0]:
+            return
+        kept = self.run(f"SELECT item_id FROM kept ORDER BY item_id LIMIT {_N_EXAMPLES}")
+        raise DataError(
+            f"{names} must describe items of the interactions, but none of its "
+            f"{self.n_items_seen:,} is one: it has {', '.join(self.first_items)}, and they have "
+            f"{', '.join(name for (name,) in kept)}; name the column of the same keys"
+        )
 
     def _append(self, table: str, columns: dict[str, Any], condition: str) -> None:
         if not len(columns["row"]):

@@ -11,6 +11,7 @@ import yaml
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.report.buckets import Array
 from recbole_hm4sr.report.groups import read_ranks
+from recbole_hm4sr.run_folder import which_run
 
 FACTS_FILE = "report.json"
 FACTS_VERSION = 1
@@ -79,7 +80,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(
-            f"{path.parent} must be the folder of a finished run: no {path.name}"
+            f"{path.parent} must be the folder of a finished run, but holds no {path.name}; "
+            f"{which_run(path.parent)}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error

@@ -59,7 +59,7 @@ FAULTS = [
     whole("an HTML page", "line 1 must be a header", "<html>\n<body>404</body>\n</html>\n"),
     whole("JSON", "line 1 must be a header", '{"user_id": 1, "item_id": 2}\n'),
     header("without kinds", "line 1 must be a header of name:kind", "user_id\titem_id\ttimestamp"),
-    header("by commas", "line 1 must have the column", HEADER.replace("\t", ",")),
+    header("by commas", "separated by tabs, .*; this line has commas", HEADER.replace("\t", ",")),
     header("with an unknown kind", "line 1 must be .* got 'timestamp:int'",
            HEADER.replace("float", "int")),
     header("with a kind in capitals", "got 'user_id:Token'", HEADER.replace("d:token", "d:Token")),

@@ -176,7 +176,6 @@ def test_a_bad_value_is_refused_before_anything_is_read(data_path, flags, proble
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        ({"metrics": ["NDGC"], "valid_metric": "NDGC@5"}, "There is no metric named 'NDGC'"),
         ({"topk": [-5], "valid_metric": "NDCG@-5"}, "topk must be a positive integer"),
         ({"repeatable": False}, "Sequential models currently only support repeatable"),
         ({"train_neg_sample_args": "none"}, "should be a dict"),

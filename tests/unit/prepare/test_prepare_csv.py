@@ -113,7 +113,7 @@ def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(
         "no user": 1,
         "no item": 1,
         "no time": 1,
-        "time is no number": 1,
+        "time is no number (dates need --unit=date)": 1,
         "time is no whole number": 2,
         "time is not in s": 2,
         "user's name is no plain text": 1,
@@ -251,3 +251,21 @@ def test_an_unknown_unit_is_refused(tmp_path):
     path = write_raw(tmp_path / "t.csv", ["user,item,time", f"u,i,{JULY}"])
     with pytest.raises(ConfigError, match="--unit must be one of s, ms, date, got 'hours'"):
         prepare(path, InteractionColumns("user", "item", "time", "hours"))
+
+
+def test_items_of_which_none_was_taken_are_refused_with_keys_of_both_sides(tmp_path):
+    lines = ["user,item,time", *(f"u{n},00{n},{JULY + n}" for n in range(4))]
+    path = write_raw(tmp_path / "t.csv", lines)
+    items = write_raw(tmp_path / "items.csv", ["sku,title", *(f"{n},Thing {n}" for n in range(9))])
+    message = (
+        r"items\.csv must describe items of the interactions, but none of its 9 is one: it has "
+        r"0, 1, 2, and they have 000, 001, 002; name the column of the same keys"
+    )
+    columns = ItemColumns("sku", title="title")
+    with pytest.raises(DataError, match=message):
+        prepare(path, items=items, item_columns=columns)
+    assert not (tmp_path / "shop").exists()
+    # Mended, the same command ends.
+    write_raw(items, ["sku,title", *(f"00{n},Thing {n}" for n in range(9))])
+    out, _ = prepare(path, items=items, item_columns=columns)
+    assert read_rows(out / "shop.item")[1] == ["000", "Thing 0"]
