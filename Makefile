@@ -1,4 +1,4 @@
-# The same commands as .ci/run, one line each.
+# What a change must pass, one line each; .ci/run does it in a fresh environment, and more.
 .PHONY: check format lint types imports test fuzz
 
 check: format lint types imports test
