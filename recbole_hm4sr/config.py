@@ -23,6 +23,7 @@ from recbole_hm4sr import compat
 from recbole_hm4sr.checks import wrong_recbole_values
 from recbole_hm4sr.distributed import own_device
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.plugins import plugin_settings
 from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
 from recbole_hm4sr.yaml_limits import load_yaml
 
@@ -128,14 +129,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def recbole_defaults(model: str) -> dict[str, Any]:
-    """RecBole's own defaults for a sequential model, lowest precedence of all."""
+    """RecBole's own defaults for a sequential model, lowest precedence of all.
+
+    Those of a model of another package are the settings that it comes with.
+    """
     folder = compat.recbole_properties_folder()
     values: dict[str, Any] = {}
     for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
         path = folder / f"{part}.yaml"
         if path.is_file():
             values.update(read_yaml(path))
-    return values
+    own = plugin_settings(model)
+    return {**values, **(read_yaml(own) if own is not None else {})}
 
 
 _N_NAMED = 10  # data sets in a sentence
@@ -215,7 +220,8 @@ def compose_settings(
 
     values = recbole_defaults(model)
     values.pop("data_path")
-    for path in (properties_dir() / "overall.yaml", properties_dir() / "model" / f"{model}.yaml"):
+    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
+    for path in (properties_dir() / "overall.yaml", of_model):
         if path.is_file():
             values.update(read_yaml(path))
     if needs_data:

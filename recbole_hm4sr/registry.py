@@ -1,4 +1,4 @@
-"""Which models there are: this package's by a table, RecBole's sequential ones by name."""
+"""Which models there are: this package's, RecBole's sequential ones, those of other packages."""
 
 import difflib
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.model.mmsr import MMSR
 from recbole_hm4sr.model.mmsr_settings import MMSRSettings
 from recbole_hm4sr.model.trimming import trimmed_class
+from recbole_hm4sr.plugins import load_plugin, plugin_names
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,26 @@ MODELS = {
 
 
 def model_names() -> list[str]:
-    """Names of all models that can run, this package's first."""
-    return [*MODELS, *sorted(set(_recbole_models()) - set(MODELS))]
+    """Names of all models that can run, this package's first, then RecBole's."""
+    return [*MODELS, *sorted(set(_recbole_models()) - set(MODELS)), *plugin_names()]
 
 
 def find_model(name: str) -> ModelEntry:
     """The model of a name.
 
     Raises:
-        ConfigError: If there is none; near misses are named.
+        ConfigError: If there is none (near misses are named), or a package brings it wrongly.
     """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"the model must be given by its name, got {name!r}; a class of your own has one as an "
+            f"entry point of its package (docs/models.md)"
+        )
+    models = _recbole_models()
+    if name in plugin_names():
+        return _plugin(name, taken=name in MODELS or name in models)
     if name in MODELS:
         return MODELS[name]
-    models = _recbole_models()
     if name in models:
         return ModelEntry(trimmed_class(models[name]))
     names = model_names()
@@ -50,6 +58,20 @@ def find_model(name: str) -> ModelEntry:
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
     raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def _plugin(name: str, *, taken: bool) -> ModelEntry:
+    if taken:
+        raise ConfigError(
+            f"the model {name} of an installed package must have a name of its own; there is one"
+        )
+    model_class = load_plugin(name)
+    if not (isinstance(model_class, type) and issubclass(model_class, SequentialRecommender)):
+        raise ConfigError(
+            f"the model {name} must be a subclass of RecBole's SequentialRecommender, got "
+            f"{model_class!r}"
+        )
+    return ModelEntry(model_class, getattr(model_class, "settings_class", None))
 
 
 def _recbole_models() -> dict[str, Any]:

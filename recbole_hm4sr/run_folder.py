@@ -21,6 +21,7 @@ from recbole_hm4sr.config import UNSUPPORTED
 from recbole_hm4sr.distributed import attempt, job_name, started_processes
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import write_text, write_whole
+from recbole_hm4sr.plugins import plugin_version
 from recbole_hm4sr.trainer import EpochRecord
 
 _SIGNATURE = "torchrun.txt"
@@ -133,6 +134,7 @@ def run_facts(
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("recbole", "torch", "numpy", "pandas")},
+            **plugin_version(config["model"]),
         },
         "command": " ".join(["python", *sys.argv]),
     }
