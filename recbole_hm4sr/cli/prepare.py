@@ -86,6 +86,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
     separator: Annotated[
         str, typer.Option(help="Between two categories of an item, if a text.")
     ] = "|",
+    description: Annotated[str | None, typer.Option(help="Its column of descriptions.")] = None,
     price: Annotated[str | None, typer.Option(help="Its column of prices.")] = None,
     image_url: Annotated[
         str | None, typer.Option("--image_url", help="Its column of image addresses.")
@@ -106,7 +107,14 @@ def csv_files(  # noqa: PLR0913  # a flag each
     job = Job(folder, core, keep_later, memory, threads)
     columns = InteractionColumns(user, item, time, unit)
     item_columns = ItemColumns(
-        items_item or item, title, brand, categories, price, image_url, separator
+        items_item or item,
+        title=title,
+        brand=brand,
+        categories=categories,
+        description=description,
+        price=price,
+        image_url=image_url,
+        separator=separator,
     )
     with progress(_IF_STOPPED) as report:
         provenance = prepare_tables(

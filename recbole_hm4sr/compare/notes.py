@@ -5,6 +5,10 @@ from typing import Any
 
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.config import read_yaml
+
+# tied and official: as released; separate and from_homo: as the paper describes it.
+_VARIANTS = {"MMSR": ("qkv_mode", "asy_second_phase")}
 
 
 def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -14,7 +18,12 @@ def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         grid: What was compared.
         outcomes: The cells of the table that have a result.
     """
-    return (*_searches(grid), *_trained_by_searches(outcomes), *_differences(outcomes))
+    return (
+        *_searches(grid),
+        *_variants(outcomes),
+        *_trained_by_searches(outcomes),
+        *_differences(outcomes),
+    )
 
 
 def _searches(grid: Grid) -> list[str]:
@@ -42,6 +51,19 @@ def _searches(grid: Grid) -> list[str]:
 
 def _in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _variants(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which of its variants a model is, where the released one is not the published one."""
+    notes = {}
+    for outcome in outcomes:
+        names = _VARIANTS.get(outcome.cell.model, ())
+        path = outcome.folder / "config.yaml"
+        if names and path.is_file():
+            settings = read_yaml(path)
+            values = {name: settings.get(name) for name in names}
+            notes[outcome.cell.label] = f"{outcome.cell.label}: {_in_words(values)}."
+    return list(notes.values())
 
 
 def _trained_by_searches(outcomes: Sequence[Outcome]) -> list[str]:

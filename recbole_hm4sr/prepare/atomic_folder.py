@@ -14,7 +14,7 @@ from recbole_hm4sr.prepare.raw_lines import hash_file
 from recbole_hm4sr.prepare.tables import WorkTables
 
 PROVENANCE = "PROVENANCE.json"
-_TEXT_FIELDS = ("title", "brand", "categories")
+_TEXT_FIELDS = ("title", "brand", "categories", "description")
 
 
 def write_folder(

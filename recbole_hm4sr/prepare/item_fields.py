@@ -19,6 +19,7 @@ COLUMNS = {
     "brand": "token",
     "category": "token",
     "categories": "token_seq",
+    "description": "token_seq",
     "price": "float",
     "image_url": "token",
 }
@@ -39,6 +40,7 @@ class ItemRow:
     brand: str = ""
     category: str = ""
     categories: str = ""
+    description: str = ""
     price: float | None = None
     image_url: str = ""
 
@@ -46,12 +48,13 @@ class ItemRow:
 Fault = Callable[[str], None]
 
 
-def make_item_row(
+def make_item_row(  # noqa: PLR0913  # a column each
     item_id: str,
     *,
     title: Any = None,
     brand: Any = None,
     paths: Sequence[Sequence[Any]] = (),
+    description: Any = None,
     price: Any = None,
     image_url: Any = None,
     with_department: bool = True,
@@ -64,6 +67,7 @@ def make_item_row(
         title: Its title, raw.
         brand: Its brand, raw.
         paths: Its category paths.
+        description: Its description, raw.
         price: A number, or text that holds one.
         image_url: The address of its main image.
         with_department: Whether the first name of a path is the shop's department.
@@ -80,6 +84,7 @@ def make_item_row(
         clean_text(brand),
         category,
         categories,
+        clean_text(description),
         clean_price(price, fault),
         clean_address(image_url, fault),
     )

@@ -56,6 +56,7 @@ class ItemColumns:
     title: str | None = None
     brand: str | None = None
     categories: str | None = None
+    description: str | None = None
     price: str | None = None
     image_url: str | None = None
     separator: str = "|"
@@ -242,6 +243,7 @@ def _item_row(
         title=values.get("title"),
         brand=values.get("brand"),
         paths=[parts],
+        description=values.get("description"),
         with_department=False,
         price=price if price is None or isinstance(price, str) else float(price),
         image_url=values.get("image_url"),

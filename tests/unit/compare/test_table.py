@@ -241,6 +241,16 @@ def test_what_makes_rows_less_comparable_is_said(tmp_path):
     assert "different revisions of the code (g, h)" in notes
 
 
+def test_a_row_of_mmsr_says_which_variant_it_is(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "MMSR"], "seeds": [1]})
+    other = outcome(tmp_path, "B", 1)
+    (other.folder / "config.yaml").write_text("qkv_mode: tied\nasy_second_phase: official\n")
+    cell = Cell("toy", "MMSR", "MMSR", {}, 1)
+    outcomes = [outcome(tmp_path, "A", 1), dataclasses.replace(other, cell=cell)]
+    notes = summarize(grid, outcomes)[0].notes
+    assert "MMSR: qkv_mode tied, asy_second_phase official." in notes
+
+
 def test_a_torn_line_is_left_out_and_the_next_starts_anew(tmp_path, caplog):
     path = tmp_path / "results.jsonl"
     append_line(path, {"fingerprint": "1"})

@@ -151,7 +151,7 @@ def test_items_become_cleaned_columns(tmp_path):
         "b,,,,-2,nowhere",
     ]
     items = write_raw(tmp_path / "items.csv", lines)
-    columns = ItemColumns("sku", "name", "maker", "groups", "cost", "picture")
+    columns = ItemColumns("sku", "name", "maker", "groups", price="cost", image_url="picture")
     out, provenance = prepare(
         path, InteractionColumns("user", "sku", "time"), items=items, item_columns=columns
     )
@@ -269,3 +269,18 @@ def test_items_of_which_none_was_taken_are_refused_with_keys_of_both_sides(tmp_p
     write_raw(items, ["sku,title", *(f"00{n},Thing {n}" for n in range(9))])
     out, _ = prepare(path, items=items, item_columns=columns)
     assert read_rows(out / "shop.item")[1] == ["000", "Thing 0"]
+
+
+def test_descriptions_are_words_of_the_text_features(tmp_path):
+    path = write_raw(tmp_path / "t.csv", ["user,item,time", f"u1,a,{JULY}", f"u2,b,{JULY}"])
+    lines = ["item,name,about", "a,Shoe,<b>light</b> &amp; dry", "b,Sock,"]
+    items = write_raw(tmp_path / "items.csv", lines)
+    columns = ItemColumns("item", title="name", description="about")
+    out, _ = prepare(path, items=items, item_columns=columns)
+    assert read_rows(out / "shop.item") == [
+        ["item_id:token", "title:token_seq", "description:token_seq"],
+        ["a", "Shoe", "light & dry"],
+        ["b", "Sock", ""],
+    ]
+    settings = yaml.safe_load((out / "shop.yaml").read_text())
+    assert settings["text_fields"] == ["title", "description"]
