@@ -272,14 +272,14 @@ def config_with_items(folder, *columns):
 @needs_pandas_3
 def test_recbole_leaves_gaps_in_the_attributes_on_pandas_3(folder):
     dataset = SequentialDataset(config_with_items(folder, "price"))
-    assert dataset.item_feat["price"].isna().sum() == 2  # padding and i1
+    assert dataset.item_feat["price"].isna().sum() == 3  # padding, i1, and i4 without a line
 
 
 def test_our_attributes_have_no_gaps(folder):
     dataset = MultiModalSequentialDataset(config_with_items(folder, "price"))
     prices = dict(zip(dataset.item_tokens, dataset.item_feat["price"], strict=True))
     mean = (1 + 3 + 5) / 3
-    assert prices == {"[PAD]": mean, "i0": 1, "i1": mean, "i2": 3, "i3": 5}
+    assert prices == {"[PAD]": mean, "i0": 1, "i1": mean, "i2": 3, "i3": 5, "i4": mean}
 
 
 def test_gaps_are_filled_by_kind_in_a_new_frame():
@@ -312,7 +312,7 @@ def test_our_sequence_columns_keep_their_rows(folder):
     dataset = MultiModalSequentialDataset(config_with_items(folder, "tags"))
     rows = dict(zip(dataset.item_tokens, dataset.item_feat["tags"], strict=True))
     read = {item: dataset.id2token("tags", row).tolist() for item, row in rows.items()}
-    expected = {"i0": ["a", "b"], "i1": ["a"], "i2": [], "i3": ["b"], "[PAD]": []}
+    expected = {"i0": ["a", "b"], "i1": ["a"], "i2": [], "i3": ["b"], "i4": [], "[PAD]": []}
     assert read == expected
 
 

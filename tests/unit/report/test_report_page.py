@@ -87,7 +87,7 @@ def test_facts_of_another_version_are_left_out(tmp_path, facts):
 
 
 def test_an_unfinished_run_has_no_report(tmp_path):
-    with pytest.raises(DataError, match=f"^{tmp_path} must be the folder of a finished run: no m"):
+    with pytest.raises(DataError, match=f"^{tmp_path} must be .* finished run, but holds no m"):
         write_report(tmp_path)
 
 
