@@ -46,11 +46,11 @@ def find_model(name: str) -> ModelEntry:
             f"the model must be given by its name, got {name!r}; a class of your own has one as an "
             f"entry point of its package (docs/models.md)"
         )
-    models = _recbole_models()
     if name in plugin_names():
-        return _plugin(name, taken=name in MODELS or name in models)
-    if name in MODELS:
+        return _plugin(name, taken=name in MODELS or name in _recbole_models())
+    if name in MODELS:  # without the second that RecBole's models take to import
         return MODELS[name]
+    models = _recbole_models()
     if name in models:
         return ModelEntry(trimmed_class(models[name]))
     names = model_names()

@@ -55,18 +55,24 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     def on_cell(event: str, outcome: Outcome, number: int, count: int) -> None:
         say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}")
 
-    check_grid(grid)
-    outcomes = read_outcomes(grid, folder)
-    n_others = count_others(outcomes, folder)
-    if n_others:
-        say(
-            f"{n_others} of these runs are finished there with other settings, data or defaults; "
-            f"those stay as they are, and these have folders of their own"
-        )
+    def on_start(outcomes: list[Outcome]) -> None:
+        n_others = count_others(outcomes, folder)
+        if n_others:
+            say(
+                f"{n_others} of these runs are finished there with other settings, data or "
+                f"defaults; those stay as they are, and these have folders of their own"
+            )
+
     if run:
-        outcomes = run_grid(grid, folder, jobs=jobs, retry=retry, on_cell=on_cell)
-    elif not any(outcome.done for outcome in outcomes):
-        raise ConfigError(f"{folder} must hold a result of this grid for --tables, but has none")
+        outcomes = run_grid(
+            grid, folder, jobs=jobs, retry=retry, on_start=on_start, on_cell=on_cell
+        )
+    else:
+        check_grid(grid)
+        outcomes = read_outcomes(grid, folder)
+        on_start(outcomes)
+        if not any(outcome.done for outcome in outcomes):
+            raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
     summaries = summarize(grid, outcomes)
     # Written first: what is said may be cut short, by a pager that is left or a full terminal.
     files = write_tables(summaries, folder)

@@ -49,6 +49,7 @@ def run_grid(
     *,
     jobs: int = 1,
     retry: bool = False,
+    on_start: Callable[[list[Outcome]], None] = lambda _: None,
     on_cell: Callable[[str, Outcome, int, int], None] | None = None,
 ) -> list[Outcome]:
     """Run the cells that have no result yet.
@@ -58,6 +59,7 @@ def run_grid(
         out: Folder of the comparison.
         jobs: Runs at once; they share the CPU's threads.
         retry: Whether to try failed cells again.
+        on_start: Called with what is known of the cells before any runs.
         on_cell: Called with ``skipped``, ``started``, ``done`` or ``failed``, what is known of
             the cell, its number and the number of cells.
 
@@ -75,6 +77,7 @@ def run_grid(
     refusal = f"{out} must be used by one comparison at a time, but another is running there"
     with locked(out / ".lock", refusal=refusal):
         outcomes = read_outcomes(grid, out)
+        on_start(outcomes)
         pending: deque[int] = deque()
         for number, outcome in enumerate(outcomes):
             if outcome.record is None or (retry and not outcome.done):

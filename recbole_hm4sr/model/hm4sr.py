@@ -183,8 +183,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def catalogue(self) -> Catalogue:
         """All streams of all items.
 
-        It has no position, expert or time. In evaluation it is kept until a weight changes, so
-        that the features are projected once.
+        No position, expert or time. Kept in evaluation, so that features are projected once.
         """
         if torch.is_grad_enabled() or self.training:
             return Catalogue(self.rows())
@@ -194,8 +193,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def train(self, mode: bool = True) -> "HM4SR":  # noqa: FBT001  # as in torch
         """Set training or evaluation; either begins with a catalogue of the weights of now."""
         self._kept.forget()
-        super().train(mode)
-        return self
+        return cast("HM4SR", super().train(mode))
 
     def rows(self, items: Tensor | None = None) -> Tensor:
         """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
@@ -228,12 +226,10 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         Returns:
             User vectors, and what the losses need besides.
         """
-        if torch.is_grad_enabled():  # the weights will change; fused Adam leaves their versions
-            self._kept.forget()
+        if torch.is_grad_enabled():
+            self._kept.forget()  # the weights will change
         packing = build_packing(item_seq_len, item_seq.shape[1])
-        places = None
-        if target_seq is not None:
-            places = packing.pack(target_seq).nonzero().squeeze(1)
+        places = None if target_seq is None else packing.pack(target_seq).nonzero().squeeze(1)
         items, of_token, counts = torch.unique(
             packing.pack(item_seq), return_inverse=True, return_counts=True
         )
