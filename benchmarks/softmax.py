@@ -28,14 +28,14 @@ def losses() -> dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]:
         return F.cross_entropy(users @ items.T, targets)
 
     def sampled(users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        sampler = NegativeSampler(torch.ones(len(items), dtype=torch.int64, device=items.device))
-        drawn = sampler(N_DRAWN)
+        sampler = NegativeSampler(torch.ones(len(items), dtype=torch.int64)).to(items.device)
+        drawn = sampler(N_DRAWN).to(items.device)
         return sampled_cross_entropy(
             users,
             items[targets],
             items[drawn],
             log_expected=sampler.log_expected(drawn),
-            excluded=(targets[:, None] == drawn).nonzero(),
+            excluded=targets[:, None] == drawn,
         )
 
     forms = {BASE: plain, "ours": linear_cross_entropy, f"{N_DRAWN} drawn": sampled}

@@ -3,18 +3,21 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.config import Config
 from recbole.data import data_preparation
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import init_seed
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.config import build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.data_parallel import share_batches
 from recbole_hm4sr.errors import ConfigError, DataError
@@ -105,6 +108,7 @@ def open_session(
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_refusals():
         model = model_class(config, train_data._dataset).to(config["device"])
+    _arrange_batches(model, train_data, valid_data, test_data)
     fingerprints = dataset.fingerprints()
     distributed.wait_for_slowest("data")
     # Each machine may keep the data where it likes.
@@ -113,6 +117,17 @@ def open_session(
     trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+
+
+def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
+    """Let the loaders arrange their batches for a model that says how."""
+    arrange = getattr(model, "arrange", None)
+    if arrange is None:
+        return
+    train_data.collate_fn = ArrangingCollate(train_data.collate_fn, partial(arrange, train=True))
+    for loader in eval_data:
+        if isinstance(loader, FullSortEvalDataLoader):
+            loader.collate_fn = ArrangingCollate(loader.collate_fn, partial(arrange, train=False))
 
 
 def _check_pretraining(path: str | None) -> None:

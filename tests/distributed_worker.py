@@ -10,14 +10,15 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+from helpers import replace_at
 from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import compat, distributed, quick_start
 from recbole_hm4sr import session as sessions
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data_parallel import JoinedLosses, rows_of_step, seed_epoch
-from recbole_hm4sr.model import hm4sr
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.trainer import Trainer
 
@@ -60,7 +61,7 @@ def open_session(folder, title):
 def gradients(folder):
     """Losses and gradients of two batches, and the ranks of all test users."""
     # Which positions are replaced is random: here every second one, on all processes.
-    hm4sr.draw_placeholders = lambda packing, *_, **__: packing.position % 2 == 0
+    replace_at(pytest.MonkeyPatch(), lambda packing: packing.position % 2 == 0)
     found = {}
     for title in MODELS:
         with distributed.processes(torch.device("cpu"), timeout_seconds=60):

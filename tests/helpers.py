@@ -1,13 +1,17 @@
 """What several tests build: settings and data sets without files, weights without RNG."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_hm4sr.config import properties_dir, read_yaml
 from recbole_hm4sr.data.features import AlignedFeatures
+from recbole_hm4sr.layers.losses import PlaceholderPlan
+from recbole_hm4sr.model import hm4sr_batch
 
 RECBOLE_NAMES = {
     "USER_ID_FIELD": "user_id",
@@ -60,6 +64,21 @@ class ArrayDataset:
         return self.origin
 
 
+def replace_at(monkeypatch, chosen):
+    """Make placeholders of certain tokens, in place of drawn ones.
+
+    ``chosen`` takes the packing and returns True where a token is replaced.
+    """
+
+    def plan(packing, *_, **__):
+        # Each token is a group of its own: nothing is exchanged.
+        return PlaceholderPlan(
+            torch.arange(len(packing.sequence)), chosen(packing).nonzero().squeeze(1)
+        )
+
+    monkeypatch.setattr(hm4sr_batch, "plan_placeholders", plan)
+
+
 def fill_parameters(module, scale=0.3):
     """Set parameter number i to a sine of its own frequency: no RNG, every path shows."""
     with torch.no_grad():
@@ -76,3 +95,25 @@ def assert_close(actual, expected, tolerance):
     bound = tolerance * max(1.0, expected.abs().max().item())
     difference = (actual - expected).abs().max().item()
     assert difference <= bound, f"differs by {difference:.3g}, allowed {bound:.3g}"
+
+
+class count_operators(TorchDispatchMode):  # noqa: N801  # read as a function
+    """Counts what torch computes meanwhile, by the operators' names without overload.
+
+    ``index`` and ``index_put_`` by flags count as ``index by flags``: how many flags are set is
+    asked of the device, as ``nonzero`` does.
+    """
+
+    def __enter__(self):
+        self.counts = Counter()
+        super().__enter__()
+        return self.counts
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().split("::")[1].split(".")[0]
+        if name in ("index", "index_put_", "index_put", "_index_put_impl_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        ):
+            name = "index by flags"
+        self.counts[name] += 1
+        return func(*args, **(kwargs or {}))

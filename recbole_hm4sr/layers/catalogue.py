@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.transfer import send
+
 Array = np.ndarray[Any, Any]
 _ROWS_AT_A_TIME = 65_536
 
@@ -85,11 +87,13 @@ class FeatureTable(nn.Module):
         values = torch.from_numpy(take(np.arange(n_items))) if resident else None
         self.register_buffer("values", values, persistent=False)
 
-    def forward(self, items: Tensor | None = None) -> Tensor:
+    def forward(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Features of some items, or of all.
 
         Args:
             items: Shape ``[N]``, int64; None for all, which must be resident.
+            on_host: The same on the host, if they are known there: a table that is not resident
+                else waits for the device.
 
         Returns:
             Shape ``[N, F]``, float32.
@@ -98,4 +102,5 @@ class FeatureTable(nn.Module):
             return self.values if items is None else self.values.index_select(0, items)
         if items is None:
             raise ValueError("items must be named: the table is not resident")
-        return torch.from_numpy(self._take(items.cpu().numpy())).to(items.device)
+        wanted = items.cpu().numpy() if on_host is None else on_host
+        return send(torch.from_numpy(self._take(wanted)), items.device)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from recbole_hm4sr.distributed import JoinedRows, join_rows
 from recbole_hm4sr.layers.packing import Packing
-from recbole_hm4sr.layers.seen import places_of
-from recbole_hm4sr.layers.softmax import linear_cross_entropy
+from recbole_hm4sr.layers.seen import holds
+from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
 
 
 class MatchedRows(NamedTuple):
@@ -17,51 +17,47 @@ class MatchedRows(NamedTuple):
 
     Attributes:
         targets: Target of each own row. Shape ``[B]``, int64.
-        seen: Pairs of an own row and an item that is no candidate of it, by ascending row; None if
-            every item is one. Shape ``[S, 2]``, int64.
-        excluded: Pairs of an own row and another row with the same target, or with one that the
-            own row has seen, by ascending own row; the other is counted among the rows of all
-            processes. Shape ``[E, 2]``, int64.
+        seen: Items that are no candidates of an own row; None if every item is one.
+        excluded: True where another row has the same target, or one that the own row has seen; the
+            others are the rows of all processes. Shape ``[B, N]``, bool.
         joined: Where the own rows stand among those of all processes.
     """
 
     targets: Tensor
-    seen: Tensor | None
+    seen: HiddenPairs | None
     excluded: Tensor
     joined: JoinedRows
 
     def excluded_from(self, sample: Tensor) -> Tensor:
-        """Pairs of an own row and a place of a sample of items that holds its target or a seen one.
+        """Where a sample of items holds a row's target or an item that it has seen.
 
         Args:
             sample: Items. Shape ``[K]``, int64.
 
         Returns:
-            By ascending row. Shape ``[E, 2]``, int64.
+            Shape ``[B, K]``, bool.
         """
         excluded = self.targets[:, None] == sample
         if self.seen is not None:
-            rows, places = places_of(self.seen, sample, len(self.targets)).unbind(dim=1)
-            excluded[rows, places] = True
-        return excluded.nonzero()
+            excluded = excluded | holds(self.seen.pairs, sample, len(self.targets))
+        return excluded
 
 
-def match_rows(targets: Tensor, seen: Tensor | None = None) -> MatchedRows:
+def match_rows(targets: Tensor, seen: HiddenPairs | None = None) -> MatchedRows:
     """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
         targets: Target of each own row. Shape ``[B]``, int64.
-        seen: Pairs of an own row and an item that is no negative of it, of
-            :func:`~recbole_hm4sr.layers.seen.seen_items`. Shape ``[S, 2]``, int64.
+        seen: Items that are no negatives of an own row, of
+            :func:`~recbole_hm4sr.layers.seen.seen_items`.
     """
     joined = join_rows(len(targets))
     every = joined.gather(targets)
     excluded = targets[:, None] == every  # [B, N]
     excluded.diagonal(offset=joined.first).fill_(value=False)
     if seen is not None:
-        rows, others = places_of(seen, every, len(targets)).unbind(dim=1)
-        excluded[rows, others] = True
-    return MatchedRows(targets, seen, excluded.nonzero(), joined)
+        excluded = excluded | holds(seen.pairs, every, len(targets))
+    return MatchedRows(targets, seen, excluded, joined)
 
 
 def info_nce(
@@ -126,8 +122,24 @@ def category_prediction(
     return total / (counts.sum() if divisor is None else divisor)
 
 
-def draw_placeholders(packing: Packing, ratio: float, *, every_prefix: bool = False) -> Tensor:
-    r"""Choose :math:`\lfloor ratio \cdot n \rfloor` random positions of each sequence.
+class PlaceholderPlan(NamedTuple):
+    """What the choice of placeholders needs to know of a batch.
+
+    Attributes:
+        group: Of each token: places are exchanged within a group. Shape ``[T]``, int64, ascending.
+        chosen: Tokens that would be replaced if none were exchanged. Shape ``[K]``, int64.
+    """
+
+    group: Tensor
+    chosen: Tensor
+
+
+def plan_placeholders(
+    packing: Packing, ratio: float, *, every_prefix: bool = False
+) -> PlaceholderPlan:
+    r"""Prepare the choice of :math:`\lfloor ratio \cdot n \rfloor` positions of each sequence.
+
+    How many those are depends on the values, so the arrangement is to be on the CPU.
 
     Args:
         packing: Arrangement of the tokens.
@@ -135,21 +147,27 @@ def draw_placeholders(packing: Packing, ratio: float, *, every_prefix: bool = Fa
         every_prefix: Whether each prefix of a sequence is read as one too, so that none may have
             more than its own share: the k-th position is then drawn from those at which a prefix
             may have k and not yet k + 1. Else all positions of a sequence are equally likely.
-
-    Returns:
-        True where a token is chosen. Shape ``[T]``, bool.
     """
     sequence, position = packing.sequence, packing.position
     if every_prefix:
         share = torch.floor(ratio * (position + 1).double())
         begins = (position == 0) | (torch.diff(share, prepend=share[:1]) > 0)
-        drawn_from = begins.cumsum(0)
-        chosen = begins & (share > 0)
-    else:
-        drawn_from = sequence
-        chosen = position < torch.floor(ratio * packing.lengths.double())[sequence]
+        return PlaceholderPlan(begins.cumsum(0), (begins & (share > 0)).nonzero().squeeze(1))
+    chosen = position < torch.floor(ratio * packing.lengths.double())[sequence]
+    return PlaceholderPlan(sequence, chosen.nonzero().squeeze(1))
+
+
+def draw_placeholders(plan: PlaceholderPlan) -> Tensor:
+    """Choose the tokens that are replaced.
+
+    Args:
+        plan: Of :func:`plan_placeholders`.
+
+    Returns:
+        Packed numbers, ascending. Shape ``[K]``, int64.
+    """
     # Sorting by group number plus noise shuffles each group in its place; float64, so that the
     # noise keeps its digits beside large numbers.
-    noise = torch.rand(len(sequence), dtype=torch.float64, device=sequence.device)
-    shuffled = torch.argsort(drawn_from + noise)
-    return torch.zeros_like(chosen).index_copy(0, shuffled, chosen)
+    noise = torch.rand(len(plan.group), dtype=torch.float64, device=plan.group.device)
+    shuffled = torch.argsort(plan.group + noise)
+    return shuffled.index_select(0, plan.chosen).sort().values

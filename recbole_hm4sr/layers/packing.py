@@ -6,9 +6,13 @@ attention needs rows again; it gets them in a few buckets of sequences of simila
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from recbole_hm4sr.layers.transfer import send
 
 # Widths between which sequences share a bucket: narrow enough that less than a third is padding,
 # few enough that starting an operation for each costs little.
@@ -25,16 +29,14 @@ class Bucket:
         sequences: Their numbers in the batch. Shape ``[b]``, int64.
         tokens: Packed number of the token at each place; any token where the place is padding.
             Shape ``[b, w]``, int64.
-        is_token: True where the place holds a token. Shape ``[b, w]``, bool.
-        hide_padding: Minus infinity where it does not, else 0: added to scores, since filling by a
-            mask takes several times as long as adding. Shape ``[b, w]``, float32.
+        hide_padding: Minus infinity where the place is padding, else 0: added to scores, since
+            filling by a mask takes several times as long as adding. Shape ``[b, w]``, float32.
         hide_later: Minus infinity where the second place stands after the first, else 0. Shape
             ``[w, w]``, float32.
     """
 
     sequences: Tensor
     tokens: Tensor
-    is_token: Tensor
     hide_padding: Tensor
     hide_later: Tensor
 
@@ -49,12 +51,14 @@ class Packing:
         sequence: Sequence of each token. Shape ``[T]``, int64.
         position: Its position in the sequence, from 0. Shape ``[T]``, int64.
         last: Number of the last token of each sequence. Shape ``[B]``, int64.
-        buckets: All sequences, each in one bucket.
         to_buckets: Token at each place of all buckets. Shape ``[P]``, int64.
         from_buckets: Place of each token among the places of all buckets. Shape ``[T]``, int64.
         sequence_to_buckets: Sequence of each row of all buckets. Shape ``[B]``, int64.
         sequence_from_buckets: Place of each sequence among the rows of all buckets. Shape
             ``[B]``, int64.
+        hide_padding: ``hide_padding`` of all buckets. Shape ``[P]``, float32.
+        hide_later: ``hide_later`` of all buckets, flat. Float32.
+        shapes: Rows and width of each bucket.
     """
 
     lengths: Tensor
@@ -62,11 +66,33 @@ class Packing:
     sequence: Tensor
     position: Tensor
     last: Tensor
-    buckets: tuple[Bucket, ...]
     to_buckets: Tensor
     from_buckets: Tensor
     sequence_to_buckets: Tensor
     sequence_from_buckets: Tensor
+    hide_padding: Tensor
+    hide_later: Tensor
+    shapes: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """All sequences, each in one bucket: views of the flat tensors."""
+        parts = zip(
+            self.sequence_to_buckets.split([rows for rows, _ in self.shapes]),
+            self.to_buckets.split(self._n_places),
+            self.hide_padding.split(self._n_places),
+            self.hide_later.split([width * width for _, width in self.shapes]),
+            self.shapes,
+            strict=True,
+        )
+        return tuple(
+            Bucket(rows, tokens.view(shape), hidden.view(shape), later.view(shape[1], shape[1]))
+            for rows, tokens, hidden, later, shape in parts
+        )
+
+    @cached_property
+    def _n_places(self) -> list[int]:
+        return [rows * width for rows, width in self.shapes]
 
     def pack(self, padded: Tensor) -> Tensor:
         """The tokens of a padded ``[B, L, ...]`` batch. Shape ``[T, ...]``."""
@@ -75,11 +101,8 @@ class Packing:
     def spread(self, tokens: Tensor) -> list[Tensor]:
         """Packed ``[T, ...]`` as padded rows, ``[b, w, ...]`` of each bucket."""
         places = tokens.index_select(0, self.to_buckets)
-        parts = places.split([rows.tokens.numel() for rows in self.buckets])
-        return [
-            part.view(*rows.tokens.shape, *part.shape[1:])
-            for part, rows in zip(parts, self.buckets, strict=True)
-        ]
+        parts = zip(places.split(self._n_places), self.shapes, strict=True)
+        return [part.view(*shape, *part.shape[1:]) for part, shape in parts]
 
     def collect(self, blocks: list[Tensor]) -> Tensor:
         """Padded rows of each bucket, ``[b, w, ...]``, as packed ``[T, ...]``."""
@@ -89,15 +112,37 @@ class Packing:
     def spread_sequences(self, vectors: Tensor) -> list[Tensor]:
         """One vector a sequence, ``[B, ...]``, as ``[b, ...]`` of each bucket."""
         rows = vectors.index_select(0, self.sequence_to_buckets)
-        return list(rows.split([len(bucket.sequences) for bucket in self.buckets]))
+        return list(rows.split([count for count, _ in self.shapes]))
 
     def collect_sequences(self, blocks: list[Tensor]) -> Tensor:
         """Vectors of the sequences of each bucket, ``[b, ...]``, as ``[B, ...]``."""
         return torch.cat(blocks).index_select(0, self.sequence_from_buckets)
 
 
+class PackedBatch(NamedTuple):
+    """The tokens of a batch, and what is asked of them.
+
+    Attributes:
+        items: Shape ``[T]``, int64.
+        times: In seconds since the epoch. Shape ``[T]``, int64.
+        packing: Arrangement of the tokens.
+        read_at: Tokens whose outputs are read; None for the last of each sequence. Shape ``[N]``,
+            int64.
+        targets: The item after each of them; None where none is trained. Shape ``[N]``, int64.
+    """
+
+    items: Tensor
+    times: Tensor
+    packing: Packing
+    read_at: Tensor | None
+    targets: Tensor | None
+
+
 def build_packing(lengths: Tensor, max_length: int) -> Packing:
     """Arrange a batch of sequences.
+
+    The shapes of an arrangement depend on its values, so a GPU would have to be waited for at every
+    step: it is made on the CPU, wherever the lengths are, and sent once.
 
     Args:
         lengths: Valid positions of each sequence, at least 1. Shape ``[B]``, int64.
@@ -106,43 +151,49 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
     Returns:
         The arrangement, on the device of ``lengths``.
     """
-    steps = torch.arange(max_length, device=lengths.device)
+    device, lengths = lengths.device, lengths.cpu()
+    steps = torch.arange(max_length)
     is_token = steps < lengths[:, None]  # [B, L]
     sequence, position = is_token.nonzero(as_tuple=True)
     last = lengths.cumsum(0) - 1
     first = last - lengths + 1
-    buckets, row_starts, rows = [], torch.empty_like(lengths), torch.empty_like(lengths)
+    row_starts, rows = torch.empty_like(lengths), torch.empty_like(lengths)
+    places, hidden, later, shapes = [], [], [], []
     n_places = n_rows = 0
-    for members in _split_by_length(lengths):
+    groups = _split_by_length(lengths)
+    for members in groups:
         width = int(lengths[members].max())
-        tokens = (first[members, None] + steps[:width]).clamp(max=len(sequence) - 1)
-        inside = is_token[members, :width]
-        hidden = torch.zeros(inside.shape, device=lengths.device).masked_fill_(~inside, -torch.inf)
-        later = torch.full((width, width), -torch.inf, device=lengths.device).triu(1)
-        buckets.append(Bucket(members, tokens, inside, hidden, later))
-        numbers = torch.arange(len(members), device=lengths.device)
+        numbers = torch.arange(len(members))
         row_starts[members] = n_places + numbers * width
         rows[members] = n_rows + numbers
+        tokens = (first[members, None] + steps[:width]).clamp(max=len(sequence) - 1)
+        padding = ~is_token[members, :width]
+        places.append(tokens.flatten())
+        hidden.append(torch.zeros(padding.shape).masked_fill_(padding, -torch.inf).flatten())
+        later.append(torch.full((width, width), -torch.inf).triu(1).flatten())
+        shapes.append((len(members), width))
         n_places += tokens.numel()
         n_rows += len(members)
-    return Packing(
+    packing = Packing(
         lengths=lengths,
         place=sequence * max_length + position,
         sequence=sequence,
         position=position,
         last=last,
-        buckets=tuple(buckets),
-        to_buckets=torch.cat([rows.tokens.flatten() for rows in buckets]),
+        to_buckets=torch.cat(places),
         from_buckets=row_starts[sequence] + position,
-        sequence_to_buckets=torch.cat([bucket.sequences for bucket in buckets]),
+        sequence_to_buckets=torch.cat(groups),
         sequence_from_buckets=rows,
+        hide_padding=torch.cat(hidden),
+        hide_later=torch.cat(later),
+        shapes=tuple(shapes),
     )
+    return send(packing, device)
 
 
 def _split_by_length(lengths: Tensor) -> list[Tensor]:
     """Numbers of the sequences of each bucket, widest bucket first."""
-    limits = torch.tensor(_BUCKET_LIMITS, device=lengths.device)
-    number = torch.bucketize(lengths, limits)
+    number = torch.bucketize(lengths, torch.tensor(_BUCKET_LIMITS))
     groups: list[Tensor] = []
     width = 0
     for which in torch.unique(number).flip(0).tolist():

@@ -16,7 +16,6 @@ class NegativeSampler(nn.Module):
         counts: How often each item is a target. Shape ``[I]``, int64; entry 0 is padding.
     """
 
-    cumulative: Tensor
     log_probability: Tensor
 
     def __init__(self, counts: Tensor) -> None:
@@ -24,15 +23,17 @@ class NegativeSampler(nn.Module):
         weights = counts.double() + 1
         weights[0] = 0
         share = weights / weights.sum()
-        self.register_buffer("cumulative", share.cumsum(0), persistent=False)
+        # On the host, where items are drawn: no attribute that goes to the device with the model.
+        self._cumulative = share.cumsum(0).numpy(force=True)
         self.register_buffer("log_probability", share.log().float(), persistent=False)
 
     def forward(self, n: int) -> Tensor:
-        """Draw items, with replacement. Shape ``[n]``, int64."""
-        numbers = torch.rand(n, dtype=torch.float64, device=self.cumulative.device)
+        """Draw items, with replacement; on the CPU. Shape ``[n]``, int64."""
+        numbers = torch.rand(n, dtype=torch.float64, device="cpu")
         # The last sum may stay a rounding error below 1.
-        last = len(self.cumulative) - 1
-        return torch.searchsorted(self.cumulative, numbers, right=True).clamp_(max=last)
+        cumulative = torch.from_numpy(self._cumulative)
+        drawn = torch.searchsorted(cumulative, numbers, right=True)
+        return drawn.clamp_(max=len(cumulative) - 1)
 
     def log_expected(self, drawn: Tensor) -> Tensor:
         """Logarithm of how often each drawn item is expected among them. Shape ``[n]``."""

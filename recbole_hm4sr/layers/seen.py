@@ -1,13 +1,17 @@
 """Which items a user has taken before a target: no candidates where a ranking leaves them out."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Packing
+from recbole_hm4sr.layers.softmax import HiddenPairs
 
 
-def seen_items(packing: Packing, items: Tensor, places: Tensor, targets: Tensor) -> Tensor:
+def seen_items(packing: Packing, items: Tensor, places: Tensor, targets: Tensor) -> HiddenPairs:
     """The items before each target, in its window.
+
+    How many there are depends on the values, so all tensors are to be on the CPU.
 
     Args:
         packing: Arrangement of the tokens.
@@ -17,31 +21,47 @@ def seen_items(packing: Packing, items: Tensor, places: Tensor, targets: Tensor)
 
     Returns:
         Pairs of a target's number and an item, by ascending number; an item that was taken twice
-        stands twice, the target itself never. Shape ``[E, 2]``, int64.
+        stands twice, the target itself never.
     """
     n_before = packing.position[places] + 1
-    rows = torch.arange(len(places), device=places.device).repeat_interleave(n_before)
+    rows = torch.arange(len(places)).repeat_interleave(n_before)
     ends = n_before.cumsum(0)
-    backwards = ends[rows] - 1 - torch.arange(len(rows), device=places.device)
+    backwards = ends[rows] - 1 - torch.arange(len(rows))
     pairs = torch.stack([rows, items[places[rows] - backwards]], dim=1)
-    return pairs[pairs[:, 1] != targets[rows]]
+    pairs = pairs[pairs[:, 1] != targets[rows]]
+    return pairs_of_rows(pairs, len(places))
 
 
-def places_of(seen: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
-    """Where among some candidates the seen items stand.
+def pairs_of_rows(pairs: Tensor, n_rows: int) -> HiddenPairs:
+    """Pairs of a row and an item, with where those of each row begin.
 
     Args:
-        seen: Pairs of a row and an item. Shape ``[E, 2]``, int64.
+        pairs: By ascending row, on the CPU. Shape ``[E, 2]``, int64.
+        n_rows: B.
+    """
+    begins = np.searchsorted(pairs[:, 0].numpy(), np.arange(n_rows + 1))
+    return HiddenPairs(pairs, begins)
+
+
+def holds(pairs: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
+    """Which candidates stand in a row's pairs.
+
+    Counted by differences: nothing here has a size that depends on values.
+
+    Args:
+        pairs: Pairs of a row and an item. Shape ``[E, 2]``, int64.
         candidates: Items, some more than once. Shape ``[K]``, int64.
-        n_rows: B, rows that ``seen`` counts.
+        n_rows: B.
 
     Returns:
-        Pairs of a row and a place in ``candidates``, each once, in ascending order. Shape
-        ``[P, 2]``, int64.
+        True where the row has a pair with the candidate. Shape ``[B, K]``, bool.
     """
-    distinct, of_candidate = torch.unique(candidates, return_inverse=True)
-    place = torch.searchsorted(distinct, seen[:, 1].contiguous()).clamp_(max=len(distinct) - 1)
-    hit = distinct[place] == seen[:, 1]
-    flags = torch.zeros(n_rows, len(distinct), dtype=torch.bool, device=seen.device)
-    flags[seen[hit, 0], place[hit]] = True
-    return flags[:, of_candidate].nonzero()
+    ordered, order = candidates.sort()
+    rows, items = pairs[:, 0], pairs[:, 1].contiguous()
+    steps = torch.zeros(n_rows, len(candidates) + 1, dtype=torch.int32, device=pairs.device)
+    one = steps.new_ones(len(pairs))
+    # Equal candidates stand side by side: a pair covers all from the first to the last of them.
+    steps.index_put_((rows, torch.searchsorted(ordered, items)), one, accumulate=True)
+    steps.index_put_((rows, torch.searchsorted(ordered, items, right=True)), -one, accumulate=True)
+    covered = steps.cumsum(dim=1, dtype=torch.int32)[:, :-1] > 0
+    return covered.index_select(1, order.argsort())

@@ -5,8 +5,9 @@ and the gradient of each to memory. Here a few rows at a time are scored, normal
 gradients while they are still in the cache. The result is the same, not an approximation.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,26 +20,43 @@ _ALIGNMENT = 16
 # Probabilities below this come near the smallest numbers of float32, which have fewer digits.
 _VANISHING = 1e-30
 
+Array = np.ndarray[Any, Any]
+
+
+class HiddenPairs(NamedTuple):
+    """Pairs of a row and a candidate that it may not have: few of very many.
+
+    Attributes:
+        pairs: By ascending row. Shape ``[E, 2]``, int64.
+        begins: Where the pairs of each row begin, and where the last ones end; on the host, whose
+            loops read it. Shape ``[B + 1]``, int64.
+    """
+
+    pairs: Tensor
+    begins: Array
+
 
 def linear_cross_entropy(
     users: Tensor,
     items: Tensor,
     targets: Tensor,
     *,
-    excluded: Tensor | None = None,
+    excluded: Tensor | HiddenPairs | None = None,
     divisor: float | None = None,
 ) -> Tensor:
     r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
 
     Equals ``F.cross_entropy(users @ items.T, targets)`` in value and gradients, and as it under
-    autocast: products in the low precision, the softmax in float32.
+    autocast: products in the low precision, the softmax and the loss in float32. The products
+    that make the gradients are of float32 where the low precision is float16: they come before the
+    loss is scaled, and most errors of a large catalogue are below float16's smallest number.
 
     Args:
         users: Shape ``[B, D]``.
         items: Shape ``[I, D]``.
         targets: Row in ``items`` of each user's target. Shape ``[B]``, int64.
-        excluded: Users and items that are no candidates of theirs, by ascending user; never a
-            target. Shape ``[E, 2]``, int64.
+        excluded: Items that are no candidates of a user, never its target: as flags, shape
+            ``[B, I]``, bool, or as pairs.
         divisor: What the sum over the rows is divided by; their number if None.
 
     Returns:
@@ -47,6 +65,7 @@ def linear_cross_entropy(
     divisor = len(users) if divisor is None else divisor
     device = users.device.type
     dtype = torch.promote_types(users.dtype, items.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
     product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     with torch.autocast(device, enabled=False):
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
@@ -64,36 +83,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
         users: Tensor,
         items: Tensor,
         targets: Tensor,
-        excluded: Tensor | None,
+        excluded: Tensor | HiddenPairs | None,
         product: torch.dtype,
         divisor: float,
     ) -> Tensor:
         n_items = len(items)
-        padded = F.pad(items.to(product), (0, 0, 0, -n_items % _ALIGNMENT))
+        padded = F.pad(items.to(product), _padding(n_items))
         budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
         step = max(1, budget // len(padded))
         begins = range(0, len(users), step)
         # Two blocks of memory for all chunks: new ones would be mapped page by page.
         buffers = users.new_empty(2, min(step, len(users)), len(padded))
-        bounds = _bounds(excluded, [*begins, len(users)])
+        backwards = users.dtype if product == torch.float16 else product
+        items_backwards = padded if backwards == product else F.pad(items, _padding(n_items))
         loss = users.new_zeros(())
         users_gradient = torch.empty_like(users)
         items_gradient = torch.zeros_like(padded, dtype=items.dtype)
-        for number, begin in enumerate(begins):
+        for begin in begins:
             part = slice(begin, begin + step)
             chunk = users[part].to(product)
             scores = _product(chunk, padded.T, out=buffers[0, : len(chunk)])
             scores[:, n_items:] = -torch.inf
-            if excluded is not None:
-                rows, hidden = excluded[bounds[number] : bounds[number + 1]].unbind(dim=1)
-                scores[rows - begin, hidden] = -torch.inf
+            _hide(scores, excluded, begin)
             own = targets[part, None]
             error = torch.softmax(scores, dim=1, out=buffers[1, : len(chunk)])
             loss += _sum_of_losses(scores, error, own)
             error.scatter_add_(1, own, error.new_full(own.shape, -1.0))
-            error = error.to(product)
-            users_gradient[part] = error @ padded
-            _add_product(items_gradient, error.T, chunk)
+            error = error.to(backwards)
+            users_gradient[part] = error @ items_backwards
+            _add_product(items_gradient, error.T, chunk if backwards == product else users[part])
         ctx.save_for_backward(users_gradient, items_gradient[:n_items])
         ctx.divisor = divisor
         return loss / divisor
@@ -130,8 +148,8 @@ def sampled_cross_entropy(
         candidates: The sample, drawn with replacement. Shape ``[K, D]``.
         log_expected: Logarithm of the expected number of each item of the sample in it. Shape
             ``[K]``.
-        excluded: Pairs of a user and a place of the sample that holds its target or an item that
-            is no candidate of the user. Shape ``[E, 2]``, int64.
+        excluded: True where the sample holds a user's target or an item that is no candidate of
+            the user. Shape ``[B, K]``, bool.
         divisor: What the sum over the rows is divided by; their number if None.
 
     Returns:
@@ -145,34 +163,36 @@ def sampled_cross_entropy(
     """
     of_own = (users * own).sum(dim=1)
     scores = users @ candidates.T - log_expected.to(users.dtype)
-    hidden = torch.zeros_like(scores)
-    hidden[excluded[:, 0], excluded[:, 1]] = -torch.inf
-    every = torch.cat([of_own[:, None], scores + hidden], dim=1)
+    every = torch.cat([of_own[:, None], scores.masked_fill(excluded, -torch.inf)], dim=1)
     losses = every.logsumexp(dim=1) - every[:, 0]
     return losses.mean() if divisor is None else losses.sum() / divisor
 
 
-def _bounds(excluded: Tensor | None, begins: list[int]) -> list[int]:
-    """Where the excluded pairs of each chunk of users begin."""
-    if excluded is None or len(begins) == 2:
-        return [0, 0 if excluded is None else len(excluded)]
-    users = excluded[:, 0].contiguous()
-    return torch.searchsorted(users, torch.tensor(begins, device=users.device)).tolist()
+def _padding(n_items: int) -> tuple[int, ...]:
+    return (0, 0, 0, -n_items % _ALIGNMENT)
+
+
+def _hide(scores: Tensor, excluded: Tensor | HiddenPairs | None, begin: int) -> None:
+    """Set the scores of excluded items to minus infinity, for the users from a number on."""
+    end = begin + len(scores)
+    if isinstance(excluded, HiddenPairs):
+        first, last = int(excluded.begins[begin]), int(excluded.begins[end])
+        rows, hidden = excluded.pairs[first:last].unbind(dim=1)
+        scores[rows - begin, hidden] = -torch.inf
+    elif excluded is not None:
+        scores[:, : excluded.shape[1]].masked_fill_(excluded[begin:end], -torch.inf)
 
 
 def _sum_of_losses(scores: Tensor, probabilities: Tensor, own: Tensor) -> Tensor:
     """The sum over the rows of −log of the target's probability.
 
-    A maximum over all scores would be one more pass over them; only rows whose probability has
-    lost its digits need one.
+    Where that has lost its digits, it is taken from the row's largest one, which has them all.
     """
     of_target = probabilities.gather(1, own)[:, 0]
     vanished = of_target < _VANISHING
     loss = -of_target.masked_fill(vanished, 1).log().sum()
-    if vanished.any():
-        rows = vanished.nonzero().squeeze(1)
-        loss = loss + (scores[rows].logsumexp(dim=1) - scores[rows, own[rows, 0]]).sum()
-    return loss
+    below = scores.amax(dim=1) - scores.gather(1, own)[:, 0] - probabilities.amax(dim=1).log()
+    return loss + torch.where(vanished, below, 0).sum()
 
 
 def _product(left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:

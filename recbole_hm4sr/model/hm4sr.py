@@ -11,6 +11,7 @@ all items, is projected once a step; inputs, category loss and scores read from 
 import logging
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
@@ -18,7 +19,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.distributed import join_rows
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
 from recbole_hm4sr.layers.dropout import Dropout
@@ -26,16 +27,17 @@ from recbole_hm4sr.layers.encoder import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import (
     MatchedRows,
+    PlaceholderPlan,
     category_prediction,
     draw_placeholders,
     info_nce,
     match_rows,
 )
-from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.seen import seen_items
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
+from recbole_hm4sr.layers.transfer import send
+from recbole_hm4sr.model.hm4sr_batch import Array, HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.settings import read_settings
 
@@ -48,24 +50,17 @@ class Encoded(NamedTuple):
     Attributes:
         users: One vector a stream and target: of each sequence, or, in training on sequences, of
             each position that has a target. Shape ``[B, M, D]``.
-        places: Packed numbers of these positions; None for the last of each sequence. Shape
-            ``[B]``, int64.
         tokens: Packed streams after both mixtures. Shape ``[T, M, D]``.
         time: Packed time encoding; None if no part reads it. Shape ``[T, 2D]``.
-        shown: Rows of the catalogue that the batch shows, each once. Shape ``[N, M, D]``.
-        shown_items: Their items. Shape ``[N]``, int64.
-        shown_counts: Tokens that show each. Shape ``[N]``, int64.
-        packing, catalogue: Arrangement of the tokens; the items that can be scored.
+        shown: Rows of the items that the batch shows, each once. Shape ``[N, M, D]``.
+        batch, catalogue: What was encoded; the items that can be scored.
     """
 
     users: Tensor
-    places: Tensor | None
     tokens: Tensor
     time: Tensor | None
     shown: Tensor
-    shown_items: Tensor
-    shown_counts: Tensor
-    packing: Packing
+    batch: HM4SRBatch
     catalogue: Catalogue
 
 
@@ -88,11 +83,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings = settings = read_settings(config, HM4SRSettings)
-        self.timestamps_field = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.modalities = tuple(dataset.modality_names)
         self.streams = ("id", *self.modalities)
         self._uses_placeholders = bool(settings.placeholder_weight and self.modalities)
         self._uses_time = settings.use_temporal_moe or self._uses_placeholders
+        self.arrange = HM4SRReader(
+            item_list=self.ITEM_SEQ,
+            length=self.ITEM_SEQ_LEN,
+            time_list=config["TIME_FIELD"] + config["LIST_SUFFIX"],
+            target=self.POS_ITEM_ID,
+            every_position=settings.train_mode == "sequence",
+            excludes_seen=settings.train_history == "exclude",
+            placeholder_ratio=settings.placeholder_ratio if self._uses_placeholders else None,
+        )
 
         size = settings.hidden_size
         self.item_embedding = nn.Embedding(self.n_items, size)
@@ -195,84 +198,73 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         self._kept.forget()
         return cast("HM4SR", super().train(mode))
 
-    def rows(self, items: Tensor | None = None) -> Tensor:
-        """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
+    def rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
+        """All streams of some items, or of all.
+
+        Args:
+            items: Shape ``[N]``, int64.
+            on_host: The same for features that are read there, if they are known there.
+
+        Returns:
+            Shape ``[N, M, D]``.
+        """
         ids = self.item_embedding.weight if items is None else self.item_embedding(items)
         projected = [
-            self.projections[name](self.features[name](items).to(ids.dtype))
+            self.projections[name](self.features[name](items, on_host).to(ids.dtype))
             for name in self.modalities
         ]
         return torch.stack([ids, *projected], dim=1)
 
-    def forward(
-        self,
-        item_seq: Tensor,
-        item_seq_len: Tensor,
-        timestamps: Tensor,
-        target_seq: Tensor | None = None,
-        candidates: Tensor | None = None,
-    ) -> Encoded:
+    def read(self, interaction: Interaction, *, train: bool) -> HM4SRBatch:
+        """A batch as the model reads it, on its device.
+
+        Args:
+            interaction: A batch of RecBole; where the loader has arranged it, nothing is waited
+                for.
+            train: Whether its targets are read.
+        """
+        batch = interaction.arranged if isinstance(interaction, PackedInteraction) else None
+        if batch is None or (batch.packed.targets is not None) != train:
+            batch = self.arrange(interaction, train=train)
+        return send(batch, self.item_embedding.weight.device)
+
+    def forward(self, batch: HM4SRBatch, catalogue: Catalogue | None = None) -> Encoded:
         """Encode a batch.
 
         Args:
-            item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
-            item_seq_len: Items of each sequence, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
-            target_seq: The item after each position, 0 where none is asked for; None asks for the
-                user vector at the last position only. Shape ``[B, L]``, int64.
-            candidates: Items that the catalogue must hold besides those in ``item_seq``; None for
-                all. Any shape, int64.
+            batch: Of :meth:`read`.
+            catalogue: Must hold the items of the batch; None for that of all items.
 
         Returns:
             User vectors, and what the losses need besides.
         """
         if torch.is_grad_enabled():
             self._kept.forget()  # the weights will change
-        packing = build_packing(item_seq_len, item_seq.shape[1])
-        places = None if target_seq is None else packing.pack(target_seq).nonzero().squeeze(1)
-        items, of_token, counts = torch.unique(
-            packing.pack(item_seq), return_inverse=True, return_counts=True
-        )
-        if candidates is None:
-            catalogue = self.catalogue()
-        else:
-            known = torch.unique(torch.cat([items, candidates.flatten()]))
-            catalogue = Catalogue(self.rows(known), known)
-        shown = catalogue.of(items)
-        tokens = F.embedding(of_token, shown.flatten(1)).view(-1, *shown.shape[1:])
+        catalogue = catalogue or self.catalogue()
+        packing = batch.packed.packing
+        shown = catalogue.of(batch.shown.items)
+        tokens = F.embedding(batch.shown.of_token, shown.flatten(1)).view(-1, *shown.shape[1:])
         tokens = tokens + self.position_embedding(packing.position)[:, None]
         time = None
         if self._uses_time:
-            time = self.time_encoding(packing.pack(timestamps), packing.position)
+            time = self.time_encoding(batch.packed.times, packing.position)
         if self.settings.use_interactive_moe:
             tokens = self.interactive_moe(tokens)
         if self.settings.use_temporal_moe:
             tokens = self.temporal_moe(tokens, time)
         users = [
-            self._encode_stream(name, tokens[:, stream], packing, places)
+            self._encode_stream(name, tokens[:, stream], batch)
             for stream, name in enumerate(self.streams)
         ]
-        return Encoded(
-            users=torch.stack(users, dim=1),
-            places=places,
-            tokens=tokens,
-            time=time,
-            shown=shown,
-            shown_items=items,
-            shown_counts=counts,
-            packing=packing,
-            catalogue=catalogue,
-        )
+        return Encoded(torch.stack(users, dim=1), tokens, time, shown, batch, catalogue)
 
-    def _encode_stream(
-        self, name: str, tokens: Tensor, packing: Packing, places: Tensor | None
-    ) -> Tensor:
+    def _encode_stream(self, name: str, tokens: Tensor, batch: HM4SRBatch) -> Tensor:
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
         encoder = cast(SequenceEncoder, self.encoders[name])
-        if places is None:
-            return encoder(x, packing)
-        return encoder.at_all(x, packing).index_select(0, places)
+        if batch.packed.read_at is None:
+            return encoder(x, batch.packed.packing)
+        return encoder.at_all(x, batch.packed.packing).index_select(0, batch.packed.read_at)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The training loss: the sum of :meth:`named_losses`."""
@@ -280,20 +272,10 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
-        settings = self.settings
-        target_seq = interaction[TARGET_LIST] if settings.train_mode == "sequence" else None
-        targets = (
-            interaction[self.POS_ITEM_ID] if target_seq is None else target_seq[target_seq > 0]
-        )
-        drawn = self.sampler(settings.n_negatives) if settings.n_negatives else None
-        candidates = None if drawn is None else torch.cat([targets, drawn])
-        encoded = self._encode(interaction, target_seq, candidates)
-        seen = None
-        if settings.train_history == "exclude":
-            packing = encoded.packing
-            places = packing.last if encoded.places is None else encoded.places
-            seen = seen_items(packing, packing.pack(interaction[self.ITEM_SEQ]), places, targets)
-        rows = match_rows(targets, seen)
+        settings, batch = self.settings, self.read(interaction, train=True)
+        catalogue, drawn = self._draw_candidates(batch) if settings.n_negatives else (None, None)
+        encoded = self(batch, catalogue)
+        rows = match_rows(cast(Tensor, batch.packed.targets), batch.seen)
         losses = {"cross_entropy": self._cross_entropy(encoded, rows, drawn)}
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, rows)
@@ -301,12 +283,18 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         if self._predicts_categories:
             loss = self._category_prediction_loss(encoded)
             losses["category_prediction"] = settings.category_prediction_weight * loss
-        if self._uses_placeholders:
-            nested, ratio = target_seq is not None, settings.placeholder_ratio
-            chosen = draw_placeholders(encoded.packing, ratio, every_prefix=nested)
-            loss = self._placeholder_contrastive_loss(encoded, rows, chosen)
+        if batch.placeholders is not None:
+            loss = self._placeholder_contrastive_loss(encoded, rows, batch.placeholders)
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
+
+    def _draw_candidates(self, batch: HM4SRBatch) -> tuple[Catalogue, Tensor]:
+        """Rows of a sample of items and of those of the batch; the sample, ``[n_negatives]``."""
+        drawn = self.sampler(self.settings.n_negatives)
+        known = np.union1d(cast(Array, batch.wanted), drawn.numpy())
+        device = self.item_embedding.weight.device
+        items, drawn = send((torch.from_numpy(known), drawn), device)
+        return Catalogue(self.rows(items, known), items), drawn
 
     def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
         """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
@@ -332,29 +320,26 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
         """CP: an item's streams must tell its categories."""
+        shown = encoded.batch.shown
         logits = self.category_layer(encoded.shown.flatten(1))
-        flags = self.categories[encoded.shown_items]
-        divisor = join_rows(len(encoded.packing.sequence)).divisor
-        return category_prediction(logits, flags, encoded.shown_counts, divisor=divisor)
+        flags = self.categories.index_select(0, shown.items)
+        divisor = join_rows(len(shown.of_token)).divisor
+        return category_prediction(logits, flags, shown.counts, divisor=divisor)
 
     def _placeholder_contrastive_loss(
-        self, encoded: Encoded, rows: MatchedRows, chosen: Tensor
+        self, encoded: Encoded, rows: MatchedRows, plan: PlaceholderPlan
     ) -> Tensor:
-        """PCL: a user vector must survive that positions are replaced by their times alone.
-
-        Args:
-            encoded: The batch.
-            rows: The rows of the batch.
-            chosen: True where a token is replaced. Shape ``[T]``, bool.
-        """
+        """PCL: a user vector must survive that positions are replaced by their times alone."""
         assert encoded.time is not None
-        places = chosen.nonzero().squeeze(1)
+        places = draw_placeholders(plan)
         time = encoded.time.index_select(0, places)
         losses = []
         for stream, name in enumerate(self.modalities, start=1):
-            placeholders = self.placeholder_layers[name](time)
-            tokens = encoded.tokens[:, stream].index_copy(0, places, placeholders)
-            augmented = self._encode_stream(name, tokens, encoded.packing, encoded.places)
+            tokens = encoded.tokens[:, stream]
+            # Under autocast the layer gives a lower precision, which CUDA does not mix.
+            placeholders = self.placeholder_layers[name](time).to(tokens.dtype)
+            tokens = tokens.index_copy(0, places, placeholders)
+            augmented = self._encode_stream(name, tokens, encoded.batch)
             users, temperature = encoded.users[:, stream], self.settings.placeholder_temperature
             losses.append(info_nce(users, augmented, rows, temperature=temperature))
         return torch.stack(losses).mean()
@@ -385,16 +370,5 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
         return torch.einsum(product, encoded.users, rows)
 
-    def _encode(
-        self,
-        interaction: Interaction,
-        target_seq: Tensor | None = None,
-        candidates: Tensor | None = None,
-    ) -> Encoded:
-        return self(
-            interaction[self.ITEM_SEQ],
-            interaction[self.ITEM_SEQ_LEN],
-            interaction[self.timestamps_field],
-            target_seq,
-            candidates,
-        )
+    def _encode(self, interaction: Interaction) -> Encoded:
+        return self(self.read(interaction, train=False))

@@ -26,7 +26,7 @@ class ServedHM4SR(HM4SR):
         catalogue = torch.from_numpy(dataset.array("catalogue"))
         self.register_buffer("kept_catalogue", catalogue, persistent=False)
 
-    def rows(self, items: Tensor | None = None) -> Tensor:
+    def rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
         """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
         return self.kept_catalogue if items is None else self.kept_catalogue[items]
 

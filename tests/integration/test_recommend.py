@@ -202,7 +202,8 @@ def test_the_shares_of_the_modalities_sum_to_the_score(recommender, expected):
         found.shares[:-1].sum(axis=2), found.scores[:-1], rtol=1e-5, atol=1e-5
     )
     assert np.isnan(found.shares[-1]).all()
-    users = recommender.model(*recommender_inputs(recommender, expected.histories[0])).users[0]
+    inputs = recommender_inputs(recommender, expected.histories[0])
+    users = recommender.model(recommender.model.read(inputs, train=False)).users[0]
     number = list(recommender.run.data.item_tokens).index(found.items[0, 0])
     text = (users[1] * recommender.model.kept_catalogue[number, 1]).sum()
     assert found.shares[0, 0, 1] == pytest.approx(text.item(), rel=1e-5)
@@ -213,7 +214,11 @@ def recommender_inputs(recommender, history):
     tokens = list(recommender.run.data.item_tokens)
     numbers = [tokens.index(item) for item in items][-recommender.max_length :]
     times = times[-recommender.max_length :]
-    return torch.tensor([numbers]), torch.tensor([len(numbers)]), torch.tensor([times])
+    return {
+        "item_id_list": torch.tensor([numbers]),
+        "item_length": torch.tensor([len(numbers)]),
+        "timestamp_list": torch.tensor([times]),
+    }
 
 
 def test_a_data_frame_and_lists_give_the_same(recommender, expected):

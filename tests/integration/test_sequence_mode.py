@@ -123,7 +123,7 @@ def test_an_item_that_follows_changes_no_earlier_user_vector(toy_path, tmp_path)
     last = int(one["item_length"]) - 1
     other["item_id_list"][0, last] = one["item_id_list"][0, last] % 24 + 1
     with torch.no_grad():
-        users = [model._encode(x, one[TARGET_LIST]).users for x in (one, other)]
+        users = [model(model.read(x, train=True)).users for x in (one, other)]
     assert torch.equal(users[0][:-1], users[1][:-1])
     assert not torch.equal(users[0][-1], users[1][-1])
 

@@ -7,6 +7,7 @@ from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.session import open_session
@@ -49,8 +50,8 @@ def rows_of(model, batch, mode):
     return targets, before
 
 
-def encode(model, batch, mode):
-    return model._encode(batch, batch[TARGET_LIST] if mode == "sequence" else None)
+def encode(model, batch):
+    return model(model.read(batch, train=True))
 
 
 @pytest.mark.parametrize("mode", ["prefix", "sequence"])
@@ -60,7 +61,7 @@ def test_seen_items_are_no_candidates_of_the_softmax(mode, toy_path, tmp_path):
     loss.backward()
     gradient = model.item_embedding.weight.grad.clone()
     model.zero_grad()
-    encoded = encode(model, batch, mode)
+    encoded = encode(model, batch)
     scores = encoded.users.flatten(1) @ encoded.catalogue.table().T
     targets, before = rows_of(model, batch, mode)
     struck = torch.zeros_like(scores)
@@ -78,7 +79,7 @@ def test_rows_whose_target_was_seen_are_no_negatives(mode, toy_path, tmp_path):
     model, batch = open_model(toy_path, tmp_path, train_mode=mode)
     loss = model.named_losses(batch)["id_contrastive"]
     targets, before = rows_of(model, batch, mode)
-    users = F.normalize(encode(model, batch, mode).users[:, 0], dim=1)
+    users = F.normalize(encode(model, batch).users[:, 0], dim=1)
     own = F.normalize(model.item_embedding.weight[targets], dim=1)
     logits = users @ own.T / model.settings.id_temperature
     for row, seen in enumerate(before):
@@ -98,11 +99,12 @@ def test_seen_items_of_a_sample_are_no_candidates(toy_path, tmp_path):
     torch.manual_seed(3)
     drawn = model.sampler(n_negatives)
     targets, before = rows_of(model, batch, "sequence")
-    every_item = torch.arange(model.n_items)
-    users = model._encode(batch, batch[TARGET_LIST], every_item).users.flatten(1)
-    table = model.rows(every_item).flatten(1)
+    table = model.rows(torch.arange(model.n_items)).flatten(1)
+    # The table of all items is not resident here.
+    batch_read = model.read(batch, train=True)
+    users = model(batch_read, Catalogue(table.unflatten(1, (len(model.streams), -1)))).users
     total = 0.0
-    for user, target, seen in zip(users, targets, before, strict=True):
+    for user, target, seen in zip(users.flatten(1), targets, before, strict=True):
         kept = torch.tensor([item for item in drawn.tolist() if item not in seen | {target}])
         scores = table[kept] @ user - model.sampler.log_probability[kept].double()
         own = table[target] @ user

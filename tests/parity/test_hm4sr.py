@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import ArrayDataset, assert_close, fill_parameters, model_config
+from helpers import ArrayDataset, assert_close, fill_parameters, model_config, replace_at
 from parity.oracle import PlainBatch, PlainOptions, plain_forward, plain_losses, plain_total
 from parity.test_oracle import LOSSES, STREAMS, fixture, section, translate
 from recbole.data.interaction import Interaction
@@ -66,9 +66,7 @@ def recorded_interaction():
 def recorded_mask(monkeypatch):
     """Placeholders where the recorded run had them."""
     mask = recorded("out/mask")
-    monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
-    )
+    replace_at(monkeypatch, lambda packing: packing.pack(mask))
 
 
 def test_scores_and_user_vectors_equal_the_authors():
@@ -80,14 +78,16 @@ def test_scores_and_user_vectors_equal_the_authors():
     for stream, name in enumerate(STREAMS.values()):
         assert_close(encoded.users[:, stream], recorded(f"out/seq_{name}"), TOLERANCE)
         padded = recorded(f"out/emb_{name}")
-        assert_close(encoded.tokens[:, stream], encoded.packing.pack(padded), TOLERANCE)
+        assert_close(
+            encoded.tokens[:, stream], encoded.batch.packed.packing.pack(padded), TOLERANCE
+        )
 
 
 def zero_logit_info_nce(anchors, candidates, rows, *, temperature):
     """The authors' variant: a negative with the same target has logit 0."""
     normalize = torch.nn.functional.normalize
     logits = normalize(anchors, dim=-1) @ normalize(candidates, dim=-1).T / temperature
-    logits[rows.excluded[:, 0], rows.excluded[:, 1]] = 0
+    logits = logits.masked_fill(rows.excluded, 0)
     return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors)))
 
 
@@ -205,9 +205,7 @@ def assert_equals_the_oracle(case, switches, monkeypatch):
     model, features, flags, batch, options = build(case, switches)
     mask = torch.rand(batch.item_seq.shape, generator=torch.Generator().manual_seed(1)) < 0.4
     mask &= batch.item_seq > 0
-    monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
-    )
+    replace_at(monkeypatch, lambda packing: packing.pack(mask))
     interaction = interaction_of(batch.item_seq, batch.item_seq_len, batch.timestamps, batch.target)
     losses = model.named_losses(interaction)
     torch.stack(list(losses.values())).sum().backward()
@@ -246,9 +244,7 @@ def test_thirty_adam_steps_in_days_equal_the_oracle(monkeypatch):
     switches = {"time_origin": "dataset", "time_scale": 86400.0}
     model, features, flags, batch, options = build(CASES["two modalities"], switches)
     mask = (torch.arange(10) % 3 == 1) & (batch.item_seq > 0)
-    monkeypatch.setattr(
-        hm4sr_module, "draw_placeholders", lambda packing, *_, **__: packing.pack(mask)
-    )
+    replace_at(monkeypatch, lambda packing: packing.pack(mask))
     params = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
     interaction = interaction_of(batch.item_seq, batch.item_seq_len, batch.timestamps, batch.target)
     sides = (

@@ -10,6 +10,7 @@ from recbole_hm4sr.data_parallel import SharedCollate, own_batches, rows_of_step
 from recbole_hm4sr.distributed import JoinedRows, join_rows, own_device, own_share
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.layers.losses import category_prediction, info_nce, match_rows
+from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 
 PLACES = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -128,7 +129,9 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
 
     candidates = torch.randn(8, 4, dtype=torch.float64)
     seen = torch.tensor([[0, 4], [2, 0], [4, 1], [7, 5], [7, 9]])
-    expected = info_nce(users, candidates, match_rows(targets, seen), temperature=0.5)
+    expected = info_nce(
+        users, candidates, match_rows(targets, pairs_of_rows(seen, 8)), temperature=0.5
+    )
 
     class Joined(JoinedRows):
         def gather(self, rows):
@@ -141,19 +144,22 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
         joined = Joined((3, 5), p.start, 4)
         monkeypatch.setattr("recbole_hm4sr.layers.losses.join_rows", lambda n, it=joined: it)
         own = (seen[:, 0] >= p.start) & (seen[:, 0] < p.stop)
-        rows = match_rows(targets[p], seen[own] - torch.tensor([p.start, 0]))
+        rows = match_rows(
+            targets[p], pairs_of_rows(seen[own] - torch.tensor([p.start, 0]), p.stop - p.start)
+        )
         contrast.append(info_nce(users[p], candidates[p], rows, temperature=0.5))
     assert sum(contrast).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
 
     drawn, log_expected = candidates[:4], torch.randn(4, dtype=torch.float64)
-    excluded = torch.tensor([[1, 2]])
+    excluded = torch.zeros(8, 4, dtype=torch.bool)
+    excluded[1, 2] = True
     sampled = [
         sampled_cross_entropy(
             users[p],
             items[targets[p]],
             drawn,
             log_expected=log_expected,
-            excluded=excluded[:0] if p.start else excluded,
+            excluded=excluded[p],
             divisor=4,
         )
         for p in parts

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_hm4sr.layers.losses import draw_placeholders
+from recbole_hm4sr.layers.losses import draw_placeholders, plan_placeholders
 from recbole_hm4sr.layers.packing import build_packing
 
 LENGTHS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
@@ -41,7 +41,7 @@ def test_spreading_and_collecting_give_the_tokens_back(lengths):
     assert packing.collect(blocks).equal(tokens)
     for bucket, block in zip(packing.buckets, blocks, strict=True):
         for row, sequence in enumerate(bucket.sequences.tolist()):
-            inside = block[row][bucket.is_token[row]].tolist()
+            inside = block[row][bucket.hide_padding[row] == 0].tolist()
             assert inside == [1000 * sequence + k + 1 for k in range(lengths[sequence])]
     rows = sorted(int(b) for bucket in packing.buckets for b in bucket.sequences)
     assert rows == list(range(len(lengths)))
@@ -57,10 +57,12 @@ def test_one_vector_a_sequence_comes_back_too(lengths):
 @given(lengths=LENGTHS, ratio=st.floats(0, 1), every_prefix=st.booleans())
 def test_each_sequence_has_its_share_of_placeholders_rounded_down(lengths, ratio, every_prefix):
     packing = build_packing(torch.tensor(lengths), max(lengths))
-    chosen = draw_placeholders(packing, ratio, every_prefix=every_prefix)
-    counts = torch.bincount(packing.sequence[chosen], minlength=len(lengths))
+    places = draw_placeholders(plan_placeholders(packing, ratio, every_prefix=every_prefix))
+    assert places.diff().gt(0).all()
+    counts = torch.bincount(packing.sequence[places], minlength=len(lengths))
     assert counts.tolist() == [int(ratio * length) for length in lengths]
     if every_prefix:
+        chosen = torch.zeros(sum(lengths)).index_fill(0, places, 1)
         for own in chosen.split(lengths):
             so_far = own.cumsum(0).tolist()
             assert all(count <= int(ratio * n) for n, count in enumerate(so_far, start=1))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_hm4sr.layers import softmax
+from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 
 
@@ -39,14 +40,16 @@ def test_equals_the_plain_form(n_items, scores_at_a_time, monkeypatch):
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_excluded_items_are_no_candidates(monkeypatch):
+@pytest.mark.parametrize("as_pairs", [False, True])
+def test_excluded_items_are_no_candidates(as_pairs, monkeypatch):
     monkeypatch.setitem(softmax._SCORES_AT_A_TIME, "cpu", 100)
     users, items, targets = draw()
     excluded = torch.rand(13, 37, generator=torch.Generator().manual_seed(1)) < 0.5
     excluded[torch.arange(13), targets] = False
     case = users, items, targets
+    hidden = pairs_of_rows(excluded.nonzero(), 13) if as_pairs else excluded
     for actual, expected in zip(
-        value_and_gradients(linear_cross_entropy, *case, excluded=excluded.nonzero()),
+        value_and_gradients(linear_cross_entropy, *case, excluded=hidden),
         value_and_gradients(plain, *case, excluded),
         strict=True,
     ):

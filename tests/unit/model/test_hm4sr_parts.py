@@ -81,9 +81,9 @@ def nothing(_module, _arguments, output):
 
 OFF = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}  # the hooks drop instead
 BATCH = {
-    "item_seq": torch.tensor([[3, 9, 4], [7, 7, 0]]),
-    "item_seq_len": torch.tensor([3, 2]),
-    "timestamps": torch.tensor([[10, 20, 90], [5, 9, 0]]),
+    "item_id_list": torch.tensor([[3, 9, 4], [7, 7, 0]]),
+    "item_length": torch.tensor([3, 2]),
+    "timestamp_list": torch.tensor([[10, 20, 90], [5, 9, 0]]),
 }
 
 
@@ -94,8 +94,8 @@ def test_dropout_drops_attention_weights_and_what_a_sub_layer_adds(every_positio
     attention, feed_forward = layer.attention, layer.feed_forward
     with torch.no_grad():
         attention.output.bias.normal_()
-    encoded = model(**BATCH)
-    packing, x = encoded.packing, encoded.tokens[:, 0]
+    encoded = model(model.read(BATCH, train=False))
+    packing, x = encoded.batch.packed.packing, encoded.tokens[:, 0]
     newest = x if every_position else x[packing.last]
     run = encoder.at_all if every_position else encoder
 
@@ -119,8 +119,8 @@ def test_dropout_drops_the_encoders_input_after_its_norm():
         for norm in model.input_norms.values():
             norm.bias.fill_(1)  # zeros before the norm would become ones
     model.dropout.register_forward_hook(nothing)
-    users = model(**BATCH).users
-    encoder, packing = model.encoders["text"], model(**BATCH).packing
+    users = model(model.read(BATCH, train=False)).users
+    encoder, packing = model.encoders["text"], model.read(BATCH, train=False).packed.packing
     tokens = torch.zeros(len(packing.sequence), WIDTH)
     torch.testing.assert_close(users[:, 1], encoder(tokens, packing))
 

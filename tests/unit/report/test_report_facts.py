@@ -66,9 +66,7 @@ def histories(toy_path):
 def test_routes_by_gap_equal_those_of_the_model(session, facts, toy_path):
     interaction, _, _ = whole_test_part(session)
     with torch.no_grad():
-        encoded = session.model(
-            interaction["item_id_list"], interaction["item_length"], interaction["timestamp_list"]
-        )
+        encoded = session.model(session.model.read(interaction, train=False))
         routes = session.model.temporal_moe.route(encoded.time).double().numpy()
     taken, gaps = histories(toy_path), []
     for user in users_of(session):
