@@ -310,20 +310,31 @@ class _NoLog:
 def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
     """The device of a run, chosen without changing the process's environment.
 
-    RecBole's ``Config`` writes ``CUDA_VISIBLE_DEVICES`` and fixes ``nccl`` as the backend of
-    distributed runs, so that a run on CPUs cannot be distributed.
+    RecBole's ``Config`` writes ``CUDA_VISIBLE_DEVICES``, which hides what the user has set there,
+    and fixes ``nccl`` as the backend of distributed runs, so that a run on CPUs cannot be
+    distributed.
 
     Args:
         use_gpu: Whether a GPU may be used.
-        gpu_id: Number of the GPU, as RecBole's setting ``gpu_id`` has it; empty for the CPU.
+        gpu_id: Number of the GPU among those that the process may see, as RecBole's setting
+            ``gpu_id`` has it; empty for the CPU.
+
+    Raises:
+        ConfigError: If it is no number, or that of no GPU.
     """
     first = str(gpu_id).split(",")[0].strip()
     if first and not first.isdecimal():
         raise ConfigError(f"gpu_id must be the number of a GPU, or empty, got {gpu_id!r}")
     if not use_gpu or not first or not torch.cuda.is_available():
         return torch.device("cpu")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return torch.device("cuda", int(first) if visible is None else 0)
+    visible, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    if int(first) >= count:
+        shown = "" if visible is None else f" that CUDA_VISIBLE_DEVICES={visible} shows"
+        raise ConfigError(
+            f"gpu_id must be from 0 to {count - 1}, the number of a GPU among the {count}{shown}, "
+            f"got {gpu_id!r}; choose one of them, or train on the CPU with --use_gpu=false"
+        )
+    return torch.device("cuda", int(first))
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ UNSUPPORTED = {
     "dataloaders_save_path": "loaders are built anew each time; remove it",
     "checkpoint_dir": "checkpoints belong to the run's folder; use --run_dir",
     "benchmark_filename": "splits are made by eval_args; remove it",
+    "enable_scaler": "amp_dtype: float16 scales the loss by itself; remove it",
     "unload_col": "name the columns to read in load_col",
     "unused_col": "name only the columns that are used in load_col",
     "neg_sampling": "RecBole has replaced it by train_neg_sample_args",

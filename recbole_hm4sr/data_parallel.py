@@ -6,6 +6,7 @@ batch, whatever the shares are. In evaluation each process takes some of the bat
 process would have, and the ranks come together in the order of the users.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,7 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr import compat
-from recbole_hm4sr.distributed import own_share, rank, spread_from_first, whole_batch, world_size
+from recbole_hm4sr.distributed import (
+    own_share,
+    rank,
+    spread_from_first,
+    without_gathering,
+    world_size,
+)
 
 # Takes a batch and RecBole's loss function or None; returns the losses by name.
 NamedLosses = Callable[[Any, Callable[[Any], Any] | None], dict[str, Tensor]]
@@ -102,7 +109,7 @@ class JoinedLosses:
         self, batch: Any, loss_func: Callable[[Any], Any] | None, n_rows: int
     ) -> dict[str, Tensor]:
         trained_whole = n_rows < world_size()
-        with whole_batch(trained_whole=trained_whole):
+        with without_gathering() if trained_whole else contextlib.nullcontext():
             losses = self._named_losses(batch, loss_func)
         if trained_whole or self._joins_rows:
             return losses

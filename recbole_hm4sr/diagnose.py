@@ -28,6 +28,8 @@ def refuse_losses(  # what a step knows
     batch: Any,
     losses_of: LossesOf,
     dataset: Any = None,
+    *,
+    again: str = "with other dropout",
 ) -> None:
     """Stop a step whose losses are not finite, and say where that comes from.
 
@@ -38,6 +40,7 @@ def refuse_losses(  # what a step knows
         batch: RecBole's ``Interaction``.
         losses_of: Computes the named losses of a batch; each a scalar.
         dataset: Data set that knows the raw tokens; None leaves numbers.
+        again: How ``losses_of`` differs from the step.
 
     Raises:
         TrainingError: Names the losses, the first layer and the smallest part of the batch.
@@ -47,7 +50,7 @@ def refuse_losses(  # what a step knows
         values = ", ".join(str(float(losses[name].detach())) for name in bad)
         raise TrainingError(
             f"every loss must be finite, but {', '.join(bad)} is {values} in {moment}: "
-            f"{explain_losses(model, batch, losses_of, dataset)}; {_REMEDY}"
+            f"{explain_losses(model, batch, losses_of, dataset, again=again)}; {_REMEDY}"
         )
 
 
@@ -79,7 +82,14 @@ def refuse_weights(model: nn.Module, path: Path) -> None:
         )
 
 
-def explain_losses(model: nn.Module, batch: Any, losses_of: LossesOf, dataset: Any = None) -> str:
+def explain_losses(
+    model: nn.Module,
+    batch: Any,
+    losses_of: LossesOf,
+    dataset: Any = None,
+    *,
+    again: str = "with other dropout",
+) -> str:
     """Where a batch's losses become non-finite, in words.
 
     Args:
@@ -87,6 +97,7 @@ def explain_losses(model: nn.Module, batch: Any, losses_of: LossesOf, dataset: A
         batch: RecBole's ``Interaction``.
         losses_of: Computes the named losses of a batch; each a scalar.
         dataset: Data set that knows the raw tokens; None leaves numbers.
+        again: How ``losses_of`` differs from the step.
 
     Returns:
         The layer that gave the first value that is not finite, and the smallest part of the batch
@@ -99,7 +110,7 @@ def explain_losses(model: nn.Module, batch: Any, losses_of: LossesOf, dataset: A
             what = "the weights" if weights else "the frozen values"
             cause = f"{what} {_names(weights or buffers)} hold NaN or infinity before the step"
             return f"{cause}; {_describe(batch, None, dataset)}"
-        cause = _first_layer(model, batch, losses_of)
+        cause = _first_layer(model, batch, losses_of, again)
         row = _single_row(batch, losses_of)
         return f"{cause}; {_describe(batch, row, dataset)}"
 
@@ -131,7 +142,7 @@ def nonfinite_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
     return found
 
 
-def _first_layer(model: nn.Module, batch: Any, losses_of: LossesOf) -> str:
+def _first_layer(model: nn.Module, batch: Any, losses_of: LossesOf, again: str) -> str:
     """Compute the batch again and stop at the first layer whose output is not finite."""
     bad_fields = nonfinite_tensors((name, batch[name]) for name in batch.columns)
     if bad_fields:
@@ -162,7 +173,7 @@ def _first_layer(model: nn.Module, batch: Any, losses_of: LossesOf) -> str:
     bad = nonfinite_tensors(losses.items())
     if bad:
         return f"every layer's output is finite; it arises in {_names(bad)} itself"
-    return "computed again with other dropout, the batch is finite"
+    return f"computed again {again}, the batch is finite"
 
 
 def _single_row(batch: Any, losses_of: LossesOf) -> int | None:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.errors import ConfigError, PluginError, TrainingError
 
 # Starting Python on a cold disk may take one process minutes longer than another.
 _START_TIMEOUT = timedelta(minutes=15)
@@ -37,7 +37,7 @@ class _State:
             the backward pass, and their order need not be the same everywhere.
         n_runs: Folders that the processes have agreed on.
         n_groups: Times that the processes have met.
-        trains_whole: Whether the batch at hand is trained whole by every process.
+        gathers: Whether the losses at hand are those of the batch of all processes.
     """
 
     store: Any = None
@@ -45,7 +45,7 @@ class _State:
     gathering: Any = None
     n_runs: int = 0
     n_groups: int = 0
-    trains_whole: bool = False
+    gathers: bool = True
 
 
 _state = _State()
@@ -262,6 +262,54 @@ def require_same(value: str, what: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def failing_together(*, patient: bool = False) -> Iterator[None]:
+    """End every process with a sentence where one of them has ended the body with an error.
+
+    Else the others would wait for it, and say no more than that it has gone. Every process must
+    come here.
+
+    Args:
+        patient: Whether to wait for the slowest without a limit, as :func:`wait_for_slowest` does;
+            once in a run.
+
+    Raises:
+        PluginError: The own error of a process that has one.
+        TrainingError: In the others; names the process and repeats its words.
+    """
+    error: PluginError | None = None
+    try:
+        yield
+    except PluginError as own:
+        if world_size() == 1:
+            raise
+        error = own
+    if world_size() == 1:
+        return
+    if patient:
+        wait_for_slowest("end")
+    sentences: list[Any] = [None] * world_size()
+    dist.all_gather_object(sentences, error and str(error), group=_state.control)
+    if error is not None:
+        raise error
+    for number, sentence in enumerate(sentences):
+        if sentence is not None:
+            raise TrainingError(f"process {number} has ended the run: {sentence}")
+
+
+def true_everywhere(flag: Tensor) -> Tensor:
+    """Whether something is true in all processes, without waiting for the device.
+
+    Args:
+        flag: On the device of this process. Shape ``[]``, bool.
+    """
+    if world_size() == 1:
+        return flag
+    number = flag.int()
+    dist.all_reduce(number, op=dist.ReduceOp.MIN, group=_state.gathering)
+    return number > 0
+
+
 # --- one batch ------------------------------------------------------------------------------------
 
 
@@ -271,13 +319,13 @@ def own_share(n: int) -> slice:
 
 
 @contextlib.contextmanager
-def whole_batch(*, trained_whole: bool) -> Iterator[None]:
-    """Compute losses of a batch that every process holds whole, so that nothing is gathered."""
-    before, _state.trains_whole = _state.trains_whole, trained_whole
+def without_gathering() -> Iterator[None]:
+    """Compute losses of the rows at hand as if they were all: no other process is waited for."""
+    before, _state.gathers = _state.gathers, False
     try:
         yield
     finally:
-        _state.trains_whole = before
+        _state.gathers = before
 
 
 @dataclass(frozen=True)
@@ -315,7 +363,7 @@ def join_rows(n_rows: int) -> JoinedRows:
     Args:
         n_rows: Own rows; may differ between processes.
     """
-    if world_size() == 1 or _state.trains_whole:
+    if world_size() == 1 or not _state.gathers:
         return JoinedRows((n_rows,), 0, n_rows)
     counts = tuple(int(count) for count in gather_rows(torch.tensor([n_rows]), _ones()))
     return JoinedRows(counts, sum(counts[: rank()]), sum(counts) / world_size())

@@ -15,7 +15,7 @@ from recbole.utils import init_seed
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
-from recbole_hm4sr.config import build_config, read_yaml
+from recbole_hm4sr.config import FLAGS_ONLY, UNSUPPORTED, build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
@@ -62,8 +62,9 @@ def read_run_config(
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
     entry = find_model(values.pop("model"))
     dataset = values.pop("dataset")
-    # A run's folder may come from elsewhere: it names no place to write.
-    values.pop("code_cache_dir", None)
+    # A run's folder may come from elsewhere: it names no place to write. It may be of an older
+    # release, which took settings that have gone.
+    values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
     config = build_config(
         entry.model_class,
         dataset,

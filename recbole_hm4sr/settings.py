@@ -85,12 +85,14 @@ class RunSettings:
             give both; this one chooses the best epoch.
         trim_padding: Whether models of RecBole leave most of the padding of a batch out, where that
             changes rounding only (``model/trimming.py``).
+        amp_dtype: What ``enable_amp`` computes in: ``bfloat16``, or ``float16`` with a scaled loss.
     """
 
     n_threads: int
     process_timeout: float
     rank_history: Literal["include", "exclude"]
     trim_padding: bool
+    amp_dtype: Literal["bfloat16", "float16"]
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""

@@ -21,17 +21,19 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer as RecBoleTrainer
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import random_states, refusing_damage, set_random_states, set_weights
 from recbole_hm4sr.checkpoint_folder import CheckpointFolder, settings_to_meet
-from recbole_hm4sr.data_parallel import JoinedLosses, own_batches, rows_of_step, seed_epoch
-from recbole_hm4sr.diagnose import refuse_losses, refuse_state
+from recbole_hm4sr.data.packed import send_batch
+from recbole_hm4sr.data_parallel import own_batches, rows_of_step, seed_epoch
+from recbole_hm4sr.diagnose import refuse_state
 from recbole_hm4sr.errors import CheckpointError, WriteError
 from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.history import EpochRecord, write_history
+from recbole_hm4sr.precision import Precision
 from recbole_hm4sr.settings import RunSettings, read_settings
+from recbole_hm4sr.train_step import TrainStep
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +70,19 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             raise WriteError(f"cannot write {folder.parent}: {error.strerror}") from error
         # One kernel over all parameters: unfused, starting a thousand small ones takes longer.
         if isinstance(self.optimizer, torch.optim.Adam):
-            self.optimizer.param_groups[0]["fused"] = True
-        self._joined_losses = JoinedLosses(model, self._named_losses)
+            groups = [{**group, "fused": True} for group in self.optimizer.param_groups]
+            self.optimizer = type(self.optimizer)(groups, fused=True)
+        run_settings = read_settings(config, RunSettings)
+        self.precision = Precision(
+            self.device, enabled=self.enable_amp, dtype=run_settings.amp_dtype
+        )
+        self._step = TrainStep(
+            model,
+            self.optimizer,
+            self.precision,
+            self._named_losses,
+            clip_grad_norm=self.clip_grad_norm,
+        )
         self.fingerprints = dict(fingerprints or {})
         self.eval_collector = compat.make_collector(config)
         self.checkpoints = CheckpointFolder(
@@ -81,7 +94,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         self.saved_model_file = str(self.checkpoints.best)
         self.last_file = self.checkpoints.last
         self.history_file = folder.parent / "history.jsonl"
-        self.rank_history = read_settings(config, RunSettings).rank_history
+        self.rank_history = run_settings.rank_history
         self.on_epoch = on_epoch
         self.history: list[EpochRecord] = []
         self._losses: dict[str, float] = {}
@@ -149,23 +162,16 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         began = time.perf_counter()
         seed_epoch(self.config["seed"], epoch_idx)
         self.model.train()
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
         totals: dict[str, Tensor] = {}
         steps = 0
         for steps, interaction in enumerate(train_data, start=1):
-            batch = interaction.to(self.device)
-            self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                losses = self._joined_losses(batch, loss_func, rows_of_step(train_data, steps))
-                loss = torch.stack(list(losses.values())).sum()
-            moment = f"epoch {epoch_idx + 1}, step {steps}"
-            self._check_finite(losses, moment, batch, loss_func)
-            scaler.scale(loss).backward()
-            if self.clip_grad_norm:
-                scaler.unscale_(self.optimizer)
-                clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-            scaler.step(self.optimizer)
-            scaler.update()
+            batch = send_batch(interaction, self.device)
+            n_rows = rows_of_step(train_data, steps)
+            losses, finite = self._step.find_gradients(batch, loss_func, n_rows)
+            if not finite:
+                moment = f"epoch {epoch_idx + 1}, step {steps}"
+                self._step.refuse(losses, moment, batch, loss_func, train_data._dataset)
+            self._step.move_weights()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         refuse_state(self.model, self.optimizer, f"epoch {epoch_idx + 1}")
@@ -183,18 +189,6 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         if isinstance(losses, tuple):
             return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
         return {"loss": losses}
-
-    def _check_finite(
-        self, losses: dict[str, Tensor], moment: str, batch: Any, loss_func: Any
-    ) -> None:
-        if all(torch.isfinite(value) for value in losses.values()):
-            return
-
-        def losses_of(part: Any) -> dict[str, Tensor]:
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                return self._named_losses(part, loss_func)
-
-        refuse_losses(losses, moment, self.model, batch, losses_of, self._loaders[0]._dataset)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
         began = time.perf_counter()
@@ -215,10 +209,11 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             valid_seconds=self._seconds["valid"],
         )
         self.history.append(record)
-        if distributed.is_first():
-            self._keep(epoch_idx)
-            if self.on_epoch is not None:
-                self.on_epoch(record)
+        with distributed.failing_together():
+            if distributed.is_first():
+                self._keep(epoch_idx)
+        if distributed.is_first() and self.on_epoch is not None:
+            self.on_epoch(record)
         self._is_new_best = False
         if self._user_callback is not None:
             self._user_callback(epoch_idx, valid_score)
@@ -256,6 +251,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         best = self.best_valid_result or {}
         return {
             "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
             "cur_step": self.cur_step,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": {name: float(value) for name, value in best.items()},
@@ -285,6 +281,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         set_weights(self.model, state, self.last_file)
         with refusing_damage(self.last_file):
             self.optimizer.load_state_dict(state["optimizer"])
+            self.precision.load_state_dict(state.get("precision", {}))
             self.start_epoch = state["epoch"] + 1
             self.cur_step = state["cur_step"]
             self.best_valid_score = state["best_valid_score"]
@@ -357,12 +354,13 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         dataset = eval_data._dataset
         batches, own = own_batches(eval_data)
         samples = dataset.inter_feat
-        ranks = rank_samples(
-            self._full_sort_batch_eval,
-            batches,
-            samples.select(samples.targets[own]),
-            item_field=dataset.iid_field,
-        )
+        with distributed.failing_together():
+            ranks = rank_samples(
+                self._full_sort_batch_eval,
+                batches,
+                samples.select(samples.targets[own]),
+                item_field=dataset.iid_field,
+            )
         return Ranks(distributed.gather_rows(ranks.include), distributed.gather_rows(ranks.exclude))
 
     @torch.no_grad()
@@ -379,7 +377,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         """
         self._prepare_to_score(eval_data._dataset)
         interaction, scores, _, _ = self._full_sort_batch_eval(eval_data.collate_fn(list(rows)))
-        return interaction.to(self.device), scores
+        return send_batch(interaction, self.device), scores
 
     def _prepare_to_score(self, dataset: Any) -> None:
         self.model.eval()

@@ -5,6 +5,7 @@ and the gradient of each to memory. Here a few rows at a time are scored, normal
 gradients while they are still in the cache. The result is the same, not an approximation.
 """
 
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,8 +67,9 @@ def linear_cross_entropy(
     device = users.device.type
     dtype = torch.promote_types(users.dtype, items.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
-    product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
-    with torch.autocast(device, enabled=False):
+    is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    product = torch.get_autocast_dtype(device) if is_low else dtype
+    with torch.autocast(device, enabled=False) if is_low else contextlib.nullcontext():
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
             users.to(dtype), items.to(dtype), targets, excluded, product, divisor
         )

@@ -37,6 +37,27 @@ def send(value: Value, device: torch.device | str) -> Value:
     return result
 
 
+class Pending:
+    """A yes or no that a device is still computing; asked, it waits for that and no more.
+
+    Args:
+        flag: Shape ``[]``, bool.
+    """
+
+    def __init__(self, flag: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._flag = flag
+        if flag.device.type == "cuda":
+            self._flag = flag.to("cpu", non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record(torch.cuda.current_stream(flag.device))
+
+    def __bool__(self) -> bool:
+        if self._event is not None:
+            self._event.synchronize()
+        return bool(self._flag)
+
+
 def _move(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
     moved = [tensor if tensor.device.type == "cpu" else tensor.to(device) for tensor in tensors]
     if device.type == "cpu":

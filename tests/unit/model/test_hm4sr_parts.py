@@ -139,13 +139,13 @@ def test_probabilities_of_dropout_are_those_of_the_settings():
 def test_scores_are_of_the_weights_of_now_after_a_fused_step():
     """A fused optimizer leaves no trace in the versions of the weights that it changes."""
     model = build(**OFF)
-    before = model.train()(**BATCH)
+    before = model.train()(model.read(BATCH, train=False))
     before.users.sum().backward()
     with torch.no_grad():
-        model.eval()(**BATCH)  # between the gradients and the step
+        model.eval()(model.read(BATCH, train=False))  # between the gradients and the step
     version = model.item_embedding.weight._version
     torch.optim.Adam(model.parameters(), lr=0.1, fused=True).step()
     assert model.item_embedding.weight._version == version
     with torch.no_grad():
-        rows = model.eval()(**BATCH).catalogue.rows
+        rows = model.eval()(model.read(BATCH, train=False)).catalogue.rows
     torch.testing.assert_close(rows[:, 0], model.item_embedding.weight)
