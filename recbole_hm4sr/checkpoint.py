@@ -198,6 +198,20 @@ def refuse_foreign(
                 )
 
 
+# What parameters were called in earlier releases, to what they are called now.
+_RENAMED = {".attention.norm.": ".attention_norm."}
+
+
+def renamed(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a checkpoint under the names that parameters have now."""
+    found = {}
+    for name, value in weights.items():
+        for old, new in _RENAMED.items():
+            name = name.replace(old, new)
+        found[name] = value
+    return found
+
+
 def set_weights(model: Any, state: Mapping[str, Any], path: Path) -> None:
     """Set a model to a checkpoint.
 
@@ -211,7 +225,7 @@ def set_weights(model: Any, state: Mapping[str, Any], path: Path) -> None:
     """
     with refusing_damage(path):
         try:
-            model.load_state_dict(state["state_dict"])
+            model.load_state_dict(renamed(state["state_dict"]))
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(

@@ -40,6 +40,10 @@ class Bucket:
     hide_padding: Tensor
     hide_later: Tensor
 
+    def last_position(self) -> Tensor:
+        """Position of the last token of each row. Shape ``[b]``, int64."""
+        return (self.hide_padding == 0).sum(dim=1) - 1
+
 
 @dataclass(frozen=True)
 class Packing:

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.distributed import join_rows
+from recbole_hm4sr.layers.attention import StepContext
+from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
 from recbole_hm4sr.layers.dropout import Dropout
-from recbole_hm4sr.layers.encoder import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import (
     MatchedRows,
@@ -262,9 +263,10 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
         encoder = cast(SequenceEncoder, self.encoders[name])
+        context = StepContext(batch.packed.packing)
         if batch.packed.read_at is None:
-            return encoder(x, batch.packed.packing)
-        return encoder.at_all(x, batch.packed.packing).index_select(0, batch.packed.read_at)
+            return encoder(x, context)
+        return encoder.at_every_position(x, context).index_select(0, batch.packed.read_at)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The training loss: the sum of :meth:`named_losses`."""

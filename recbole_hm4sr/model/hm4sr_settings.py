@@ -76,7 +76,7 @@ class HM4SRSettings:
     placeholder_ratio: float
 
     def encoder_options(self) -> dict[str, Any]:
-        """The arguments of ``layers.encoder.build_encoder``, one encoder a stream."""
+        """The arguments of ``layers.blocks.build_encoder``, one encoder a stream."""
         names = (
             "n_layers",
             "hidden_size",

@@ -5,13 +5,14 @@ longest, and every shape follows from the input's. The vectors are those of the 
 are their inner products with the item table.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.layers.encoder import SequenceEncoder, TransformerLayer
+from recbole_hm4sr.layers.attention import StepContext
+from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.time import TimeEncoding, bucketize_gaps
 from recbole_hm4sr.model.hm4sr import HM4SR
 
@@ -121,40 +122,12 @@ class HM4SRTower(nn.Module):
             moe = model.temporal_moe
             scale = moe.route(self.time(timestamps)) @ moe.experts
             tokens = tokens * scale.reshape(batch, length, n_streams, size)
-        steps = torch.arange(length, device=item_seq.device)
-        is_later = steps > steps[:, None]
-        is_padding = steps >= item_seq_len[:, None]
-        last = (item_seq_len - 1)[:, None, None].expand(-1, 1, size)
+        rows = PaddedRows(item_seq_len, length)
         users = []
         for stream, name in enumerate(model.streams):
             x = model.input_norms[name](tokens[:, :, stream])
-            encoder = cast(SequenceEncoder, model.encoders[name])
-            users.append(_encode(encoder, x, is_later, is_padding, last))
+            users.append(model.encoders[name](x.flatten(0, 1), StepContext(rows)))
         return torch.cat(users, dim=-1)
-
-
-def _encode(
-    encoder: SequenceEncoder, x: Tensor, is_later: Tensor, is_padding: Tensor, last: Tensor
-) -> Tensor:
-    """The output at the last token of each row. Shapes ``[B, L, D]`` to ``[B, D]``."""
-    layers = [cast(TransformerLayer, layer) for layer in encoder.layers]
-    if not layers:
-        return x.gather(1, last).squeeze(1)
-    for layer in layers[:-1]:
-        # Padding stands on the right: what hides later tokens hides it from every token.
-        x = _attend(layer, x, x, is_later)
-    newest = x.gather(1, last)  # [B, 1, D]
-    return _attend(layers[-1], newest, x, is_padding[:, None]).squeeze(1)
-
-
-def _attend(layer: TransformerLayer, queries: Tensor, keys: Tensor, hidden: Tensor) -> Tensor:
-    """One layer at some positions. Shapes ``[B, q, D]`` and ``[B, L, D]`` to ``[B, q, D]``."""
-    attention = layer.attention
-    mask = queries.new_zeros(hidden.shape).masked_fill(hidden, -torch.inf)
-    mixed = attention._attend(
-        attention.query(queries), attention.key(keys), attention.value(keys), mask=mask
-    )
-    return layer.feed_forward(attention._add(queries, mixed))
 
 
 class SASRecTower(nn.Module):

@@ -134,7 +134,7 @@ def _weights_of_sasrec(theirs, n_layers):
         "attention.key": "multi_head_attention.key",
         "attention.value": "multi_head_attention.value",
         "attention.output": "multi_head_attention.dense",
-        "attention.norm": "multi_head_attention.LayerNorm",
+        "attention_norm": "multi_head_attention.LayerNorm",
         "feed_forward.inner": "feed_forward.dense_1",
         "feed_forward.output": "feed_forward.dense_2",
         "feed_forward.norm": "feed_forward.LayerNorm",

@@ -224,7 +224,7 @@ def encode(
     while f"encoders.{name}.layers.{k}.attention.query.weight" in params:
         layer = f"encoders.{name}.layers.{k}"
         attended = attention(params, f"{layer}.attention", x, options)
-        x = layer_norm(params, f"{layer}.attention.norm", x + attended, eps)
+        x = layer_norm(params, f"{layer}.attention_norm", x + attended, eps)
         inner = gelu(linear(params, f"{layer}.feed_forward.inner", x))
         fed = linear(params, f"{layer}.feed_forward.output", inner)
         x = layer_norm(params, f"{layer}.feed_forward.norm", x + fed, eps)

@@ -96,7 +96,12 @@ def fill_by_name(model):
     """Set every parameter to a sine whose frequency follows from its name: no RNG, no order."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(0.3 * _sine(name, parameter))
+            parameter.copy_(0.3 * _sine(recorded_name(name), parameter))
+
+
+def recorded_name(name):
+    """The name that a parameter had when the numbers were recorded."""
+    return name.replace(".attention_norm.", ".attention.norm.")
 
 
 def _sine(name, tensor):
@@ -137,6 +142,7 @@ def outcome(model):
     torch.stack(list(losses.values())).sum().backward()
     found = {f"loss/{name}": value.detach().numpy() for name, value in losses.items()}
     for name, parameter in model.named_parameters():
+        name = recorded_name(name)
         if parameter.grad is not None:
             product = (parameter.grad * _sine("probe " + name, parameter)).sum()
             found[f"grad/{name}"] = torch.stack([parameter.grad.norm(), product]).numpy()

@@ -38,7 +38,7 @@ def names_of_encoder(stream, theirs):
         "attention.key": "multi_head_attention.key",
         "attention.value": "multi_head_attention.value",
         "attention.output": "multi_head_attention.dense",
-        "attention.norm": "multi_head_attention.LayerNorm",
+        "attention_norm": "multi_head_attention.LayerNorm",
         "feed_forward.inner": "feed_forward.dense_1",
         "feed_forward.output": "feed_forward.dense_2",
         "feed_forward.norm": "feed_forward.LayerNorm",
@@ -235,7 +235,7 @@ def small_shapes(modalities, n_layers, n_experts):
                 affine[f"{layer}.attention.{part}"] = (size, size)
             affine[f"{layer}.feed_forward.inner"] = (6, size)
             affine[f"{layer}.feed_forward.output"] = (size, 6)
-            norms += [f"{layer}.attention.norm", f"{layer}.feed_forward.norm"]
+            norms += [f"{layer}.attention_norm", f"{layer}.feed_forward.norm"]
     shapes |= {f"{name}.{leaf}": (size,) for name in norms for leaf in ("weight", "bias")}
     shapes |= {f"{name}.weight": shape for name, shape in affine.items()}
     return shapes | {f"{name}.bias": shape[:1] for name, shape in affine.items()}

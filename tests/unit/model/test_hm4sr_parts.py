@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import ArrayDataset, model_config
 
+from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.model.hm4sr import HM4SR
 
 N_ITEMS, WIDTH = 400, 64
@@ -95,22 +96,22 @@ def test_dropout_drops_attention_weights_and_what_a_sub_layer_adds(every_positio
     with torch.no_grad():
         attention.output.bias.normal_()
     encoded = model(model.read(BATCH, train=False))
-    packing, x = encoded.batch.packed.packing, encoded.tokens[:, 0]
-    newest = x if every_position else x[packing.last]
-    run = encoder.at_all if every_position else encoder
+    context, x = StepContext(encoded.batch.packed.packing), encoded.tokens[:, 0]
+    newest = x if every_position else x[context.packing.last]
+    run = encoder.at_every_position if every_position else encoder
 
     handle = attention.attn_dropout.register_forward_hook(nothing)
-    expected = feed_forward(attention.norm(newest + attention.output.bias))
-    torch.testing.assert_close(run(x, packing), expected)
+    expected = feed_forward(layer.attention_norm(newest + attention.output.bias))
+    torch.testing.assert_close(run(x, context), expected)
     handle.remove()
 
-    attention.dropout.register_forward_hook(nothing)
-    expected = feed_forward(attention.norm(newest))
-    torch.testing.assert_close(run(x, packing), expected)
+    layer.dropout.register_forward_hook(nothing)
+    expected = feed_forward(layer.attention_norm(newest))
+    torch.testing.assert_close(run(x, context), expected)
 
     feed_forward.dropout.register_forward_hook(nothing)
-    expected = feed_forward.norm(attention.norm(newest))
-    torch.testing.assert_close(run(x, packing), expected)
+    expected = feed_forward.norm(layer.attention_norm(newest))
+    torch.testing.assert_close(run(x, context), expected)
 
 
 def test_dropout_drops_the_encoders_input_after_its_norm():
@@ -122,7 +123,7 @@ def test_dropout_drops_the_encoders_input_after_its_norm():
     users = model(model.read(BATCH, train=False)).users
     encoder, packing = model.encoders["text"], model.read(BATCH, train=False).packed.packing
     tokens = torch.zeros(len(packing.sequence), WIDTH)
-    torch.testing.assert_close(users[:, 1], encoder(tokens, packing))
+    torch.testing.assert_close(users[:, 1], encoder(tokens, StepContext(packing)))
 
 
 def test_probabilities_of_dropout_are_those_of_the_settings():

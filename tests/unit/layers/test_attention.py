@@ -6,20 +6,14 @@ import torch.nn.functional as F
 from helpers import fill_parameters
 
 from recbole_hm4sr.layers import packing as packing_module
-from recbole_hm4sr.layers.encoder import CausalSelfAttention
+from recbole_hm4sr.layers.attention import SelfAttention, StepContext
 from recbole_hm4sr.layers.packing import build_packing
 
 LENGTHS = torch.tensor([3, 1, 17, 9, 4, 50, 2, 8])
 
 
 def attention():
-    layer = CausalSelfAttention(
-        hidden_size=8,
-        n_heads=2,
-        hidden_dropout_prob=0.0,
-        attn_dropout_prob=0.0,
-        layer_norm_eps=1e-12,
-    ).double()
+    layer = SelfAttention(hidden_size=8, n_heads=2, attn_dropout_prob=0.0).double()
     fill_parameters(layer)
     return layer
 
@@ -31,7 +25,7 @@ def plain(layer, tokens):
         for linear in (layer.query, layer.key, layer.value)
     )
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    return layer.norm(tokens + layer.output(mixed.transpose(0, 1).flatten(-2)))
+    return layer.output(mixed.transpose(0, 1).flatten(-2))
 
 
 @pytest.mark.parametrize("padding_below_a_bucket", [0, 10**6])
@@ -42,7 +36,12 @@ def test_equals_plain_attention(last_only, padding_below_a_bucket, monkeypatch):
     n_tokens = int(LENGTHS.sum())
     x = torch.sin(torch.arange(n_tokens * 8, dtype=torch.float64)).view(n_tokens, 8)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
-    actual = (layer.at_last if last_only else layer)(inputs[0], packing)
+    context = StepContext(packing)
+    if last_only:
+        newest = inputs[0].index_select(0, packing.last)
+        actual = layer.at_last(newest, inputs[0], context)
+    else:
+        actual = layer(inputs[0], inputs[0], context)
     rows = [plain(layer, tokens) for tokens in inputs[1].split(LENGTHS.tolist())]
     expected = torch.stack([row[-1] for row in rows]) if last_only else torch.cat(rows)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,236 @@
+"""Blocks of a sequence encoder, on packed tokens.
+
+The same function as RecBole's ``TransformerEncoder`` with :class:`PostNormBlock`, and the block of
+the original SASRec with :class:`SASRecBlock`. The last block works at the last position only, where
+no other is read.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hm4sr.layers.attention import SelfAttention, StepContext
+from recbole_hm4sr.layers.dropout import Dropout
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class Block(Protocol):
+    """A layer of an encoder."""
+
+    def forward(self, x: Tensor, context: StepContext) -> Tensor:
+        """Every token's output. Shapes ``[T, D]`` to ``[T, D]``."""
+
+    def at_last(self, x: Tensor, context: StepContext) -> Tensor:
+        """The output at the last token of each sequence. Shapes ``[T, D]`` to ``[B, D]``."""
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between them, token by token, then add and norm.
+
+    Args:
+        hidden_size: D.
+        inner_size: Width between the two maps.
+        hidden_dropout_prob: Dropout of the output.
+        hidden_act: Name in :data:`ACTIVATIONS`.
+        layer_norm_eps: Added to the variance.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        inner_size: int,
+        hidden_dropout_prob: float,
+        hidden_act: str,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[hidden_act]
+        self.inner = nn.Linear(hidden_size, inner_size)
+        self.output = nn.Linear(inner_size, hidden_size)
+        self.dropout = Dropout(hidden_dropout_prob)
+        self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes ``[..., D]`` to ``[..., D]``."""
+        return self.norm(x + self.dropout(self.output(self.activation(self.inner(x)))))
+
+
+class PostNormBlock(nn.Module):
+    """Attention, add and norm, then feed-forward: the block of BERT.
+
+    Args:
+        attention: Attention over packed tokens.
+        feed_forward: Token-wise map, with its own sum and norm.
+        hidden_size: D.
+        hidden_dropout_prob: Dropout of the attention's output.
+        layer_norm_eps: Added to the variance.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: SelfAttention,
+        feed_forward: FeedForward,
+        hidden_size: int,
+        hidden_dropout_prob: float,
+        layer_norm_eps: float,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.feed_forward = feed_forward
+        self.dropout = Dropout(hidden_dropout_prob)
+
+    def forward(self, x: Tensor, context: StepContext) -> Tensor:
+        """Every token's output. Shapes ``[T, D]`` to ``[T, D]``."""
+        mixed = self.attention(x, x, context)
+        return self.feed_forward(self.attention_norm(x + self.dropout(mixed)))
+
+    def at_last(self, x: Tensor, context: StepContext) -> Tensor:
+        """The output at the last token of each sequence. Shapes ``[T, D]`` to ``[B, D]``."""
+        newest = x.index_select(0, context.packing.last)
+        mixed = self.attention.at_last(newest, x, context)
+        return self.feed_forward(self.attention_norm(newest + self.dropout(mixed)))
+
+
+class SASRecBlock(nn.Module):
+    r"""The block of the original SASRec, in the forms its descendants gave it.
+
+    .. math:: q = LN(x), \quad y = r + MHA(q, x, x), \quad z = LN(y), \quad z + W_2\, relu(W_1 z)
+
+    Keys and values come from the raw x; the second sum is with the normalised z.
+
+    Args:
+        attention: Attention over packed tokens.
+        hidden_size: D, also the width between the two maps.
+        hidden_dropout_prob: Dropout around the activation, and of the second map's output.
+        layer_norm_eps: Added to the variance.
+        residual: What the attention's output is added to: ``normed``, q, or ``raw``, x.
+        dropout_at: Whether dropout stands ``before`` or ``after`` the activation.
+
+    Reference:
+        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, arXiv:1808.09781.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: SelfAttention,
+        hidden_size: int,
+        hidden_dropout_prob: float,
+        layer_norm_eps: float,
+        residual: Literal["raw", "normed"],
+        dropout_at: Literal["before", "after"],
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.inner = nn.Linear(hidden_size, hidden_size)
+        self.outer = nn.Linear(hidden_size, hidden_size)
+        self.inner_dropout = Dropout(hidden_dropout_prob)
+        self.dropout = Dropout(hidden_dropout_prob)
+        self.residual = residual
+        self.dropout_at = dropout_at
+
+    def forward(self, x: Tensor, context: StepContext) -> Tensor:
+        """Every token's output. Shapes ``[T, D]`` to ``[T, D]``."""
+        query = self.attention_norm(x)
+        kept = x if self.residual == "raw" else query
+        return self._feed_forward(kept + self.attention(query, x, context))
+
+    def at_last(self, x: Tensor, context: StepContext) -> Tensor:
+        """The output at the last token of each sequence. Shapes ``[T, D]`` to ``[B, D]``."""
+        newest = x.index_select(0, context.packing.last)
+        query = self.attention_norm(newest)
+        kept = newest if self.residual == "raw" else query
+        return self._feed_forward(kept + self.attention.at_last(query, x, context))
+
+    def _feed_forward(self, y: Tensor) -> Tensor:
+        z = self.norm(y)
+        inner = self.inner(z)
+        if self.dropout_at == "before":
+            inner = F.relu(self.inner_dropout(inner))
+        else:
+            inner = self.inner_dropout(F.relu(inner))
+        return z + self.dropout(self.outer(inner))
+
+
+class SequenceEncoder(nn.Module):
+    """A stack of blocks whose output is read at the last position, or at every one.
+
+    Args:
+        blocks: First to last; with none, the output is the input.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(cast("Sequence[nn.Module]", blocks))
+
+    def forward(self, x: Tensor, context: StepContext) -> Tensor:
+        """Encode sequences, read at their last positions.
+
+        Args:
+            x: Tokens. Shape ``[T, D]``.
+            context: Their arrangement, and what else the blocks read.
+
+        Returns:
+            One vector a sequence. Shape ``[B, D]``.
+        """
+        if not len(self.layers):
+            return x.index_select(0, context.packing.last)
+        *inner, last = cast("list[Block]", list(self.layers))
+        for block in inner:
+            x = block.forward(x, context)
+        return last.at_last(x, context)
+
+    def at_every_position(self, x: Tensor, context: StepContext) -> Tensor:
+        """Encode sequences, read at every position. Shapes ``[T, D]`` to ``[T, D]``.
+
+        Where the blocks are causal, a position's output is that of the sequence cut off after it.
+        """
+        for block in self.layers:
+            x = block(x, context)
+        return x
+
+
+def build_encoder(
+    *,
+    n_layers: int,
+    hidden_size: int,
+    inner_size: int,
+    n_heads: int,
+    hidden_act: str,
+    hidden_dropout_prob: float,
+    attn_dropout_prob: float,
+    layer_norm_eps: float,
+) -> SequenceEncoder:
+    """A causal encoder of equal post-norm blocks; the arguments are those of the blocks' parts."""
+    shared: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "hidden_dropout_prob": hidden_dropout_prob,
+        "layer_norm_eps": layer_norm_eps,
+    }
+    return SequenceEncoder(
+        [
+            PostNormBlock(
+                attention=SelfAttention(
+                    hidden_size=hidden_size, n_heads=n_heads, attn_dropout_prob=attn_dropout_prob
+                ),
+                feed_forward=FeedForward(inner_size=inner_size, hidden_act=hidden_act, **shared),
+                **shared,
+            )
+            for _ in range(n_layers)
+        ]
+    )

@@ -1,0 +1,224 @@
+"""Blocks and attention with terms between tokens, against numbers of the authors' modules."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import assert_close
+
+from recbole_hm4sr.layers.attention import SelfAttention, StepContext
+from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.packing import build_packing
+from recbole_hm4sr.layers.padded_rows import PaddedRows
+from recbole_hm4sr.layers.pairs import interval_pairs, scaled_times
+
+pytestmark = pytest.mark.parity
+ZOO = Path(__file__).parent / "fixtures" / "zoo"
+TOLERANCE = 1e-9
+LENGTH, SIZE = 10, 8
+
+
+def load(name):
+    with np.load(ZOO / f"{name}.npz") as archive:
+        return {key: torch.from_numpy(archive[key]) for key in archive.files}
+
+
+def rows_of(left_padded, lengths):
+    """Left-padded rows as right-padded ones."""
+    rows = torch.zeros_like(left_padded)
+    for row, n in enumerate(lengths.tolist()):
+        rows[row, :n] = left_padded[row, LENGTH - n :]
+    return rows
+
+
+def block(numbers, names, *, attention=None, **options):
+    """A block with the parameters of the fixture; ``names`` maps ours to theirs."""
+    attention = SelfAttention(
+        hidden_size=SIZE, attn_dropout_prob=0.0, **{"n_heads": 1, **(attention or {})}
+    )
+    made = SASRecBlock(
+        attention=attention, hidden_size=SIZE, hidden_dropout_prob=0.0, **options
+    ).double()
+    state = {}
+    for ours, theirs in names.items():
+        for leaf in ("weight", "bias"):
+            if f"{ours}.{leaf}" in made.state_dict():
+                value = numbers[f"param/{theirs}.{leaf}"]
+                state[f"{ours}.{leaf}"] = value.squeeze(-1) if value.ndim == 3 else value
+    made.load_state_dict(state)
+    return made
+
+
+def arrangements(lengths):
+    return [build_packing(lengths, LENGTH), PaddedRows(lengths, LENGTH)]
+
+
+def newest_positions(packing):
+    """The index in a left-padded window: the newest item always has the last."""
+    return LENGTH - packing.lengths[packing.sequence] + packing.position
+
+
+def check(encoder, inputs, context, norm, hidden, lengths):
+    """Every position, and the last ones, equal the recorded states."""
+    packing = context.packing
+    states = norm(encoder.at_every_position(inputs, context))
+    users = norm(encoder(inputs, context))
+    expected = rows_of(hidden, lengths)
+    steps = torch.arange(LENGTH) < lengths[:, None]
+    inside = packing.pack(steps[..., None])[:, 0]
+    assert_close(states[inside], expected[steps], TOLERANCE)
+    assert_close(users, hidden[:, -1], TOLERANCE)
+    return users
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_gsasrec(padded):
+    numbers = load("gsasrec")
+    lengths = numbers["in/item_len"]
+    packing = arrangements(lengths)[padded]
+    encoder = SequenceEncoder(
+        [
+            block(
+                numbers,
+                {
+                    "attention.query": f"{part}.multihead_attention.query_proj",
+                    "attention.key": f"{part}.multihead_attention.key_proj",
+                    "attention.value": f"{part}.multihead_attention.val_proj",
+                    "attention_norm": f"{part}.first_norm",
+                    "norm": f"{part}.second_norm",
+                    "inner": f"{part}.dense1",
+                    "outer": f"{part}.dense2",
+                },
+                attention={"n_heads": int(numbers["in/heads"]), "output_map": False},
+                layer_norm_eps=1e-5,
+                residual="normed",
+                dropout_at="after",
+            )
+            for part in ("transformer_blocks.0", "transformer_blocks.1")
+        ]
+    )
+    items = packing.pack(rows_of(numbers["in/seq_left_padded"], lengths))
+    positions = newest_positions(packing).clamp(max=LENGTH - 1)
+    x = F.embedding(items, numbers["param/item_embedding.weight"])
+    x = x + F.embedding(positions, numbers["param/position_embedding.weight"])
+
+    def norm(states):
+        weight, bias = (numbers[f"param/seq_norm.{leaf}"] for leaf in ("weight", "bias"))
+        return F.layer_norm(states, (SIZE,), weight, bias, eps=1e-5)
+
+    users = check(encoder, x, StepContext(packing), norm, numbers["out/hidden"], lengths)
+    scores = users @ numbers["param/output_embedding.weight"][1:29].T
+    assert_close(scores, numbers["out/scores"], TOLERANCE)
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_the_original_sasrec_with_its_sink(padded):
+    numbers = load("sasrec_original")
+    lengths = numbers["in/item_len"]
+    packing = arrangements(lengths)[padded]
+    blocks = []
+    for number in range(2):
+        part = f"attnLayers.{number}"
+        for leaf in ("weight", "bias"):  # one matrix for all three maps
+            joint = numbers[f"param/{part}.in_proj_{leaf}"].chunk(3)
+            for name, value in zip(("query", "key", "value"), joint, strict=True):
+                numbers[f"param/{part}.{name}.{leaf}"] = value
+        names = {
+            "attention.query": f"{part}.query",
+            "attention.key": f"{part}.key",
+            "attention.value": f"{part}.value",
+            "attention.output": f"{part}.out_proj",
+            "attention_norm": f"attnLNs.{number}",
+            "norm": f"fwdLNs.{number}",
+            "inner": f"fwdLayers.{number}.conv1",
+            "outer": f"fwdLayers.{number}.conv2",
+        }
+        blocks.append(
+            block(
+                numbers,
+                names,
+                attention={"n_heads": int(numbers["in/heads"]), "sink_length": LENGTH},
+                layer_norm_eps=1e-8,
+                residual="raw",
+                dropout_at="before",
+            )
+        )
+    items = packing.pack(rows_of(numbers["in/seq_left_padded"], lengths))
+    x = F.embedding(items, numbers["param/Item.embeddings.weight"]) * SIZE**0.5
+    positions = newest_positions(packing).clamp(max=LENGTH - 1)
+    x = x + F.embedding(positions, numbers["param/Position.weight"])
+
+    def norm(states):
+        weight, bias = (numbers[f"param/lastLN.{leaf}"] for leaf in ("weight", "bias"))
+        return F.layer_norm(states, (SIZE,), weight, bias, eps=1e-8)
+
+    encoder = SequenceEncoder(blocks)
+    users = check(encoder, x, StepContext(packing), norm, numbers["out/hidden"], lengths)
+    scores = users @ numbers["param/Item.embeddings.weight"][1:].T
+    assert_close(scores, numbers["out/scores"], TOLERANCE)
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_tisasrec(padded):
+    numbers = load("tisasrec")
+    tokens = numbers["in/tokens"]
+    lengths = (tokens > 0).sum(dim=1)
+    packing = arrangements(lengths)[padded]
+    blocks = []
+    for number in range(2):
+        part = f"body.transformer_blocks.{number}"
+        names = {
+            "attention.query": f"{part}.attention.linear_layers.0",
+            "attention.key": f"{part}.attention.linear_layers.1",
+            "attention.value": f"{part}.attention.linear_layers.2",
+            "attention_norm": f"{part}.norm1",
+            "norm": f"{part}.norm2",
+            "inner": f"{part}.feed_forward.w_1",
+            "outer": f"{part}.feed_forward.w_2",
+        }
+        blocks.append(
+            block(
+                numbers,
+                names,
+                attention={"n_heads": 2, "output_map": False},
+                layer_norm_eps=1e-5,
+                residual="normed",
+                dropout_at="after",
+            )
+        )
+    positions = newest_positions(packing).clamp(max=LENGTH - 1)
+    times = packing.pack(rows_of(numbers["in/scaled_times"], lengths))
+    tables = [
+        numbers[f"param/relative_time_{kind}_embedding.time_emb.weight"]
+        for kind in ("key", "value")
+    ]
+    context = StepContext(
+        packing,
+        interval_pairs(times, packing, *tables),
+        *(
+            F.embedding(positions, numbers[f"param/position_{kind}_embedding.emb.weight"])
+            for kind in ("key", "value")
+        ),
+    )
+    items = packing.pack(rows_of(tokens, lengths))
+    x = F.embedding(items, numbers["param/token_embedding.emb.weight"])
+
+    def norm(states):
+        weight, bias = (numbers[f"param/body.ln.{leaf}"] for leaf in ("weight", "bias"))
+        return F.layer_norm(states, (SIZE,), weight, bias, eps=1e-5)
+
+    encoder = SequenceEncoder(blocks)
+    users = check(encoder, x, context, norm, numbers["out/hidden"], lengths)
+    scores = users @ numbers["param/token_embedding.emb.weight"][:29].T
+    assert_close(scores, numbers["out/scores"], TOLERANCE)
+
+
+def test_times_are_scaled_by_the_smallest_gap():
+    numbers = load("tisasrec_relation")
+    for times, scaled in zip(numbers["in/times"], numbers["out/scaled"], strict=True):
+        real = times[times >= 0]
+        gaps = real.diff()
+        smallest = gaps[gaps > 0].min() if (gaps > 0).any() else torch.tensor(1)
+        assert scaled_times(real, smallest).tolist() == scaled[times >= 0].tolist()
