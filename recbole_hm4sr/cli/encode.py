@@ -104,7 +104,10 @@ def _choose_fields(item_file: Path, fields: str | None) -> list[str]:
 
 def encode_image(  # noqa: PLR0913  # a flag each
     dataset: DatasetOption,
-    images: Annotated[Path, typer.Option(help="Folder of <item token>.jpg, .png or .webp.")],
+    images: Annotated[
+        Path,
+        typer.Option(help="Folder of <item token>.jpg, .jpeg, .png, .webp, .gif or .bmp."),
+    ],
     data_path: DataPathOption = None,
     encoder: Annotated[
         str, typer.Option(help="paper (CLIP's ViT-B/16), a model's name or its folder.")

@@ -186,10 +186,28 @@ def test_every_item_without_a_row_is_counted_by_reason_and_shifts_no_other(
     np.testing.assert_allclose(features.values, expected, **TOLERANCE)
     assert report.skipped == {
         "no image file": ["../i5", "nobody"],
-        "the image cannot be decoded": ["i3", "i1"],
+        "the image is damaged, too large, or not of 1 to 16 bits a channel": ["i3", "i1"],
         "image of no item": ["i4.webp", "i5.png", "i6.webp", "i7.png", "stranger.png"],
     }
     assert report.notes == ["1 items have several images, of which one is taken, e.g. 'i2'"]
+
+
+@needs_models
+def test_grey_of_16_bits_has_the_features_of_its_8(models, images, tmp_path):
+    from PIL import Image
+
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for path in paths_of(images):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey).save(images / f"{path.stem}.png")
+        Image.fromarray(grey.astype(np.uint16) * 257).save(deep / f"{path.stem}.png")
+    encoder = Encoder(name=str(models / "vit"))
+    _, expected = encode_images(sorted(images.glob("*.png")), encoder=encoder)
+    good, values = encode_images(paths_of(deep), encoder=encoder)
+    assert good.all()
+    assert np.array_equal(values, expected)
+    assert len(np.unique(values, axis=0)) == len(values)
 
 
 @needs_models
@@ -243,11 +261,21 @@ def test_a_folder_that_is_no_model_is_refused(images, tmp_path):
 
 
 def test_of_several_images_of_an_item_the_first_kind_is_taken(tmp_path):
-    for name in ("a.webp", "a.PNG", "b.c.jpeg", "x.gif"):
+    for name in ("a.webp", "a.PNG", "b.c.jpeg", "x.tiff", "a.tiff", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     files = find_images(tmp_path, ["b.c", "a", "x"])
     assert files.paths == {"b.c": tmp_path / "b.c.jpeg", "a": tmp_path / "a.PNG"}
     assert (files.without, files.unused, files.doubled) == (["x"], [], ["a"])
+    assert files.unread == ["x.tiff"]
+
+
+def test_what_prepare_images_saves_is_found(tmp_path):
+    names = ["00000.gif", "00001.bmp", "00002.jpg", "00003.png", "00004.webp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    files = find_images(tmp_path, [name[:5] for name in names])
+    assert [path.name for path in files.paths.values()] == names
+    assert (files.without, files.unused, files.doubled, files.unread) == ([], [], [], [])
 
 
 def test_images_are_found_as_they_were_downloaded(tmp_path):
