@@ -21,6 +21,8 @@ from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.files import write_whole
 
 Array = np.ndarray[Any, Any]
+# The encoder of texts that needs no model.
+TFIDF_SVD = "tfidf-svd"
 Pooling = Literal["auto", "cls", "mean", "model"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float16", "float32"]

@@ -33,6 +33,7 @@ from recbole_hm4sr.prepare.hub import (
     read_model,
     reading,
     refuse_missing_weights,
+    require_model,
 )
 from recbole_hm4sr.prepare.image_folder import file_stem
 from recbole_hm4sr.prepare.pictures import IMAGE_SUFFIXES, PIXELS_VERSION, read_rgb
@@ -231,6 +232,7 @@ def _notes(files: ImageFiles) -> list[str]:
 def image_revision(encoder: Encoder) -> str:
     """What decides the values besides the encoder's name, for the feature file."""
     transformers = _import_packages()
+    require_model(encoder.name, "images")
     return (
         f"{model_revision(encoder.name)}, pooling {encoder.pooling}, {encoder.dtype}, "
         f"transformers {transformers.__version__}, pixels {PIXELS_VERSION}"
@@ -259,9 +261,9 @@ def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], 
     import torch
     from transformers import AutoImageProcessor
 
+    require_model(encoder.name, "images")
     place = choose_torch_device(device)
-    model_revision(encoder.name)  # says what is wrong with the name
-    with reading(encoder):
+    with reading(encoder.name):
         processor = AutoImageProcessor.from_pretrained(encoder.name)
     model, info = read_model(encoder, place)
     pooling = encoder.pooling

@@ -73,11 +73,12 @@ def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Reques
     """
     limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
     time: Any = Annotated[int, limits, WholeFloats]
-    of_item, of_request = Interaction.model_fields, Request.model_fields
+    of_request = Request.model_fields
+    item: Any = Annotated[Token, Interaction.model_fields["item"]]
     interaction: Any = create_model(
         "Interaction",
         __base__=Interaction,
-        item=(Annotated[Token, of_item["item"]], Field(examples=tokens[:1])),
+        item=(item, Field(examples=tokens[:1])),
         time=(time, Field(examples=times[:1])),
     )
     history = Annotated[list[interaction], Field(max_length=MAX_HISTORY)]

@@ -71,7 +71,8 @@ def _add_recommend(app: Any, recommender: Recommender) -> None:
     request_class: Any = bodies.request_model(
         recommender.columns.unit, examples.tokens, examples.times
     )
-    request_body: Any = Annotated[request_class, Body(openapi_examples=examples.requests)]
+    shown: Any = examples.requests
+    request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
     answers = {}
     for name, example in examples.requests.items():
         answer = _recommend(recommender, request_class(**example["value"]))
