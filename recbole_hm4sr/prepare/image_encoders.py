@@ -267,8 +267,8 @@ def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], 
         processor = AutoImageProcessor.from_pretrained(encoder.name)
     model, info = read_model(encoder, place)
     pooling = encoder.pooling
-    if pooling == "auto":
-        pooling = "model" if hasattr(model, "get_image_features") else "cls"
+    if pooling == "auto" and hasattr(model, "get_image_features"):
+        pooling = "model"
     refuse_missing_weights(info, encoder, pooling)
 
     @torch.inference_mode()
@@ -292,16 +292,21 @@ def _pool(model: Any, pixels: Any, pooling: Pooling) -> Any:
         return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
     outputs = (model.vision_model if has_two_towers else model)(pixel_values=pixels)
     is_clip = model.config.model_type in ("clip", "clip_vision_model")
-    if pooling == "model" or (pooling == "cls" and is_clip):
+    if pooling == "model" or (pooling != "mean" and is_clip):
         # CLIP's own is the first token after the last normalisation, which it does outside.
         if getattr(outputs, "pooler_output", None) is None:
             raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
-        return outputs.pooler_output
-    hidden = outputs.last_hidden_state  # [B, 1 + registers + patches, F]
-    size = getattr(model.config, "vision_config", model.config).patch_size
-    n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
-    if pooling == "mean":
-        return hidden[:, -n_patches:].mean(dim=1)
-    if hidden.shape[1] == n_patches:
+        return outputs.pooler_output.flatten(1)  # of convolutions it has a height and width of 1
+    hidden = outputs.last_hidden_state
+    if hidden.ndim == 4:  # convolutions: [B, F, height, width]
+        hidden = hidden.flatten(2).transpose(1, 2)
+        n_patches = hidden.shape[1]
+    else:  # [B, 1 + registers + patches, F]; Swin merges patches and ends with fewer
+        size = getattr(model.config, "vision_config", model.config).patch_size
+        n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
+    has_class_token = hidden.shape[1] > n_patches
+    if pooling == "cls" and not has_class_token:
         raise ConfigError("pooling cls must have a model with a class token; use model or mean")
+    if pooling == "mean" or not has_class_token:
+        return hidden[:, -n_patches:].mean(dim=1)
     return hidden[:, 0]

@@ -50,6 +50,13 @@ def make_model(name):
     if name == "dinov2":
         model = hf.Dinov2Model(hf.Dinov2Config(**VISION))
         return model, hf.BitImageProcessor(size={"shortest_edge": 40}, crop_size=SQUARE)
+    if name == "resnet":
+        config = hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
+        return hf.ResNetModel(config), hf.ConvNextImageProcessor(size={"shortest_edge": 64})
+    if name == "swin":
+        sizes = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 8}
+        config = hf.SwinConfig(**sizes, depths=[1, 1], num_heads=[2, 2])
+        return hf.SwinModel(config), hf.ViTImageProcessor(size=SQUARE)
     return hf.ViTModel(hf.ViTConfig(**VISION)), hf.ViTImageProcessor(size=SQUARE)
 
 
@@ -60,7 +67,7 @@ def models(tmp_path_factory):
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("models")
-    for name in ("clip", "vit", "dinov2", "siglip"):
+    for name in ("clip", "vit", "dinov2", "siglip", "resnet", "swin"):
         for part in make_model(name):
             part.save_pretrained(path / name)
     return path
@@ -133,6 +140,23 @@ def siglip_patches(model, pixels):
     return model.vision_model(pixel_values=pixels).last_hidden_state.mean(dim=1)
 
 
+def every_patch(model, pixels):
+    # Swin's 8 x 8 patches of 4 pixels are merged to 4 x 4 of twice the width.
+    hidden = model(pixel_values=pixels).last_hidden_state
+    assert hidden.shape[1:] == (16, 16)
+    return hidden.mean(dim=1)
+
+
+def places(model, pixels):
+    hidden = model(pixel_values=pixels).last_hidden_state
+    assert hidden.ndim == 4
+    return hidden.mean(dim=(2, 3))
+
+
+def flat_pooler(model, pixels):
+    return pooler(model, pixels)[:, :, 0, 0]
+
+
 @needs_models
 @pytest.mark.parametrize(
     ("name", "pooling", "pick"),
@@ -145,6 +169,11 @@ def siglip_patches(model, pixels):
         ("dinov2", "auto", first),
         ("siglip", "auto", siglip_head),
         ("siglip", "mean", siglip_patches),
+        ("swin", "auto", every_patch),
+        ("swin", "mean", every_patch),
+        ("resnet", "auto", places),
+        ("resnet", "mean", places),
+        ("resnet", "model", flat_pooler),
     ],
 )
 def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, pick):
@@ -157,8 +186,9 @@ def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, 
 
 
 @needs_models
-def test_a_model_without_a_class_token_has_no_first_token(models, images):
-    encoder = Encoder(name=str(models / "siglip"), pooling="cls")
+@pytest.mark.parametrize("name", ["siglip", "swin", "resnet"])
+def test_a_model_without_a_class_token_has_no_first_token(models, images, name):
+    encoder = Encoder(name=str(models / name), pooling="cls")
     with pytest.raises(ConfigError, match="pooling cls must have a model with a class token"):
         encode_images(paths_of(images), encoder=encoder)
 
