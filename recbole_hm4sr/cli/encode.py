@@ -47,7 +47,8 @@ def encode_text(  # noqa: PLR0913  # a flag each
         str, typer.Option(help="tfidf-svd, paper (BERT's [CLS]), a model's name or its folder.")
     ] = "tfidf-svd",
     fields: Annotated[
-        str | None, typer.Option(help="Columns of the .item file, separated by commas.")
+        str | None,
+        typer.Option(help="Columns of the .item file, a,b; by default the setting text_fields."),
     ] = None,
     pooling: PoolingOption = None,
     max_length: Annotated[
@@ -63,9 +64,9 @@ def encode_text(  # noqa: PLR0913  # a flag each
     """Encode the text of the items. Started again, it goes on where it was."""
     from recbole_hm4sr.prepare.text_encoders import TEXT_PRESETS, encode_item_texts
 
-    target = find_target(dataset, data_path, modality)
+    target = find_target(dataset, data_path, modality, text_fields=_parse_fields(fields))
     item_file = target.folder / f"{dataset}.item"
-    names = _choose_fields(item_file, fields)
+    names = _choose_fields(item_file, target)
     out.print(f"text of each item: {', '.join(names)}")
     options = _choose(
         TEXT_PRESETS, encoder, pooling=pooling, max_length=max_length, dtype=dtype, storage=storage
@@ -85,26 +86,38 @@ def encode_text(  # noqa: PLR0913  # a flag each
     )
 
 
-def _choose_fields(item_file: Path, fields: str | None) -> list[str]:
-    """The columns that were asked for, or those of the paper that the file has."""
+def _parse_fields(fields: str | None) -> list[str] | None:
+    if fields is None:
+        return None
+    names = [name.strip() for name in fields.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--fields must name columns of the .item file, as a,b, got {fields!r}")
+    return names
+
+
+def _choose_fields(item_file: Path, target: Target) -> list[str]:
+    """The columns whose words the source tfidf-svd takes too; unset, the paper's that are there."""
     from recbole_hm4sr.data.atomic import read_header
     from recbole_hm4sr.prepare.text_encoders import PAPER_FIELDS
+    from recbole_hm4sr.settings import DataSettings, read_settings
 
     columns = dict(read_header(item_file))
-    if fields is None:
-        names = [name for name in PAPER_FIELDS if name in columns]
-    else:
-        names = [name.strip() for name in fields.split(",") if name.strip()]
+    names = read_settings(target.settings, DataSettings).text_fields
+    names = names or tuple(name for name in PAPER_FIELDS if name in columns)
     if not names:
         raise ConfigError(
-            f"--fields must name columns of {item_file}, which has {', '.join(columns)}"
+            f"text_fields of {target.dataset} (or --fields) must name columns of {item_file}, "
+            f"which has {', '.join(columns)}"
         )
-    return names
+    return list(names)
 
 
 def encode_image(  # noqa: PLR0913  # a flag each
     dataset: DatasetOption,
-    images: Annotated[Path, typer.Option(help="Folder of <item token>.jpg, .png or .webp.")],
+    images: Annotated[
+        Path,
+        typer.Option(help="Folder of <item token>.jpg, .jpeg, .png, .webp, .gif or .bmp."),
+    ],
     data_path: DataPathOption = None,
     encoder: Annotated[
         str, typer.Option(help="paper (CLIP's ViT-B/16), a model's name or its folder.")

@@ -27,14 +27,19 @@ class Target:
         folder: Its folder.
         item_field: Its column of item tokens.
         modality: Name of the modality.
-        modalities: Modality to source, as the data set's settings are.
+        settings: Those that its runs start from.
     """
 
     dataset: str
     folder: Path
     item_field: str
     modality: str
-    modalities: dict[str, str]
+    settings: dict[str, Any]
+
+    @property
+    def modalities(self) -> dict[str, str]:
+        """Modality to source."""
+        return dict(self.settings["modalities"] or {})
 
     @property
     def file(self) -> Path:
@@ -42,18 +47,25 @@ class Target:
         return self.folder / f"{self.dataset}.{self.modality}.npz"
 
 
-def find_target(dataset: str, data_path: str | None, modality: str) -> Target:
+def find_target(dataset: str, data_path: str | None, modality: str, **flags: object) -> Target:
     """The data set of a name.
+
+    Args:
+        dataset: Its name.
+        data_path: Folder above it; None for those that are looked through.
+        modality: Name of the modality.
+        flags: Settings that go before the data set's own; None for those that were not given.
 
     Raises:
         ConfigError: If there is none, or its settings are wrong.
     """
     from recbole_hm4sr.config import compose_settings
 
-    overrides = {} if data_path is None else {"data_path": data_path}
+    given = {"data_path": data_path, **flags}
+    overrides = {name: value for name, value in given.items() if value is not None}
     settings, _ = compose_settings("HM4SR", dataset, overrides=overrides)
     folder, item_field = Path(settings["data_path"]), str(settings["ITEM_ID_FIELD"])
-    return Target(dataset, folder, item_field, modality, dict(settings["modalities"] or {}))
+    return Target(dataset, folder, item_field, modality, settings)
 
 
 def print_report(report: Any, target: Target) -> None:

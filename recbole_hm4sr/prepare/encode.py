@@ -21,6 +21,8 @@ from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.files import write_whole
 
 Array = np.ndarray[Any, Any]
+# The encoder of texts that needs no model.
+TFIDF_SVD = "tfidf-svd"
 Pooling = Literal["auto", "cls", "mean", "model"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float16", "float32"]
@@ -39,7 +41,9 @@ class Encoder:
         name: Name of a model on the Hugging Face hub, or its folder.
         pooling: ``cls``: the first token; ``mean``: the mean over tokens or patches; ``model``:
             what the model itself makes of them (sentence-transformers' modules, CLIP's
-            projection, a pooler); ``auto``: ``model`` where the model was trained for it.
+            projection, a pooler); ``auto``: ``model`` where the model was trained for it, else
+            the mean over tokens of a text, and the class token of an image or, where there is
+            none, the mean over patches.
         max_length: Tokens of a text that are read; None for as many as the model takes.
         dtype: Type the model computes in; float16 and bfloat16 are mixed precision.
         storage: Type of the values that are kept.

@@ -3,6 +3,7 @@
 The heavy packages are the extra ``image`` and are imported where they are used.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,15 +33,15 @@ from recbole_hm4sr.prepare.hub import (
     read_model,
     reading,
     refuse_missing_weights,
+    require_model,
 )
 from recbole_hm4sr.prepare.image_folder import file_stem
+from recbole_hm4sr.prepare.pictures import IMAGE_SUFFIXES, PIXELS_VERSION, read_rgb
 
-# In this order of preference, if an item has several.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # The paper's, 768 wide as the authors' files are: before CLIP's projection to 512.
 IMAGE_PRESETS = {"paper": Encoder(name="openai/clip-vit-base-patch16", pooling="cls")}
 NO_IMAGE = "no image file"
-UNDECODABLE = "the image cannot be decoded"
+UNDECODABLE = "the image is damaged, too large, or not of 1 to 16 bits a channel"
 _DECODERS = 4
 
 
@@ -53,12 +54,14 @@ class ImageFiles:
         without: Tokens that have none.
         unused: Image files that belong to no item.
         doubled: Tokens that have several, of which one is taken.
+        unread: Files of tokens without an image whose ending is not one that is read.
     """
 
     paths: dict[str, Path]
     without: list[str]
     unused: list[str]
     doubled: list[str]
+    unread: list[str]
 
 
 def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
@@ -67,8 +70,9 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     The folder is listed and names compared, so a token never becomes part of a path.
 
     Args:
-        folder: Holds ``<token>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, in any case; tokens as they
-            are, or as ``hm4sr prepare images`` writes those that cannot be a file's name.
+        folder: Holds ``<token>.jpg`` or another of :data:`.pictures.IMAGE_SUFFIXES`, in any case;
+            tokens as they are, or as ``hm4sr prepare images`` writes those that cannot be a file's
+            name.
         tokens: Item tokens.
 
     Raises:
@@ -79,10 +83,11 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     except OSError as error:
         raise DataError(f"images must be in a folder, got {folder}: {error.strerror}") from error
     found: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for name in names:
         suffix = Path(name).suffix
-        if suffix.lower() in IMAGE_SUFFIXES:
-            found.setdefault(name[: -len(suffix)], []).append(name)
+        kind = found if suffix.lower() in IMAGE_SUFFIXES else others
+        kind.setdefault(name.removesuffix(suffix), []).append(name)
     stems = {token: token if token in found else file_stem(token) for token in map(str, tokens)}
     paths = {
         token: folder / min(found[stem], key=_preference)
@@ -92,13 +97,16 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     if not paths:
         raise DataError(
             f"{folder} must hold images named by item token, such as {tokens[0]}.jpg, got "
-            f"{len(names):,} files and none of an item"
+            f"{len(names):,} files and none of an item; endings that are read: "
+            f"{' '.join(IMAGE_SUFFIXES)}"
         )
+    without = [token for token in stems if token not in paths]
     return ImageFiles(
         paths,
-        [token for token in stems if token not in paths],
+        without,
         [name for stem, files in found.items() if stem not in stems.values() for name in files],
         [token for token in paths if len(found[stems[token]]) > 1],
+        [name for token in without for name in others.get(stems[token], [])],
     )
 
 
@@ -135,15 +143,18 @@ def encode_images(
         DataError: If the model cannot be read, or no file decoded.
     """
     encode = open_image_model(encoder, device=device)
+    import PIL.Image
 
     def encode_batch(rows: Array) -> tuple[Array, Array]:
-        images = list(pool.map(_decode, (paths[row] for row in rows)))
+        images = list(pool.map(read_rgb, (paths[row] for row in rows)))
         good = np.array([image is not None for image in images])
         if not good.any():
             return rows[good], np.zeros((0, 0), dtype=np.float32)
         return rows[good], encode([image for image in images if image is not None])
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(_DECODERS) as pool:
+        # An image that pillow only warns of is decoded, one that it refuses is counted.
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
         return encode_in_batches(
             [0] * len(paths),
             encode_batch,
@@ -200,17 +211,31 @@ def encode_item_images(
         "image of no item": files.unused,
     }
     skipped = {reason: tokens for reason, tokens in skipped.items() if tokens}
-    doubled = f"{len(files.doubled):,} items have several images, of which one is taken"
-    notes = [f"{doubled}, e.g. {files.doubled[0]!r}"] if files.doubled else []
-    return FeatureReport(out, len(values), values.shape[1], skipped, notes)
+    return FeatureReport(out, len(values), values.shape[1], skipped, _notes(files))
+
+
+def _notes(files: ImageFiles) -> list[str]:
+    notes = []
+    if files.doubled:
+        notes.append(
+            f"{len(files.doubled):,} items have several images, of which one is taken, e.g. "
+            f"{files.doubled[0]!r}"
+        )
+    if files.unread:
+        notes.append(
+            f"{len(files.unread):,} files have the name of an item and an ending that is not read, "
+            f"e.g. {files.unread[0]!r}; read are {' '.join(IMAGE_SUFFIXES)}"
+        )
+    return notes
 
 
 def image_revision(encoder: Encoder) -> str:
     """What decides the values besides the encoder's name, for the feature file."""
     transformers = _import_packages()
+    require_model(encoder.name, "images")
     return (
         f"{model_revision(encoder.name)}, pooling {encoder.pooling}, {encoder.dtype}, "
-        f"transformers {transformers.__version__}"
+        f"transformers {transformers.__version__}, pixels {PIXELS_VERSION}"
     )
 
 
@@ -220,17 +245,6 @@ def _import_packages() -> Any:
     except ImportError as error:
         raise missing_package("pillow", "image") from error
     return import_transformers("image")
-
-
-def _decode(path: Path) -> Any:
-    """The image as RGB, or None if it cannot be decoded."""
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
-        return None
 
 
 def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], Array]:
@@ -247,14 +261,14 @@ def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], 
     import torch
     from transformers import AutoImageProcessor
 
+    require_model(encoder.name, "images")
     place = choose_torch_device(device)
-    model_revision(encoder.name)  # says what is wrong with the name
-    with reading(encoder):
+    with reading(encoder.name):
         processor = AutoImageProcessor.from_pretrained(encoder.name)
     model, info = read_model(encoder, place)
     pooling = encoder.pooling
-    if pooling == "auto":
-        pooling = "model" if hasattr(model, "get_image_features") else "cls"
+    if pooling == "auto" and hasattr(model, "get_image_features"):
+        pooling = "model"
     refuse_missing_weights(info, encoder, pooling)
 
     @torch.inference_mode()
@@ -278,16 +292,21 @@ def _pool(model: Any, pixels: Any, pooling: Pooling) -> Any:
         return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
     outputs = (model.vision_model if has_two_towers else model)(pixel_values=pixels)
     is_clip = model.config.model_type in ("clip", "clip_vision_model")
-    if pooling == "model" or (pooling == "cls" and is_clip):
+    if pooling == "model" or (pooling != "mean" and is_clip):
         # CLIP's own is the first token after the last normalisation, which it does outside.
         if getattr(outputs, "pooler_output", None) is None:
             raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
-        return outputs.pooler_output
-    hidden = outputs.last_hidden_state  # [B, 1 + registers + patches, F]
-    size = getattr(model.config, "vision_config", model.config).patch_size
-    n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
-    if pooling == "mean":
-        return hidden[:, -n_patches:].mean(dim=1)
-    if hidden.shape[1] == n_patches:
+        return outputs.pooler_output.flatten(1)  # of convolutions it has a height and width of 1
+    hidden = outputs.last_hidden_state
+    if hidden.ndim == 4:  # convolutions: [B, F, height, width]
+        hidden = hidden.flatten(2).transpose(1, 2)
+        n_patches = hidden.shape[1]
+    else:  # [B, 1 + registers + patches, F]; Swin merges patches and ends with fewer
+        size = getattr(model.config, "vision_config", model.config).patch_size
+        n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
+    has_class_token = hidden.shape[1] > n_patches
+    if pooling == "cls" and not has_class_token:
         raise ConfigError("pooling cls must have a model with a class token; use model or mean")
+    if pooling == "mean" or not has_class_token:
+        return hidden[:, -n_patches:].mean(dim=1)
     return hidden[:, 0]

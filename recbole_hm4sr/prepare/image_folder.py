@@ -14,8 +14,8 @@ from urllib.parse import quote
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.prepare.fetch import FetchError
+from recbole_hm4sr.prepare.pictures import FORMATS
 
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 _MAX_PIXELS = 50_000_000
 _LONGEST_NAME = 150
 
@@ -65,7 +65,7 @@ def file_stem(token: str) -> str:
 
 
 def decode_image(body: bytes) -> tuple[str, int, int]:
-    """Extension, width and height of an image, after all of it has been decoded.
+    """Ending, width and height of an image, after all of it has been decoded.
 
     Raises:
         FetchError: If it is none, is cut off, or is too large to decode.
@@ -75,14 +75,14 @@ def decode_image(body: bytes) -> tuple[str, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(body), formats=list(EXTENSIONS)) as image:
+            with Image.open(io.BytesIO(body), formats=list(FORMATS)) as image:
                 width, height = image.size
                 if width * height > _MAX_PIXELS:
                     raise FetchError("too many pixels")
                 image.verify()  # checksums, where the format has them; the image is used up
-            with Image.open(io.BytesIO(body), formats=list(EXTENSIONS)) as image:
+            with Image.open(io.BytesIO(body), formats=list(FORMATS)) as image:
                 image.load()
-                return EXTENSIONS[str(image.format)], width, height
+                return FORMATS[str(image.format)][0], width, height
     except FetchError:
         raise
     except Image.DecompressionBombError as error:

@@ -231,7 +231,7 @@ def _try(state: _State, job: Job) -> None:
         if state.silent[job.host] >= _DEAD_AFTER:
             raise FetchError(_DEAD)
         body = fetch(job.url, state.rules)
-        extension, width, height = decode_image(body)
+        suffix, width, height = decode_image(body)
     except FetchError as error:
         waits = error.wait is not None
         seconds = min(options.backoff * 2**job.tries, _LONGEST_BACKOFF)
@@ -244,7 +244,7 @@ def _try(state: _State, job: Job) -> None:
         digest = hashlib.sha256(body).hexdigest()
         facts = {"bytes": len(body), "width": width, "height": height, "sha256": digest}
         for token in job.tokens:
-            path = state.folder / f"{file_stem(token)}.{extension}"
+            path = state.folder / f"{file_stem(token)}{suffix}"
             write_whole(path, lambda file: file.write(body))
             _record(state, token, job.url, reason="", file=path.name, **facts)
         _finish(state, job)

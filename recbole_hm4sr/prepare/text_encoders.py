@@ -18,6 +18,7 @@ from recbole_hm4sr.data.features import (
 )
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.encode import (
+    TFIDF_SVD,
     Array,
     Encoder,
     FeatureReport,
@@ -37,10 +38,10 @@ from recbole_hm4sr.prepare.hub import (
     read_model,
     reading,
     refuse_missing_weights,
+    require_model,
 )
 from recbole_hm4sr.prepare.text import encode_tfidf_svd, read_item_texts
 
-TFIDF_SVD = "tfidf-svd"
 # The paper's: the [CLS] vector of title, categories and brand.
 TEXT_PRESETS = {"paper": Encoder(name="bert-base-uncased", pooling="cls", max_length=512)}
 PAPER_FIELDS = ("title", "categories", "brand")
@@ -150,6 +151,7 @@ def text_revision(encoder: Encoder) -> str:
     if encoder.name == TFIDF_SVD:
         return tfidf_svd_revision()
     transformers = import_transformers("text")
+    require_model(encoder.name, "texts")
     return (
         f"{model_revision(encoder.name)}, pooling {_choose_pooling(encoder)}, "
         f"max_length {encoder.max_length or 'model'}, {encoder.dtype}, "
@@ -168,6 +170,7 @@ def open_text_model(encoder: Encoder, *, device: str) -> Callable[[list[str]], A
         DataError: If the model cannot be read.
     """
     import_transformers("text")
+    require_model(encoder.name, "texts")
     place = choose_torch_device(device)
     pooling = _choose_pooling(encoder)
     is_pipeline = find_model_file(encoder.name, "modules.json") is not None
@@ -189,7 +192,7 @@ def _open_sentence_model(encoder: Encoder, device: Any) -> Callable[[list[str]],
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise missing_package("sentence-transformers", "text") from error
-    with reading(encoder):
+    with reading(encoder.name):
         model = SentenceTransformer(encoder.name, device=str(device)).eval()
     if encoder.max_length is not None:
         _check_length(encoder, model.max_seq_length or _NO_LIMIT)
@@ -212,8 +215,11 @@ def _open_plain_model(
     import torch
     from transformers import AutoTokenizer
 
-    with reading(encoder):
+    with reading(encoder.name):
         tokenizer = AutoTokenizer.from_pretrained(encoder.name)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # Without the files of one, transformers 5 makes up a tokenizer that knows no word.
+        raise DataError(f"cannot read the encoder {encoder.name!r}: its tokenizer knows no word")
     model, info = read_model(encoder, device)
     refuse_missing_weights(info, encoder, pooling)
     tokenizer.padding_side = "right"  # the first token is the first column

@@ -10,6 +10,7 @@ from recbole_hm4sr.data.atomic import read_atomic, read_header
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.prepare.image_encoders import find_images
 from recbole_hm4sr.prepare.image_folder import file_stem
+from recbole_hm4sr.prepare.pictures import read_rgb
 
 _LONGEST_TITLE = 200
 _PIXELS = 72  # side of a thumbnail; shown at half of it, sharp on a phone
@@ -83,7 +84,7 @@ def make_thumbnails(folder: Path, tokens: Collection[str]) -> dict[str, str]:
             missing.
     """
     try:
-        import PIL.Image
+        import PIL.Image  # noqa: F401
     except ImportError as error:
         raise DataError(
             "images in the report need pillow; install it by pip install 'recbole-hm4sr[image]'"
@@ -93,14 +94,11 @@ def make_thumbnails(folder: Path, tokens: Collection[str]) -> dict[str, str]:
     names = {name: token for token in sorted(tokens) for name in (file_stem(token), token)}
     found: dict[str, str] = {}
     for name, path in find_images(folder, list(names)).paths.items():
-        body = io.BytesIO()
-        try:
-            with PIL.Image.open(path) as image:
-                image.draft("RGB", (_PIXELS, _PIXELS))
-                small = image.convert("RGB")
-                small.thumbnail((_PIXELS, _PIXELS))
-                small.save(body, "WEBP", quality=_QUALITY)
-        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        small = read_rgb(path, at_least=_PIXELS)
+        if small is None:
             continue
+        small.thumbnail((_PIXELS, _PIXELS))
+        body = io.BytesIO()
+        small.save(body, "WEBP", quality=_QUALITY)
         found[names[name]] = base64.b64encode(body.getvalue()).decode("ascii")
     return found

@@ -12,6 +12,7 @@ MAX_CANDIDATES = 100_000
 MAX_BODY_BYTES = 16 << 20
 # Above, seconds look like milliseconds, and milliseconds like microseconds.
 TIME_LIMITS = {"s": 10**11, "ms": 10**14}
+UNITS_A_SECOND = {"s": 1, "ms": 1000}
 _TIME_DESCRIPTION = {"s": "Seconds since 1970 (UTC).", "ms": "Milliseconds since 1970 (UTC)."}
 
 
@@ -33,7 +34,7 @@ class Body(BaseModel):
 class Interaction(Body):
     """An item that a user took, and when."""
 
-    item: Token = Field(examples=["B001"])
+    item: Token = Field(description="An item of the run; others are skipped and counted.")
     time: int
 
 
@@ -62,15 +63,35 @@ class Request(Body):
     )
 
 
-def request_model(unit: str) -> type[Request]:
-    """The request of a run whose times are s or ms: its schema knows how large a time can be."""
+def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Request]:
+    """The request of a run: its schema knows how large a time can be, and names items of the run.
+
+    Args:
+        unit: ``s`` or ``ms``.
+        tokens: Some items of the run.
+        times: As many times, in the unit.
+    """
     limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
     time: Any = Annotated[int, limits, WholeFloats]
-    interaction: Any = create_model("Interaction", __base__=Interaction, time=(time, ...))
+    of_request = Request.model_fields
+    item: Any = Annotated[Token, Interaction.model_fields["item"]]
+    interaction: Any = create_model(
+        "Interaction",
+        __base__=Interaction,
+        item=(item, Field(examples=tokens[:1])),
+        time=(time, Field(examples=times[:1])),
+    )
     history = Annotated[list[interaction], Field(max_length=MAX_HISTORY)]
-    histories: Any = Annotated[list[history], Field(min_length=1, max_length=MAX_USERS)]
+    histories: Any = Annotated[
+        list[history], Field(min_length=1, max_length=MAX_USERS), of_request["histories"]
+    ]
+    took = {"item": tokens[0], "time": times[0]}
+    candidates: Any = Annotated[list[Token] | None, of_request["candidates"]]
     return create_model(
-        "Request", __base__=Request, histories=(histories, Request.model_fields["histories"])
+        "Request",
+        __base__=Request,
+        histories=(histories, Field(examples=[[[took]]])),
+        candidates=(candidates, Field(None, examples=[tokens])),
     )
 
 
@@ -123,9 +144,23 @@ class Problem(BaseModel):
     errors: list[str]
 
 
+def _problem(description: str, sentence: str) -> dict[str, Any]:
+    example = {"application/json": {"example": {"errors": [sentence]}}}
+    return {"model": Problem, "description": description, "content": example}
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no JSON."},
-    404: {"model": Problem, "description": "None of the candidates is an item of the run."},
-    413: {"model": Problem, "description": f"The body is larger than {MAX_BODY_BYTES:,} bytes."},
-    422: {"model": Problem, "description": "A value is wrong; the sentences say which."},
+    400: _problem("The body is no JSON.", "body.1: JSON decode error"),
+    404: _problem(
+        "None of the candidates is an item of the run.",
+        "none of the candidates is an item of the run",
+    ),
+    413: _problem(
+        f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
+        f"the body must have at most {MAX_BODY_BYTES:,} bytes",
+    ),
+    422: _problem(
+        "A value is wrong; the sentences say which.",
+        "body.k: Input should be greater than or equal to 1",
+    ),
 }

@@ -35,9 +35,13 @@ index.add(items)
 tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
 number = {token: row for row, token in enumerate(tokens, start=1)}
 def recommend(history, k=10):  # pairs of item and time in seconds, oldest first
-    known = np.array([(number[i], t) for i, t in history if i in number], np.int64)[-MAX_LENGTH:]
-    users = tower.run(None, {FEED})[0]
-    return [tokens[row] for row in index.search(users, k)[1][0]]"""
+    known = [(number[i], t) for i, t in history if i in number][-MAX_LENGTH:]
+    if not known: return []  # no item is known: show what is popular
+    known = np.array(known, np.int64)
+    users = tower.run(None, {
+        FEED})[0]
+    rows = index.search(users, k)[1][0]
+    return [tokens[row] for row in rows if row >= 0]  # -1: there are no more items"""
 _FEEDS = {
     "item_seq": "known[None, :, 0]",
     "item_seq_len": "np.array([len(known)])",
@@ -209,7 +213,7 @@ def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
 
 def example_code(inputs: list[str], max_length: int) -> str:
     """The lines that query an index folder."""
-    feed = ", ".join(f'"{name}": {_FEEDS[name]}' for name in inputs)
+    feed = ",\n        ".join(f'"{name}": {_FEEDS[name]}' for name in inputs)
     return _CODE.replace("FEED", feed).replace("MAX_LENGTH", str(max_length))
 
 

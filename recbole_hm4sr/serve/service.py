@@ -5,7 +5,7 @@ reachable from elsewhere belongs behind a server that has. It reads JSON and not
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import recbole_hm4sr
 from recbole_hm4sr.errors import ConfigError, DataError, PluginError
@@ -28,34 +28,70 @@ def create_app(recommender: Recommender) -> Any:
     from fastapi_offline import FastAPIOffline
 
     from recbole_hm4sr.serve import bodies
+    from recbole_hm4sr.serve.examples import TAGS, describe
 
     # The OpenAPI page brings its scripts along: a machine without internet shows it too.
     app = FastAPIOffline(
         title=f"{recommender.run.config['model']} on {recommender.run.config['dataset']}",
+        description=describe(recommender),
         version=recbole_hm4sr.__version__,
+        openapi_tags=TAGS,
         redoc_url=None,
     )
     _answer_errors(app)
     app.add_middleware(_SizeLimit, limit=bodies.MAX_BODY_BYTES)
+    _add_recommend(app, recommender)
 
-    request_class: Any = bodies.request_model(recommender.columns.unit)
+    def answers(body: Any) -> dict[int | str, dict[str, Any]]:
+        return {200: {"content": {"application/json": {"example": body.model_dump()}}}}
 
-    @app.post("/recommend", responses=bodies.PROBLEMS, response_model_exclude_none=True)
-    def recommend(request: request_class) -> bodies.Answer:
-        """The best items for each history."""
-        return _recommend(recommender, request)
-
-    @app.get("/health")
+    @app.get("/health", tags=["service"], responses=answers(bodies.Health()))
     def health() -> bodies.Health:
         """Whether the service is up."""
         return bodies.Health()
 
-    @app.get("/version")
+    served = _version(recommender)
+
+    @app.get("/version", tags=["service"], responses=answers(served))
     def version() -> bodies.Version:
         """What is served: run, model, data, package."""
-        return _version(recommender)
+        return served
 
     return app
+
+
+def _add_recommend(app: Any, recommender: Recommender) -> None:
+    """The path that recommends; its page has requests of the run's items, and their answers."""
+    from fastapi import Body
+
+    from recbole_hm4sr.serve import bodies
+    from recbole_hm4sr.serve.examples import make_examples
+
+    examples = make_examples(recommender)
+    request_class: Any = bodies.request_model(
+        recommender.columns.unit, examples.tokens, examples.times
+    )
+    shown: Any = examples.requests
+    request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
+    answers = {}
+    for name, example in examples.requests.items():
+        answer = _recommend(recommender, request_class(**example["value"]))
+        value = answer.model_dump(exclude_none=True)
+        answers[name] = {"summary": example["summary"], "value": value}
+    responses = {200: {"content": {"application/json": {"examples": answers}}}, **bodies.PROBLEMS}
+
+    @app.post(
+        "/recommend",
+        tags=["recommendations"],
+        responses=responses,
+        response_model_exclude_none=True,
+    )
+    def recommend(request: request_body) -> bodies.Answer:
+        """The best items for each history, in the order of the request.
+
+        A history without an item of the run is answered with what is popular, and says so.
+        """
+        return _recommend(recommender, request)
 
 
 def run_service(recommender: Recommender, *, host: str, port: int) -> None:

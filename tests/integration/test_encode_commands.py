@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from datafiles import read_dataset, walks, write_dataset
+from datafiles import read_config, read_dataset, walks, write_dataset, write_lines
 
 from recbole_hm4sr.cli import main
 from recbole_hm4sr.data.features import load_features
+from recbole_hm4sr.prepare.text import make_missing_text_features
+from recbole_hm4sr.settings import DataSettings, read_settings
 
 ITEM = "item_id:token\ttitle:token_seq\tbrand:token"
 ROWS = [(f"i{number}", f"word{number} thing word{number % 3}", "Acme") for number in range(7)]
@@ -45,6 +47,38 @@ def test_encoded_texts_are_a_modality_of_the_next_run(shop, capsys):
     features = dataset.modality("text")
     absent = dataset.item_tokens[~features.present].tolist()
     assert absent == ["[PAD]", "i4"]
+
+
+def test_an_encoder_gets_the_words_that_tfidf_svd_gets(shop, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shop / "cache"))
+    (shop / "toy" / "toy.yaml").write_text("modalities: {text: tfidf-svd}\ntext_fields: [brand]")
+    settings = read_settings(read_config(shop), DataSettings)
+    made = make_missing_text_features(shop / "toy", "toy", settings, item_field="item_id")
+    made = load_features(made)
+    assert run(shop, "encode", "text", "--storage=float32") == 0
+    assert "text of each item: brand" in capsys.readouterr().out
+    read = load_features(shop / "toy" / "toy.text.npz")
+    # A single word for all items is a single value; i4 has no text.
+    assert read.values.tolist() == [[1.0]] * 6
+    assert np.array_equal(read.values, made.values[made.tokens != "i4"])
+    assert run(shop, "encode", "text", "--fields=title, brand") == 0
+    assert "text of each item: title, brand" in capsys.readouterr().out
+    assert load_features(shop / "toy" / "toy.text.npz").values.shape == (6, 6)
+
+
+def test_text_fields_that_are_no_columns_are_refused(shop, capsys):
+    (shop / "toy" / "toy.yaml").write_text("text_fields: [colour]")
+    assert run(shop, "encode", "text") == 2
+    assert "must have the text_fields colour, got item_id, title, brand" in capsys.readouterr().err
+    (shop / "toy" / "toy.yaml").write_text("text_fields: colour")
+    assert run(shop, "encode", "text") == 2
+    assert "text_fields must be a list, each entry a text, got 'colour'" in capsys.readouterr().err
+    (shop / "toy" / "toy.yaml").write_text("text_fields: []")
+    write_lines(shop / "toy" / "toy.item", "item_id:token\tblurb:token_seq", [("i0", "a")])
+    assert run(shop, "encode", "text") == 2
+    said = capsys.readouterr().err
+    assert "text_fields of toy (or --fields) must name columns of" in said
+    assert "which has item_id, blurb" in said
 
 
 def test_a_feature_file_goes_to_the_authors_format_and_back(shop, capsys):

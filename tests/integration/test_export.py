@@ -1,7 +1,10 @@
 """The exported index: the lines of its README give the model's own answers."""
 
+import ast
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from servedruns import expected_of, train_toy
@@ -56,8 +59,38 @@ def test_the_lines_of_the_readme_give_the_models_top_ten_to_every_test_user(inde
     assert ask(run_lines(index), expected.histories) == expected.top(10)
 
 
-def test_there_are_ten_lines(index):
-    assert len(readme_lines(index).splitlines()) == 10
+def test_there_are_few_lines_and_they_fit_a_page(index):
+    lines = readme_lines(index).splitlines()
+    assert len(lines) == 16
+    assert max(map(len, lines)) <= 100
+
+
+def test_no_item_is_given_twice_or_made_up(index):
+    recommend = run_lines(index)
+    # 24 items; faiss fills up with -1.
+    best = recommend([("B001", 5)], 50)
+    assert len(best) == len(set(best)) == 24
+    assert recommend([("B001", 5)], 24) == best
+    assert recommend([("B001", 5)], 3) == best[:3]
+
+
+def test_a_history_without_a_known_item_has_no_answer(index):
+    recommend = run_lines(index)
+    assert recommend([], 3) == []
+    assert recommend([("new", 5), ("newer", 6)], 3) == []
+
+
+def test_the_lines_run_with_what_the_readme_installs_and_nothing_else(index):
+    page = (index / "README.md").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"`pip install ([^`]*)`", page)
+    assert packages.split() == ["onnxruntime", "faiss-cpu", "numpy"]
+    code = readme_lines(index) + "\nimport sys\nprint(recommend([('B001', 5)], 50))"
+    code += "\nprint({'torch', 'recbole', 'recbole_hm4sr'} & set(sys.modules))"
+    words = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(words, cwd=index, capture_output=True, text=True, check=True)
+    best, others = done.stdout.splitlines()
+    assert len(set(ast.literal_eval(best))) == 24
+    assert others == "set()"
 
 
 def test_unknown_items_and_long_histories_do_no_harm(index, hm4sr_run):

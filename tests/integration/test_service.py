@@ -1,6 +1,7 @@
 """The HTTP service over a real socket, and against whatever schemathesis makes up."""
 
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("fastapi_offline", reason="needs the extra serve")
 
 from recbole_hm4sr.serve import bodies  # noqa: E402
+from recbole_hm4sr.serve.examples import make_examples  # noqa: E402
 from recbole_hm4sr.serve.service import create_app  # noqa: E402
 
 pytestmark = pytest.mark.integration
@@ -115,6 +117,109 @@ def test_the_openapi_page_needs_no_other_machine(client):
         "/health",
         "/version",
     }
+
+
+def examples_of(content):
+    """Name to value of the examples of a body."""
+    named = content["application/json"]
+    assert "example" not in named or "examples" not in named
+    if "example" in named:
+        return {"": named["example"]}
+    return {name: example["value"] for name, example in named["examples"].items()}
+
+
+def from_properties(schema, document):
+    """The body that a page makes up of a schema: of each property its first example, or default."""
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "default" in schema:
+        return schema["default"]
+    if schema["type"] == "array":
+        return [from_properties(schema["items"], document)]
+    return {name: from_properties(each, document) for name, each in schema["properties"].items()}
+
+
+def test_every_example_of_the_page_works_and_its_answer_is_the_one_shown(client):
+    document = client.get("/openapi.json").json()
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    tried = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert set(operation["tags"]) <= tags
+            assert operation["summary"]
+            assert operation["description"]
+            bodies = [("", None)]
+            if "requestBody" in operation:
+                bodies = examples_of(operation["requestBody"]["content"]).items()
+            for name, body in bodies:
+                answer = client.request(method, path, json=body)
+                assert answer.status_code == 200, answer.text
+                shown = examples_of(operation["responses"]["200"]["content"])
+                assert answer.json() == shown[name]
+                tried.append((method, path, name))
+    assert tried == [
+        ("post", "/recommend", "users"),
+        ("post", "/recommend", "candidates"),
+        ("post", "/recommend", "explain"),
+        ("get", "/health", ""),
+        ("get", "/version", ""),
+    ]
+
+
+def test_the_examples_are_of_the_runs_own_items(client, app, expected):
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/recommend"]["post"]["requestBody"]["content"]
+    examples = examples_of(content)
+    known = set(expected.tokens)
+    for body in examples.values():
+        tokens = {it["item"] for history in body["histories"] for it in history}
+        assert tokens | set(body.get("candidates", [])) <= known - {"[PAD]"}
+    answer = client.post("/recommend", json=examples["users"]).json()
+    assert [user["source"] for user in answer["users"]] == ["model", "popular"]
+    assert [user["unknown_items"] for user in answer["users"]] == [0, 0]
+    answer = client.post("/recommend", json=examples["candidates"]).json()
+    assert answer["unknown_candidates"] == 0
+    answer = client.post("/recommend", json=examples["explain"]).json()
+    assert set(answer["users"][0]["items"][0]["shares"]) == {"id", "text", "image"}
+
+
+def test_a_body_made_of_the_schemas_own_examples_works(client):
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/recommend"]["post"]["requestBody"]["content"]
+    body = from_properties(content["application/json"]["schema"], document)
+    assert list(body) == ["histories", "k", "exclude_seen", "candidates", "explain"]
+    answer = client.post("/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["users"][0]["source"] == "model"
+    interaction = document["components"]["schemas"]["Interaction"]
+    assert [[from_properties(interaction, document)]] == body["histories"]
+
+
+def test_the_refusals_shown_are_those_that_are_given(client):
+    document = client.get("/openapi.json").json()
+    responses = document["paths"]["/recommend"]["post"]["responses"]
+    shown = {
+        int(status): examples_of(response["content"])[""]
+        for status, response in responses.items()
+        if status != "200"
+    }
+    wrong = [b"{", b'{"histories": [[]], "candidates": ["none"]}', b'{"histories": [[]], "k": 0}']
+    given = {}
+    for content in (*wrong, b" " * (bodies.MAX_BODY_BYTES + 1)):
+        answer = client.post(
+            "/recommend", content=content, headers={"content-type": "application/json"}
+        )
+        given[answer.status_code] = answer.json()
+    assert given == shown
+
+
+def test_times_of_a_run_in_milliseconds_are_shown_as_such(hm4sr_run, monkeypatch):
+    recommender = Recommender.load(hm4sr_run)
+    seconds = make_examples(recommender).times
+    monkeypatch.setattr(recommender, "columns", dataclasses.replace(recommender.columns, unit="ms"))
+    assert make_examples(recommender).times == [1000 * time for time in seconds]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,13 @@ def make_model(name):
     if name == "dinov2":
         model = hf.Dinov2Model(hf.Dinov2Config(**VISION))
         return model, hf.BitImageProcessor(size={"shortest_edge": 40}, crop_size=SQUARE)
+    if name == "resnet":
+        config = hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
+        return hf.ResNetModel(config), hf.ConvNextImageProcessor(size={"shortest_edge": 64})
+    if name == "swin":
+        sizes = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 8}
+        config = hf.SwinConfig(**sizes, depths=[1, 1], num_heads=[2, 2])
+        return hf.SwinModel(config), hf.ViTImageProcessor(size=SQUARE)
     return hf.ViTModel(hf.ViTConfig(**VISION)), hf.ViTImageProcessor(size=SQUARE)
 
 
@@ -60,7 +67,7 @@ def models(tmp_path_factory):
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("models")
-    for name in ("clip", "vit", "dinov2", "siglip"):
+    for name in ("clip", "vit", "dinov2", "siglip", "resnet", "swin"):
         for part in make_model(name):
             part.save_pretrained(path / name)
     return path
@@ -133,6 +140,23 @@ def siglip_patches(model, pixels):
     return model.vision_model(pixel_values=pixels).last_hidden_state.mean(dim=1)
 
 
+def every_patch(model, pixels):
+    # Swin's 8 x 8 patches of 4 pixels are merged to 4 x 4 of twice the width.
+    hidden = model(pixel_values=pixels).last_hidden_state
+    assert hidden.shape[1:] == (16, 16)
+    return hidden.mean(dim=1)
+
+
+def places(model, pixels):
+    hidden = model(pixel_values=pixels).last_hidden_state
+    assert hidden.ndim == 4
+    return hidden.mean(dim=(2, 3))
+
+
+def flat_pooler(model, pixels):
+    return pooler(model, pixels)[:, :, 0, 0]
+
+
 @needs_models
 @pytest.mark.parametrize(
     ("name", "pooling", "pick"),
@@ -145,6 +169,11 @@ def siglip_patches(model, pixels):
         ("dinov2", "auto", first),
         ("siglip", "auto", siglip_head),
         ("siglip", "mean", siglip_patches),
+        ("swin", "auto", every_patch),
+        ("swin", "mean", every_patch),
+        ("resnet", "auto", places),
+        ("resnet", "mean", places),
+        ("resnet", "model", flat_pooler),
     ],
 )
 def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, pick):
@@ -157,8 +186,9 @@ def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, 
 
 
 @needs_models
-def test_a_model_without_a_class_token_has_no_first_token(models, images):
-    encoder = Encoder(name=str(models / "siglip"), pooling="cls")
+@pytest.mark.parametrize("name", ["siglip", "swin", "resnet"])
+def test_a_model_without_a_class_token_has_no_first_token(models, images, name):
+    encoder = Encoder(name=str(models / name), pooling="cls")
     with pytest.raises(ConfigError, match="pooling cls must have a model with a class token"):
         encode_images(paths_of(images), encoder=encoder)
 
@@ -186,10 +216,28 @@ def test_every_item_without_a_row_is_counted_by_reason_and_shifts_no_other(
     np.testing.assert_allclose(features.values, expected, **TOLERANCE)
     assert report.skipped == {
         "no image file": ["../i5", "nobody"],
-        "the image cannot be decoded": ["i3", "i1"],
+        "the image is damaged, too large, or not of 1 to 16 bits a channel": ["i3", "i1"],
         "image of no item": ["i4.webp", "i5.png", "i6.webp", "i7.png", "stranger.png"],
     }
     assert report.notes == ["1 items have several images, of which one is taken, e.g. 'i2'"]
+
+
+@needs_models
+def test_grey_of_16_bits_has_the_features_of_its_8(models, images, tmp_path):
+    from PIL import Image
+
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for path in paths_of(images):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey).save(images / f"{path.stem}.png")
+        Image.fromarray(grey.astype(np.uint16) * 257).save(deep / f"{path.stem}.png")
+    encoder = Encoder(name=str(models / "vit"))
+    _, expected = encode_images(sorted(images.glob("*.png")), encoder=encoder)
+    good, values = encode_images(paths_of(deep), encoder=encoder)
+    assert good.all()
+    assert np.array_equal(values, expected)
+    assert len(np.unique(values, axis=0)) == len(values)
 
 
 @needs_models
@@ -243,11 +291,21 @@ def test_a_folder_that_is_no_model_is_refused(images, tmp_path):
 
 
 def test_of_several_images_of_an_item_the_first_kind_is_taken(tmp_path):
-    for name in ("a.webp", "a.PNG", "b.c.jpeg", "x.gif"):
+    for name in ("a.webp", "a.PNG", "b.c.jpeg", "x.tiff", "a.tiff", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     files = find_images(tmp_path, ["b.c", "a", "x"])
     assert files.paths == {"b.c": tmp_path / "b.c.jpeg", "a": tmp_path / "a.PNG"}
     assert (files.without, files.unused, files.doubled) == (["x"], [], ["a"])
+    assert files.unread == ["x.tiff"]
+
+
+def test_what_prepare_images_saves_is_found(tmp_path):
+    names = ["00000.gif", "00001.bmp", "00002.jpg", "00003.png", "00004.webp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    files = find_images(tmp_path, [name[:5] for name in names])
+    assert [path.name for path in files.paths.values()] == names
+    assert (files.without, files.unused, files.doubled, files.unread) == ([], [], [], [])
 
 
 def test_images_are_found_as_they_were_downloaded(tmp_path):

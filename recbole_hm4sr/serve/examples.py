@@ -1,0 +1,71 @@
+"""What the OpenAPI page of a run shows: requests of its own items, that work as they stand."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.serve.bodies import UNITS_A_SECOND
+from recbole_hm4sr.serve.recommend import Recommender
+
+_N_ITEMS = 3
+_DAY = 86_400
+TAGS = [
+    {"name": "recommendations", "description": "What to show to users, from what they took."},
+    {"name": "service", "description": "Whether it is up, and what it serves."},
+]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Values of the run that its examples are made of.
+
+    Attributes:
+        tokens: A few items, the most frequent first.
+        times: As many times, oldest first, in the run's unit.
+        requests: Name to summary and body of a request.
+    """
+
+    tokens: list[str]
+    times: list[int]
+    requests: dict[str, dict[str, Any]]
+
+
+def make_examples(recommender: Recommender) -> Examples:
+    """Examples of a run's items and times."""
+    data, unit = recommender.run.data, UNITS_A_SECOND[recommender.columns.unit]
+    best = 1 + np.argsort(-data.counts[1:], kind="stable")[:_N_ITEMS]
+    tokens = data.item_tokens[best].tolist()
+    times = [(max(0, data.first_time) + day * _DAY) * unit for day in range(len(tokens))]
+    took = [
+        {"item": token, "time": time} for token, time in zip(tokens[:2], times[:2], strict=True)
+    ]
+    requests = {
+        "users": {
+            "summary": "Two users, one of whom is new",
+            "value": {"histories": [took, []], "k": 5},
+        },
+        "candidates": {
+            "summary": "The order of some items for a user, taken ones too",
+            "value": {"histories": [took], "candidates": tokens, "exclude_seen": False},
+        },
+    }
+    if recommender.streams:
+        requests["explain"] = {
+            "summary": "With the part of each modality in each score",
+            "value": {"histories": [took], "k": 3, "explain": True},
+        }
+    return Examples(tokens, times, requests)
+
+
+def describe(recommender: Recommender) -> str:
+    """The first paragraph of the page."""
+    config = recommender.run.config
+    words = (
+        f"Recommendations of the run `{recommender.run.run_dir.resolve().name}`: "
+        f"{config['model']} trained on {config['dataset']}, {recommender.n_items - 1:,} items. The "
+        f"examples are of its items, and work as they stand."
+    )
+    if config["generated"]:
+        words += " The data set is GENERATED: its numbers say nothing of real shops."
+    return words
