@@ -12,6 +12,7 @@ from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.model.mmsr import MMSR
 from recbole_hm4sr.model.mmsr_settings import MMSRSettings
+from recbole_hm4sr.model.sasrec_plus import SASRecPlus, SASRecPlusSettings
 from recbole_hm4sr.model.trimming import trimmed_class
 from recbole_hm4sr.plugins import load_plugin, plugin_names
 
@@ -26,6 +27,7 @@ class ModelEntry:
 
 MODELS = {
     "HM4SR": ModelEntry(HM4SR, HM4SRSettings),
+    "SASRecPlus": ModelEntry(SASRecPlus, SASRecPlusSettings),
     "MMSR": ModelEntry(MMSR, MMSRSettings),
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from recbole_hm4sr.data.serving import ServingData, describe_dataset
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.files import write_whole
-from recbole_hm4sr.model.served import kept_arrays
+from recbole_hm4sr.model.capabilities import serving_arrays
 from recbole_hm4sr.prepare.raw_lines import hash_file
 
 FILE_NAME = "serving.npz"
@@ -55,7 +55,7 @@ def write_serving_file(
     Raises:
         DataError: If it cannot be written.
     """
-    data = describe_dataset(dataset, kept_arrays(model, dataset.modality_names))
+    data = describe_dataset(dataset, serving_arrays(model))
     arrays = {
         "format": np.array(_FORMAT),
         "checkpoint": np.array(_hash(best_checkpoint(run_dir))),

@@ -1,20 +1,40 @@
-"""The item side of a model: frozen features, and the rows of the catalogue that a step needs."""
+"""The item side of a model: frozen features, and the rows of the catalogue that a step needs.
 
-from collections.abc import Callable, Sequence
+The catalogue is the one door to items: inputs, losses and scores all read their rows through it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.losses import MatchedRows
+from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.transfer import send
 
 Array = np.ndarray[Any, Any]
 _ROWS_AT_A_TIME = 65_536
 
 
-class Catalogue(NamedTuple):
-    """All streams of items: what inputs, category loss and scores read.
+class UserRows(NamedTuple):
+    """One row a question: what a score reads of a user.
+
+    Attributes:
+        vectors: A vector a modality. Shape ``[N, M, D]``.
+        side: What else a scorer reads of a row, by name. Each of shape ``[N, ...]``.
+    """
+
+    vectors: Tensor
+    side: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Rows of items, whose scores are inner products with users' vectors.
 
     Attributes:
         rows: Shape ``[K, M, D]``.
@@ -31,11 +51,73 @@ class Catalogue(NamedTuple):
         return self.rows.index_select(0, places)
 
     def table(self) -> Tensor:
-        """The rows with all streams side by side. Shape ``[K, M·D]``."""
+        """The rows with all modalities side by side. Shape ``[K, M·D]``."""
         return self.rows.flatten(1)
 
+    def scores(self, users: UserRows, items: Tensor | None = None) -> Tensor:
+        """Scores of the items that it holds, or of some.
 
-class KeptCatalogue:
+        Args:
+            users: N rows.
+            items: One item a row, ``[N]``, int64; None for all rows of the catalogue.
+
+        Returns:
+            Shape ``[N, K]``, or ``[N]``.
+        """
+        if items is None:
+            return users.vectors.flatten(1) @ self.table().T
+        return (users.vectors * self.of(items)).sum(dim=(1, 2))
+
+    def parts(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each modality adds to the scores of some items; the sum is the score.
+
+        Args:
+            users: N rows.
+            items: Items of each row, ``[N, K]``, or the same of all, ``[K]``; int64.
+
+        Returns:
+            Shape ``[N, K, M]``.
+        """
+        rows = self.of(items.flatten()).unflatten(0, items.shape)
+        product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
+        return torch.einsum(product, users.vectors, rows)
+
+    def loss(self, users: UserRows, rows: MatchedRows) -> Tensor:
+        """Cross-entropy of the targets among all items but the seen ones. A scalar."""
+        return linear_cross_entropy(
+            users.vectors.flatten(1),
+            self.table(),
+            rows.targets,
+            excluded=rows.seen,
+            divisor=rows.joined.divisor,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledCatalogue(Catalogue):
+    """Rows of the items of a step and of a sample of the others.
+
+    Attributes:
+        drawn: The sample. Shape ``[S]``, int64.
+        log_expected: Logarithm of how often each is expected in the sample. Shape ``[S]``.
+    """
+
+    drawn: Tensor
+    log_expected: Tensor
+
+    def loss(self, users: UserRows, rows: MatchedRows) -> Tensor:
+        """Cross-entropy that the sample estimates, without the seen items. A scalar."""
+        return sampled_cross_entropy(
+            users.vectors.flatten(1),
+            self.of(rows.targets).flatten(1),
+            self.of(self.drawn).flatten(1),
+            log_expected=self.log_expected,
+            excluded=rows.excluded_from(self.drawn),
+            divisor=rows.joined.divisor,
+        )
+
+
+class CatalogueCache:
     """The whole catalogue of an evaluation, made again only when a weight has changed."""
 
     def __init__(self) -> None:

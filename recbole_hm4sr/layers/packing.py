@@ -7,7 +7,6 @@ attention needs rows again; it gets them in a few buckets of sequences of simila
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,25 +120,6 @@ class Packing:
     def collect_sequences(self, blocks: list[Tensor]) -> Tensor:
         """Vectors of the sequences of each bucket, ``[b, ...]``, as ``[B, ...]``."""
         return torch.cat(blocks).index_select(0, self.sequence_from_buckets)
-
-
-class PackedBatch(NamedTuple):
-    """The tokens of a batch, and what is asked of them.
-
-    Attributes:
-        items: Shape ``[T]``, int64.
-        times: In seconds since the epoch. Shape ``[T]``, int64.
-        packing: Arrangement of the tokens.
-        read_at: Tokens whose outputs are read; None for the last of each sequence. Shape ``[N]``,
-            int64.
-        targets: The item after each of them; None where none is trained. Shape ``[N]``, int64.
-    """
-
-    items: Tensor
-    times: Tensor
-    packing: Packing
-    read_at: Tensor | None
-    targets: Tensor | None
 
 
 def build_packing(lengths: Tensor, max_length: int) -> Packing:

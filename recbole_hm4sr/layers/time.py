@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+_NEVER = torch.iinfo(torch.int64).max
+
 
 def bucketize_gaps(gaps: Tensor, *, buckets_per_doubling: float, n_buckets: int) -> Tensor:
     r"""Map the time since the previous interaction to a logarithmic bucket.
@@ -32,6 +34,53 @@ def bucketize_gaps(gaps: Tensor, *, buckets_per_doubling: float, n_buckets: int)
 def count_buckets(longest_gap: int, buckets_per_doubling: float) -> int:
     """Rows of a table that has a bucket for every gap up to ``longest_gap`` seconds."""
     return math.floor(buckets_per_doubling * math.log2(longest_gap + 1)) + 1
+
+
+class GapBuckets(nn.Module):
+    """:func:`bucketize_gaps` with the same result in every library.
+
+    A logarithm may differ in its last bit from one library to the next, and then a gap at the edge
+    of a bucket falls into its neighbour. So the first gap of each bucket is kept as a whole number,
+    and decides.
+
+    Args:
+        buckets_per_doubling: s, positive.
+        n_buckets: Rows of the table that the result indexes; longer gaps share the last.
+    """
+
+    first_gaps: Tensor
+
+    def __init__(self, *, buckets_per_doubling: float, n_buckets: int) -> None:
+        super().__init__()
+        self.buckets_per_doubling = buckets_per_doubling
+        self.n_buckets = n_buckets
+        first_gaps = _first_gaps(n_buckets, buckets_per_doubling)
+        self.register_buffer("first_gaps", first_gaps, persistent=False)
+
+    def forward(self, gaps: Tensor) -> Tensor:
+        """Buckets of gaps in seconds, 0 or more; int64 to int64 of the same shape."""
+        near = bucketize_gaps(
+            gaps, buckets_per_doubling=self.buckets_per_doubling, n_buckets=self.n_buckets
+        )
+        below = (gaps < self.first_gaps[near]).long()
+        above = (gaps >= self.first_gaps[near + 1]).long()
+        return near - below + above
+
+
+def _first_gaps(n_buckets: int, buckets_per_doubling: float) -> Tensor:
+    """The smallest gap of each bucket or a later one, and one that no gap reaches behind them."""
+    wanted = torch.arange(n_buckets)
+    low, high = torch.full((n_buckets,), -1), torch.full((n_buckets,), 1 << 52)
+    while bool(((high - low) > 1).any()):  # by halves: low is below the bucket, high is in it
+        middle = (low + high) // 2
+        buckets = bucketize_gaps(
+            middle.clamp(min=0), buckets_per_doubling=buckets_per_doubling, n_buckets=1 << 40
+        )
+        reached = (buckets >= wanted) & (middle >= 0)
+        open_ = (high - low) > 1
+        high = torch.where(open_ & reached, middle, high)
+        low = torch.where(open_ & ~reached, middle, low)
+    return torch.cat([high, torch.tensor([_NEVER])])
 
 
 class TimeEncoding(nn.Module):
@@ -69,10 +118,10 @@ class TimeEncoding(nn.Module):
         scale: float,
     ) -> None:
         super().__init__()
-        self.buckets_per_doubling = buckets_per_doubling
         self.origin = origin
         self.scale = scale
         n_buckets = count_buckets(longest_gap, buckets_per_doubling)
+        self.buckets = GapBuckets(buckets_per_doubling=buckets_per_doubling, n_buckets=n_buckets)
         self.interval_embedding = nn.Embedding(n_buckets, hidden_size)
         self.frequency = nn.Parameter(torch.empty(hidden_size))
         self.phase = nn.Parameter(torch.zeros(hidden_size))
@@ -91,11 +140,8 @@ class TimeEncoding(nn.Module):
             Shape ``[T, 2D]``, of the parameters' dtype.
         """
         gaps = torch.diff(timestamps, prepend=timestamps[:1]).masked_fill(position == 0, 0)
-        buckets = bucketize_gaps(
-            gaps,
-            buckets_per_doubling=self.buckets_per_doubling,
-            n_buckets=self.interval_embedding.num_embeddings,
-        )
+        # Only the gap into the padding of rows of one length is negative; nothing reads it.
+        buckets = self.buckets(gaps.clamp(min=0))
         moments = (timestamps - self.origin).double() / self.scale
         angles = (moments[:, None] * self.frequency.double() + self.phase.double()) * self.decay
         absolute = angles.cos().to(self.frequency.dtype)

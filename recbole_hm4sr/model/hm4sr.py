@@ -9,21 +9,19 @@ all items, is projected once a step; inputs, category loss and scores read from 
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.distributed import join_rows
 from recbole_hm4sr.layers.attention import StepContext
+from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
-from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
+from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, UserRows
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.layers.losses import (
@@ -32,17 +30,15 @@ from recbole_hm4sr.layers.losses import (
     category_prediction,
     draw_placeholders,
     info_nce,
-    match_rows,
 )
-from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
-from recbole_hm4sr.layers.transfer import send
-from recbole_hm4sr.model.hm4sr_batch import Array, HM4SRBatch, HM4SRReader
+from recbole_hm4sr.model.hm4sr_batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
-from recbole_hm4sr.settings import read_settings
+from recbole_hm4sr.model.packed import BatchReader, PackedRecommender
 
 logger = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
 
 
 class Encoded(NamedTuple):
@@ -50,22 +46,23 @@ class Encoded(NamedTuple):
 
     Attributes:
         users: One vector a stream and target: of each sequence, or, in training on sequences, of
-            each position that has a target. Shape ``[B, M, D]``.
+            each position that has a target.
         tokens: Packed streams after both mixtures. Shape ``[T, M, D]``.
         time: Packed time encoding; None if no part reads it. Shape ``[T, 2D]``.
-        shown: Rows of the items that the batch shows, each once. Shape ``[N, M, D]``.
+        distinct: Rows of the items of the tokens, each once; None for rows of one length. Shape
+            ``[N, M, D]``.
         batch, catalogue: What was encoded; the items that can be scored.
     """
 
-    users: Tensor
+    users: UserRows
     tokens: Tensor
     time: Tensor | None
-    shown: Tensor
-    batch: HM4SRBatch
+    distinct: Tensor | None
+    batch: PackedBatch
     catalogue: Catalogue
 
 
-class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
+class HM4SR(PackedRecommender):
     """RecBole recommender; any number of modalities, none included.
 
     Args:
@@ -78,27 +75,13 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         twice).
     """
 
-    input_type = InputType.POINTWISE
-    joins_rows = True  # the losses are those of the batch of all processes
+    settings_class = HM4SRSettings
+    reads = frozenset({"times", "features", "categories"})
+    settings: HM4SRSettings
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.settings = settings = read_settings(config, HM4SRSettings)
-        self.modalities = tuple(dataset.modality_names)
-        self.streams = ("id", *self.modalities)
-        self._uses_placeholders = bool(settings.placeholder_weight and self.modalities)
-        self._uses_time = settings.use_temporal_moe or self._uses_placeholders
-        self.arrange = HM4SRReader(
-            item_list=self.ITEM_SEQ,
-            length=self.ITEM_SEQ_LEN,
-            time_list=config["TIME_FIELD"] + config["LIST_SUFFIX"],
-            target=self.POS_ITEM_ID,
-            every_position=settings.train_mode == "sequence",
-            excludes_seen=settings.train_history == "exclude",
-            placeholder_ratio=settings.placeholder_ratio if self._uses_placeholders else None,
-        )
-
-        size = settings.hidden_size
+        settings, size = self.settings, self.settings.hidden_size
         self.item_embedding = nn.Embedding(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
         self.features = nn.ModuleDict()
@@ -124,7 +107,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         # The authors make these parts after initialising: they keep PyTorch's own initial values.
         self._build_interactive_moe()
         self._build_loss_heads(dataset)
-        self._kept = KeptCatalogue()
+
+    @property
+    def _uses_placeholders(self) -> bool:
+        return bool(self.settings.placeholder_weight and self.modalities)
+
+    @property
+    def _uses_time(self) -> bool:
+        return self.settings.use_temporal_moe or self._uses_placeholders
+
+    def make_reader(self, config: Any) -> BatchReader:
+        """Batches know besides which tokens may become placeholders."""
+        ratio = self.settings.placeholder_ratio if self._uses_placeholders else None
+        return HM4SRReader(**self.reader_options(config), placeholder_ratio=ratio)
 
     def _build_temporal_parts(self, dataset: Any) -> None:
         settings = self.settings
@@ -155,8 +150,6 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def _build_loss_heads(self, dataset: Any) -> None:
         size = self.settings.hidden_size
-        if self.settings.n_negatives:
-            self.sampler = NegativeSampler(dataset.target_counts())
         self._predicts_categories = False
         if self.settings.category_prediction_weight:
             flags, names = dataset.categories()
@@ -184,149 +177,79 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         with torch.no_grad():
             self.item_embedding.weight[0] = 0
 
-    def catalogue(self) -> Catalogue:
-        """All streams of all items.
-
-        No position, expert or time. Kept in evaluation, so that features are projected once.
-        """
-        if torch.is_grad_enabled() or self.training:
-            return Catalogue(self.rows())
-        weights = [self.item_embedding.weight, *self.projections.parameters()]
-        return self._kept.get(weights, self.rows, self.n_items)
-
-    def train(self, mode: bool = True) -> "HM4SR":  # noqa: FBT001  # as in torch
-        """Set training or evaluation; either begins with a catalogue of the weights of now."""
-        self._kept.forget()
-        return cast("HM4SR", super().train(mode))
-
-    def rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
-        """All streams of some items, or of all.
-
-        Args:
-            items: Shape ``[N]``, int64.
-            on_host: The same for features that are read there, if they are known there.
-
-        Returns:
-            Shape ``[N, M, D]``.
-        """
+    def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
+        """Ids and projected features, no position, expert or time."""
         ids = self.item_embedding.weight if items is None else self.item_embedding(items)
         projected = [
             self.projections[name](self.features[name](items, on_host).to(ids.dtype))
             for name in self.modalities
         ]
-        return torch.stack([ids, *projected], dim=1)
+        return torch.stack([ids, *projected], dim=1)  # [K, M, D]
 
-    def read(self, interaction: Interaction, *, train: bool) -> HM4SRBatch:
-        """A batch as the model reads it, on its device.
+    def drop_features(self) -> None:
+        """Forget the features: their projections are kept."""
+        self.features = nn.ModuleDict()
 
-        Args:
-            interaction: A batch of RecBole; where the loader has arranged it, nothing is waited
-                for.
-            train: Whether its targets are read.
-        """
-        batch = interaction.arranged if isinstance(interaction, PackedInteraction) else None
-        if batch is None or (batch.packed.targets is not None) != train:
-            batch = self.arrange(interaction, train=train)
-        return send(batch, self.item_embedding.weight.device)
-
-    def forward(self, batch: HM4SRBatch, catalogue: Catalogue | None = None) -> Encoded:
-        """Encode a batch.
-
-        Args:
-            batch: Of :meth:`read`.
-            catalogue: Must hold the items of the batch; None for that of all items.
-
-        Returns:
-            User vectors, and what the losses need besides.
-        """
-        if torch.is_grad_enabled():
-            self._kept.forget()  # the weights will change
-        catalogue = catalogue or self.catalogue()
-        packing = batch.packed.packing
-        shown = catalogue.of(batch.shown.items)
-        tokens = F.embedding(batch.shown.of_token, shown.flatten(1)).view(-1, *shown.shape[1:])
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
+        """Encode a batch: its users' vectors, and what the losses need besides."""
+        packing, distinct = batch.packing, None
+        if batch.distinct is None:
+            tokens = catalogue.of(batch.items)
+        else:
+            distinct = catalogue.of(batch.distinct.items)
+            tokens = F.embedding(batch.distinct.of_token, distinct.flatten(1))
+            tokens = tokens.view(-1, *distinct.shape[1:])  # [T, M, D]
         tokens = tokens + self.position_embedding(packing.position)[:, None]
-        time = None
-        if self._uses_time:
-            time = self.time_encoding(batch.packed.times, packing.position)
+        time = self.time_encoding(batch.times, packing.position) if self._uses_time else None
         if self.settings.use_interactive_moe:
             tokens = self.interactive_moe(tokens)
         if self.settings.use_temporal_moe:
             tokens = self.temporal_moe(tokens, time)
-        users = [
+        vectors = [
             self._encode_stream(name, tokens[:, stream], batch)
             for stream, name in enumerate(self.streams)
         ]
-        return Encoded(torch.stack(users, dim=1), tokens, time, shown, batch, catalogue)
+        users = UserRows(torch.stack(vectors, dim=1))
+        return Encoded(users, tokens, time, distinct, batch, catalogue)
 
-    def _encode_stream(self, name: str, tokens: Tensor, batch: HM4SRBatch) -> Tensor:
+    def _encode_stream(self, name: str, tokens: Tensor, batch: PackedBatch) -> Tensor:
         """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
         encoder = cast(SequenceEncoder, self.encoders[name])
-        context = StepContext(batch.packed.packing)
-        if batch.packed.read_at is None:
+        context = StepContext(batch.packing)
+        if batch.read_at is None:
             return encoder(x, context)
-        return encoder.at_every_position(x, context).index_select(0, batch.packed.read_at)
+        return encoder.at_every_position(x, context).index_select(0, batch.read_at)
 
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """The training loss: the sum of :meth:`named_losses`."""
-        return torch.stack(list(self.named_losses(interaction).values())).sum()
-
-    def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
-        """Every loss by name, times its weight; each a scalar."""
-        settings, batch = self.settings, self.read(interaction, train=True)
-        catalogue, drawn = self._draw_candidates(batch) if settings.n_negatives else (None, None)
-        encoded = self(batch, catalogue)
-        rows = match_rows(cast(Tensor, batch.packed.targets), batch.seen)
-        losses = {"cross_entropy": self._cross_entropy(encoded, rows, drawn)}
+    def auxiliary_losses(self, encoded: Encoded, rows: MatchedRows) -> Iterator[tuple[str, Tensor]]:
+        """IDCL, CP and PCL."""
+        settings = self.settings
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, rows)
-            losses["id_contrastive"] = settings.id_contrastive_weight * loss
+            yield "id_contrastive", settings.id_contrastive_weight * loss
         if self._predicts_categories:
             loss = self._category_prediction_loss(encoded)
-            losses["category_prediction"] = settings.category_prediction_weight * loss
-        if batch.placeholders is not None:
-            loss = self._placeholder_contrastive_loss(encoded, rows, batch.placeholders)
-            losses["placeholder_contrastive"] = settings.placeholder_weight * loss
-        return losses
-
-    def _draw_candidates(self, batch: HM4SRBatch) -> tuple[Catalogue, Tensor]:
-        """Rows of a sample of items and of those of the batch; the sample, ``[n_negatives]``."""
-        drawn = self.sampler(self.settings.n_negatives)
-        known = np.union1d(cast(Array, batch.wanted), drawn.numpy())
-        device = self.item_embedding.weight.device
-        items, drawn = send((torch.from_numpy(known), drawn), device)
-        return Catalogue(self.rows(items, known), items), drawn
-
-    def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
-        """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
-        users, catalogue = encoded.users.flatten(1), encoded.catalogue
-        targets, divisor = rows.targets, rows.joined.divisor
-        if drawn is None:
-            return linear_cross_entropy(
-                users, catalogue.table(), targets, excluded=rows.seen, divisor=divisor
-            )
-        return sampled_cross_entropy(
-            users,
-            catalogue.of(targets).flatten(1),
-            catalogue.of(drawn).flatten(1),
-            log_expected=self.sampler.log_expected(drawn),
-            excluded=rows.excluded_from(drawn),
-            divisor=divisor,
-        )
+            yield "category_prediction", settings.category_prediction_weight * loss
+        plan = cast(HM4SRBatch, encoded.batch).placeholders
+        if plan is not None:
+            loss = self._placeholder_contrastive_loss(encoded, rows, plan)
+            yield "placeholder_contrastive", settings.placeholder_weight * loss
 
     def _id_contrastive_loss(self, encoded: Encoded, rows: MatchedRows) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
         own = self.item_embedding(rows.targets)
-        return info_nce(encoded.users[:, 0], own, rows, temperature=self.settings.id_temperature)
+        users, temperature = encoded.users.vectors[:, 0], self.settings.id_temperature
+        return info_nce(users, own, rows, temperature=temperature)
 
     def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
         """CP: an item's streams must tell its categories."""
-        shown = encoded.batch.shown
-        logits = self.category_layer(encoded.shown.flatten(1))
-        flags = self.categories.index_select(0, shown.items)
-        divisor = join_rows(len(shown.of_token)).divisor
-        return category_prediction(logits, flags, shown.counts, divisor=divisor)
+        assert encoded.distinct is not None
+        assert encoded.batch.distinct is not None
+        items, of_token, counts = encoded.batch.distinct
+        logits = self.category_layer(encoded.distinct.flatten(1))
+        flags = self.categories.index_select(0, items)
+        divisor = join_rows(len(of_token)).divisor
+        return category_prediction(logits, flags, counts, divisor=divisor)
 
     def _placeholder_contrastive_loss(
         self, encoded: Encoded, rows: MatchedRows, plan: PlaceholderPlan
@@ -335,42 +258,24 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         assert encoded.time is not None
         places = draw_placeholders(plan)
         time = encoded.time.index_select(0, places)
-        losses = []
+        losses, temperature = [], self.settings.placeholder_temperature
         for stream, name in enumerate(self.modalities, start=1):
             tokens = encoded.tokens[:, stream]
             # Under autocast the layer gives a lower precision, which CUDA does not mix.
             placeholders = self.placeholder_layers[name](time).to(tokens.dtype)
             tokens = tokens.index_copy(0, places, placeholders)
             augmented = self._encode_stream(name, tokens, encoded.batch)
-            users, temperature = encoded.users[:, stream], self.settings.placeholder_temperature
+            users = encoded.users.vectors[:, stream]
             losses.append(info_nce(users, augmented, rows, temperature=temperature))
         return torch.stack(losses).mean()
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Score one item a sequence. Shape ``[B]``."""
-        encoded = self._encode(interaction)
-        items = encoded.catalogue.of(interaction[self.ITEM_ID])
-        return (encoded.users * items).sum(dim=(1, 2))
-
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Score every item, padding included. Shape ``[B, I]``."""
-        encoded = self._encode(interaction)
-        return encoded.users.flatten(1) @ encoded.catalogue.table().T
-
-    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """Each stream's part of the scores of some items; their sum is the score.
-
-        Args:
-            interaction: A batch.
-            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
-
-        Returns:
-            In the order of ``streams``. Shape ``[B, K, M]``.
-        """
-        encoded = self._encode(interaction)
-        rows = encoded.catalogue.of(items.flatten()).unflatten(0, items.shape)
-        product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
-        return torch.einsum(product, encoded.users, rows)
-
-    def _encode(self, interaction: Interaction) -> Encoded:
-        return self(self.read(interaction, train=False))
+    @torch.no_grad()
+    def serving_arrays(self) -> dict[str, Array]:
+        """The item rows, and the widths that building the model asks for."""
+        head = getattr(self, "category_layer", None)
+        widths = {
+            f"{name}.width": np.array(self.projections[name].in_features)
+            for name in self.modalities
+        }
+        n_categories = np.array(0 if head is None else head.out_features)
+        return {**widths, "n_categories": n_categories, **super().serving_arrays()}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -33,6 +34,8 @@ from recbole_hm4sr.layers.readout import build_readout
 from recbole_hm4sr.model.mmsr_settings import MMSRSettings
 from recbole_hm4sr.settings import read_settings
 
+Array = np.ndarray[Any, Any]
+
 
 class MMSR(SequentialRecommender):
     """MMSR, with the released code's behaviour as its default.
@@ -43,6 +46,7 @@ class MMSR(SequentialRecommender):
         config: RecBole ``Config`` with the fields of
             :class:`~recbole_hm4sr.model.mmsr_settings.MMSRSettings`.
         dataset: A :class:`~recbole_hm4sr.data.dataset.MultiModalSequentialDataset`.
+        codes: Codes of each modality; None to find them in the features.
 
     Raises:
         ConfigError: If a setting is missing, of the wrong type or out of range.
@@ -57,11 +61,15 @@ class MMSR(SequentialRecommender):
     input_type = InputType.POINTWISE
     code_links: Tensor
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(
+        self, config: Any, dataset: Any, *, codes: Sequence[ItemCodes] | None = None
+    ) -> None:
         settings = read_settings(config, MMSRSettings)
         super().__init__(config, dataset)
         self.settings = settings
-        codes = [self._read_codes(dataset, name, settings) for name in dataset.modality_names]
+        self.modalities = tuple(dataset.modality_names)
+        if codes is None:
+            codes = [_codes_of(dataset.modality(name), settings) for name in self.modalities]
         size, n_node_types = settings.hidden_size, 1 + len(codes)
 
         self.item_embedding = nn.Embedding(self.n_items, size, padding_idx=0)
@@ -91,9 +99,28 @@ class MMSR(SequentialRecommender):
         self.readout = build_readout(settings.seq_pooling, hidden_size=size)
         self._initialise(codes)
 
-    @staticmethod
-    def _read_codes(dataset: Any, name: str, settings: MMSRSettings) -> ItemCodes:
-        return _codes_of(dataset.modality(name), settings)
+    def serving_arrays(self) -> dict[str, Array]:
+        """The number of each modality's codes; the links of the items are weights."""
+        return {
+            f"{name}.n_codes": np.array(len(table) - 1)
+            for name, table in zip(self.modalities, self.code_embeddings, strict=True)
+        }
+
+    @classmethod
+    def from_serving(cls, config: Any, dataset: Any) -> "MMSR":
+        """The model built to score only, without item features.
+
+        Args:
+            config: The run's settings.
+            dataset: A :class:`~recbole_hm4sr.data.serving.ServingDataset`.
+        """
+        most = read_settings(config, MMSRSettings).n_links
+        codes = []
+        for name in dataset.modality_names:
+            n_codes = int(dataset.array(f"{name}.n_codes"))
+            links = np.full((dataset.item_num, min(n_codes, most)), -1, dtype=np.int64)
+            codes.append(ItemCodes(links, np.zeros((n_codes, 0), dtype=np.float32)))
+        return cls(config, dataset, codes=codes)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Encode each sequence as one vector of its user.

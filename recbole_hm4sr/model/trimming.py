@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_hm4sr.settings import RunSettings, read_settings
 
@@ -21,6 +21,9 @@ from recbole_hm4sr.settings import RunSettings, read_settings
 # of the others and of padding. Not so: Caser, FEARec and LightSANs, which see how long the padding
 # is; CORE, which draws one dropout of the catalogue for the whole batch.
 MODELS = frozenset({"BERT4Rec", "FDSA", "GRU4Rec", "NARM", "S3Rec", "SASRec"})
+
+# Models whose scores are inner products of item embeddings with a vector that ONNX can compute.
+_WITH_TOWER = frozenset({"SASRec"})
 
 _N_GROUPS = 4  # of at most 1/8, 1/4, 1/2 and all of the positions
 
@@ -49,6 +52,10 @@ class _TrimmedPadding:
         self._list_suffix = config["LIST_SUFFIX"]
         pretrains = getattr(self, "train_stage", "finetune") == "pretrain"
         self._trims = read_settings(config, RunSettings).trim_padding and not pretrains
+
+    def user_tower(self: Any) -> nn.Module | None:
+        """User vectors from padded histories, where the model's own forward gives them."""
+        return PaddedTower(self) if type(self).__name__ in _WITH_TOWER else None
 
     def calculate_loss(self: Any, interaction: Interaction) -> Tensor:
         """The model's loss. Shape ``[]``."""
@@ -107,6 +114,31 @@ class _TrimmedPadding:
             for name in (self.POS_ITEMS, self.NEG_ITEMS, self.MASK_INDEX):
                 columns[name] = columns[name][:, -max(most, 1) :].contiguous()
         return Interaction(columns)
+
+
+class PaddedTower(nn.Module):
+    """User vectors of a model of RecBole that reads items and lengths.
+
+    Args:
+        model: At its best epoch.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Encode histories.
+
+        Args:
+            item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
+            item_seq_len: Items of each history, at least 1. Shape ``[B]``, int64.
+
+        Returns:
+            Shape ``[B, D]``.
+        """
+        users: Tensor = self.model(item_seq, item_seq_len)
+        return users
 
 
 def groups_of_length(lengths: Tensor, max_length: int) -> list[Tensor]:

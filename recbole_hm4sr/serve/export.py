@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 import recbole_hm4sr
 from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.model.capabilities import item_vectors, user_tower
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
-from recbole_hm4sr.serve.user_tower import build_tower
 from recbole_hm4sr.settings import DataSettings, read_settings
 
 # Of scores by onnxruntime against the model's, relative to the largest.
@@ -69,8 +69,8 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
     if folder.exists():
         raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
     run = open_run(run_dir)
-    model = run.model.cpu()
-    tower, table = build_tower(model, run.config["model"])
+    run.model.cpu()
+    tower, table = _tower_and_items(run)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         unfinished.mkdir(parents=True)
@@ -105,6 +105,23 @@ def require_packages() -> None:
         raise ConfigError(
             f"hm4sr export needs the package {error.name}; pip install 'recbole-hm4sr[export]'"
         ) from error
+
+
+def _tower_and_items(run: OpenRun) -> tuple[nn.Module, Tensor]:
+    """The user tower in evaluation mode, and the item table, ``[I, V]``, float32.
+
+    Raises:
+        ConfigError: If the model's scores are no inner products, or it cannot be exported.
+    """
+    with torch.no_grad():
+        tower = user_tower(run.model)
+        if tower is None:
+            raise ConfigError(
+                f"hm4sr export takes models whose scores are inner products of a user vector that "
+                f"ONNX can compute with item vectors, as HM4SR and SASRec are; got "
+                f"{run.config['model']}; use hm4sr recommend or hm4sr serve"
+            )
+        return tower.eval(), item_vectors(run.model, len(run.data.item_tokens)).detach().float()
 
 
 def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:

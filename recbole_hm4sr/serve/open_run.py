@@ -17,7 +17,7 @@ from recbole_hm4sr.data.serving import (
     describe_dataset,
 )
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.model.served import served_class
+from recbole_hm4sr.model.capabilities import build_to_serve
 from recbole_hm4sr.serving_file import ServingFile, best_checkpoint, read_serving_file
 from recbole_hm4sr.session import open_session, read_run_config
 
@@ -76,7 +76,7 @@ def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -
     path = best_checkpoint(folder)
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = served_class(model_class)(config, ServingDataset(kept.data, config))
+        model = build_to_serve(model_class, config, ServingDataset(kept.data, config))
     model = model.to(config["device"])
     state = read_checkpoint(path, config["device"])
     refuse_foreign(state, path, name=config["model"], fingerprints=kept.fingerprints)

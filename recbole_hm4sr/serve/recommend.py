@@ -19,7 +19,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
-from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.capabilities import item_vectors
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
@@ -69,7 +69,7 @@ class Recommender:
         self._index = pd.Index(tokens[1:].astype(object))
         self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
         # Frequent first; equal counts in the order of item ids.
-        self._twins = find_twins(_item_vectors(self.model, self.n_items))
+        self._twins = find_twins(item_vectors(self.model, self.n_items))
         self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
 
     @classmethod
@@ -243,16 +243,6 @@ class Recommender:
         shape = len(users), len(best)
         counts = self.run.data.counts[best].astype(np.float32)
         found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
-
-
-def _item_vectors(model: Any, n_items: int) -> Tensor:
-    """What the model's scores read of each item. Shape ``[I, V]``; V 0 if that is not known."""
-    if isinstance(model, HM4SR):
-        with torch.no_grad():
-            return model.catalogue().table()
-    table = getattr(model, "item_embedding", None)
-    weight = getattr(table, "weight", torch.empty(0, 0))
-    return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
 
 
 class _Found:

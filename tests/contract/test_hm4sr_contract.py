@@ -112,7 +112,7 @@ def test_with_all_parts_off_it_is_the_sasrec_of_recbole(toy_path, tmp_path, trai
     sasrec = find_model("SASRec").model_class(config, session.train_data._dataset).double()
     theirs = sasrec.state_dict()
     assert isinstance(ours, HM4SR)
-    ours.load_state_dict(_weights_of_sasrec(theirs, ours.settings.n_layers))
+    ours.load_state_dict(weights_of_sasrec(theirs, ours.settings.n_layers))
     batch = next(iter(session.train_data))
     if train:
         losses = [model.train().calculate_loss(batch) for model in (ours, sasrec)]
@@ -127,7 +127,7 @@ def test_with_all_parts_off_it_is_the_sasrec_of_recbole(toy_path, tmp_path, trai
         torch.testing.assert_close(scores[0], scores[1], rtol=1e-9, atol=1e-12)
 
 
-def _weights_of_sasrec(theirs, n_layers):
+def weights_of_sasrec(theirs, n_layers):
     """RecBole's names to ours."""
     parts = {
         "attention.query": "multi_head_attention.query",

@@ -162,9 +162,9 @@ def test_a_user_without_a_known_item_gets_the_most_frequent(recommender, hm4sr_r
 
 def test_ties_stand_in_the_order_of_items_whatever_is_asked_beside(hm4sr_run, expected):
     run = open_run(hm4sr_run)
-    table = run.model.kept_catalogue
+    table = run.model.served_rows
     table[1:] = table[1:][torch.arange(len(table) - 1) % 4]  # each ties with five others
-    run.model._kept.forget()
+    run.model._cache.forget()
     recommender = Recommender(run)
     answers = [
         recommender.recommend(expected.histories, 9, exclude_seen=False, batch_size=size)
@@ -203,9 +203,9 @@ def test_the_shares_of_the_modalities_sum_to_the_score(recommender, expected):
     )
     assert np.isnan(found.shares[-1]).all()
     inputs = recommender_inputs(recommender, expected.histories[0])
-    users = recommender.model(recommender.model.read(inputs, train=False)).users[0]
+    users = recommender.model(recommender.model.read(inputs, train=False)).users.vectors[0]
     number = list(recommender.run.data.item_tokens).index(found.items[0, 0])
-    text = (users[1] * recommender.model.kept_catalogue[number, 1]).sum()
+    text = (users[1] * recommender.model.served_rows[number, 1]).sum()
     assert found.shares[0, 0, 1] == pytest.approx(text.item(), rel=1e-5)
 
 

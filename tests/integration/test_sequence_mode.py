@@ -123,7 +123,7 @@ def test_an_item_that_follows_changes_no_earlier_user_vector(toy_path, tmp_path)
     last = int(one["item_length"]) - 1
     other["item_id_list"][0, last] = one["item_id_list"][0, last] % 24 + 1
     with torch.no_grad():
-        users = [model(model.read(x, train=True)).users for x in (one, other)]
+        users = [model(model.read(x, train=True)).users.vectors for x in (one, other)]
     assert torch.equal(users[0][:-1], users[1][:-1])
     assert not torch.equal(users[0][-1], users[1][-1])
 
@@ -139,6 +139,6 @@ def test_scores_follow_weights_that_a_fused_optimiser_has_changed(toy_path, tmp_
     optimiser.step()
     with torch.no_grad():
         after = model.full_sort_predict(batch)
-        model._kept.forget()
+        model._cache.forget()
         assert torch.equal(after, model.full_sort_predict(batch))
     assert not torch.equal(after, before)

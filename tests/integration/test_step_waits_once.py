@@ -114,10 +114,10 @@ def test_a_batch_that_the_loader_has_not_arranged_gives_the_same_losses(toy_path
 def test_a_batch_that_was_changed_is_arranged_anew(toy_path, tmp_path):
     session = open_on_cpu(toy_path, tmp_path, train_mode="prefix")
     model, batch = session.model.eval(), next(iter(session.train_data))
-    packed = model.read(batch, train=True).packed
+    packed = model.read(batch, train=True)
     assert torch.equal(packed.targets, batch["item_id"])
     batch["item_id"] = batch["item_id"].flip(0)
-    assert torch.equal(model.read(batch, train=True).packed.targets, batch["item_id"])
+    assert torch.equal(model.read(batch, train=True).targets, batch["item_id"])
 
 
 @pytest.mark.parametrize("part", ["valid_data", "test_data"])

@@ -62,7 +62,7 @@ def test_seen_items_are_no_candidates_of_the_softmax(mode, toy_path, tmp_path):
     gradient = model.item_embedding.weight.grad.clone()
     model.zero_grad()
     encoded = encode(model, batch)
-    scores = encoded.users.flatten(1) @ encoded.catalogue.table().T
+    scores = encoded.users.vectors.flatten(1) @ encoded.catalogue.table().T
     targets, before = rows_of(model, batch, mode)
     struck = torch.zeros_like(scores)
     for row, (target, seen) in enumerate(zip(targets, before, strict=True)):
@@ -79,7 +79,7 @@ def test_rows_whose_target_was_seen_are_no_negatives(mode, toy_path, tmp_path):
     model, batch = open_model(toy_path, tmp_path, train_mode=mode)
     loss = model.named_losses(batch)["id_contrastive"]
     targets, before = rows_of(model, batch, mode)
-    users = F.normalize(encode(model, batch).users[:, 0], dim=1)
+    users = F.normalize(encode(model, batch).users.vectors[:, 0], dim=1)
     own = F.normalize(model.item_embedding.weight[targets], dim=1)
     logits = users @ own.T / model.settings.id_temperature
     for row, seen in enumerate(before):
@@ -99,10 +99,10 @@ def test_seen_items_of_a_sample_are_no_candidates(toy_path, tmp_path):
     torch.manual_seed(3)
     drawn = model.sampler(n_negatives)
     targets, before = rows_of(model, batch, "sequence")
-    table = model.rows(torch.arange(model.n_items)).flatten(1)
+    table = model.item_rows(torch.arange(model.n_items)).flatten(1)
     # The table of all items is not resident here.
     batch_read = model.read(batch, train=True)
-    users = model(batch_read, Catalogue(table.unflatten(1, (len(model.streams), -1)))).users
+    users = model(batch_read, Catalogue(table.unflatten(1, (len(model.streams), -1)))).users.vectors
     total = 0.0
     for user, target, seen in zip(users.flatten(1), targets, before, strict=True):
         kept = torch.tensor([item for item in drawn.tolist() if item not in seen | {target}])

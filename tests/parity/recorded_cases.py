@@ -110,20 +110,20 @@ def _sine(name, tensor):
     return torch.sin(steps * (1 + 1 / math.sqrt(number + 1)) + number).view(tensor.shape)
 
 
-class _CodedMMSR(MMSR):
+def coded_mmsr(config, data):
     """MMSR with codes that no clustering has to find."""
-
-    @staticmethod
-    def _read_codes(dataset, name, settings):  # noqa: ARG004
+    codes = []
+    for name in data.modality_names:
         random = np.random.default_rng(len(name))
-        links = random.integers(0, 4, (N_ITEMS, settings.n_links))
+        links = random.integers(0, 4, (N_ITEMS, config["n_links"]))
         links[[0, 3]] = -1
-        return ItemCodes(links=links, centroids=random.normal(size=(4, settings.hidden_size)))
+        codes.append(ItemCodes(links, random.normal(size=(4, config["hidden_size"]))))
+    return MMSR(config, data, codes=codes)
 
 
 def build(model, case):
     """A model of a case in float64, with every parameter filled."""
-    cases, cls = (HM4SR_CASES, HM4SR) if model == "HM4SR" else (MMSR_CASES, _CodedMMSR)
+    cases, cls = (HM4SR_CASES, HM4SR) if model == "HM4SR" else (MMSR_CASES, coded_mmsr)
     options = dict(cases[case])
     data = dataset(options.pop("modalities", ("text", "image")))
     small = {k: v for k, v in SMALL.items() if model == "HM4SR" or k != "inner_size"}

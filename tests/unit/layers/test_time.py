@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recbole_hm4sr.layers.time import TimeEncoding, bucketize_gaps, count_buckets
+from recbole_hm4sr.layers.time import GapBuckets, TimeEncoding, bucketize_gaps, count_buckets
 
 
 def test_buckets_are_logarithmic():
@@ -63,3 +63,25 @@ def test_one_second_is_seen_in_2024():
     # float32 would hold both as the same number of seconds.
     expected = [math.cos(1_718_000_000.5), math.cos(1_718_000_001.5)]
     assert encoded[:, 4].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("buckets_per_doubling", [100, 7.3, 1])
+def test_buckets_are_exact_at_every_edge(buckets_per_doubling):
+    n_buckets = count_buckets(10**9, buckets_per_doubling)
+    layer = GapBuckets(buckets_per_doubling=buckets_per_doubling, n_buckets=n_buckets)
+    numbers = range(int(31 * buckets_per_doubling))
+    edges = torch.tensor([round(2 ** (b / buckets_per_doubling)) for b in numbers])
+    gaps = torch.cat([edges - 2, edges - 1, edges, edges + 1, 2 ** torch.arange(40)]).clamp(min=0)
+    expected = bucketize_gaps(gaps, buckets_per_doubling=buckets_per_doubling, n_buckets=n_buckets)
+    assert torch.equal(layer(gaps), expected)
+
+
+def test_the_first_gaps_mend_a_logarithm_that_is_off_by_one_bucket(monkeypatch):
+    layer = GapBuckets(buckets_per_doubling=100, n_buckets=count_buckets(10**6, 100))
+    gaps = torch.arange(5000)
+    expected = torch.tensor([math.floor(100 * math.log2(gap + 1)) for gap in range(5000)])
+    # 2^k - 1 is the first gap of bucket 100 k: there floor(100 log2) may come out one too small.
+    exact = torch.log2
+    monkeypatch.setattr(torch, "log2", lambda x: exact(x) * (1 - 1e-15))
+    assert torch.equal(layer(gaps)[:1000], expected[:1000])
+    assert layer(torch.tensor([1023])).item() == 1000

@@ -96,7 +96,7 @@ def test_dropout_drops_attention_weights_and_what_a_sub_layer_adds(every_positio
     with torch.no_grad():
         attention.output.bias.normal_()
     encoded = model(model.read(BATCH, train=False))
-    context, x = StepContext(encoded.batch.packed.packing), encoded.tokens[:, 0]
+    context, x = StepContext(encoded.batch.packing), encoded.tokens[:, 0]
     newest = x if every_position else x[context.packing.last]
     run = encoder.at_every_position if every_position else encoder
 
@@ -120,8 +120,8 @@ def test_dropout_drops_the_encoders_input_after_its_norm():
         for norm in model.input_norms.values():
             norm.bias.fill_(1)  # zeros before the norm would become ones
     model.dropout.register_forward_hook(nothing)
-    users = model(model.read(BATCH, train=False)).users
-    encoder, packing = model.encoders["text"], model.read(BATCH, train=False).packed.packing
+    users = model(model.read(BATCH, train=False)).users.vectors
+    encoder, packing = model.encoders["text"], model.read(BATCH, train=False).packing
     tokens = torch.zeros(len(packing.sequence), WIDTH)
     torch.testing.assert_close(users[:, 1], encoder(tokens, StepContext(packing)))
 
@@ -141,7 +141,7 @@ def test_scores_are_of_the_weights_of_now_after_a_fused_step():
     """A fused optimizer leaves no trace in the versions of the weights that it changes."""
     model = build(**OFF)
     before = model.train()(model.read(BATCH, train=False))
-    before.users.sum().backward()
+    before.users.vectors.sum().backward()
     with torch.no_grad():
         model.eval()(model.read(BATCH, train=False))  # between the gradients and the step
     version = model.item_embedding.weight._version

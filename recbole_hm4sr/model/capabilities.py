@@ -1,0 +1,72 @@
+"""What a model can do besides training, with defaults for one that says nothing.
+
+A model of this package or of another answers by methods of these names. Nothing here knows a model.
+
+| method | what it says |
+|---|---|
+| ``serving_arrays()`` | what it needs to score, besides its checkpoint |
+| ``from_serving(config, dataset)`` (class) | the model built from those, without features |
+| ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
+| ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Array = np.ndarray[Any, Any]
+
+
+def serving_arrays(model: Any) -> Mapping[str, Array]:
+    """What a model needs in order to score, besides its checkpoint.
+
+    Args:
+        model: Set to its best epoch.
+    """
+    own = getattr(model, "serving_arrays", None)
+    return {} if own is None else own()
+
+
+def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:
+    """A model with initial weights that can score, from what its run has kept.
+
+    Args:
+        model_class: Of the run.
+        config: The run's settings.
+        dataset: A :class:`~recbole_hm4sr.data.serving.ServingDataset`.
+    """
+    return getattr(model_class, "from_serving", model_class)(config, dataset)
+
+
+def item_vectors(model: Any, n_items: int) -> Tensor:
+    """What a model's scores read of each item; empty if that is not known.
+
+    Args:
+        model: At its best epoch.
+        n_items: I, padding included.
+
+    Returns:
+        Shape ``[I, V]``, or ``[0, 0]``.
+    """
+    own = getattr(model, "item_vectors", None)
+    if own is not None:
+        vectors: Tensor = own()
+        return vectors
+    # Most models of RecBole have one table of items, which is also what they score with.
+    weight = getattr(getattr(model, "item_embedding", None), "weight", torch.empty(0, 0))
+    return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
+def user_tower(model: Any) -> nn.Module | None:
+    """A module from padded histories to user vectors; None if the model has none.
+
+    The inner products of its outputs with the model's ``item_vectors`` are the model's scores.
+
+    Args:
+        model: At its best epoch.
+    """
+    own = getattr(model, "user_tower", None)
+    return None if own is None else own()
