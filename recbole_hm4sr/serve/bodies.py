@@ -83,7 +83,10 @@ class Item(BaseModel):
 
 
 class UserItems(BaseModel):
-    """The items of one user, best first; popular ones if no item of the history is known."""
+    """The items of one user, best first; popular ones if no item of the history is known.
+
+    None are left for a user who has taken every item.
+    """
 
     source: str = Field(pattern="^(model|popular)$")
     unknown_items: int = Field(ge=0, description="Interactions skipped: their items are unknown.")

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recbole_hm4sr.files import ASCII_BLANKS
 from recbole_hm4sr.serve.history_table import RawHistories
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def number_histories(
     Returns:
         Histories; a user's interactions of equal time keep the order they were given in.
     """
-    numbers = items.get_indexer(raw.items) + 1
+    numbers = number_items(raw.items, items)
     known = numbers > 0
     n_users = len(raw.users)
     unknown = np.bincount(raw.user[~known], minlength=n_users)
@@ -117,6 +118,23 @@ def number_histories(
         times=torch.from_numpy(times // _MILLISECONDS if unit == "ms" else times),
         starts=torch.from_numpy(starts),
         unknown=unknown,
+def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
+    """Numbers of raw tokens as the model counts, from 1; 0 of one that it does not know.
+
+    A token is looked up as it is; if it is not known, without the blanks at its ends, which
+    ``hm4sr prepare`` cuts. No-break and other spaces are letters.
+
+    Args:
+        tokens: Shape ``[N]``, object of ``str``.
+        items: Raw tokens of the items 1, 2, ...
+    """
+    numbers = items.get_indexer(tokens) + 1
+    unknown = np.flatnonzero(numbers == 0)
+    cut = np.array([token.strip(ASCII_BLANKS) for token in tokens[unknown]], dtype=object)
+    numbers[unknown] = items.get_indexer(cut) + 1
+    return numbers
+
+
     )
 
 
