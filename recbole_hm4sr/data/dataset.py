@@ -40,7 +40,8 @@ from recbole_hm4sr.data.histories import (
     order_interactions,
     sample_targets,
 )
-from recbole_hm4sr.data.times import read_times
+from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
+from recbole_hm4sr.data.times import read_times, whole_seconds
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.settings import DataSettings, read_settings
 
@@ -255,6 +256,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         names = {
             name: getattr(self, f"{name}_list_field")
             for name in histories.columns
+        if self.config["train_history"] == "exclude":
+            columns[FIRST_POSITION] = samples.targets - lengths
             if name != self.uid_field
         }
         windows, lengths = cut_windows(
@@ -275,6 +278,15 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         last = torch.full((len(histories),), -1)
         last.scatter_reduce_(0, histories.starts[targets], targets, reduce="amax")
         return torch.arange(len(histories)) <= last[histories.starts]
+    @property
+    def timestamp_unit(self) -> str:
+        """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
+        return self.settings.timestamp_unit
+
+    def seen_items(self) -> SeenItems | None:
+        """What users take and when for the first time, for losses that leave a history out."""
+        return mark_seen(self.inter_feat.histories, self.iid_field)
+
 
     def target_counts(self) -> Tensor:
         """How often each item is a target of this split. Shape ``[I]``, int64."""

@@ -98,6 +98,9 @@ class ServingDataset:
 
     def longest_gap(self) -> int:
         """The longest gap of the training part, in seconds."""
+    def seen_items(self) -> None:
+        """Nothing: only training reads it."""
+
         return self.data.longest_gap
 
     def first_time(self) -> int:

@@ -51,8 +51,8 @@ def match_rows(targets: Tensor, seen: Tensor | None = None) -> MatchedRows:
 
     Args:
         targets: Target of each own row. Shape ``[B]``, int64.
-        seen: Pairs of an own row and an item that is no negative of it, of
-            :func:`~recbole_hm4sr.layers.seen.seen_items`. Shape ``[S, 2]``, int64.
+        seen: Pairs of an own row and an item that is no negative of it, by ascending row; never a
+            row's target. Shape ``[S, 2]``, int64.
     """
     joined = join_rows(len(targets))
     every = joined.gather(targets)

@@ -18,6 +18,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_hm4sr.data.seen import FIRST_POSITION
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
 from recbole_hm4sr.distributed import join_rows
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
@@ -33,7 +34,6 @@ from recbole_hm4sr.layers.losses import (
 )
 from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.seen import seen_items
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.time import TimeEncoding
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
@@ -155,6 +155,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             self.sampler = NegativeSampler(dataset.target_counts())
         self._predicts_categories = False
         if self.settings.category_prediction_weight:
+        excludes_seen = self.settings.train_history == "exclude"
+        self._seen_items = dataset.seen_items() if excludes_seen else None
             flags, names = dataset.categories()
             self._predicts_categories = bool(names)
             if names:
@@ -288,12 +290,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         drawn = self.sampler(settings.n_negatives) if settings.n_negatives else None
         candidates = None if drawn is None else torch.cat([targets, drawn])
         encoded = self._encode(interaction, target_seq, candidates)
-        seen = None
-        if settings.train_history == "exclude":
-            packing = encoded.packing
-            places = packing.last if encoded.places is None else encoded.places
-            seen = seen_items(packing, packing.pack(interaction[self.ITEM_SEQ]), places, targets)
-        rows = match_rows(targets, seen)
+        rows = match_rows(targets, self._seen_before(interaction, encoded))
         losses = {"cross_entropy": self._cross_entropy(encoded, rows, drawn)}
         if settings.id_contrastive_weight:
             loss = self._id_contrastive_loss(encoded, rows)
@@ -310,6 +307,18 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
         """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
+    def _seen_before(self, interaction: Interaction, encoded: Encoded) -> Tensor | None:
+        """Pairs of a target's number and an item its user took before. Shape ``[S, 2]``, int64."""
+        if self._seen_items is None:
+            return None
+        packing = encoded.packing
+        places = packing.last if encoded.places is None else encoded.places
+        firsts = interaction[FIRST_POSITION][packing.sequence[places]]
+        # On the CPU, where the histories are.
+        positions = (firsts + packing.position[places] + 1).cpu()
+        pairs = torch.stack(self._seen_items.before(positions), dim=1)
+        return pairs.to(encoded.users.device)
+
         users, catalogue = encoded.users.flatten(1), encoded.catalogue
         targets, divisor = rows.targets, rows.joined.divisor
         if drawn is None:

@@ -1,27 +1,9 @@
-"""What a user has taken before a target, by hand and against sets."""
+"""Where left-out items stand among candidates, by hand."""
 
 import torch
 
 from recbole_hm4sr.layers.losses import match_rows
-from recbole_hm4sr.layers.packing import build_packing
-from recbole_hm4sr.layers.seen import places_of, seen_items
-
-LENGTHS = torch.tensor([3, 1, 4])
-ITEMS = torch.tensor([5, 6, 5, 8, 9, 2, 9, 3])  # packed: 5 6 5 | 8 | 9 2 9 3
-
-
-def test_the_items_before_the_target_after_the_last_token():
-    packing = build_packing(LENGTHS, 5)
-    seen = seen_items(packing, ITEMS, packing.last, torch.tensor([7, 8, 2]))
-    # The target itself (8 and 2, taken again) is never among them.
-    assert seen.tolist() == [[0, 5], [0, 6], [0, 5], [2, 9], [2, 9], [2, 3]]
-
-
-def test_the_items_before_targets_within_a_sequence():
-    packing = build_packing(LENGTHS, 5)
-    places = torch.tensor([0, 1, 5, 6])  # after 5, after 5 6; after 9 2, after 9 2 9
-    seen = seen_items(packing, ITEMS, places, torch.tensor([6, 5, 9, 3]))
-    assert seen.tolist() == [[0, 5], [1, 6], [2, 2], [3, 9], [3, 2], [3, 9]]
+from recbole_hm4sr.layers.seen import places_of
 
 
 def test_places_of_seen_items_among_candidates():
