@@ -121,14 +121,16 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
 
     Returns:
         By sample: ``user`` and ``target`` (raw tokens), ``history_length``, ``gap_seconds`` (from
-        the last history item to the target), ``target_count`` (times the target occurs in the
-        training part) and ``popularity``: ``head`` for the 20 % of the items most frequent there,
-        ``tail`` for the least frequent half, else ``middle``.
+        the last history item to the target; float64 where times are milliseconds),
+        ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
+        for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
+        ``middle``.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
     items = histories.columns[dataset.iid_field]
     times = histories.columns[dataset.time_field]
+    gaps = times[targets] - times[targets - 1]
     seen = train.shown_interactions()
     counts = torch.bincount(items[seen], minlength=dataset.item_num)
     # Frequent first; equal counts in the order of item ids.
@@ -141,7 +143,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "user": np.asarray(dataset.id2token(dataset.uid_field, users), dtype=np.str_),
         "target": np.asarray(dataset.item_tokens[items[targets].numpy()], dtype=np.str_),
         "history_length": (targets - histories.starts[targets]).numpy(),
-        "gap_seconds": (times[targets] - times[targets - 1]).numpy(),
+        "gap_seconds": exact_seconds(gaps.numpy(), dataset.timestamp_unit),
         "target_count": counts[items[targets]].numpy(),
         "popularity": groups,
     }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from recbole_hm4sr.data.seen import FIRST_POSITION
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.distributed import join_rows
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, KeptCatalogue
 from recbole_hm4sr.layers.dropout import Dropout
@@ -89,6 +90,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         super().__init__(config, dataset)
         self.settings = settings = read_settings(config, HM4SRSettings)
         self.timestamps_field = config["TIME_FIELD"] + config["LIST_SUFFIX"]
+        self.timestamp_unit: str = dataset.timestamp_unit
         self.modalities = tuple(dataset.modality_names)
         self.streams = ("id", *self.modalities)
         self._uses_placeholders = bool(settings.placeholder_weight and self.modalities)
@@ -153,10 +155,10 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         size = self.settings.hidden_size
         if self.settings.n_negatives:
             self.sampler = NegativeSampler(dataset.target_counts())
-        self._predicts_categories = False
-        if self.settings.category_prediction_weight:
         excludes_seen = self.settings.train_history == "exclude"
         self._seen_items = dataset.seen_items() if excludes_seen else None
+        self._predicts_categories = False
+        if self.settings.category_prediction_weight:
             flags, names = dataset.categories()
             self._predicts_categories = bool(names)
             if names:
@@ -219,7 +221,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         Args:
             item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
             item_seq_len: Items of each sequence, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
+            timestamps: Their times in whole seconds since the epoch. Shape ``[B, L]``, int64.
             target_seq: The item after each position, 0 where none is asked for; None asks for the
                 user vector at the last position only. Shape ``[B, L]``, int64.
             candidates: Items that the catalogue must hold besides those in ``item_seq``; None for
@@ -305,8 +307,6 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             losses["placeholder_contrastive"] = settings.placeholder_weight * loss
         return losses
 
-    def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
-        """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
     def _seen_before(self, interaction: Interaction, encoded: Encoded) -> Tensor | None:
         """Pairs of a target's number and an item its user took before. Shape ``[S, 2]``, int64."""
         if self._seen_items is None:
@@ -319,6 +319,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         pairs = torch.stack(self._seen_items.before(positions), dim=1)
         return pairs.to(encoded.users.device)
 
+    def _cross_entropy(self, encoded: Encoded, rows: MatchedRows, drawn: Tensor | None) -> Tensor:
+        """Softmax over all rows of the catalogue, or over a sample of it, but for the seen ones."""
         users, catalogue = encoded.users.flatten(1), encoded.catalogue
         targets, divisor = rows.targets, rows.joined.divisor
         if drawn is None:
@@ -403,7 +405,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         return self(
             interaction[self.ITEM_SEQ],
             interaction[self.ITEM_SEQ_LEN],
-            interaction[self.timestamps_field],
+            # Seconds are what the encoding's buckets and scale count.
+            whole_seconds(interaction[self.timestamps_field], self.timestamp_unit),
             target_seq,
             candidates,
         )

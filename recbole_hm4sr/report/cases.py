@@ -112,11 +112,11 @@ def case_facts(
 def _event(dataset: Any, place: int, start: int) -> dict[str, Any]:
     """What was taken at a position of the flat histories, and when."""
     columns = dataset.inter_feat.histories.columns
-    times = columns[dataset.time_field]
+    times, unit = columns[dataset.time_field], dataset.timestamp_unit
     return {
         "item": str(dataset.item_tokens[int(columns[dataset.iid_field][place])]),
-        "time": int(times[place]),
-        "gap": int(times[place] - times[place - 1]) if place > start else None,
+        "time": whole_seconds(int(times[place]), unit),
+        "gap": exact_seconds(int(times[place] - times[place - 1]), unit) if place > start else None,
     }
 
 

@@ -111,7 +111,7 @@ def data_facts(session: "Session") -> dict[str, Any]:
     """What the run was on, in numbers."""
     dataset = session.train_data._dataset
     histories = dataset.inter_feat.histories
-    times = histories.columns[dataset.time_field]
+    times = whole_seconds(histories.columns[dataset.time_field], dataset.timestamp_unit)
     parts = (session.train_data, session.valid_data, session.test_data)
     modalities = []
     for name in dataset.modality_names:
@@ -202,7 +202,9 @@ class _Reader:
         config = self.session.config
         times = interaction[config["TIME_FIELD"] + config["LIST_SUFFIX"]].cpu().numpy()
         lengths = interaction[config["ITEM_LIST_LENGTH_FIELD"]]
-        self.tokens.append(window_gaps(times, token_flags(lengths, times.shape[1])))
+        gaps, times = window_gaps(times, token_flags(lengths, times.shape[1]))
+        unit = self.dataset.timestamp_unit
+        self.tokens.append((exact_seconds(gaps, unit), whole_seconds(times, unit)))
 
     def facts(self) -> dict[str, Any]:
         """Gates, parts and cases of all samples read."""

@@ -4,15 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
 
+from recbole_hm4sr.data.times import TIME_LIMITS, UNIT_WORDS
+
 MAX_USERS = 1000
 MAX_HISTORY = 10_000
 MAX_INTERACTIONS = 200_000
 MAX_ITEMS = 1000
 MAX_CANDIDATES = 100_000
 MAX_BODY_BYTES = 16 << 20
-# Above, seconds look like milliseconds, and milliseconds like microseconds.
-TIME_LIMITS = {"s": 10**11, "ms": 10**14}
-_TIME_DESCRIPTION = {"s": "Seconds since 1970 (UTC).", "ms": "Milliseconds since 1970 (UTC)."}
 
 
 def _as_whole(value: Any) -> Any:
@@ -63,8 +62,16 @@ class Request(Body):
 
 
 def request_model(unit: str) -> type[Request]:
-    """The request of a run whose times are s or ms: its schema knows how large a time can be."""
-    limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
+    """The request of a run whose times are s or ms: its schema knows how large a time can be.
+
+    Larger ones are refused where the histories are read, with what to do about them.
+    """
+    limits = Field(
+        strict=True,
+        ge=0,
+        description=f"{UNIT_WORDS[unit].capitalize()} since 1970 (UTC).",
+        json_schema_extra={"exclusiveMaximum": TIME_LIMITS[unit]},
+    )
     time: Any = Annotated[int, limits, WholeFloats]
     interaction: Any = create_model("Interaction", __base__=Interaction, time=(time, ...))
     history = Annotated[list[interaction], Field(max_length=MAX_HISTORY)]

@@ -175,9 +175,7 @@ class Recommender:
             raw = histories_from_frame(histories, self.columns)
         elif not isinstance(histories, RawHistories):
             raw = histories_from_lists(histories, self.columns.unit)
-        return number_histories(
-            raw, self._index, unit=self.columns.unit, keep=self.run.config["rm_dup_inter"]
-        )
+        return number_histories(raw, self._index, keep=self.run.config["rm_dup_inter"])
 
     def _candidates(self, tokens: Sequence[str] | None) -> Tensor | None:
         """Ids of the candidates, ascending, each once."""
@@ -258,6 +256,8 @@ def _item_vectors(model: Any, n_items: int) -> Tensor:
     table = getattr(model, "item_embedding", None)
     weight = getattr(table, "weight", torch.empty(0, 0))
     return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
 def _warn_of_empty(found: Recommendations) -> None:
     users = found.users_without_items
     if len(users):
@@ -270,8 +270,6 @@ def _warn_of_empty(found: Recommendations) -> None:
             named,
             more,
         )
-
-
 
 
 class _Found:

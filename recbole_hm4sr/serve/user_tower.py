@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.layers.encoder import SequenceEncoder, TransformerLayer
 from recbole_hm4sr.layers.time import TimeEncoding, bucketize_gaps
@@ -42,8 +43,8 @@ class PaddedTimeEncoding(nn.Module):
         """Encode times.
 
         Args:
-            timestamps: Seconds since the epoch, oldest first; 0 in the padding. Shape ``[B, L]``,
-                int64.
+            timestamps: Whole seconds since the epoch, oldest first; 0 in the padding. Shape
+                ``[B, L]``, int64.
 
         Returns:
             Shape ``[B, L, 2D]``.
@@ -104,7 +105,7 @@ class HM4SRTower(nn.Module):
         Args:
             item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
             item_seq_len: Items of each history, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in seconds since the epoch. Shape ``[B, L]``, int64.
+            timestamps: Their times in the run's unit since the epoch. Shape ``[B, L]``, int64.
 
         Returns:
             Shape ``[B, M * D]``.
@@ -119,7 +120,8 @@ class HM4SRTower(nn.Module):
             tokens = mixed.reshape(batch, length, n_streams, size)
         if model.settings.use_temporal_moe and self.time is not None:
             moe = model.temporal_moe
-            scale = moe.route(self.time(timestamps)) @ moe.experts
+            seconds = whole_seconds(timestamps, model.timestamp_unit)
+            scale = moe.route(self.time(seconds)) @ moe.experts
             tokens = tokens * scale.reshape(batch, length, n_streams, size)
         steps = torch.arange(length, device=item_seq.device)
         is_later = steps > steps[:, None]
