@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.data.histories import Histories, HistorySamples
+from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.data.seen import mark_seen
+from recbole_hm4sr.data.times import exact_seconds
 from recbole_hm4sr.errors import TrainingError
 
 _ROWS_AT_A_TIME = 64
@@ -58,7 +60,7 @@ def rank_samples(
     Raises:
         TrainingError: If a score is NaN or a target's score is infinite.
     """
-    is_first = first_occurrences(samples.histories, item_field)
+    seen = mark_seen(samples.histories, item_field)
     nothing = torch.empty(0, dtype=torch.int64)
     include, exclude, done = [nothing], [nothing], 0
     for batch in batches:
@@ -72,48 +74,13 @@ def rank_samples(
                 "every score must be a number, but the model gave NaN or infinity in evaluation; "
                 "lower learning_rate"
             )
-        rows, items = earlier_items(samples.histories, positions, is_first, item_field)
+        rows, items = seen.before(positions)
         rows, items = rows.to(scores.device), items.to(scores.device)
         rank = 1 + _count_better(scores, own, targets)
         taken = _is_better(scores[rows, items], own[rows, 0], items, targets[rows])
         include.append(rank.cpu())
         exclude.append((rank - torch.bincount(rows[taken], minlength=len(rank))).cpu())
     return Ranks(torch.cat(include), torch.cat(exclude))
-
-
-def first_occurrences(histories: Histories, item_field: str) -> Tensor:
-    """True where a user takes an item for the first time. Shape ``[N]``, bool."""
-    items, starts = histories.columns[item_field].numpy(), histories.starts.numpy()
-    order = np.lexsort((np.arange(len(items)), items, starts))
-    first = np.ones(len(items), dtype=bool)
-    first[1:] = (np.diff(items[order]) != 0) | (np.diff(starts[order]) != 0)
-    flags = np.empty_like(first)
-    flags[order] = first
-    return torch.from_numpy(flags)
-
-
-def earlier_items(
-    histories: Histories, targets: Tensor, is_first: Tensor, item_field: str
-) -> tuple[Tensor, Tensor]:
-    """The distinct items that each user took before a target, without the target itself.
-
-    Args:
-        histories: Flat histories.
-        targets: Positions of the targets. Shape ``[B]``, int64.
-        is_first: From :func:`first_occurrences`.
-        item_field: Name of the item column.
-
-    Returns:
-        Row in ``targets`` and item of each, both of shape ``[H]``, int64.
-    """
-    starts = histories.starts[targets]
-    lengths = targets - starts
-    rows = torch.repeat_interleave(torch.arange(len(targets)), lengths)
-    offsets = lengths.cumsum(0) - lengths
-    positions = torch.arange(len(rows)) - offsets[rows] + starts[rows]
-    items = histories.columns[item_field][positions]
-    kept = is_first[positions] & (items != histories.columns[item_field][targets][rows])
-    return rows[kept], items[kept]
 
 
 def _is_better(scores: Tensor, own: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -154,14 +121,16 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
 
     Returns:
         By sample: ``user`` and ``target`` (raw tokens), ``history_length``, ``gap_seconds`` (from
-        the last history item to the target), ``target_count`` (times the target occurs in the
-        training part) and ``popularity``: ``head`` for the 20 % of the items most frequent there,
-        ``tail`` for the least frequent half, else ``middle``.
+        the last history item to the target; float64 where times are milliseconds),
+        ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
+        for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
+        ``middle``.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
     items = histories.columns[dataset.iid_field]
     times = histories.columns[dataset.time_field]
+    gaps = times[targets] - times[targets - 1]
     seen = train.shown_interactions()
     counts = torch.bincount(items[seen], minlength=dataset.item_num)
     # Frequent first; equal counts in the order of item ids.
@@ -174,7 +143,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "user": np.asarray(dataset.id2token(dataset.uid_field, users), dtype=np.str_),
         "target": np.asarray(dataset.item_tokens[items[targets].numpy()], dtype=np.str_),
         "history_length": (targets - histories.starts[targets]).numpy(),
-        "gap_seconds": (times[targets] - times[targets - 1]).numpy(),
+        "gap_seconds": exact_seconds(gaps.numpy(), dataset.timestamp_unit),
         "target_count": counts[items[targets]].numpy(),
         "popularity": groups,
     }

@@ -39,6 +39,7 @@ class ArrayDataset:
     flags: np.ndarray | None = None
     gap: int = 10**7
     origin: int = 0
+    timestamp_unit: str = "s"
 
     @property
     def modality_names(self):

@@ -44,7 +44,6 @@ from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.settings import DataSettings, read_settings
 
 Result = TypeVar("Result")
-_MILLISECONDS = 1000
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ def check_dataset(
     if raw is not None:
         log, tokens = raw
         facts["file"] = file_facts(log, _name_ranks(tokens))
-        unfiltered = _Split(_in_seconds(log, settings), tokens, (), None, None)
-        split = _split_by_run(config, errors) or unfiltered
+        split = _split_by_run(config, errors) or _Split(log, tokens, (), None, None)
         facts.update(_interaction_part(split, config))
     facts["modalities"], facts["categories"] = _item_part(config, settings, split, errors)
     return Check(
@@ -178,7 +176,8 @@ def _read_file(config: Any, settings: DataSettings, errors: _Errors) -> tuple[Lo
         return None
     items, names = codes[1]
     # From 1, as the run counts: 0 is padding.
-    return order_log(codes[0][0], items + 1, times), np.array(["[PAD]", *names])
+    log = order_log(codes[0][0], items + 1, times, unit=settings.timestamp_unit)
+    return log, np.array(["[PAD]", *names])
 
 
 def _encode(table: AtomicTable, column: str) -> tuple[Any, Any]:
@@ -188,12 +187,6 @@ def _encode(table: AtomicTable, column: str) -> tuple[Any, Any]:
 
 def _name_ranks(tokens: Any) -> Any:
     return np.concatenate([[0], rank_names(tokens[1:])])
-
-
-def _in_seconds(log: Log, settings: DataSettings) -> Log:
-    if settings.timestamp_unit == "s":
-        return log
-    return Log(log.users, log.items, log.times // _MILLISECONDS)
 
 
 def _split_by_run(config: Any, errors: _Errors) -> _Split | None:
@@ -207,7 +200,8 @@ def _split_by_run(config: Any, errors: _Errors) -> _Split | None:
     # The histories exist even where no split of them does.
     columns = dataset.inter_feat.histories.columns
     names = (dataset.uid_field, dataset.iid_field, dataset.time_field)
-    log = Log(*(columns[name].numpy() for name in names))
+    users, items, times = (columns[name].numpy() for name in names)
+    log = Log(users, items, times, dataset.timestamp_unit)
     if parts is None:
         return _Split(log, dataset.item_tokens, (), None, None)
     sizes = tuple(len(part.inter_feat) for part in parts)

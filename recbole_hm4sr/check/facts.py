@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_hm4sr.data.times import PER_SECOND, exact_seconds, whole_seconds
+
 Array = np.ndarray[Any, Any]
 DAY = 86400
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
@@ -18,17 +20,19 @@ _N_TIME_BINS = 40
 
 @dataclass(frozen=True)
 class Log:
-    """Interactions in the order of (user, time, file). All of shape ``[N]``.
+    """Interactions in the order of (user, time, file). Arrays of shape ``[N]``.
 
     Attributes:
         users: Number of the user.
         items: Number of the item.
-        times: Seconds since the epoch, or another whole unit; int64.
+        times: In ``unit`` since the epoch; int64.
+        unit: ``s`` or ``ms``.
     """
 
     users: Array
     items: Array
     times: Array
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class InteractionFacts:
         n_users: Users.
         n_items: Items.
         n_interactions: Interactions.
-        first: Earliest time, in seconds since the epoch.
+        first: Earliest time, in whole seconds since the epoch, as all moments here.
         last: Latest time.
         midnight_share: Share of times at midnight UTC.
         silence: Begin and end of the longest time without an interaction of anybody.
@@ -127,10 +131,10 @@ class LeakageFacts:
     n_same_row: int
 
 
-def order_log(users: Array, items: Array, times: Array) -> Log:
+def order_log(users: Array, items: Array, times: Array, *, unit: str = "s") -> Log:
     """Interactions in file order, put in the order of (user, time, file)."""
     order = np.lexsort((times, users))  # stable: equal times keep the file's order
-    return Log(users[order], items[order], times[order])
+    return Log(users[order], items[order], times[order], unit)
 
 
 def earlier_flags(log: Log) -> tuple[Array, Array]:
@@ -149,7 +153,7 @@ def file_facts(log: Log, name_ranks: Array) -> FileFacts:
     """Counts, duplicates and the order of ties.
 
     Args:
-        log: All interactions of the file, with times in the file's unit.
+        log: All interactions of the file.
         name_ranks: Place of each item number in the order of names.
     """
     repeated, same_row = earlier_flags(log)
@@ -170,14 +174,15 @@ def interaction_facts(log: Log, *, max_length: int) -> InteractionFacts:
     """Counts, times, gaps and distributions.
 
     Args:
-        log: At least one interaction, times in seconds.
+        log: At least one interaction.
         max_length: The most interactions before a target that a model sees.
     """
     inner = np.diff(log.users) == 0
-    gaps = np.diff(log.times)[inner]
+    gaps = exact_seconds(np.diff(log.times)[inner], log.unit)
     _, lengths = np.unique(log.users, return_counts=True)
     _, counts = np.unique(log.items, return_counts=True)
-    ordered = np.sort(log.times)
+    ordered = np.sort(whole_seconds(log.times, log.unit))
+    day = DAY * PER_SECOND[log.unit]
     quiet = int(np.argmax(np.diff(ordered))) if len(ordered) > 1 else 0
     head = np.sort(counts)[::-1][: max(1, len(counts) // 5)]
     places = np.searchsorted(_LENGTH_EDGES, lengths, side="right") - 1
@@ -188,7 +193,7 @@ def interaction_facts(log: Log, *, max_length: int) -> InteractionFacts:
         n_interactions=len(log.users),
         first=int(ordered[0]),
         last=int(ordered[-1]),
-        midnight_share=share(int((log.times % DAY == 0).sum()), len(log.times)),
+        midnight_share=share(int((log.times % day == 0).sum()), len(log.times)),
         silence=(int(ordered[quiet]), int(ordered[min(quiet + 1, len(ordered) - 1)])),
         gaps=_quantiles(gaps),
         zero_gaps=share(int((gaps == 0).sum()), len(gaps)),
@@ -208,7 +213,7 @@ def leakage_facts(log: Log, targets: Array, in_training: Array, name_ranks: Arra
     """What the split does to the test targets.
 
     Args:
-        log: Interactions, times in seconds.
+        log: Interactions.
         targets: Positions of the test targets; each has an earlier interaction of its user.
         in_training: Whether the training part shows an interaction. Shape ``[N]``, bool.
         name_ranks: Place of each item number in the order of names.

@@ -59,7 +59,7 @@ def duration(seconds: float) -> str:
     for unit, name in ((365.25 * DAY, "years"), (DAY, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.3g} s"
 
 
 def _of_file(facts: FileFacts, tie_order: str) -> list[str]:

@@ -12,6 +12,7 @@ from recbole_hm4sr.check.collect import Check, ModalityFacts
 from recbole_hm4sr.check.facts import FileFacts, InteractionFacts, LeakageFacts
 from recbole_hm4sr.check.features import NEAR, CategoryFacts, Signal
 from recbole_hm4sr.check.findings import day, duration, percent, warnings
+from recbole_hm4sr.data.times import UNIT_WORDS
 from recbole_hm4sr.files import write_text
 
 
@@ -126,7 +127,6 @@ def _file_section(facts: FileFacts) -> Section:
 def _times_section(facts: InteractionFacts, unit: str) -> Section:
     _, half, most, nearly, longest = (duration(value) for value in facts.gaps)
     silence = facts.silence[1] - facts.silence[0]
-    unit_words = {"s": "seconds", "ms": "milliseconds, counted in whole seconds here"}[unit]
     return Section(
         "Times",
         (
@@ -135,7 +135,7 @@ def _times_section(facts: InteractionFacts, unit: str) -> Section:
                 f"{day(facts.first)} to {day(facts.last)} "
                 f"({duration(facts.last - facts.first)}), UTC",
             ),
-            ("unit", f"{unit_words}; {percent(facts.midnight_share)} stand at midnight"),
+            ("unit", f"{UNIT_WORDS[unit]}; {percent(facts.midnight_share)} stand at midnight"),
             (
                 "gaps in a history",
                 f"half up to {half}, 90 % up to {most}, 99 % up to {nearly}, "

@@ -51,6 +51,8 @@ def recommend(
 
     Unknown items are skipped and counted. A user without a known item gets the items that are most
     frequent in the training part (source: popular). A row with a user alone is one without history.
+    A user who has taken every item is named in a warning, and has an empty list in JSON lines.
+    Times are in the unit of the run (timestamp_unit).
     """
     if file is not None:
         form = _FORMATS.get(file.suffix, "")
@@ -74,7 +76,9 @@ def recommend(
         sys.stdout.write(text)
     else:
         write_text(file, text)
-        out.print(f"{len(found.users):,} users: {file}")
+        empty = len(found.users_without_items)
+        note = f", {empty:,} of them without an item" if empty else ""
+        out.print(f"{len(found.users):,} users{note}: {file}")
 
 
 def export(

@@ -42,7 +42,11 @@ class AtomicTable:
 
     def line(self, row: int) -> str:
         """Where a row of the frame stands, for messages."""
-        return f"{self.path}, line {int(row) + 2}"
+        return f"{self.path}, {self.place(row)}"
+
+    def place(self, row: int) -> str:
+        """Where in the file a row of the frame stands."""
+        return f"line {int(row) + 2}"
 
     def tokens(self, column: str) -> "np.ndarray[Any, Any]":
         """The values of a token column as an object array of ``str``.

@@ -2,8 +2,9 @@
 
 :class:`MultiModalSequentialDataset` keeps RecBole's filtering, renumbering and splits, so any
 RecBole sequential model can train on it and gets the very batches RecBole would make. It differs
-in how files are read (``atomic.py``), in that times stay int64, in that windows are cut on demand
-(``histories.py``), and in that it knows item features and categories (``features.py``).
+in how files are read (``atomic.py``), in that times stay int64 in the file's unit, in that windows
+are cut on demand (``histories.py``), and in that it knows item features and categories
+(``features.py``).
 """
 
 import hashlib
@@ -32,7 +33,6 @@ from recbole_hm4sr.data.features import (
 )
 from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.histories import (
-    Histories,
     HistorySamples,
     cut_windows,
     group_histories,
@@ -40,11 +40,10 @@ from recbole_hm4sr.data.histories import (
     order_interactions,
     sample_targets,
 )
-from recbole_hm4sr.data.times import read_times
+from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
+from recbole_hm4sr.data.times import read_times, whole_seconds
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.settings import DataSettings, read_settings
-
-_MILLISECONDS = 1000
 
 
 class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unused-ignore]
@@ -177,7 +176,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         times = frame[self.time_field].to_numpy()
         if times.dtype != np.int64:
             raise DataError(
-                f"{self.time_field} must stay in whole seconds for the models, but normalize_all, "
+                f"{self.time_field} must stay whole numbers for the models, but normalize_all, "
                 f"normalize_field, numerical_features or discretization changes it; leave it out "
                 f"there"
             )
@@ -194,10 +193,6 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             del frame[name]
         del times, order
         histories = group_histories(columns, user_field=self.uid_field)
-        if self.settings.timestamp_unit == "ms":
-            # Ordered by milliseconds; the models count in seconds.
-            times = histories.columns[self.time_field] // _MILLISECONDS
-            histories = Histories({**histories.columns, self.time_field: times}, histories.starts)
         self.inter_feat = HistorySamples(
             histories,
             sample_targets(histories),
@@ -261,6 +256,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             histories, samples.targets, names, max_length=self.max_item_list_len
         )
         columns = {name: values[samples.targets] for name, values in histories.columns.items()}
+        if self.config["train_history"] == "exclude":
+            columns[FIRST_POSITION] = samples.targets - lengths
         batch = Interaction({**columns, self.item_list_length_field: lengths, **windows})
         return self.join(batch) if join else batch
 
@@ -281,22 +278,33 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    @property
+    def timestamp_unit(self) -> str:
+        """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
+        return self.settings.timestamp_unit
+
+    def seen_items(self) -> SeenItems | None:
+        """What users take and when for the first time, for losses that leave a history out."""
+        return mark_seen(self.inter_feat.histories, self.iid_field)
+
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.
+
+        Between whole seconds, as the time encoding counts.
 
         Interactions after the split's last target of a user do not count, so the training split
         tells nothing of validation and test.
         """
         histories = self.inter_feat.histories
-        times = histories.columns[self.time_field]
+        times = whole_seconds(histories.columns[self.time_field], self.timestamp_unit)
         inner = self.shown_interactions() & (torch.arange(len(histories)) > histories.starts)
         gaps = torch.diff(times, prepend=times[:1])
         return int(gaps[inner].max()) if inner.any() else 0
 
     def first_time(self) -> int:
-        """The earliest time in this split, in seconds since the epoch."""
+        """The earliest time in this split, in whole seconds since the epoch."""
         times = self.inter_feat.histories.columns[self.time_field]
-        return int(times[self.shown_interactions()].min())
+        return whole_seconds(int(times[self.shown_interactions()].min()), self.timestamp_unit)
 
     # --- item features -------------------------------------------------------------------------
 

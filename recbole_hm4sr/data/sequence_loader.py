@@ -16,6 +16,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hm4sr.data.histories import HistorySamples, cut_rows
+from recbole_hm4sr.data.seen import FIRST_POSITION
 
 TARGET_LIST = "target_list"
 
@@ -65,7 +66,9 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
     """Batches of segments, with as many targets a step as ``train_batch_size`` samples have.
 
     A batch holds RecBole's columns of item and time lists and lengths, and ``target_list``: the
-    item after each position, 0 where none is trained. Shape ``[B, L]``, int64.
+    item after each position, 0 where none is trained. Shape ``[B, L]``, int64. With
+    ``train_history: exclude`` also ``first_position``: where in the flat histories a window begins.
+    Shape ``[B]``, int64.
 
     Args:
         config: RecBole ``Config``.
@@ -116,8 +119,10 @@ class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-
         outside = steps >= lengths[:, None]
         items = histories.columns[dataset.iid_field]
         times = histories.columns[dataset.time_field]
+        excludes_seen = self.config["train_history"] == "exclude"
         return Interaction(
             {
+                **({FIRST_POSITION: begins} if excludes_seen else {}),
                 dataset.item_id_list_field: cut_rows(items, begins, length).masked_fill_(
                     outside, 0
                 ),

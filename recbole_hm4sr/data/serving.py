@@ -25,8 +25,8 @@ class ServingData:
             unicode.
         counts: How often each item occurs in the training part. Shape ``[I]``, int64.
         n_users: Users of the training, padding included.
-        first_time: Earliest time of the training part, in seconds since the epoch.
-        longest_gap: Longest gap of the training part, in seconds.
+        first_time: Earliest time of the training part, in whole seconds since the epoch.
+        longest_gap: Longest gap of the training part, in whole seconds.
         arrays: What the model itself keeps, by name.
     """
 
@@ -79,7 +79,9 @@ class ServingDataset:
 
     def __init__(self, data: ServingData, config: Any) -> None:
         self.data = data
-        self.modality_names = tuple(read_settings(config, DataSettings).modalities)
+        settings = read_settings(config, DataSettings)
+        self.modality_names = tuple(settings.modalities)
+        self.timestamp_unit: str = settings.timestamp_unit
         self.item_tokens = data.item_tokens
         self.item_num = len(data.item_tokens)
         self.user_num = data.n_users
@@ -95,6 +97,9 @@ class ServingDataset:
         if field not in self._counts:
             raise NeedsDatasetError(f"the column {field} is not kept for serving")
         return self._counts[field]
+
+    def seen_items(self) -> None:
+        """Nothing: only training reads it."""
 
     def longest_gap(self) -> int:
         """The longest gap of the training part, in seconds."""

@@ -1,4 +1,7 @@
-"""Times of interactions: whole numbers of one unit, which must be the unit declared."""
+"""Times of interactions: whole numbers of one unit, which must be the unit declared.
+
+They stay in that unit, with all digits, up to the model. What needs seconds gets them here.
+"""
 
 from typing import Any
 
@@ -7,18 +10,47 @@ import numpy as np
 from recbole_hm4sr.data.atomic import AtomicTable, count_of
 from recbole_hm4sr.errors import DataError
 
+PER_SECOND = {"s": 1, "ms": 1000}
+UNIT_WORDS = {"s": "seconds", "ms": "milliseconds"}
 # Seconds above this are after the year 5138; milliseconds below it are before March 1973.
 _SECONDS_LIMIT = 10**11
 _MILLISECONDS_LIMIT = 10**14
+# The first time of each unit that looks like one of the next.
+TIME_LIMITS = {"s": _SECONDS_LIMIT, "ms": _MILLISECONDS_LIMIT}
+# Times below that are more likely counters than dates of this century.
+_DATES_BEGIN = 9 * 10**8
 
 
-def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, Any]":
+def whole_seconds(times: Any, unit: str) -> Any:
+    """Times in seconds, rounded down; those in seconds are returned as they are.
+
+    Args:
+        times: In ``unit``: an int, or an array or a tensor of int64 of any shape.
+        unit: ``s`` or ``ms``.
+    """
+    return times if unit == "s" else times // PER_SECOND[unit]
+
+
+def exact_seconds(times: Any, unit: str) -> Any:
+    """Times or lengths of time in seconds, with their fraction: float64 where there can be one.
+
+    Args:
+        times: In ``unit``: an int, or an array of int64 of any shape.
+        unit: ``s`` or ``ms``.
+    """
+    return times if unit == "s" else times / PER_SECOND[unit]
+
+
+def read_times(
+    table: AtomicTable, column: str, unit: str, *, is_fixed: bool = False
+) -> "np.ndarray[Any, Any]":
     """A time column as whole numbers of its unit, checked.
 
     Args:
         table: The file's columns.
         column: Name of the time column.
         unit: ``s`` or ``ms`` since the Unix epoch.
+        is_fixed: Whether the unit is that of a finished run, so that only the column can change.
 
     Returns:
         Times in ``unit``. Shape ``[N]``, int64.
@@ -31,24 +63,38 @@ def read_times(table: AtomicTable, column: str, unit: str) -> "np.ndarray[Any, A
     values = table.frame[column].to_numpy(dtype=np.float64)
     rules = (
         (~np.isfinite(values), "a finite number"),
-        (values < 0, "0 or more (seconds since 1970, UTC)"),
-        (
-            values != np.floor(values),
-            "a whole number" + ("; write milliseconds and set timestamp_unit: ms" * (unit == "s")),
-        ),
+        (values < 0, f"0 or more ({UNIT_WORDS[unit]} since 1970, UTC)"),
+        (values != np.floor(values), ""),
     )
     for broken, rule in rules:
         if broken.any():
             row = int(np.flatnonzero(broken)[0])
+            rule = rule or _rule_of_fractions(values[row], unit, is_fixed=is_fixed)
             raise DataError(
                 f"{table.line(row)}: {column} must be {rule}, got {values[row]:.15g}"
                 f" ({count_of(int(broken.sum()), 'such line')})"
             )
-    _check_unit(table, column, unit, values)
+    _check_unit(table, column, unit, values, is_fixed=is_fixed)
     return values.astype(np.int64)
 
 
-def _check_unit(table: AtomicTable, column: str, unit: str, values: "np.ndarray[Any, Any]") -> None:
+def _rule_of_fractions(value: float, unit: str, *, is_fixed: bool) -> str:
+    if unit == "s" and not is_fixed:
+        return "a whole number; write milliseconds and set timestamp_unit: ms"
+    advice = "round it down"
+    if unit == "ms" and _DATES_BEGIN < value < _SECONDS_LIMIT:
+        advice = "it looks like seconds, so multiply it by 1000"
+    return f"a whole number of {UNIT_WORDS[unit]}; {advice}"
+
+
+def _check_unit(
+    table: AtomicTable,
+    column: str,
+    unit: str,
+    values: "np.ndarray[Any, Any]",
+    *,
+    is_fixed: bool,
+) -> None:
     large = values >= _SECONDS_LIMIT
     if (values >= _MILLISECONDS_LIMIT).any():
         row = int(np.argmax(values))
@@ -58,23 +104,25 @@ def _check_unit(table: AtomicTable, column: str, unit: str, values: "np.ndarray[
         )
     # Times near zero are legal (counters, the year 1970), so a small value beside large ones is
     # evidence of mixed units only where both kinds look like dates of this century.
-    dates = ~large & (values > 9 * 10**8)
+    dates = ~large & (values > _DATES_BEGIN)
     if large.any() and dates.any():
         first, second = int(np.flatnonzero(dates)[0]), int(np.flatnonzero(large)[0])
         raise DataError(
-            f"{table.path}: {column} must have one unit, got what looks like seconds in line "
-            f"{first + 2} ({values[first]:.15g}) and like milliseconds in line {second + 2} "
-            f"({values[second]:.15g}); convert the column"
+            f"{table.path}: {column} must have one unit, got what looks like seconds in "
+            f"{table.place(first)} ({values[first]:.15g}) and like milliseconds in "
+            f"{table.place(second)} ({values[second]:.15g}); convert the column"
         )
-    if unit == "s" and large.any():
-        row = int(np.flatnonzero(large)[0])
-        raise DataError(
-            f"{table.line(row)}: {column} must be in seconds, got {values[row]:.15g}, which looks "
-            f"like milliseconds; set timestamp_unit: ms"
-        )
-    if unit == "ms" and dates.any():
-        row = int(np.flatnonzero(dates)[0])
-        raise DataError(
-            f"{table.line(row)}: {column} must be in milliseconds, got {values[row]:.15g}, which "
-            f"looks like seconds; set timestamp_unit: s"
-        )
+    for declared, other, wrong, remedy in (
+        ("s", "ms", large, f"divide {column} by 1000 and round down"),
+        ("ms", "s", dates, f"multiply {column} by 1000"),
+    ):
+        if unit == declared and wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            if is_fixed:
+                remedy = f"the run counts in {UNIT_WORDS[unit]}, so {remedy}"
+            else:
+                remedy = f"set timestamp_unit: {other}"
+            raise DataError(
+                f"{table.line(row)}: {column} must be in {UNIT_WORDS[unit]}, got "
+                f"{values[row]:.15g}, which looks like {UNIT_WORDS[other]}; {remedy}"
+            )

@@ -1,35 +1,10 @@
-"""Which items a user has taken before a target: no candidates where a ranking leaves them out."""
+"""Where among the candidates of a loss the items stand that a row leaves out."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.softmax import HiddenPairs
-
-
-def seen_items(packing: Packing, items: Tensor, places: Tensor, targets: Tensor) -> HiddenPairs:
-    """The items before each target, in its window.
-
-    How many there are depends on the values, so all tensors are to be on the CPU.
-
-    Args:
-        packing: Arrangement of the tokens.
-        items: Packed items. Shape ``[T]``, int64.
-        places: Packed number of the last token before each target. Shape ``[B]``, int64.
-        targets: Shape ``[B]``, int64.
-
-    Returns:
-        Pairs of a target's number and an item, by ascending number; an item that was taken twice
-        stands twice, the target itself never.
-    """
-    n_before = packing.position[places] + 1
-    rows = torch.arange(len(places)).repeat_interleave(n_before)
-    ends = n_before.cumsum(0)
-    backwards = ends[rows] - 1 - torch.arange(len(rows))
-    pairs = torch.stack([rows, items[places[rows] - backwards]], dim=1)
-    pairs = pairs[pairs[:, 1] != targets[rows]]
-    return pairs_of_rows(pairs, len(places))
 
 
 def pairs_of_rows(pairs: Tensor, n_rows: int) -> HiddenPairs:

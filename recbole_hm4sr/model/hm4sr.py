@@ -116,10 +116,10 @@ class HM4SR(PackedRecommender):
     def _uses_time(self) -> bool:
         return self.settings.use_temporal_moe or self._uses_placeholders
 
-    def make_reader(self, config: Any) -> BatchReader:
+    def make_reader(self, config: Any, dataset: Any) -> BatchReader:
         """Batches know besides which tokens may become placeholders."""
         ratio = self.settings.placeholder_ratio if self._uses_placeholders else None
-        return HM4SRReader(**self.reader_options(config), placeholder_ratio=ratio)
+        return HM4SRReader(**self.reader_options(config, dataset), placeholder_ratio=ratio)
 
     def _build_temporal_parts(self, dataset: Any) -> None:
         settings = self.settings

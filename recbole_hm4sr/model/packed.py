@@ -19,7 +19,9 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.packed import PackedInteraction
+from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems
 from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import DistinctItems, PackedBatch
 from recbole_hm4sr.layers.catalogue import (
     Catalogue,
@@ -31,7 +33,7 @@ from recbole_hm4sr.layers.losses import MatchedRows, match_rows
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.seen import seen_items
+from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.settings import read_settings
 
@@ -56,16 +58,18 @@ class Encoded(Protocol):
 
 @dataclass(frozen=True)
 class BatchReader:
-    """Arranges a batch of RecBole. It holds no tensor, so that a loader's workers can have it.
+    """Arranges a batch of RecBole, on the CPU, where a loader's workers do it.
 
     Attributes:
         item_list: Name of the items' column.
         length: Name of the lengths' column.
-        time_list: Name of the times' column, in seconds since the epoch.
+        time_list: Name of the times' column.
         target: Name of the targets' column.
         every_position: Whether training reads the column ``target_list`` in its place: a target a
             position, 0 where none is trained.
-        excludes_seen: Whether the items before a target are no candidates of it.
+        timestamp_unit: Unit of the times: ``s`` or ``ms``.
+        seen_items: The items that each user took before a target, where those are no candidates of
+            it; else None.
     """
 
     item_list: str
@@ -73,7 +77,8 @@ class BatchReader:
     time_list: str
     target: str
     every_position: bool
-    excludes_seen: bool
+    timestamp_unit: str
+    seen_items: SeenItems | None
 
     def __call__(self, interaction: Interaction, *, train: bool) -> PackedBatch:
         """Arrange a batch, which may be on any device; the result is on the CPU.
@@ -87,7 +92,9 @@ class BatchReader:
         tokens = packing.pack(items)
         batch = PackedBatch(
             items=tokens,
-            times=packing.pack(interaction[self.time_list].cpu()),
+            times=packing.pack(
+                whole_seconds(interaction[self.time_list].cpu(), self.timestamp_unit)
+            ),
             packing=packing,
             distinct=DistinctItems(*torch.unique(tokens, return_inverse=True, return_counts=True)),
         )
@@ -101,9 +108,11 @@ class BatchReader:
             targets = following.index_select(0, read_at)
         else:
             targets = interaction[self.target].cpu()
-        if self.excludes_seen:
+        if self.seen_items is not None:
             places = packing.last if read_at is None else read_at
-            seen = seen_items(packing, batch.items, places, targets)
+            firsts = interaction[FIRST_POSITION].cpu()[packing.sequence[places]]
+            rows, items = self.seen_items.before(firsts + packing.position[places] + 1)
+            seen = pairs_of_rows(torch.stack([rows, items], dim=1), len(places))
         distinct = cast(DistinctItems, batch.distinct).items
         return batch.replace(
             read_at=read_at,
@@ -136,7 +145,8 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         super().__init__(config, dataset)
         self.settings: Any = read_settings(config, self.settings_class)
         self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
-        self.arrange = self.make_reader(config)
+        self.timestamp_unit: str = dataset.timestamp_unit
+        self.arrange = self.make_reader(config, dataset)
         if self.settings.n_negatives:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
@@ -180,19 +190,21 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         del encoded, rows
         return iter(())
 
-    def make_reader(self, config: Any) -> BatchReader:
+    def make_reader(self, config: Any, dataset: Any) -> BatchReader:
         """What arranges a batch; a model that needs more of it returns a subclass."""
-        return BatchReader(**self.reader_options(config))
+        return BatchReader(**self.reader_options(config, dataset))
 
-    def reader_options(self, config: Any) -> dict[str, Any]:
+    def reader_options(self, config: Any, dataset: Any) -> dict[str, Any]:
         """The arguments of :class:`BatchReader`."""
+        excludes_seen = self.settings.train_history == "exclude"
         return {
             "item_list": self.ITEM_SEQ,
             "length": self.ITEM_SEQ_LEN,
             "time_list": config["TIME_FIELD"] + config["LIST_SUFFIX"],
             "target": self.POS_ITEM_ID,
             "every_position": self.settings.train_mode == "sequence",
-            "excludes_seen": self.settings.train_history == "exclude",
+            "timestamp_unit": self.timestamp_unit,
+            "seen_items": dataset.seen_items() if excludes_seen else None,
         }
 
     def forward(self, batch: PackedBatch, catalogue: Catalogue | None = None) -> Encoded:
@@ -334,15 +346,15 @@ class UserTower(nn.Module):
         Args:
             item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
             item_seq_len: Items of each history, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in seconds since the epoch, 0 in the padding; not read by a
-                model that has no use for times. Shape ``[B, L]``, int64.
+            timestamps: Their times in the run's unit since the epoch, 0 in the padding; not read
+                by a model that has no use for times. Shape ``[B, L]``, int64.
 
         Returns:
             Shape ``[B, M * D]``.
         """
         batch = PackedBatch(
             items=item_seq.flatten(),
-            times=timestamps.flatten(),
+            times=whole_seconds(timestamps.flatten(), self.model.timestamp_unit),
             packing=PaddedRows(item_seq_len, item_seq.shape[1]),
         )
         users = self.model.encode(batch, Catalogue(self.rows)).users

@@ -17,8 +17,9 @@ class PackedTraining:
             share of its targets. A batch has the same number of targets of more users, which
             matters to the contrastive losses: they set the rows of a batch against each other.
         train_history: Whether the items before a target stay among the candidates of its softmax
-            and the negatives of its contrastive losses, as in the paper. ``exclude`` leaves them
-            out, as ``rank_history: exclude`` leaves them out of the ranking.
+            and the negatives of its contrastive losses, as in the paper. ``exclude`` leaves all
+            items out that the user took before the target, those older than the window too, as
+            ``rank_history: exclude`` leaves them out of the ranking.
         n_negatives: Items drawn a training step for a sampled softmax, which reads and projects no
             more of the catalogue than the step shows; 0 for the exact softmax over all items.
     """

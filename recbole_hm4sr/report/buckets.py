@@ -21,7 +21,7 @@ class Buckets:
     """
 
     title: str
-    edges: tuple[int, ...]
+    edges: tuple[float, ...]
     labels: tuple[str, ...]
 
     def number(self, values: Array) -> Array:
@@ -33,9 +33,10 @@ class Buckets:
         return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, None)
 
 
+# Times are whole milliseconds at the finest: whatever is no tie is in a later bucket.
 GAPS = Buckets(
     "Time since the purchase before",
-    (0, 1, 60, 600, 3600, 6 * 3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY),
+    (0, 0.001, 60, 600, 3600, 6 * 3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY),
     (
         "same time",
         "under 1 min",

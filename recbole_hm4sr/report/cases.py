@@ -6,27 +6,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.evaluation import earlier_items
+from recbole_hm4sr.data.seen import SeenItems
+from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.report.buckets import Array
 
 N_TOP = 10
 _N_HISTORY = 12  # most recent items that are shown
 
 
-def without_history(scores: Tensor, dataset: Any, targets: Tensor, is_first: Tensor) -> Tensor:
+def without_history(scores: Tensor, seen: SeenItems, targets: Tensor) -> Tensor:
     """Scores with what a user took before at minus infinity, but for the target itself.
 
     Args:
         scores: Scores of all items. Shape ``[B, I]``.
-        dataset: The split.
+        seen: What users take, from :func:`recbole_hm4sr.data.seen.mark_seen`.
         targets: Positions of the targets in the flat histories. Shape ``[B]``, int64.
-        is_first: From :func:`recbole_hm4sr.evaluation.first_occurrences`.
 
     Returns:
         A changed copy. Shape ``[B, I]``.
     """
-    histories = dataset.inter_feat.histories
-    rows, items = earlier_items(histories, targets, is_first, dataset.iid_field)
+    rows, items = seen.before(targets)
     scores = scores.clone()
     scores[rows.to(scores.device), items.to(scores.device)] = -torch.inf
     return scores
@@ -113,11 +112,11 @@ def case_facts(
 def _event(dataset: Any, place: int, start: int) -> dict[str, Any]:
     """What was taken at a position of the flat histories, and when."""
     columns = dataset.inter_feat.histories.columns
-    times = columns[dataset.time_field]
+    times, unit = columns[dataset.time_field], dataset.timestamp_unit
     return {
         "item": str(dataset.item_tokens[int(columns[dataset.iid_field][place])]),
-        "time": int(times[place]),
-        "gap": int(times[place] - times[place - 1]) if place > start else None,
+        "time": whole_seconds(int(times[place]), unit),
+        "gap": exact_seconds(int(times[place] - times[place - 1]), unit) if place > start else None,
     }
 
 

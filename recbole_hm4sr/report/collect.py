@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 
+from recbole_hm4sr.data.seen import mark_seen
+from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.evaluation import first_occurrences
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.report.buckets import DAY, Array
 from recbole_hm4sr.report.cases import (
@@ -110,7 +111,7 @@ def data_facts(session: "Session") -> dict[str, Any]:
     """What the run was on, in numbers."""
     dataset = session.train_data._dataset
     histories = dataset.inter_feat.histories
-    times = histories.columns[dataset.time_field]
+    times = whole_seconds(histories.columns[dataset.time_field], dataset.timestamp_unit)
     parts = (session.train_data, session.valid_data, session.test_data)
     modalities = []
     for name in dataset.modality_names:
@@ -157,7 +158,7 @@ class _Reader:
         self.session = session
         self.dataset = session.test_data._dataset
         self.gates = GateRecorder(session.model)
-        self.is_first = first_occurrences(self.dataset.inter_feat.histories, self.dataset.iid_field)
+        self.seen = mark_seen(self.dataset.inter_feat.histories, self.dataset.iid_field)
         train = session.train_data._dataset
         items = train.inter_feat.histories.columns[train.iid_field]
         seen = items[train.shown_interactions()]
@@ -175,7 +176,7 @@ class _Reader:
         targets = samples.targets
         ranked = scores
         if self.session.trainer.rank_history == "exclude":
-            ranked = without_history(scores, self.dataset, targets, self.is_first)
+            ranked = without_history(scores, self.seen, targets)
         top = top_items(ranked)
         own = samples[self.dataset.iid_field].to(top.device)
         items = torch.cat([top, own[:, None]], dim=1)
@@ -186,7 +187,7 @@ class _Reader:
         for place in (place for place, row in enumerate(rows) if row in cases):
             here, item = targets[place : place + 1], int(own[place])
             own_scores = scores[place : place + 1]
-            alone = without_history(own_scores, self.dataset, here, self.is_first)[0]
+            alone = without_history(own_scores, self.seen, here)[0]
             case = case_facts(
                 self.dataset,
                 int(here),
@@ -201,7 +202,9 @@ class _Reader:
         config = self.session.config
         times = interaction[config["TIME_FIELD"] + config["LIST_SUFFIX"]].cpu().numpy()
         lengths = interaction[config["ITEM_LIST_LENGTH_FIELD"]]
-        self.tokens.append(window_gaps(times, token_flags(lengths, times.shape[1])))
+        gaps, times = window_gaps(times, token_flags(lengths, times.shape[1]))
+        unit = self.dataset.timestamp_unit
+        self.tokens.append((exact_seconds(gaps, unit), whole_seconds(times, unit)))
 
     def facts(self) -> dict[str, Any]:
         """Gates, parts and cases of all samples read."""

@@ -75,8 +75,9 @@ class GateRecorder:
         """How the routes follow gaps and the calendar; None without the mixture.
 
         Args:
-            gaps: Seconds since the interaction before; -1 for the first of a window. Shape ``[T]``.
-            times: Seconds since the epoch. Shape ``[T]``.
+            gaps: Seconds since the interaction before; below 0 for the first of a window. Shape
+                ``[T]``.
+            times: Whole seconds since the epoch. Shape ``[T]``.
         """
         if self.temporal is None or not self.routes:
             return None
@@ -155,11 +156,11 @@ def window_gaps(times: Array, is_token: Array) -> tuple[Array, Array]:
     """Gaps and times of the tokens of padded windows, row after row.
 
     Args:
-        times: Seconds since the epoch, padded on the right. Shape ``[B, L]``.
+        times: In any unit, padded on the right. Shape ``[B, L]``, int64.
         is_token: Where a window holds a token. Shape ``[B, L]``.
 
     Returns:
-        Seconds since the token before, -1 for the first of a window; and times. Shape ``[T]``.
+        Time since the token before, -1 for the first of a window; and times. Shape ``[T]``.
     """
     gaps = np.diff(times, axis=1, prepend=times[:, :1])
     gaps[:, 0] = -1

@@ -57,8 +57,8 @@ def moment(seconds: float, *, whole_days: bool = False) -> str:
 def gap_text(seconds: float | None) -> str:
     """How much later something happened, in a natural unit; empty for none.
 
-    >>> [gap_text(s) for s in (0, 45, 1500, 7200, 259200)]
-    ['same time', '+ 45 s', '+ 25 min', '+ 2 h', '+ 3 days']
+    >>> [gap_text(s) for s in (0, 0.3, 45, 1500, 7200, 259200)]
+    ['same time', '+ 0.3 s', '+ 45 s', '+ 25 min', '+ 2 h', '+ 3 days']
     """
     if seconds is None:
         return ""
@@ -67,7 +67,7 @@ def gap_text(seconds: float | None) -> str:
     for unit, name in ((365 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * unit or (seconds >= unit and unit < 86400):
             return f"+ {seconds / unit:.0f} {name}"
-    return f"+ {seconds:.0f} s"
+    return f"+ {seconds:.0f} s" if seconds >= 1 else f"+ {seconds:.3g} s"
 
 
 def seconds_text(seconds: float) -> str:

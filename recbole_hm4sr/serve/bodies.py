@@ -4,16 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
 
+from recbole_hm4sr.data.times import TIME_LIMITS, UNIT_WORDS
+
 MAX_USERS = 1000
 MAX_HISTORY = 10_000
 MAX_INTERACTIONS = 200_000
 MAX_ITEMS = 1000
 MAX_CANDIDATES = 100_000
 MAX_BODY_BYTES = 16 << 20
-# Above, seconds look like milliseconds, and milliseconds like microseconds.
-TIME_LIMITS = {"s": 10**11, "ms": 10**14}
-UNITS_A_SECOND = {"s": 1, "ms": 1000}
-_TIME_DESCRIPTION = {"s": "Seconds since 1970 (UTC).", "ms": "Milliseconds since 1970 (UTC)."}
 
 
 def _as_whole(value: Any) -> Any:
@@ -66,12 +64,19 @@ class Request(Body):
 def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Request]:
     """The request of a run: its schema knows how large a time can be, and names items of the run.
 
+    Larger times are refused where the histories are read, with what to do about them.
+
     Args:
         unit: ``s`` or ``ms``.
         tokens: Some items of the run.
         times: As many times, in the unit.
     """
-    limits = Field(strict=True, ge=0, lt=TIME_LIMITS[unit], description=_TIME_DESCRIPTION[unit])
+    limits = Field(
+        strict=True,
+        ge=0,
+        description=f"{UNIT_WORDS[unit].capitalize()} since 1970 (UTC).",
+        json_schema_extra={"exclusiveMaximum": TIME_LIMITS[unit]},
+    )
     time: Any = Annotated[int, limits, WholeFloats]
     of_request = Request.model_fields
     item: Any = Annotated[Token, Interaction.model_fields["item"]]
@@ -104,7 +109,10 @@ class Item(BaseModel):
 
 
 class UserItems(BaseModel):
-    """The items of one user, best first; popular ones if no item of the history is known."""
+    """The items of one user, best first; popular ones if no item of the history is known.
+
+    None are left for a user who has taken every item.
+    """
 
     source: str = Field(pattern="^(model|popular)$")
     unknown_items: int = Field(ge=0, description="Interactions skipped: their items are unknown.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.serve.bodies import UNITS_A_SECOND
+from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.serve.recommend import Recommender
 
 _N_ITEMS = 3
@@ -33,7 +33,7 @@ class Examples:
 
 def make_examples(recommender: Recommender) -> Examples:
     """Examples of a run's items and times."""
-    data, unit = recommender.run.data, UNITS_A_SECOND[recommender.columns.unit]
+    data, unit = recommender.run.data, PER_SECOND[recommender.columns.unit]
     best = 1 + np.argsort(-data.counts[1:], kind="stable")[:_N_ITEMS]
     tokens = data.item_tokens[best].tolist()
     times = [(max(0, data.first_time) + day * _DAY) * unit for day in range(len(tokens))]

@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 import recbole_hm4sr
+from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.model.capabilities import item_vectors, user_tower
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
@@ -34,7 +35,7 @@ index = faiss.IndexFlatIP(items.shape[1])
 index.add(items)
 tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
 number = {token: row for row, token in enumerate(tokens, start=1)}
-def recommend(history, k=10):  # pairs of item and time in seconds, oldest first
+def recommend(history, k=10):  # pairs of item and time, oldest first
     known = [(number[i], t) for i, t in history if i in number][-MAX_LENGTH:]
     if not known: return []  # no item is known: show what is popular
     known = np.array(known, np.int64)
@@ -128,7 +129,7 @@ def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:
     """Export the tower; returns the names of its inputs."""
     names = list(inspect.signature(tower.forward).parameters)
     length = run.config["MAX_ITEM_LIST_LENGTH"]
-    made = _made_histories(4, len(run.data.item_tokens), length, run.data.first_time)
+    made = _made_histories(4, length, run)
     batch = torch.export.Dim("batch")
     sizes: dict[int, Any] = {0: batch}
     if length > 1:
@@ -166,15 +167,16 @@ def _quiet_exporter() -> Iterator[None]:
         exporter.setLevel(level)
 
 
-def _made_histories(rows: int, n_items: int, length: int, first_time: int) -> dict[str, Tensor]:
+def _made_histories(rows: int, length: int, run: OpenRun) -> dict[str, Tensor]:
     """Histories of all lengths with gaps of all sizes."""
+    n_items, ticks = len(run.data.item_tokens), PER_SECOND[_unit(run)]
     random = torch.Generator().manual_seed(0)
     lengths = (torch.arange(rows) % length) + 1
     lengths[0] = length
     padding = torch.arange(length) >= lengths[:, None]
     items = torch.randint(1, n_items, (rows, length), generator=random)
     gaps = 2 ** (24 * torch.rand(rows, length, generator=random, dtype=torch.float64))
-    times = first_time + gaps.long().cumsum(1)
+    times = run.data.first_time * ticks + (gaps * ticks).long().cumsum(1)
     return {
         "item_seq": items.masked_fill(padding, 0),
         "item_seq_len": lengths,
@@ -192,9 +194,7 @@ def _check_scores(folder: Path, run: OpenRun, inputs: list[str], items: Any) -> 
     import onnxruntime
 
     config = run.config
-    made = _made_histories(
-        _CHECKED_ROWS, len(items) + 1, config["MAX_ITEM_LIST_LENGTH"], run.data.first_time
-    )
+    made = _made_histories(_CHECKED_ROWS, config["MAX_ITEM_LIST_LENGTH"], run)
     tower = onnxruntime.InferenceSession(
         str(folder / "user_tower.onnx"), providers=["CPUExecutionProvider"]
     )
@@ -213,6 +213,10 @@ def _check_scores(folder: Path, run: OpenRun, inputs: list[str], items: Any) -> 
         )
 
 
+def _unit(run: OpenRun) -> str:
+    return read_settings(run.config, DataSettings).timestamp_unit
+
+
 def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
     config = run.config
     return {
@@ -222,6 +226,7 @@ def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
         "run": run.run_dir.resolve().name,
         "n_items": len(run.data.item_tokens) - 1,
         "max_length": config["MAX_ITEM_LIST_LENGTH"],
+        "timestamp_unit": _unit(run),
         "inputs": inputs,
         "fingerprints": dict(run.fingerprints),
         "versions": {"recbole-hm4sr": recbole_hm4sr.__version__, "torch": torch.__version__},
@@ -237,8 +242,7 @@ def example_code(inputs: list[str], max_length: int) -> str:
 def _page(run: OpenRun, inputs: list[str], width: int) -> str:
     facts = _facts(run, inputs)
     template = (Path(__file__).parent / "index_readme.md").read_text(encoding="utf-8")
-    milliseconds = read_settings(run.config, DataSettings).timestamp_unit == "ms"
-    note = " Times are seconds since 1970 (UTC)" + (", not milliseconds." * milliseconds or ".")
+    note = f" Times are {UNIT_WORDS[_unit(run)]} since 1970 (UTC)."
     generated = "\n\nThe data set is GENERATED: its numbers say nothing of real shops."
     return template.format(
         **{name: facts[name] for name in ("model", "dataset", "run", "n_items", "max_length")},

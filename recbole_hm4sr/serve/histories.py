@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recbole_hm4sr.files import ASCII_BLANKS
 from recbole_hm4sr.serve.history_table import RawHistories
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
-_MILLISECONDS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class UserHistories:
     Attributes:
         users: Shape ``[U]``, object.
         items: Internal item ids. Shape ``[N]``, int64.
-        times: Seconds since the epoch. Shape ``[N]``, int64.
+        times: In the run's unit since the epoch. Shape ``[N]``, int64.
         starts: Where each user's begin, and N. Shape ``[U + 1]``, int64.
         unknown: Interactions of each user left out, since the model does not know their items.
             Shape ``[U]``, int64.
@@ -81,21 +81,20 @@ class UserHistories:
 
 
 def number_histories(
-    raw: RawHistories, items: "pd.Index[Any]", *, unit: str, keep: str | None
+    raw: RawHistories, items: "pd.Index[Any]", *, keep: str | None
 ) -> UserHistories:
     """Leave out unknown items, order by time, and number items as the model does.
 
     Args:
         raw: As given.
         items: Raw tokens of the items 1, 2, ...
-        unit: Of the times, s or ms.
         keep: ``rm_dup_inter`` of the run: which interaction of a user and item stays, ``first``,
             ``last`` or, as None, all.
 
     Returns:
         Histories; a user's interactions of equal time keep the order they were given in.
     """
-    numbers = items.get_indexer(raw.items) + 1
+    numbers = number_items(raw.items, items)
     known = numbers > 0
     n_users = len(raw.users)
     unknown = np.bincount(raw.user[~known], minlength=n_users)
@@ -113,11 +112,27 @@ def number_histories(
     return UserHistories(
         users=raw.users,
         items=torch.from_numpy(numbers.astype(np.int64)),
-        # The models count in seconds.
-        times=torch.from_numpy(times // _MILLISECONDS if unit == "ms" else times),
+        times=torch.from_numpy(times),
         starts=torch.from_numpy(starts),
         unknown=unknown,
     )
+
+
+def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
+    """Numbers of raw tokens as the model counts, from 1; 0 of one that it does not know.
+
+    A token is looked up as it is; if it is not known, without the blanks at its ends, which
+    ``hm4sr prepare`` cuts. No-break and other spaces are letters.
+
+    Args:
+        tokens: Shape ``[N]``, object of ``str``.
+        items: Raw tokens of the items 1, 2, ...
+    """
+    numbers = items.get_indexer(tokens) + 1
+    unknown = np.flatnonzero(numbers == 0)
+    cut = np.array([token.strip(ASCII_BLANKS) for token in tokens[unknown]], dtype=object)
+    numbers[unknown] = items.get_indexer(cut) + 1
+    return numbers
 
 
 def _warn(items: Array, unknown: Array, total: int) -> None:

@@ -53,9 +53,9 @@ class RawHistories:
 class _Table(AtomicTable):
     """Rows of a data frame or of lists, which have no lines."""
 
-    def line(self, row: int) -> str:
-        """Where a row stands, for messages."""
-        return f"{self.path}, row {int(row)}"
+    def place(self, row: int) -> str:
+        """Where a row stands."""
+        return f"row {int(row)}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ class _Lists(AtomicTable):
     ends: Array
 
     def line(self, row: int) -> str:
-        """Where a value of the lists laid end to end stands, for messages."""
+        """Where a value of the lists stands, for messages."""
+        return self.place(row)
+
+    def place(self, row: int) -> str:
+        """Where a value of the lists laid end to end stands."""
         history = int(np.searchsorted(self.ends, row, side="right"))
         place = row - (int(self.ends[history - 1]) if history else 0)
         return f"histories[{history}], interaction {place}"
@@ -142,7 +146,9 @@ def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHi
         users=np.arange(len(histories)).astype(object),
         user=np.repeat(np.arange(len(histories)), lengths),
         items=items,
-        times=read_times(table, "times", unit) if len(times) else times.astype(np.int64),
+        times=read_times(table, "times", unit, is_fixed=True)
+        if len(times)
+        else times.astype(np.int64),
     )
 
 
@@ -263,7 +269,7 @@ def _checked(table: AtomicTable, columns: HistoryColumns) -> RawHistories:
         frame = table.frame.assign(**{columns.time: np.where(alone, 0, times)})
         table = dataclasses.replace(table, frame=frame)
     if len(table.frame):
-        whole = read_times(table, columns.time, columns.unit)
+        whole = read_times(table, columns.time, columns.unit, is_fixed=True)
     else:
         whole = np.zeros(0, dtype=np.int64)
     kept = ~alone

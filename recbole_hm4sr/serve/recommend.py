@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.model.capabilities import item_vectors
-from recbole_hm4sr.serve.histories import UserHistories, number_histories
+from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
     ListedHistory,
@@ -40,6 +40,7 @@ Array = np.ndarray[Any, Any]
 _CPU_BATCH, _GPU_BATCH = 128, 1024
 # Scores of a batch never exceed 2^26 numbers, 256 MB.
 _MOST_SCORES = 1 << 26
+_NAMED_USERS = 20
 
 
 class Recommender:
@@ -94,7 +95,9 @@ class Recommender:
     ) -> Recommendations:
         """The best items for each user.
 
-        Items whom the model does not know are skipped, with one warning that counts them. Times
+        Items whom the model does not know are skipped, with one warning that counts them; another
+        names the users for whom nothing is left, since they have taken every item. An id is looked
+        up as it is given, then without the blanks at its ends, which ``hm4sr prepare`` cuts. Times
         need no order; equal ones keep theirs. The model sees the most recent
         ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
         items of the training part. Equal scores stand in the order of the run's items; items that
@@ -133,7 +136,7 @@ class Recommender:
             self._score(known, users, allowed, found, exclude_seen=exclude_seen)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
-        return Recommendations(
+        recommended = Recommendations(
             users=known.users,
             items=self._tokens[found.items],
             scores=found.scores,
@@ -142,6 +145,8 @@ class Recommender:
             streams=self.streams if explain else (),
             shares=found.shares,
         )
+        _warn_of_empty(recommended)
+        return recommended
 
     def _refuse(self, k: int, batch_size: int, *, explain: bool) -> None:
         if k < 1 or batch_size < 1:
@@ -162,7 +167,7 @@ class Recommender:
 
     def knows(self, items: Sequence[str]) -> Array:
         """Which raw item tokens the model knows. Shape ``[N]``, bool."""
-        return self._index.get_indexer(np.array(items, dtype=object)) >= 0
+        return number_items(np.array(items, dtype=object), self._index) > 0
 
     def _number(self, histories: Any) -> UserHistories:
         raw = histories
@@ -170,15 +175,13 @@ class Recommender:
             raw = histories_from_frame(histories, self.columns)
         elif not isinstance(histories, RawHistories):
             raw = histories_from_lists(histories, self.columns.unit)
-        return number_histories(
-            raw, self._index, unit=self.columns.unit, keep=self.run.config["rm_dup_inter"]
-        )
+        return number_histories(raw, self._index, keep=self.run.config["rm_dup_inter"])
 
     def _candidates(self, tokens: Sequence[str] | None) -> Tensor | None:
         """Ids of the candidates, ascending, each once."""
         if tokens is None:
             return None
-        numbers = self._index.get_indexer(np.array(list(tokens), dtype=object)) + 1
+        numbers = number_items(np.array(list(tokens), dtype=object), self._index)
         unknown = [token for token, number in zip(tokens, numbers, strict=True) if not number]
         named = ", ".join(repr(str(token)) for token in unknown[:3])
         if len(unknown) == len(numbers):
@@ -243,6 +246,20 @@ class Recommender:
         shape = len(users), len(best)
         counts = self.run.data.counts[best].astype(np.float32)
         found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
+
+
+def _warn_of_empty(found: Recommendations) -> None:
+    users = found.users_without_items
+    if len(users):
+        named = ", ".join(repr(user) for user in users[:_NAMED_USERS])
+        more = f" and {len(users) - _NAMED_USERS:,} more" if len(users) > _NAMED_USERS else ""
+        logger.warning(
+            "%d of %d users get no item, since they have taken every one there is: %s%s",
+            len(users),
+            len(found.users),
+            named,
+            more,
+        )
 
 
 class _Found:

@@ -36,8 +36,16 @@ class Recommendations:
     streams: tuple[str, ...]
     shares: Array
 
+    @property
+    def users_without_items(self) -> Array:
+        """Users who get no item, since they have taken all there are. Shape ``[V]``, object."""
+        return self.users[np.isnan(self.scores).all(axis=1)]
+
     def table(self, user_field: str = "user_id", item_field: str = "item_id") -> pd.DataFrame:
-        """A row a recommendation: user, rank from 1, item, score, source, and the shares."""
+        """A row a recommendation: user, rank from 1, item, score, source, and the shares.
+
+        A user without items has no row; :attr:`users_without_items` names them.
+        """
         users, ranks = np.nonzero(~np.isnan(self.scores))
         columns: dict[str, Any] = {
             user_field: self.users[users],
@@ -51,7 +59,7 @@ class Recommendations:
         return pd.DataFrame(columns)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Plain values, a dictionary a user."""
+        """Plain values, a dictionary a user; without items the list of items is empty."""
         for number, user in enumerate(self.users):
             n_items = int(np.count_nonzero(~np.isnan(self.scores[number])))
             yield {

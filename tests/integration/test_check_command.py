@@ -96,7 +96,7 @@ def test_what_only_the_run_refuses_is_found_and_the_numbers_stay(tmp_path, capsy
     assert "4 of 2 users and 2 items" in text
 
 
-def test_milliseconds_are_told_and_counted_in_seconds(tmp_path, capsys):
+def test_milliseconds_are_told_and_counted_in_full(tmp_path, capsys):
     rows = [(user, item, time * 1000 + 7) for user, item, time in walks([5, 4, 3])]
     folder = toy(tmp_path, rows)
     flags = ["--dataset=toy", f"--data_path={folder}"]
@@ -105,7 +105,7 @@ def test_milliseconds_are_told_and_counted_in_seconds(tmp_path, capsys):
     assert "set timestamp_unit: ms" in text
     code, text = check(capsys, *flags, "--timestamp_unit=ms")
     assert code == 0
-    assert "milliseconds, counted in whole seconds here" in text
+    assert "milliseconds; 0.0 % stand at midnight" in text
     assert "2024-01-01 to 2024-01-05" in text
 
 

@@ -1,5 +1,6 @@
 """Recommendations from a run's folder: what the model itself says, for anybody, anywhere."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ from servedruns import expected_of, train_toy
 from toydata import write_toy_dataset
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.data.features import load_features, save_features
 from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.serve.open_run import open_run
 from recbole_hm4sr.serve.recommend import Recommender
@@ -136,6 +138,62 @@ def test_unknown_items_are_skipped_with_a_warning(recommender, caplog):
     assert found.items[0].tolist() == found.items[1].tolist()
     assert found.unknown_items.tolist() == [0, 1]
     assert "1 of 5 interactions, of 1 users, are skipped" in caplog.text
+
+
+def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_path, caplog, capsys):
+    every = recommender._tokens[1:].tolist()
+    histories = [(every, list(range(len(every)))), (every[:1], [1])]
+    with caplog.at_level(logging.WARNING):
+        found = recommender.recommend(histories, 3)
+    assert found.users_without_items.tolist() == [0]
+    assert "1 of 2 users get no item, since they have taken every one there is: 0" in caplog.text
+    first, second = found.records()
+    assert (first["user"], first["items"], len(second["items"])) == (0, [], 3)
+    path = history_file(tmp_path / "h.csv", histories)
+    caplog.clear()
+    words = ["recommend", "--run", hm4sr_run, "--history", path, "-k", 3]
+    run_command(*words, "--out", tmp_path / "lists.csv")
+    assert "2 users, 1 of them without an item" in capsys.readouterr().out.replace("\n", " ")
+    assert "1 of 2 users get no item, since they have taken every one there is: 'u0'" in caplog.text
+    assert set(pd.read_csv(tmp_path / "lists.csv").user_id) == {"u1"}
+    run_command(*words, "--format", "jsonl")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["user_id"], len(line["items"])) for line in lines] == [("u0", 0), ("u1", 3)]
+
+
+def test_no_break_spaces_are_letters_of_the_ids(tmp_path, toy_path):
+    """Three items that differ in the kind of their space, through all readers to all answers."""
+    folder = tmp_path / "data"
+    shutil.copytree(toy_path, folder)
+    names = {"B001": "a b", "B002": "a\u00a0b", "B003": "a\u2009b", "B004": "\u00a0B001"}
+    for name in ("toy.inter", "toy.item"):
+        text = (folder / "toy" / name).read_text(encoding="utf-8")
+        for old, new in names.items():
+            text = text.replace(old + "\t", new + "\t")
+        (folder / "toy" / name).write_text(text, encoding="utf-8")
+    for modality in ("text", "image"):
+        stored = load_features(folder / "toy" / f"toy.{modality}.npz")
+        tokens = np.array([names.get(str(token), str(token)) for token in stored.tokens])
+        renamed = dataclasses.replace(stored, tokens=tokens)
+        save_features(folder / "toy" / f"toy.{modality}.npz", renamed)
+    recommender = Recommender.load(train_toy("HM4SR", folder, tmp_path / "run", epochs=1))
+    assert set(names.values()) <= set(recommender._tokens[1:])
+    assert recommender.knows([*names.values(), " a b ", "B001", "a\u3000b"]).tolist() == (
+        [True] * 5 + [False] * 2
+    )
+    wanted = list(names.values())
+    alone = recommender.recommend([([item], [1]) for item in wanted], 3)
+    lines = [f"u{n},{item},1" for n, item in enumerate(wanted)]
+    path = tmp_path / "h.csv"
+    path.write_text("\n".join(["user_id,item_id,timestamp", *lines]), encoding="utf-8")
+    assert rows(recommender.recommend(recommender.read_histories(path), 3)) == rows(alone)
+    candidates = tmp_path / "candidates.txt"
+    candidates.write_text("\n".join(wanted), encoding="utf-8")
+    out = tmp_path / "lists.csv"
+    words = ["--run", tmp_path / "run", "--history", path, "--candidates", candidates]
+    run_command("recommend", *words, "-k", 4, "--include_seen", "--out", out)
+    table = pd.read_csv(out)
+    assert table.groupby("user_id").item_id.apply(set).tolist() == [set(wanted)] * 4
 
 
 def test_a_user_without_a_known_item_gets_the_most_frequent(recommender, hm4sr_run, toy_path):

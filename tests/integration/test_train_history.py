@@ -1,5 +1,8 @@
 """``train_history: exclude``: the losses against plain ones with the seen items struck out."""
 
+import shutil
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,15 +16,46 @@ from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
 from recbole_hm4sr.session import open_session
 
 pytestmark = pytest.mark.integration
+START, SPAN = 1_600_000_000, 10**6  # each user has a span of time alone
 
 
-def open_model(toy_path, tmp_path, **overrides):
+L = 4  # far below the longest history
+
+
+@pytest.fixture(scope="module")
+def long_path(toy_path, tmp_path_factory):
+    """The toy items, taken at random and again by histories of up to 20, no two times the same."""
+    folder = tmp_path_factory.mktemp("long") / "data"
+    shutil.copytree(toy_path, folder)
+    random = np.random.default_rng(11)
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    for user in range(40):
+        times = START + SPAN * user + 50 * np.arange(random.integers(3, 21))
+        items = random.integers(15, size=len(times))
+        rows = [f"u{user}\tB{item:03d}\t{time}" for item, time in zip(items, times, strict=True)]
+        lines += random.permutation(rows).tolist()
+    (folder / "toy" / "toy.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def read_histories(folder):
+    """Times and item tokens of each user by time, from the file."""
+    lines = (folder / "toy" / "toy.inter").read_text(encoding="utf-8").split("\n")[1:-1]
+    rows = sorted((int(time), item) for _, item, time in (line.split("\t") for line in lines))
+    histories = {}
+    for time, item in rows:
+        histories.setdefault((time - START) // SPAN, []).append((time, item))
+    return histories
+
+
+def open_model(folder, tmp_path, **overrides):
     settings = {
         **QUICK_HM4SR,
         "train_history": "exclude",
         "hidden_dropout_prob": 0.0,
         "attn_dropout_prob": 0.0,
-        "data_path": str(toy_path),
+        "MAX_ITEM_LIST_LENGTH": L,
+        "data_path": str(folder),
         "use_gpu": False,
         **overrides,
     }
@@ -33,21 +67,32 @@ def open_model(toy_path, tmp_path, **overrides):
         checkpoint_dir=tmp_path / "checkpoint",
     )
     session = open_session(config, tmp_path, HM4SR)
-    return session.model.double(), next(iter(session.train_data))
+    batch = next(iter(session.train_data))
+    return session.model.double(), batch, rows_of(session, batch, folder)
 
 
-def rows_of(model, batch, mode):
-    """Targets of a batch and the set of items before each, read from the padded lists."""
-    items = batch[model.ITEM_SEQ].tolist()
-    if mode == "prefix":
-        return batch[model.POS_ITEM_ID].tolist(), [set(row) - {0} for row in items]
-    targets, before = [], []
-    for row, wanted in zip(items, batch[TARGET_LIST].tolist(), strict=True):
-        for place, target in enumerate(wanted):
-            if target:
-                targets.append(target)
-                before.append(set(row[: place + 1]))
-    return targets, before
+def rows_of(session, batch, folder):
+    """Targets of a batch and the set of all items before each, read from the file."""
+    dataset, histories = session.train_data._dataset, read_histories(folder)
+    after, wanted = [], []  # the time of the interaction before each target, and the target
+    for times, length, row in zip(
+        batch["timestamp_list"].tolist(),
+        batch["item_length"].tolist(),
+        batch[TARGET_LIST].tolist() if TARGET_LIST in batch.columns else batch["item_id"].tolist(),
+        strict=True,
+    ):
+        if isinstance(row, int):
+            row = [0] * (length - 1) + [row]
+        after += [time for time, target in zip(times, row, strict=False) if target]
+        wanted += [target for target in row if target]
+    before = []
+    for time, target in zip(after, wanted, strict=True):
+        history = histories[(time - START) // SPAN]
+        place = 1 + [moment for moment, _ in history].index(time)
+        assert dataset.token2id("item_id", history[place][1]) == target
+        before.append({int(dataset.token2id("item_id", item)) for _, item in history[:place]})
+    assert max(map(len, before)) > 2 * L
+    return wanted, before
 
 
 def encode(model, batch):
@@ -55,15 +100,14 @@ def encode(model, batch):
 
 
 @pytest.mark.parametrize("mode", ["prefix", "sequence"])
-def test_seen_items_are_no_candidates_of_the_softmax(mode, toy_path, tmp_path):
-    model, batch = open_model(toy_path, tmp_path, train_mode=mode)
+def test_seen_items_are_no_candidates_of_the_softmax(mode, long_path, tmp_path):
+    model, batch, (targets, before) = open_model(long_path, tmp_path, train_mode=mode)
     loss = model.named_losses(batch)["cross_entropy"]
     loss.backward()
     gradient = model.item_embedding.weight.grad.clone()
     model.zero_grad()
     encoded = encode(model, batch)
     scores = encoded.users.vectors.flatten(1) @ encoded.catalogue.table().T
-    targets, before = rows_of(model, batch, mode)
     struck = torch.zeros_like(scores)
     for row, (target, seen) in enumerate(zip(targets, before, strict=True)):
         struck[row, list(seen - {target})] = -torch.inf
@@ -75,10 +119,9 @@ def test_seen_items_are_no_candidates_of_the_softmax(mode, toy_path, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["prefix", "sequence"])
-def test_rows_whose_target_was_seen_are_no_negatives(mode, toy_path, tmp_path):
-    model, batch = open_model(toy_path, tmp_path, train_mode=mode)
+def test_rows_whose_target_was_seen_are_no_negatives(mode, long_path, tmp_path):
+    model, batch, (targets, before) = open_model(long_path, tmp_path, train_mode=mode)
     loss = model.named_losses(batch)["id_contrastive"]
-    targets, before = rows_of(model, batch, mode)
     users = F.normalize(encode(model, batch).users.vectors[:, 0], dim=1)
     own = F.normalize(model.item_embedding.weight[targets], dim=1)
     logits = users @ own.T / model.settings.id_temperature
@@ -91,14 +134,27 @@ def test_rows_whose_target_was_seen_are_no_negatives(mode, toy_path, tmp_path):
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
-def test_seen_items_of_a_sample_are_no_candidates(toy_path, tmp_path):
+def test_the_items_before_a_target_equal_those_that_the_ranking_leaves_out(long_path, tmp_path):
+    model, batch, (targets, before) = open_model(long_path, tmp_path, train_mode="prefix")
+    pairs = model.read(batch, train=True).seen.pairs
+    expected = [
+        (row, item)
+        for row, (target, seen) in enumerate(zip(targets, before, strict=True))
+        for item in seen - {target}
+    ]
+    # Each item once, however often it was taken.
+    assert sorted(map(tuple, pairs.tolist())) == sorted(expected)
+
+
+def test_seen_items_of_a_sample_are_no_candidates(long_path, tmp_path):
     n_negatives = 40
-    model, batch = open_model(toy_path, tmp_path, train_mode="sequence", n_negatives=n_negatives)
+    model, batch, (targets, before) = open_model(
+        long_path, tmp_path, train_mode="sequence", n_negatives=n_negatives
+    )
     torch.manual_seed(3)
     loss = model.named_losses(batch)["cross_entropy"]
     torch.manual_seed(3)
     drawn = model.sampler(n_negatives)
-    targets, before = rows_of(model, batch, "sequence")
     table = model.item_rows(torch.arange(model.n_items)).flatten(1)
     # The table of all items is not resident here.
     batch_read = model.read(batch, train=True)

@@ -14,6 +14,8 @@ from helpers import ArrayDataset, model_config
 from recbole.data.interaction import Interaction
 
 from recbole_hm4sr.data.codes import ItemCodes
+from recbole_hm4sr.data.histories import group_histories
+from recbole_hm4sr.data.seen import FIRST_POSITION, mark_seen
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.mmsr import MMSR
 
@@ -73,12 +75,24 @@ def dataset(modalities=("text", "image")):
     return ArrayDataset(N_ITEMS, chosen, flags, origin=1_600_000_000)
 
 
+def draw_items(random):
+    """Items of all positions and one more, for the target of the last. ``[R, L + 1]``."""
+    return torch.from_numpy(random.integers(1, N_ITEMS, (N_ROWS, LENGTH + 1)))
+
+
+def seen_items():
+    """The histories of the batch, laid flat."""
+    items = draw_items(np.random.default_rng(12)).flatten()
+    users = torch.arange(N_ROWS).repeat_interleave(LENGTH + 1)
+    return mark_seen(group_histories({"user": users, "item": items}, user_field="user"), "item")
+
+
 def batch():
     """Histories of 1 to 9 items with repeats and ties, and the item after each position."""
     random = np.random.default_rng(12)
     lengths = torch.tensor([1, 3, 9, 6, 5, 2, 8])
     inside = torch.arange(LENGTH) < lengths[:, None]
-    items = torch.from_numpy(random.integers(1, N_ITEMS, (N_ROWS, LENGTH + 1)))
+    items = draw_items(random)
     gaps = torch.from_numpy(random.choice([0, 40, DAY, 90 * DAY], (N_ROWS, LENGTH)))
     following = items[:, 1:].masked_fill(~inside, 0)
     return Interaction(
@@ -88,6 +102,7 @@ def batch():
             "item_length": lengths,
             "item_id": following.gather(1, lengths[:, None] - 1)[:, 0],
             "target_list": following,
+            FIRST_POSITION: torch.arange(N_ROWS) * (LENGTH + 1),
         }
     )
 
@@ -127,6 +142,7 @@ def build(model, case):
     options = dict(cases[case])
     data = dataset(options.pop("modalities", ("text", "image")))
     small = {k: v for k, v in SMALL.items() if model == "HM4SR" or k != "inner_size"}
+    data.seen_items = seen_items
     if model == "HM4SR" and options.get("n_negatives"):
         data.target_counts = lambda: torch.arange(N_ITEMS)
     built = cls(model_config(model, **small, **options), data).double()

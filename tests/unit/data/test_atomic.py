@@ -213,7 +213,16 @@ def test_times_near_1970_and_counters_are_legal_in_both_units(path, unit):
             "s",
             "line 3: .* a whole number; write milliseconds .*timestamp_unit: ms, got",
         ),
-        ([1, "2.5"], "ms", "line 3: timestamp must be a whole number, got 2.5"),
+        (
+            [1, "2.5"],
+            "ms",
+            "line 3: timestamp must be a whole number of milliseconds; round it down, got 2.5",
+        ),
+        (
+            [1, f"{NEW_YEAR}.25"],
+            "ms",
+            "line 3: .* of milliseconds; it looks like seconds, so multiply it by 1000, got",
+        ),
         ([1, "2024-01-01"], "s", "line 3: timestamp must be a number, got '2024-01-01'"),
         (
             [1, NEW_YEAR * 1000],

@@ -221,7 +221,7 @@ def test_removing_duplicates_keeps_the_file_s_order_of_equal_times(tmp_path, kee
     assert places == list(expected)
 
 
-def test_milliseconds_order_the_history_and_the_model_gets_seconds(tmp_path):
+def test_milliseconds_order_the_history_and_the_model_gets_them(tmp_path):
     rows = [("u", f"i{9 - step}", NEW_YEAR * 1000 + 600 * (9 - step)) for step in range(10)]
     path = write_dataset(tmp_path / "toy", rows)
     with pytest.raises(DataError, match="looks like milliseconds; set timestamp_unit: ms"):
@@ -230,8 +230,45 @@ def test_milliseconds_order_the_history_and_the_model_gets_seconds(tmp_path):
     batch = test[[0]]
     tokens = test.id2token("item_id", batch["item_id_list"][0, :9].numpy()).tolist()
     assert tokens == [f"i{number}" for number in range(9)]
-    expected = [NEW_YEAR + number * 600 // 1000 for number in range(9)]
+    expected = [NEW_YEAR * 1000 + number * 600 for number in range(9)]
     assert batch["timestamp_list"][0, :9].tolist() == expected
+
+
+def test_fractions_of_a_second_as_advised_are_read_to_the_last_digit(tmp_path):
+    moments = [1600000000.25, 1600000000.75, 1600000001.0, 1600000001.001]
+    path = write_dataset(tmp_path / "toy", [("u", f"i{n}", t) for n, t in enumerate(moments)])
+    advice = "a whole number; write milliseconds and set timestamp_unit: ms, got 1600000000.25"
+    with pytest.raises(DataError, match=advice):
+        read_dataset(path)
+    with pytest.raises(DataError, match="it looks like seconds, so multiply it by 1000, got"):
+        read_dataset(path, timestamp_unit="ms")
+    rows = [("u", f"i{n}", round(t * 1000)) for n, t in enumerate(moments)]
+    (tmp_path / "ms").mkdir()
+    path = write_dataset(tmp_path / "ms" / "toy", rows)
+    dataset = read_dataset(path, timestamp_unit="ms")
+    times = [1600000000250, 1600000000750, 1600000001000, 1600000001001]
+    dataset.build()
+    assert dataset.inter_feat.histories.columns["timestamp"].tolist() == times
+
+
+def test_the_time_encoding_is_told_whole_seconds(tmp_path):
+    # From .9 to 1.1: a gap of 200 ms is one of a second between whole seconds.
+    moments = [0, 900, 1100, 5_000, 9_000, 20_000]
+    rows = [("u", f"i{n}", NEW_YEAR * 1000 + t + 900) for n, t in enumerate(moments)]
+    path = write_dataset(tmp_path / "toy", rows)
+    train, valid, test = read_dataset(path, timestamp_unit="ms").build()
+    assert train.first_time() == test.first_time() == NEW_YEAR
+    assert train.longest_gap() == 5 - 2
+    assert valid.longest_gap() == 9 - 5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_shuffled_ties_leave_milliseconds_in_their_order(tmp_path, seed):
+    rows = [("u", f"i{number}", NEW_YEAR * 1000 + 3 * number) for number in reversed(range(30))]
+    path = write_dataset(tmp_path / "toy", rows)
+    *_, test = read_dataset(path, timestamp_unit="ms", tie_order="shuffle", seed=seed).build()
+    tokens = test.id2token("item_id", test[[0]]["item_id_list"][0, :29].numpy()).tolist()
+    assert tokens == [f"i{number}" for number in range(29)]
 
 
 def test_whole_histories_in_milliseconds_give_the_batches_of_seconds(tmp_path, mixed):
@@ -241,7 +278,9 @@ def test_whole_histories_in_milliseconds_give_the_batches_of_seconds(tmp_path, m
     ours, _ = batches_of(MultiModalSequentialDataset, read_config(path, timestamp_unit="ms"))
     seconds, _ = batches_of(MultiModalSequentialDataset, read_config(mixed))
     for (one, _), (other, _) in zip(ours, seconds, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in other)
+        for name in other:
+            factor = 1000 if name in ("timestamp", "timestamp_list") else 1
+            assert torch.equal(one[name], other[name] * factor)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +294,7 @@ def test_whole_histories_in_milliseconds_give_the_batches_of_seconds(tmp_path, m
 )
 def test_a_setting_that_would_change_the_times_is_refused(folder, settings):
     dataset = read_dataset(folder.parent, **settings)
-    with pytest.raises(DataError, match="timestamp must stay in whole seconds for the models"):
+    with pytest.raises(DataError, match="timestamp must stay whole numbers for the models"):
         dataset.build()
 
 

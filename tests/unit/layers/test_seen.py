@@ -1,31 +1,16 @@
-"""What a user has taken before a target, by hand and against sets."""
+"""Where left-out items stand among candidates, by hand."""
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_hm4sr.layers.losses import match_rows
-from recbole_hm4sr.layers.packing import build_packing
-from recbole_hm4sr.layers.seen import holds, pairs_of_rows, seen_items
-
-LENGTHS = torch.tensor([3, 1, 4])
-ITEMS = torch.tensor([5, 6, 5, 8, 9, 2, 9, 3])  # packed: 5 6 5 | 8 | 9 2 9 3
+from recbole_hm4sr.layers.seen import holds, pairs_of_rows
 
 
-def test_the_items_before_the_target_after_the_last_token():
-    packing = build_packing(LENGTHS, 5)
-    seen = seen_items(packing, ITEMS, packing.last, torch.tensor([7, 8, 2]))
-    # The target itself (8 and 2, taken again) is never among them.
-    assert seen.pairs.tolist() == [[0, 5], [0, 6], [0, 5], [2, 9], [2, 9], [2, 3]]
-    assert seen.begins.tolist() == [0, 3, 3, 6]
-
-
-def test_the_items_before_targets_within_a_sequence():
-    packing = build_packing(LENGTHS, 5)
-    places = torch.tensor([0, 1, 5, 6])  # after 5, after 5 6; after 9 2, after 9 2 9
-    seen = seen_items(packing, ITEMS, places, torch.tensor([6, 5, 9, 3]))
-    assert seen.pairs.tolist() == [[0, 5], [1, 6], [2, 2], [3, 9], [3, 2], [3, 9]]
-    assert seen.begins.tolist() == [0, 1, 2, 3, 6]
+def test_pairs_know_where_each_row_begins():
+    seen = pairs_of_rows(torch.tensor([[0, 5], [0, 6], [2, 9]]), 4)
+    assert seen.begins.tolist() == [0, 2, 2, 3, 3]
 
 
 def test_where_seen_items_stand_among_candidates():

@@ -9,7 +9,7 @@ from datafiles import DAY
 from toydata import N_USERS, QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.evaluation import first_occurrences
+from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.layers.experts import TemporalMoE
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.report import collect
@@ -204,8 +204,7 @@ def test_leaving_the_history_out_keeps_the_target(session):
     dataset = session.test_data._dataset
     samples = dataset.inter_feat
     scores = torch.zeros(len(samples), dataset.item_num)
-    first = first_occurrences(samples.histories, "item_id")
-    left = without_history(scores, dataset, samples.targets, first)
+    left = without_history(scores, mark_seen(samples.histories, "item_id"), samples.targets)
     assert scores.isfinite().all()  # a copy
     own = samples["item_id"]
     assert left.gather(1, own[:, None]).isfinite().all()

@@ -87,17 +87,39 @@ def test_large_times_keep_every_digit():
 
 
 @pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([5, 1_700_000_000], "row 1: .* like seconds; the run counts in milliseconds, so multiply"),
+        ([1_700_000_000.25], "row 0: .*; it looks like seconds, so multiply it by 1000, got"),
+        ([1_700_000_000, 1_700_000_000_000], "seconds in row 0 .* milliseconds in row 1"),
+    ],
+)
+def test_other_units_than_milliseconds_are_refused_with_what_to_do(times, message):
+    milliseconds = HistoryColumns("user_id", "item_id", "timestamp", "ms")
+    frame = pd.DataFrame({"user_id": "u", "item_id": "B1", "timestamp": times})
+    with pytest.raises(DataError, match=message):
+        histories_from_frame(frame, milliseconds)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("user_id,item_id\nu1,B1\n", "must have the columns user_id, item_id and timestamp"),
         ("", "must be a whole CSV file|must have the columns"),
         ("u1,B1,10\n", "must have the columns"),
         ("user_id,item_id,timestamp\nu1,B1,10\nu1,B2,soon\n", "line 3: timestamp must be a number"),
-        ("user_id,item_id,timestamp\nu1,B1,1.5\n", "line 2: timestamp must be a whole number"),
+        (
+            "user_id,item_id,timestamp\nu1,B1,1.5\n",
+            "line 2: timestamp must be a whole number of seconds; round it ",
+        ),
         ("user_id,item_id,timestamp\nu1,B1,-5\n", "line 2: timestamp must be 0 or more"),
         ("user_id,item_id,timestamp\nu1,B1,inf\n", "line 2: timestamp must be a finite number"),
         ("user_id,item_id,timestamp\nu1,B1,\n", "line 2: timestamp must be a finite number"),
-        ("user_id,item_id,timestamp\nu1,B1,1700000000000\n", "looks like milliseconds"),
+        (
+            "user_id,item_id,timestamp\nu1,B1,1700000000000\n",
+            "line 2: .* looks like milliseconds; the run counts in seconds, so divide timestamp by "
+            "1000 and round down",
+        ),
         ("user_id,item_id,timestamp\nu1,,10\n", "line 2: item_id must not be empty"),
         ("user_id,item_id,timestamp\nu1,B1,1\n,B1,10\n", "line 3: user_id must not be empty"),
         ("user_id,item_id,timestamp\n\nu1,B1,1\n", "line 2: user_id must not be empty"),

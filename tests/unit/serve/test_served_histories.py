@@ -2,18 +2,19 @@
 
 import logging
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from recbole_hm4sr.serve.histories import number_histories
+from recbole_hm4sr.serve.histories import number_histories, number_items
 from recbole_hm4sr.serve.history_table import histories_from_lists
 
 ITEMS = pd.Index(["A", "B", "C"])  # 1, 2, 3
 
 
 def numbered(histories, unit="s", keep=None):
-    return number_histories(histories_from_lists(histories, unit), ITEMS, unit=unit, keep=keep)
+    return number_histories(histories_from_lists(histories, unit), ITEMS, keep=keep)
 
 
 def test_times_are_sorted_and_equal_ones_keep_their_order():
@@ -34,10 +35,17 @@ def test_unknown_items_are_skipped_counted_and_named_once(caplog):
     assert "2 items, e.g. 'X', 'Y'" in record.getMessage()
 
 
-def test_milliseconds_order_and_become_seconds():
+def test_milliseconds_order_and_stay():
     known = numbered([(["A", "B"], [1_700_000_000_900, 1_700_000_000_100])], unit="ms")
     assert known.items.tolist() == [2, 1]
-    assert known.times.tolist() == [1_700_000_000] * 2
+    assert known.times.tolist() == [1_700_000_000_100, 1_700_000_000_900]
+
+
+def test_blanks_at_the_ends_are_cut_and_other_spaces_are_letters():
+    # The model knows " A" with its blank, as a file by hand has it, and "B" with a no-break space.
+    items = pd.Index([" A", "A", "B", "B\u00a0", "\u2009C"])
+    tokens = [" A", "A ", "\tB ", "B\u00a0", " B\u00a0", "\u2009C", "C", "\u00a0B"]
+    assert number_items(np.array(tokens, dtype=object), items).tolist() == [1, 2, 3, 4, 4, 5, 0, 0]
 
 
 @pytest.mark.parametrize(
