@@ -149,7 +149,7 @@ FAULTS = [
     flag("an interval of an unknown column", r"Field \[rating\] not defined",
          "--val_interval={rating: '[3,inf)'}"),
     flag("duplicates kept oddly", "rm_dup_inter", "--rm_dup_inter=middle"),
-    flag("normalised time", "timestamp must stay in whole seconds", "--normalize_all=true"),
+    flag("normalised time", "timestamp must stay whole numbers", "--normalize_all=true"),
     flag("a path for checkpoints", "checkpoint_dir .* is not supported",
          "--checkpoint_dir=/elsewhere/x"),
     Fault("flag: a number for the folder of data", ["train", "--dataset=toy", "--data_path=5"],
