@@ -19,6 +19,7 @@ from recbole_hm4sr import compat, distributed, quick_start
 from recbole_hm4sr import session as sessions
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data_parallel import JoinedLosses, rows_of_step, seed_epoch
+from recbole_hm4sr.errors import TrainingError
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.trainer import Trainer
 
@@ -168,7 +169,50 @@ def killed(folder):
     return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
 
 
-TASKS = {"gradients": gradients, "runs": runs, "killed": killed}
+def _spoil_a_loss(model):
+    original = model.named_losses
+
+    def spoiled(batch):
+        losses = original(batch)
+        return {**losses, "cross_entropy": losses["cross_entropy"] * torch.nan}
+
+    model.named_losses = spoiled
+
+
+def _spoil_a_layer(model):
+    layer = model.encoders["text"]
+    layer.register_forward_pre_hook(lambda module, args: (args[0] * torch.nan, *args[1:]))
+
+
+def _spoil_the_scores(model):
+    original = model.full_sort_predict
+    model.full_sort_predict = lambda batch: original(batch) * torch.nan
+
+
+SPOILS = {"loss": _spoil_a_loss, "layer": _spoil_a_layer, "scores": _spoil_the_scores}
+
+
+def not_finite(folder):
+    """What each process says of a NaN that is in the second process alone, by where it is."""
+    # Longer than the test waits: nobody may wait until the time is over.
+    overrides = settings(folder, "HM4SR", process_timeout=3600, train_mode="prefix")
+    fit, found = Trainer.fit, {}
+    for name, spoil in SPOILS.items():
+
+        def spoiled_fit(trainer, *arguments, spoil=spoil, **named):
+            if distributed.rank() == 1:
+                spoil(trainer.model)
+            return fit(trainer, *arguments, **named)
+
+        Trainer.fit = spoiled_fit
+        try:
+            quick_start.run("HM4SR", "toy", overrides=overrides, run_dir=folder / f"spoiled-{name}")
+        except TrainingError as error:
+            found[name] = str(error)
+    return found
+
+
+TASKS = {"gradients": gradients, "runs": runs, "killed": killed, "not_finite": not_finite}
 
 if __name__ == "__main__":
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]

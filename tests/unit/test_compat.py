@@ -21,6 +21,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import argument_list
 
 from recbole_hm4sr import compat
+from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
@@ -238,6 +239,30 @@ def test_the_command_line_and_the_lists_come_back_after_an_error(monkeypatch):
 @pytest.mark.parametrize(("use_gpu", "gpu_id"), [(False, "0"), (True, ""), (False, "")])
 def test_the_device_is_the_cpu_where_no_gpu_may_be_used(use_gpu, gpu_id):
     assert compat.choose_device(use_gpu, gpu_id) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpu_id", "expected"), [(None, "1", 1), ("3,5", "0", 0), ("3,5", "1,0", 1)]
+)
+def test_a_gpu_is_chosen_among_the_visible_ones(visible, gpu_id, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert compat.choose_device(True, gpu_id) == torch.device("cuda", expected)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+def test_a_gpu_that_is_not_visible_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    message = (
+        r"gpu_id must be from 0 to 0, .* among the 1 that CUDA_VISIBLE_DEVICES=3 shows, got '3'"
+    )
+    with pytest.raises(ConfigError, match=message):
+        compat.choose_device(True, "3")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

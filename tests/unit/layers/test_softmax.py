@@ -1,5 +1,7 @@
 """Cross-entropy in pieces against the plain form, in value and gradients."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,25 @@ def test_low_precision_is_that_of_autocast():
         assert fused.dtype == torch.float32
         error, allowed = (fused - reference).abs().max(), (autocast - reference).abs().max()
         assert 0 < error <= 1.5 * allowed
+
+
+def test_errors_below_the_smallest_number_of_float16_keep_their_gradients():
+    # A score of 0 beside one of 20: probability exp(-20), 2e-9, a tenth of float16's half of
+    # 2^-24. The other item's gradient is that times the user; the loss has yet to be scaled.
+    users, items = torch.tensor([[4.0]]), torch.tensor([[0.0], [5.0]], requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        loss = linear_cross_entropy(users, items, torch.tensor([1]))
+    (gradient,) = torch.autograd.grad(2.0**16 * loss, items)
+    expected = 4 * 2**16 * math.exp(-20) / (1 + math.exp(-20))
+    assert gradient[0].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_loss_of_low_precision_is_float32(dtype):
+    # 65,536 times a loss of 2 would be infinite in float16.
+    users, items, targets = (x.to(dtype) if x.is_floating_point() else x for x in draw())
+    with torch.autocast("cpu", dtype=dtype):
+        assert linear_cross_entropy(users, items, targets).dtype == torch.float32
 
 
 def test_no_gradient_is_asked_of_a_constant():
