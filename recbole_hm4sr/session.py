@@ -13,7 +13,7 @@ from recbole.utils import init_seed
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
-from recbole_hm4sr.config import build_config, read_yaml
+from recbole_hm4sr.config import FLAGS_ONLY, build_config, read_yaml
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.data_parallel import share_batches
@@ -60,7 +60,7 @@ def read_run_config(
     entry = find_model(values.pop("model"))
     dataset = values.pop("dataset")
     # A run's folder may come from elsewhere: it names no place to write.
-    values.pop("code_cache_dir", None)
+    values = {name: value for name, value in values.items() if name not in FLAGS_ONLY}
     config = build_config(
         entry.model_class,
         dataset,
