@@ -22,6 +22,7 @@ from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     refuse_place,
+    remove_results,
     run_facts,
     sign_folder,
     write_arrays,
@@ -264,12 +265,12 @@ def _execute(
         trainer.resume(session.train_data, session.valid_data)
         if on_start is not None and distributed.is_first():
             on_start(session)
+        if not trainer.finished and distributed.is_first():
+            remove_results(folder)  # of an earlier end, before more epochs were asked for
         trainer.fit(session.train_data, session.valid_data, verbose=False)
         fitted = time.perf_counter()
-        evaluation, ranks = _validation(trainer), None
-        if test:
-            trainer.load_best()
-            evaluation, ranks = _evaluate(session)
+        trainer.load_best()  # what is written from here on is of one epoch
+        evaluation, ranks = _evaluate(session) if test else (_validation(trainer), None)
     ended = time.perf_counter()
     result = RunResult(
         **vars(evaluation),

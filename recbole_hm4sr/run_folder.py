@@ -19,12 +19,14 @@ from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
 from recbole_hm4sr.distributed import attempt, job_name, started_processes
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.errors import ConfigError, WriteError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.plugins import plugin_version
 from recbole_hm4sr.trainer import EpochRecord
 
 _SIGNATURE = "torchrun.txt"
+# What a run writes at its end, all of its best epoch; of its end speaks the first.
+_RESULTS = ("metrics.json", "serving.npz", "test_ranks.npz", "report.json", "report.html")
 
 
 def new_run_dir(dataset: str, model: str) -> Path:
@@ -84,6 +86,19 @@ def sign_folder(folder: Path) -> None:
     name = job_name()
     if name is not None:
         write_text(folder / _SIGNATURE, name)
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what the end of a run has left, where the run goes on or begins anew.
+
+    Raises:
+        WriteError: If that is not possible.
+    """
+    for name in _RESULTS:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot remove {folder / name}: {error.strerror}") from error
 
 
 def write_settings(folder: Path, config: Config) -> None:
