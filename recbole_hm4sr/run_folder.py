@@ -4,7 +4,6 @@ import copy
 import datetime
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import yaml
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.costs import Costs
 from recbole_hm4sr.distributed import attempt, job_name, started_processes
 from recbole_hm4sr.errors import ConfigError, WriteError
 from recbole_hm4sr.files import write_text, write_whole
@@ -121,7 +121,7 @@ def plain_settings(config: Config) -> dict[str, Any]:
 
 
 def run_facts(
-    config: Config, model: Any, history: Sequence[EpochRecord], seconds: float
+    config: Config, model: Any, history: Sequence[EpochRecord], costs: Costs
 ) -> dict[str, Any]:
     """What one must know to judge or repeat a run.
 
@@ -129,7 +129,7 @@ def run_facts(
         config: Its settings.
         model: Its model.
         history: Its epochs.
-        seconds: Its whole time.
+        costs: Of the whole run.
     """
     device = config["device"]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -138,10 +138,12 @@ def run_facts(
         "tie_order": config["tie_order"],
         "epochs": len(history),
         "n_parameters": sum(parameter.numel() for parameter in trained),
-        "seconds": round(seconds, 3),
+        "seconds": round(costs.seconds, 3),
         "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
-        "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
+        "peak_memory_mb": round(costs.peak_memory_bytes / 2**20),
+        "peak_memory_of": "run" if costs.peak_is_own else "process",
+        "measured_whole_run": costs.complete,
         "device": _device_name(device),
         "processes": started_processes(),
         "machine": f"{_processor()}, {torch.get_num_threads()} threads",
@@ -173,15 +175,6 @@ def _processor() -> str:
 
 def _median(values: list[float]) -> float:
     return round(sorted(values)[len(values) // 2], 4) if values else 0.0
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the process, or of the GPU's allocator."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    # In KiB, on macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _git_revision() -> str | None:
