@@ -63,6 +63,16 @@ def test_a_score_that_is_no_number_stops_the_evaluation(bad):
         rank(samples, [[float("-inf"), 1.0, bad]])
 
 
+def test_a_nan_of_any_other_item_stops_the_evaluation_too():
+    """It is above no target and below none: every rank would look better than it is."""
+    samples = samples_of([1, 1], [1, 2], [0, 1])
+    for place in (1, 3):
+        scores = [float("-inf"), 1.0, 2.0, 1.0]
+        scores[place] = float("nan")
+        with pytest.raises(TrainingError, match="every score must be a number"):
+            rank(samples, [scores])
+
+
 def test_hits_are_the_matrix_of_recbole():
     assert top_hits(torch.tensor([1, 3, 9]), 3).tolist() == [
         [1, 0, 0, 1],
