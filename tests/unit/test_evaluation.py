@@ -9,7 +9,7 @@ from toydata import QUICK
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
 from recbole_hm4sr.errors import TrainingError
-from recbole_hm4sr.evaluation import describe_samples, rank_samples, top_hits
+from recbole_hm4sr.evaluation import describe_samples, first_occurrences, rank_samples, top_hits
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session
 
@@ -54,6 +54,21 @@ def test_equal_scores_stand_in_the_order_of_item_ids():
     # Target 3 behind 1 (taken) and 2; target 4 behind 1, 2 (taken) and 3.
     assert ranks.include.tolist() == [3, 4]
     assert ranks.exclude.tolist() == [2, 3]
+
+
+def test_a_tie_with_one_item_of_a_smaller_id_is_lost():
+    samples = samples_of([1, 1], [4, 3], [0, 1])
+    ranks = rank(samples, [[-1.0, 7.0, 0.0, 7.0, 0.0]])  # target 3, tied with 1
+    assert ranks.include.tolist() == ranks.exclude.tolist() == [2]
+
+
+def test_what_another_user_took_is_taken_for_the_first_time_by_each():
+    # Both users take 3 first and then 1 or 2, which 3 stands above.
+    samples = samples_of([1, 1, 2, 2], [3, 1, 3, 2], [0, 1, 0, 1])
+    is_first = first_occurrences(samples.histories, "item")
+    assert is_first.tolist() == [True] * 4
+    ranks = rank(samples, [[-1.0, 1.0, 1.0, 9.0]] * 2)
+    assert ranks.exclude.tolist() == [1, 2]  # 2 is behind 1, which its user has not taken
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
