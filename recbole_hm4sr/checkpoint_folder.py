@@ -24,6 +24,7 @@ from recbole_hm4sr.checkpoint import (
     write_checkpoint,
 )
 from recbole_hm4sr.errors import CheckpointError, WriteError
+from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 
 _log = logging.getLogger(__name__)
 
@@ -31,24 +32,14 @@ _log = logging.getLogger(__name__)
 # it ends.
 _FREE = frozenset(
     {
-        "checkpoint_dir",
-        "data_path",
+        *OF_THE_MACHINE,
         "epochs",
         "eval_batch_size",
-        "gpu_id",
-        "log_wandb",
         "metric_decimal_place",
         "metrics",
-        "n_threads",
         "pre_model_path",
-        "process_timeout",
-        "show_progress",
-        "state",
         "stopping_step",
         "topk",
-        "use_gpu",
-        "wandb_project",
-        "worker",
     }
 )
 

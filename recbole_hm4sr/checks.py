@@ -92,6 +92,8 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
             continue
         if kind is dict or (kind is str and (value is None or isinstance(value, int))):
             continue
+        if value is None and name in _MAY_BE_NULL:
+            continue
         if kind is int and name.endswith(("_prob", "_ratio")):
             kind = float
         fits = isinstance(value, list) if kind is list else convert(value, kind)[0]
@@ -103,6 +105,8 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
     return found
 
 
+# RecBole's settings that this package decides by itself where they are null.
+_MAY_BE_NULL = frozenset({"show_progress"})
 # RecBole's settings that are off by default, whose kind its defaults do not tell.
 _OPTIONAL: dict[str, Any] = {
     "additional_feat_suffix": list,

@@ -9,6 +9,7 @@ from typing import Any
 # What no result depends on: a cell stays finished when these change.
 OF_THE_MACHINE = (
     "checkpoint_dir",
+    "code_cache_dir",
     "data_path",
     "gpu_id",
     "log_wandb",

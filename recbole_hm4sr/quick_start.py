@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from recbole.config import Config
 
 from recbole_hm4sr import distributed
 from recbole_hm4sr.config import build_config
+from recbole_hm4sr.costs import CostMeter
 from recbole_hm4sr.errors import WriteError
 from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import remove_leftovers, write_text
@@ -22,6 +22,7 @@ from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     refuse_place,
+    remove_results,
     run_facts,
     sign_folder,
     write_arrays,
@@ -36,6 +37,7 @@ from recbole_hm4sr.session import (
     read_run_config,
     set_threads,
 )
+from recbole_hm4sr.step_bar import shows_bar
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
 
@@ -210,13 +212,14 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
 def _evaluate(session: Session) -> tuple[Evaluation, Ranks | None]:
     """Metrics of both parts by the model as it is; ranks of the test part if they say it all."""
     trainer = session.trainer
-    valid = trainer.evaluate(session.valid_data, load_best_model=False)
+    shown = shows_bar(session.config["show_progress"])
+    valid = trainer.measure(session.valid_data, show_progress=shown)
     ranks = None
     if trainer.needs_ranks_only(session.test_data):
-        ranks = trainer.rank(session.test_data)
+        ranks = trainer.rank(session.test_data, show_progress=shown)
         test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
     else:
-        test = {"include": trainer.evaluate(session.test_data, load_best_model=False)}
+        test = {"include": trainer.measure(session.test_data, show_progress=shown)}
     evaluation = Evaluation(
         rank_history=trainer.rank_history,
         valid=_plain(valid),
@@ -248,13 +251,13 @@ def _execute(
     on_start: Callable[[Session], None] | None,
     on_epoch: Callable[[EpochRecord], None] | None,
 ) -> RunResult:
-    began = time.perf_counter()
+    meter = CostMeter(config["device"])
     set_threads(config)
     with (
         other_processes(config),
-        opened(open_session(config, folder, model_class, on_epoch)) as session,
+        opened(open_session(config, folder, model_class, on_epoch, meter)) as session,
     ):
-        built = time.perf_counter()
+        meter.opened()
         if distributed.is_first() and not (folder / "config.yaml").exists():
             sign_folder(folder)
             write_settings(folder, config)
@@ -264,13 +267,14 @@ def _execute(
         trainer.resume(session.train_data, session.valid_data)
         if on_start is not None and distributed.is_first():
             on_start(session)
-        trainer.fit(session.train_data, session.valid_data, verbose=False)
-        fitted = time.perf_counter()
-        evaluation, ranks = _validation(trainer), None
-        if test:
-            trainer.load_best()
-            evaluation, ranks = _evaluate(session)
-    ended = time.perf_counter()
+        if not trainer.finished and distributed.is_first():
+            remove_results(folder)  # of an earlier end, before more epochs were asked for
+        shown = shows_bar(config["show_progress"])
+        trainer.fit(session.train_data, session.valid_data, verbose=False, show_progress=shown)
+        fitted = meter.costs()
+        trainer.load_best()  # what is written from here on is of one epoch
+        evaluation, ranks = _evaluate(session) if test else (_validation(trainer), None)
+    costs = meter.costs()
     result = RunResult(
         **vars(evaluation),
         run_dir=folder,
@@ -283,9 +287,10 @@ def _execute(
     )
     if not distributed.started_as_first():
         return result
-    facts = run_facts(config, session.model, trainer.history, ended - began)
+    facts = run_facts(config, session.model, trainer.history, costs)
     facts["n_items"] = session.test_data._dataset.item_num - 1
-    facts["stages"] = {"opening": built - began, "testing": ended - fitted}
+    testing = costs.seconds - fitted.seconds
+    facts["stages"] = {"opening": costs.opening_seconds, "testing": testing}
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)
     write_serving_file(

@@ -4,7 +4,6 @@ import copy
 import datetime
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,13 +17,16 @@ import yaml
 from recbole.config import Config
 
 from recbole_hm4sr.config import UNSUPPORTED
+from recbole_hm4sr.costs import Costs
 from recbole_hm4sr.distributed import attempt, job_name, started_processes
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.errors import ConfigError, WriteError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.plugins import plugin_version
 from recbole_hm4sr.trainer import EpochRecord
 
 _SIGNATURE = "torchrun.txt"
+# What a run writes at its end, all of its best epoch; of its end speaks the first.
+_RESULTS = ("metrics.json", "serving.npz", "test_ranks.npz", "report.json", "report.html")
 
 
 def new_run_dir(dataset: str, model: str) -> Path:
@@ -86,6 +88,19 @@ def sign_folder(folder: Path) -> None:
         write_text(folder / _SIGNATURE, name)
 
 
+def remove_results(folder: Path) -> None:
+    """Remove what the end of a run has left, where the run goes on or begins anew.
+
+    Raises:
+        WriteError: If that is not possible.
+    """
+    for name in _RESULTS:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot remove {folder / name}: {error.strerror}") from error
+
+
 def write_settings(folder: Path, config: Config) -> None:
     """Keep the settings of a run, with which it can be continued or repeated.
 
@@ -106,7 +121,7 @@ def plain_settings(config: Config) -> dict[str, Any]:
 
 
 def run_facts(
-    config: Config, model: Any, history: Sequence[EpochRecord], seconds: float
+    config: Config, model: Any, history: Sequence[EpochRecord], costs: Costs
 ) -> dict[str, Any]:
     """What one must know to judge or repeat a run.
 
@@ -114,7 +129,7 @@ def run_facts(
         config: Its settings.
         model: Its model.
         history: Its epochs.
-        seconds: Its whole time.
+        costs: Of the whole run.
     """
     device = config["device"]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -123,10 +138,12 @@ def run_facts(
         "tie_order": config["tie_order"],
         "epochs": len(history),
         "n_parameters": sum(parameter.numel() for parameter in trained),
-        "seconds": round(seconds, 3),
+        "seconds": round(costs.seconds, 3),
         "train_seconds_per_epoch": _median([record.train_seconds for record in history]),
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in history]),
-        "peak_memory_mb": round(_peak_memory_bytes(device) / 2**20),
+        "peak_memory_mb": round(costs.peak_memory_bytes / 2**20),
+        "peak_memory_of": "run" if costs.peak_is_own else "process",
+        "measured_whole_run": costs.complete,
         "device": _device_name(device),
         "processes": started_processes(),
         "machine": f"{_processor()}, {torch.get_num_threads()} threads",
@@ -158,15 +175,6 @@ def _processor() -> str:
 
 def _median(values: list[float]) -> float:
     return round(sorted(values)[len(values) // 2], 4) if values else 0.0
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the process, or of the GPU's allocator."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    # In KiB, on macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _git_revision() -> str | None:

@@ -16,6 +16,7 @@ from recbole.utils import init_seed
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.config import FLAGS_ONLY, UNSUPPORTED, build_config, read_yaml
+from recbole_hm4sr.costs import CostMeter
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
@@ -81,6 +82,7 @@ def open_session(
     run_dir: Path,
     model_class: Any,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    meter: CostMeter | None = None,
 ) -> Session:
     """Read the data and build model and trainer, with the run's seed."""
     init_seed(config["seed"], config["reproducibility"])
@@ -115,7 +117,7 @@ def open_session(
     # Each machine may keep the data where it likes.
     settings = {**plain_settings(config), "data_path": None}
     distributed.require_same(repr((settings, fingerprints)), "settings and data")
-    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch)
+    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch, meter=meter)
     trainer.eval_collector.data_collect(train_data)
     return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
 

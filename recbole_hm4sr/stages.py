@@ -14,6 +14,7 @@ from recbole_hm4sr.errors import CheckpointError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.quick_start import RunResult
+from recbole_hm4sr.run_folder import remove_results
 from recbole_hm4sr.trainer import EpochRecord
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def _run(
             return run_here()
     except CheckpointError as error:
         _log.warning("cannot go on, training anew: %s", error)
-        for name in ("config.yaml", "history.jsonl", "metrics.json", "test_ranks.npz", TRAINED_BY):
+        remove_results(folder)
+        for name in ("config.yaml", "history.jsonl", TRAINED_BY):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return run_here()

@@ -1,7 +1,8 @@
 """RecBole's ``Trainer`` with named losses, exact resumption and checkpoints that hold no code.
 
 ``fit`` is RecBole's, with its early stopping, and its evaluator computes every metric. Replaced are
-the loop over the batches of an epoch, the ranking (``evaluation.py``), and what an epoch leaves:
+the loop over the batches of an epoch, the ranking (``ranking_trainer.py``), and what an epoch
+leaves:
 
 * ``checkpoint/``: the best epoch, and what the run can go on from (``checkpoint_folder.py``);
 * ``history.jsonl``: a line an epoch.
@@ -9,36 +10,34 @@ the loop over the batches of an epoch, the ranking (``evaluation.py``), and what
 Frozen features are in neither checkpoint; their fingerprint is.
 """
 
-import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.trainer import Trainer as RecBoleTrainer
 from torch import Tensor
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import random_states, refusing_damage, set_random_states, set_weights
 from recbole_hm4sr.checkpoint_folder import CheckpointFolder, settings_to_meet
+from recbole_hm4sr.costs import CostMeter
 from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.data_parallel import own_batches, rows_of_step, seed_epoch
+from recbole_hm4sr.data_parallel import rows_of_step, seed_epoch
 from recbole_hm4sr.diagnose import refuse_state
 from recbole_hm4sr.errors import CheckpointError, WriteError
-from recbole_hm4sr.evaluation import Ranks, rank_samples, top_hits
 from recbole_hm4sr.history import EpochRecord, write_history
 from recbole_hm4sr.precision import Precision
+from recbole_hm4sr.ranking_trainer import RankingTrainer
 from recbole_hm4sr.settings import RunSettings, read_settings
 from recbole_hm4sr.train_step import TrainStep
 
 _log = logging.getLogger(__name__)
 
 
-class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
+class Trainer(RankingTrainer):
     """Trains one model and keeps what a run needs to go on or to be tested another day.
 
     Args:
@@ -48,6 +47,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         fingerprints: Hashes of the data and of the frozen features: a checkpoint is refused where
             they differ.
         on_epoch: Called after every epoch.
+        meter: Measures what the run costs; its costs go on with the run.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         *,
         fingerprints: Mapping[str, str] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        meter: CostMeter | None = None,
     ) -> None:
         folder = Path(config["checkpoint_dir"])
         is_first = distributed.is_first()
@@ -84,7 +85,6 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             clip_grad_norm=self.clip_grad_norm,
         )
         self.fingerprints = dict(fingerprints or {})
-        self.eval_collector = compat.make_collector(config)
         self.checkpoints = CheckpointFolder(
             folder,
             model=config["model"],
@@ -94,8 +94,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         self.saved_model_file = str(self.checkpoints.best)
         self.last_file = self.checkpoints.last
         self.history_file = folder.parent / "history.jsonl"
-        self.rank_history = run_settings.rank_history
         self.on_epoch = on_epoch
+        self._meter = meter
         self.history: list[EpochRecord] = []
         self._losses: dict[str, float] = {}
         self._valid_result: dict[str, float] = {}
@@ -145,7 +145,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             raise WriteError(f"cannot write {where}: {error.strerror or error}") from error
 
     def close(self) -> None:
-        """End the TensorBoard writer's thread and close its file, which RecBole leaves open."""
+        """Remove the bar, and end the TensorBoard writer, which RecBole leaves open."""
+        self.step_bar.close()
         try:
             self.tensorboard.close()
         except OSError as error:
@@ -156,7 +157,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         train_data: Any,
         epoch_idx: int,
         loss_func: Callable[[Any], Any] | None = None,
-        show_progress: bool = False,  # noqa: ARG002
+        show_progress: bool = False,
     ) -> float:
         """Train one epoch; returns the sum of the losses over the steps, as RecBole does."""
         began = time.perf_counter()
@@ -164,7 +165,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         self.model.train()
         totals: dict[str, Tensor] = {}
         steps = 0
-        for steps, interaction in enumerate(train_data, start=1):
+        batches = self.step_bar.over(train_data, f"epoch {epoch_idx + 1}", shown=show_progress)
+        for steps, interaction in enumerate(batches, start=1):
             batch = send_batch(interaction, self.device)
             n_rows = rows_of_step(train_data, steps)
             losses, finite = self._step.find_gradients(batch, loss_func, n_rows)
@@ -256,6 +258,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": {name: float(value) for name, value in best.items()},
             "history": [dataclasses.asdict(record) for record in self.history],
+            "costs": None if self._meter is None else dataclasses.asdict(self._meter.costs()),
             "random_states": random_states(),
             "loader_states": [loader.generator.get_state() for loader in self._loaders],
         }
@@ -287,6 +290,8 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             self.best_valid_score = state["best_valid_score"]
             self.best_valid_result = state["best_valid_result"]
             self.history = [EpochRecord(**record) for record in state["history"]]
+            if self._meter is not None:
+                self._meter.go_on_from(state.get("costs"), self.history)
             self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
             loaders = zip((train_data, valid_data), state["loader_states"], strict=True)
             for loader, loader_state in loaders:
@@ -311,23 +316,10 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """Metrics of a split by name; RecBole's evaluator computes them from the targets' ranks.
-
-        Metrics that need more than ranks take RecBole's own way.
-        """
+        """Metrics of a split by name, as :meth:`RankingTrainer.measure` gives them."""
         if load_best_model:
             self._load(Path(model_file or self.saved_model_file))
-        if not self.needs_ranks_only(eval_data):
-            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-            return distributed.of_first(result)
-        return self.metrics(self.rank(eval_data).of(self.rank_history))
-
-    def needs_ranks_only(self, eval_data: Any) -> bool:
-        """Whether all metrics follow from ranks: not with drawn negatives, or ``ItemCoverage``."""
-        more = ("rec.items", "rec.meanrank", "rec.score", "data.label")
-        return isinstance(eval_data, FullSortEvalDataLoader) and not any(
-            self.eval_collector.register.need(name) for name in more
-        )
+        return self.measure(eval_data, show_progress=show_progress)
 
     def load_best(self) -> None:
         """Set the model to the best epoch so far.
@@ -342,55 +334,3 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
                 f"the checkpoint {self.checkpoints.best} must be of the best epoch, "
                 f"{self.best_epoch}, got epoch {state['epoch'] + 1}; train anew"
             )
-
-    @torch.no_grad()
-    def rank(self, eval_data: Any) -> Ranks:
-        """Rank the targets of a split by the model as it is.
-
-        Args:
-            eval_data: RecBole's full-sort loader of the split.
-        """
-        self._prepare_to_score(eval_data._dataset)
-        dataset = eval_data._dataset
-        batches, own = own_batches(eval_data)
-        samples = dataset.inter_feat
-        with distributed.failing_together():
-            ranks = rank_samples(
-                self._full_sort_batch_eval,
-                batches,
-                samples.select(samples.targets[own]),
-                item_field=dataset.iid_field,
-            )
-        return Ranks(distributed.gather_rows(ranks.include), distributed.gather_rows(ranks.exclude))
-
-    @torch.no_grad()
-    def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:
-        """Score all items for some samples of a split, by the model as it is.
-
-        Args:
-            eval_data: RecBole's full-sort loader of the split.
-            rows: Numbers of the samples.
-
-        Returns:
-            The batch on the model's device, and scores of shape ``[B, I]`` with the padding item
-            at minus infinity.
-        """
-        self._prepare_to_score(eval_data._dataset)
-        interaction, scores, _, _ = self._full_sort_batch_eval(eval_data.collate_fn(list(rows)))
-        return send_batch(interaction, self.device), scores
-
-    def _prepare_to_score(self, dataset: Any) -> None:
-        self.model.eval()
-        self.tot_item_num = dataset.item_num
-        if self.item_tensor is None:  # for models that can only score pairs
-            self.item_tensor: Any = dataset.get_item_feature().to(self.device)
-
-    def metrics(self, ranks: Tensor) -> dict[str, float]:
-        """Metrics of ranks, by RecBole's evaluator.
-
-        Args:
-            ranks: From 1. Shape ``[S]``, int64.
-        """
-        struct = copy.copy(self.eval_collector.data_struct)
-        struct.set("rec.topk", top_hits(ranks, max(self.config["topk"])))
-        return dict(self.evaluator.evaluate(struct))

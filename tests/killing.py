@@ -109,7 +109,8 @@ def _plain(value):
     if isinstance(value, torch.Tensor):
         return _hash(value.numpy())
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if not str(k).endswith("_seconds")}
+        named = {str(k): v for k, v in value.items() if str(k) != "costs"}
+        return {k: _plain(v) for k, v in named.items() if not k.endswith("_seconds")}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     if isinstance(value, str) and value.startswith("{"):

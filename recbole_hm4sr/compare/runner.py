@@ -185,19 +185,22 @@ def _record(outcome: Outcome, returncode: int, out: Path, jobs: int) -> dict[str
     if returncode == 0 and has_result(folder):
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         facts = {name: metrics[name] for name in FACTS if name in metrics}
-        facts |= _of_the_training(folder)
+        facts |= _of_the_training(folder, metrics)
         return {**record, "status": "done", **facts, "command": train_command(cell)}
     return {**record, "status": "failed", "reason": _reason(folder, returncode)}
 
 
-def _of_the_training(folder: Path) -> dict[str, Any]:
+def _of_the_training(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """What a line takes from the run that has trained the model, where that was another one."""
     path = folder / TRAINED_BY
     if not path.is_file():
         return {}
     facts = dict(json.loads(path.read_text(encoding="utf-8")))
-    # The memory of this process is that of a test, and the search's that of all its trials.
-    return {**facts, "trained_by": facts.pop("run_dir"), "peak_memory_mb": None}
+    facts["trained_by"] = facts.pop("run_dir")
+    # Where the system cannot tell one trial's memory from that of the others, it is not known.
+    if metrics["peak_memory_of"] != "run" or not metrics["measured_whole_run"]:
+        facts["peak_memory_mb"] = None
+    return facts
 
 
 def _reason(folder: Path, returncode: int) -> str:

@@ -66,7 +66,7 @@ class Row:
             after Holm's correction.
         seconds_per_epoch: Mean over the seeds of the training time of an epoch.
         n_parameters: Trained parameters.
-        peak_memory_mb: Largest of the seeds, in MiB; NaN if searches have trained them all.
+        peak_memory_mb: Largest of the seeds, in MiB; NaN if it is known of none.
     """
 
     label: str

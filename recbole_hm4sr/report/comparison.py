@@ -11,17 +11,16 @@ import numpy as np
 
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import write_text
+from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.report.bars import row_chart
 from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
 from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
 from recbole_hm4sr.report.page import render
+from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
 from recbole_hm4sr.report.words import Section, Table, seconds_text
 from recbole_hm4sr.statistics import paired_test, user_metric
-
-# Where a run stands, and what follows from the machine: no setting that a reader would compare.
-_PLACES = ("checkpoint_dir", "data_path", "n_threads", "gpu_id", "use_gpu", "show_progress")
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -229,10 +228,10 @@ def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     rows = tuple(
         (
             name,
-            seconds_text(run.metrics["seconds"]),
+            whole_run_text(run.metrics),
             f"{run.metrics['best_epoch']} of {run.metrics['epochs']}",
             f"{run.metrics['n_parameters']:,}",
-            f"{run.metrics['peak_memory_mb']:,} MiB",
+            peak_memory_text(run.metrics),
             f"{run.metrics['device']} ({run.metrics['machine']})",
             run.metrics["git_revision"] or "not a checkout",
         )
@@ -248,7 +247,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     rows = tuple(
         (key, *(_setting(run, key) for run in runs))
         for key in keys
-        if key not in _PLACES and _differs([_setting(run, key) for run in runs])
+        if key not in OF_THE_MACHINE and _differs([_setting(run, key) for run in runs])
     )
     words = () if rows else ("All settings are the same.",)
     tables = (Table(("setting", *names), rows),) if rows else ()

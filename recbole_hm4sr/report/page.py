@@ -20,6 +20,7 @@ from recbole_hm4sr.report.model_sections import (
     parts_section,
     temporal_section,
 )
+from recbole_hm4sr.report.run_costs import whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import (
     groups_section,
@@ -30,7 +31,7 @@ from recbole_hm4sr.report.sections import (
     time_section,
     training_section,
 )
-from recbole_hm4sr.report.words import Section, seconds_text
+from recbole_hm4sr.report.words import Section
 
 
 def write_report(run_dir: Path) -> Path:
@@ -86,7 +87,7 @@ def _tiles(run: RunFiles) -> list[tuple[str, str]]:
     return [
         *tiles,
         ("best epoch", f"{run.metrics['best_epoch']} of {run.metrics['epochs']}"),
-        ("whole run", seconds_text(run.metrics["seconds"])),
+        ("whole run", whole_run_text(run.metrics)),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from recbole_hm4sr.report.bars import RowChart, row_chart
 from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
 from recbole_hm4sr.report.groups import GROUPINGS, GroupScore, scores_by_group
+from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
 from recbole_hm4sr.report.words import Section, Table, moment, percent, seconds_text
 
@@ -123,14 +124,14 @@ def time_section(run: RunFiles) -> Section:
         )
     facts = (
         ("an epoch of training, median", seconds_text(run.metrics["train_seconds_per_epoch"])),
-        ("peak memory", f"{run.metrics['peak_memory_mb']:,} MiB"),
+        ("peak memory", peak_memory_text(run.metrics)),
         ("machine", f"{run.metrics['device']} ({run.metrics['machine']})"),
     )
     return Section("time", "Time", "Time", (), tuple(charts), (Table(("", ""), facts, words=True),))
 
 
 def _stages(run: RunFiles) -> list[tuple[str, float]]:
-    """Seconds of each stage that is known; of a resumed run, the rest is not."""
+    """Seconds of each stage that is known, of all the processes of the run."""
     history = run.history
     stages = run.metrics.get("stages", {})
     training = sum(record["train_seconds"] for record in history)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.config import FLAGS_ONLY, read_yaml
+from recbole_hm4sr.config import read_yaml
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.fingerprint import OF_THE_MACHINE, settings_hash
 from recbole_hm4sr.tune.space import same_text
@@ -89,7 +89,7 @@ def read_found(folder: Path) -> Found:
             f"{folder} must have a best.yaml with the settings of a finished trial; go on with: "
             f"hm4sr tune --model={about['model']} --dataset={about['dataset']} --out={folder}"
         )
-    left_out = (*OF_THE_MACHINE, *FLAGS_ONLY, "seed")
+    left_out = (*OF_THE_MACHINE, "seed")
     return Found(
         folder=folder,
         # A failed trial may have been tried again under another number.

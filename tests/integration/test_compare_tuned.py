@@ -12,6 +12,7 @@ from toydata import QUICK
 from tuning import SETTINGS, lines, tune
 
 from recbole_hm4sr import quick_start
+from recbole_hm4sr.checkpoint import read_checkpoint
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.notes import notes_of
@@ -224,11 +225,15 @@ def test_a_line_has_the_code_and_the_machine_of_the_training(search, toy_path, t
     records = {record["label"]: record for record in lines(tmp_path / "out" / "results.jsonl")}
     assert records["found"]["git_revision"] == "of old" != records["plain"]["git_revision"]
     assert records["found"]["trained_by"] == str(path.parent)
-    assert records["found"]["peak_memory_mb"] is None
+    trained = read_checkpoint(path.parent / "checkpoint" / "last.pt")["costs"]
+    if trained["peak_is_own"]:  # not with the other trials in it
+        assert records["found"]["peak_memory_mb"] >= round(trained["peak_memory_bytes"] / 2**20)
+    else:
+        assert records["found"]["peak_memory_mb"] is None
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert f"Trained by the searches, and tested here: found (seed {SEARCH_SEED})." in text
     assert "Runs are of different revisions of the code" in text
-    assert re.search(r"\| found \| 1/1 \| 2 \|.*\| - \|\n", text)
+    assert re.search(r"\| found \| 1/1 \| 2 \|.*\| [\d,-]+ \|\n", text)
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])

@@ -235,3 +235,14 @@ def test_what_ranks_cannot_say_is_evaluated_by_recbole(toy_path, tmp_path, setti
     assert result.test_include == result.test
     assert result.test_exclude == {}
     assert not (tmp_path / "run" / "test_ranks.npz").exists()
+
+
+def test_a_run_with_a_cache_of_codes_is_tested_and_continued(toy_path, tmp_path):
+    """Where the codes are kept is the machine's: a run's folder names no place to write."""
+    run_dir, cache = tmp_path / "run", tmp_path / "cache"
+    settings = {**QUICK, "data_path": str(toy_path), "hidden_size": 16, "n_codes": 4, "n_links": 2}
+    overrides = {**settings, "code_cache_dir": str(cache)}
+    result = quick_start.run("MMSR", "toy", overrides=overrides, run_dir=run_dir)
+    assert any(cache.iterdir())
+    assert quick_start.evaluate(run_dir).test == result.test
+    assert quick_start.resume(run_dir).test == result.test

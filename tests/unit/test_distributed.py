@@ -1,12 +1,22 @@
 """One process alone is left as it is; shares and weights of several are arithmetic."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr import distributed
-from recbole_hm4sr.data_parallel import SharedCollate, own_batches, rows_of_step, share_batches
+from recbole_hm4sr.data_parallel import (
+    JoinedLosses,
+    SharedCollate,
+    own_batches,
+    rows_of_step,
+    seed_epoch,
+    share_batches,
+)
 from recbole_hm4sr.distributed import JoinedRows, join_rows, own_device, own_share
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.layers.losses import category_prediction, info_nce, match_rows
@@ -176,3 +186,26 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     ]
     expected = category_prediction(logits, flags, counts)
     assert sum(each).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_losses_of_unequal_shares_are_weighted_by_their_samples(as_process):
+    """Ten rows over three processes, 3, 3 and 4: the mean over them is that of the ten."""
+    joined = JoinedLosses(torch.nn.Linear(1, 1), lambda batch, _: {"loss": batch.mean()})
+    rows, found = torch.arange(10.0) ** 2, []
+    for number in range(3):
+        as_process(number, 3)
+        found.append(joined._losses_of_share(rows[own_share(10)], None, 10)["loss"])
+    assert torch.stack(found).mean().item() == pytest.approx(rows.mean().item())
+
+
+def test_each_process_and_each_epoch_draws_numbers_of_its_own(as_process, monkeypatch):
+    def draw(number, epoch):
+        as_process(number, 3)
+        monkeypatch.setattr("recbole_hm4sr.data_parallel.rank", lambda: number)
+        seed_epoch(7, epoch)
+        return random.random(), float(np.random.rand()), torch.rand(1).item()  # noqa: NPY002
+
+    draws = {(number, epoch): draw(number, epoch) for number in range(3) for epoch in range(2)}
+    for place in range(3):  # Python's, NumPy's and torch's
+        assert len({numbers[place] for numbers in draws.values()}) == 6
+    assert draw(1, 1) == draws[1, 1]

@@ -9,7 +9,7 @@ from toydata import QUICK
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
 from recbole_hm4sr.errors import TrainingError
-from recbole_hm4sr.evaluation import describe_samples, rank_samples, top_hits
+from recbole_hm4sr.evaluation import describe_samples, first_occurrences, rank_samples, top_hits
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session
 
@@ -56,11 +56,36 @@ def test_equal_scores_stand_in_the_order_of_item_ids():
     assert ranks.exclude.tolist() == [2, 3]
 
 
+def test_a_tie_with_one_item_of_a_smaller_id_is_lost():
+    samples = samples_of([1, 1], [4, 3], [0, 1])
+    ranks = rank(samples, [[-1.0, 7.0, 0.0, 7.0, 0.0]])  # target 3, tied with 1
+    assert ranks.include.tolist() == ranks.exclude.tolist() == [2]
+
+
+def test_what_another_user_took_is_taken_for_the_first_time_by_each():
+    # Both users take 3 first and then 1 or 2, which 3 stands above.
+    samples = samples_of([1, 1, 2, 2], [3, 1, 3, 2], [0, 1, 0, 1])
+    is_first = first_occurrences(samples.histories, "item")
+    assert is_first.tolist() == [True] * 4
+    ranks = rank(samples, [[-1.0, 1.0, 1.0, 9.0]] * 2)
+    assert ranks.exclude.tolist() == [1, 2]  # 2 is behind 1, which its user has not taken
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_stops_the_evaluation(bad):
     samples = samples_of([1, 1], [1, 2], [0, 1])
     with pytest.raises(TrainingError, match="every score must be a number"):
         rank(samples, [[float("-inf"), 1.0, bad]])
+
+
+def test_a_nan_of_any_other_item_stops_the_evaluation_too():
+    """It is above no target and below none: every rank would look better than it is."""
+    samples = samples_of([1, 1], [1, 2], [0, 1])
+    for place in (1, 3):
+        scores = [float("-inf"), 1.0, 2.0, 1.0]
+        scores[place] = float("nan")
+        with pytest.raises(TrainingError, match="every score must be a number"):
+            rank(samples, [scores])
 
 
 def test_hits_are_the_matrix_of_recbole():

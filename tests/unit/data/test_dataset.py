@@ -317,6 +317,20 @@ def test_the_training_part_tells_nothing_of_validation_and_test(leaky):
     assert test.longest_gap() == 6150 - 1150
 
 
+def test_the_targets_of_a_split_are_counted_and_no_others(leaky):
+    """Drawn negatives follow the training targets; those of validation and test would leak."""
+    train, valid, _ = read_dataset(leaky).build()
+
+    def counts(part):
+        found = part.target_counts().tolist()
+        assert len(found) == part.item_num
+        return {part.item_tokens[item]: n for item, n in enumerate(found) if n}
+
+    # The first is no target, the last two are those of validation and test.
+    assert counts(train) == {"i1": 2, "i2": 1, "i3": 1}
+    assert counts(valid) == {"i4": 1, "i2": 1}
+
+
 def test_an_interaction_in_no_sample_does_not_count_as_the_first(leaky):
     train, _, _ = read_dataset(leaky).build()
     assert train.first_time() == NEW_YEAR + 50
