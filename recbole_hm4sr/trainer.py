@@ -50,6 +50,8 @@ class Trainer(RankingTrainer):
         meter: Measures what the run costs; its costs go on with the run.
     """
 
+    optimizer: Any
+
     def __init__(
         self,
         config: Any,

@@ -99,11 +99,11 @@ class SelfAttention(nn.Module):
         if queries is sources:
             projected = _project(sources, self.query, self.key, self.value)
             if context.keys is not None or context.values is not None:
-                query, *others = projected.chunk(3, dim=-1)
-                projected = torch.cat([query, *_shifted(*others, context)], dim=-1)
+                query, key, value = projected.chunk(3, dim=-1)
+                projected = torch.cat([query, *_shifted(key, value, context)], dim=-1)
         else:
-            others = _shifted(*_project(sources, self.key, self.value).chunk(2, dim=-1), context)
-            projected = torch.cat([self.query(queries), *others], dim=-1)
+            key, value = _project(sources, self.key, self.value).chunk(2, dim=-1)
+            projected = torch.cat([self.query(queries), *_shifted(key, value, context)], dim=-1)
         blocks = packing.spread(projected)
         mixed = []
         for number, (block, rows) in enumerate(zip(blocks, packing.buckets, strict=True)):
@@ -129,7 +129,8 @@ class SelfAttention(nn.Module):
         queries = packing.spread_sequences(self.query(newest))
         projected = _project(sources, self.key, self.value)
         if context.keys is not None or context.values is not None:
-            projected = torch.cat(_shifted(*projected.chunk(2, dim=-1), context), dim=-1)
+            key, value = projected.chunk(2, dim=-1)
+            projected = torch.cat(_shifted(key, value, context), dim=-1)
         blocks = packing.spread(projected)
         mixed = []
         for number, (query, block, rows) in enumerate(

@@ -1,11 +1,13 @@
 """What HM4SR needs to know of a batch besides its tokens: which of them may become placeholders."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from recbole.data.interaction import Interaction
 
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.losses import PlaceholderPlan, plan_placeholders
+from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.model.packed import BatchReader
 
 
@@ -36,6 +38,8 @@ class HM4SRReader(BatchReader):
         plan = None
         if train and self.placeholder_ratio is not None:
             plan = plan_placeholders(
-                batch.packing, self.placeholder_ratio, every_prefix=self.every_position
+                cast(Packing, batch.packing),
+                self.placeholder_ratio,
+                every_prefix=self.every_position,
             )
         return HM4SRBatch(**vars(batch), placeholders=plan)
