@@ -37,9 +37,7 @@ class HM4SRReader(BatchReader):
         batch = super().__call__(interaction, train=train)
         plan = None
         if train and self.placeholder_ratio is not None:
-            plan = plan_placeholders(
-                cast(Packing, batch.packing),
-                self.placeholder_ratio,
-                every_prefix=self.every_position,
-            )
+            packing = cast(Packing, batch.packing)
+            ratio, nested = self.placeholder_ratio, self.every_position
+            plan = plan_placeholders(packing, ratio, every_prefix=nested)
         return HM4SRBatch(**vars(batch), placeholders=plan)
