@@ -58,6 +58,7 @@ class Trainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
         fingerprints: Mapping[str, str] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> None:
+        self.optimizer: Any  # RecBole's constructor makes it
         folder = Path(config["checkpoint_dir"])
         is_first = distributed.is_first()
         try:

@@ -21,8 +21,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import argument_list
 
 from recbole_hm4sr import compat
-from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 needs_numpy_2 = pytest.mark.skipif(
