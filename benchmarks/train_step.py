@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
-import torch
 
 BASE = "SASRec"
 MEMORY_STEPS = 16  # packed batches differ in size
@@ -49,7 +48,7 @@ def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
     The batches are made here, before the clock runs.
     """
     model, optimizer = session.model.train(), session.trainer.optimizer
-    amp, device = session.trainer.enable_amp, session.trainer.device
+    precision, device = session.trainer.precision, session.trainer.device
     batches = common.repeat_batches(session.train_data)
     waiting = [next(batches).to(device) for _ in range(n_batches)]
     number = 0
@@ -59,7 +58,7 @@ def make_step(session: Any, n_batches: int = 4) -> Callable[[], None]:
         batch = waiting[number % len(waiting)]
         number += 1
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=amp):
+        with precision.autocast():
             loss = model.calculate_loss(batch)
         loss.backward()
         optimizer.step()

@@ -61,6 +61,7 @@ class Trainer(RankingTrainer):
         on_epoch: Callable[[EpochRecord], None] | None = None,
         meter: CostMeter | None = None,
     ) -> None:
+        self.optimizer: Any  # RecBole's constructor makes it
         folder = Path(config["checkpoint_dir"])
         is_first = distributed.is_first()
         try:

@@ -1,10 +1,15 @@
 """The same model on a GPU: scores, losses and training. Skipped without a device."""
 
+import math
+
 import pytest
 import torch
 from toydata import QUICK
 
 from recbole_hm4sr.config import build_config
+from recbole_hm4sr.data.packed import send_batch
+from recbole_hm4sr.data_parallel import rows_of_step
+from recbole_hm4sr.layers.softmax import linear_cross_entropy
 from recbole_hm4sr.quick_start import run
 from recbole_hm4sr.registry import MODELS
 from recbole_hm4sr.session import open_session
@@ -70,9 +75,81 @@ def test_scores_equal_those_of_the_cpu(toy_path, tmp_path, model):
     torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("amp", [False, True])
-def test_a_run_ends_on_the_gpu_with_finite_losses(toy_path, tmp_path, amp):
-    overrides = {**QUICK, "data_path": str(toy_path), "use_gpu": True, "enable_amp": amp}
+@pytest.mark.parametrize(
+    "precision",
+    [
+        {},
+        {"enable_amp": True},
+        {"enable_amp": True, "amp_dtype": "float16"},
+        {"enable_amp": True, "amp_dtype": "float16", "clip_grad_norm": {"max_norm": 1}},
+    ],
+)
+@pytest.mark.parametrize("mode", ["prefix", "sequence"])
+def test_a_run_ends_on_the_gpu_with_finite_losses(toy_path, tmp_path, mode, precision):
+    overrides = {**QUICK, "data_path": str(toy_path), "use_gpu": True, "train_mode": mode}
+    overrides |= precision
     result = run("HM4SR", "toy", overrides=overrides, run_dir=tmp_path / "run")
     assert all(torch.isfinite(torch.tensor(record.loss)) for record in result.history)
     assert set(result.test) == set(result.valid)
+
+
+VARIANTS = {
+    "prefix": {"train_mode": "prefix"},
+    "sequence": {"train_mode": "sequence"},
+    "history excluded": {"train_mode": "sequence", "train_history": "exclude"},
+    "sampled": {"train_mode": "prefix", "n_negatives": 30, "train_history": "exclude"},
+    "bfloat16": {"train_mode": "sequence", "enable_amp": True},
+    "float16": {"train_mode": "sequence", "enable_amp": True, "amp_dtype": "float16"},
+}
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+def test_a_step_waits_for_the_device_once(toy_path, tmp_path, settings):
+    session = open_on("cuda", "HM4SR", toy_path, tmp_path, **settings)
+    trainer, batches = session.trainer, iter(session.train_data)
+    session.model.train()
+    n_rows = rows_of_step(session.train_data, 1)
+    for is_counted in (False, True):  # the first makes the optimizer's state
+        interaction = next(batches)
+        torch.cuda.synchronize()
+        # torch's own mode: whatever would wait for the device is an error.
+        torch.cuda.set_sync_debug_mode("error" if is_counted else "default")
+        try:
+            batch = send_batch(interaction, trainer.device)
+            _, finite = trainer._step.find_gradients(batch, None, n_rows)
+            is_finite = bool(finite)  # by an event, which the mode does not count
+            trainer._step.move_weights()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert is_finite
+
+
+def test_a_batch_is_the_same_on_the_device(toy_path, tmp_path):
+    session = open_on("cuda", "HM4SR", toy_path, tmp_path, train_history="exclude")
+    batch = next(iter(session.train_data))
+    sent = send_batch(batch, session.trainer.device)
+    torch.cuda.synchronize()
+    for name in batch.columns:
+        assert torch.equal(sent[name].cpu(), batch[name])
+    ours, theirs = batch.arranged.packed, sent.arranged.packed
+    for name in ("items", "times", "targets"):
+        assert torch.equal(getattr(theirs, name).cpu(), getattr(ours, name))
+    for name in ("from_buckets", "to_buckets", "hide_padding", "hide_later", "last"):
+        assert torch.equal(getattr(theirs.packing, name).cpu(), getattr(ours.packing, name))
+
+
+def test_the_gpu_is_the_one_of_gpu_id(toy_path, tmp_path):
+    number = torch.cuda.device_count() - 1
+    session = open_on("cuda", "HM4SR", toy_path, tmp_path, gpu_id=str(number))
+    assert session.trainer.device == torch.device("cuda", number)
+    assert next(session.model.parameters()).device == session.trainer.device
+
+
+def test_errors_below_the_smallest_number_of_float16_keep_their_gradients():
+    users = torch.tensor([[4.0]], device="cuda")
+    items = torch.tensor([[0.0], [5.0]], device="cuda", requires_grad=True)
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = linear_cross_entropy(users, items, torch.tensor([1], device="cuda"))
+    (gradient,) = torch.autograd.grad(2.0**16 * loss, items)
+    expected = 4 * 2**16 * math.exp(-20) / (1 + math.exp(-20))
+    assert gradient[0].item() == pytest.approx(expected, rel=1e-5)
