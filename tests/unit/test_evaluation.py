@@ -63,12 +63,13 @@ def test_a_tie_with_one_item_of_a_smaller_id_is_lost():
 
 
 def test_what_another_user_took_is_taken_for_the_first_time_by_each():
-    # Both users take 3 first and then 1 or 2, which 3 stands above.
-    samples = samples_of([1, 1, 2, 2], [3, 1, 3, 2], [0, 1, 0, 1])
+    # 3 is the largest item of the first user and the smallest of the second.
+    samples = samples_of([1, 1, 2, 2], [3, 1, 3, 4], [0, 1, 0, 1])
     is_first = first_occurrences(samples.histories, "item")
     assert is_first.tolist() == [True] * 4
-    ranks = rank(samples, [[-1.0, 1.0, 1.0, 9.0]] * 2)
-    assert ranks.exclude.tolist() == [1, 2]  # 2 is behind 1, which its user has not taken
+    ranks = rank(samples, [[-1.0, 1.0, 0.0, 9.0, 1.0]] * 2)
+    assert ranks.include.tolist() == [2, 3]  # 3 is above both, 1 is tied with 4
+    assert ranks.exclude.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

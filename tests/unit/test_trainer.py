@@ -93,3 +93,13 @@ def test_an_epoch_trains_with_dropout_and_validates_without(session):
     assert opened.model.training
     opened.trainer.measure(opened.valid_data)
     assert not opened.model.training
+
+
+def test_a_trainer_that_is_closed_in_the_middle_of_an_epoch_leaves_no_bar(session, capsys):
+    """As after Ctrl-C or an error, whose traceback holds the loop."""
+    trainer = session().trainer
+    steps = iter(trainer.step_bar.over([1, 2], "epoch 1", shown=True))
+    next(steps)
+    assert "epoch 1" in capsys.readouterr().err
+    trainer.close()
+    assert set(capsys.readouterr().err) == {"\r", " "}  # blanks over it
