@@ -197,6 +197,8 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
 
     def rows(self, items: Tensor | None = None) -> Tensor:
         """All streams of some items, or of all. Shapes ``[N]``, int64, to ``[N, M, D]``."""
+        if items is None and self.settings.n_negatives:  # features that are not resident
+            items = torch.arange(self.n_items, device=self.item_embedding.weight.device)
         ids = self.item_embedding.weight if items is None else self.item_embedding(items)
         projected = [
             self.projections[name](self.features[name](items).to(ids.dtype))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import recbole_hm4sr
 from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.run_place import refuse_existing
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
 from recbole_hm4sr.serve.user_tower import build_tower
 from recbole_hm4sr.settings import DataSettings, read_settings
@@ -62,8 +63,7 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
     """
     require_packages()
     folder = Path(out)
-    if folder.exists():
-        raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
+    refuse_existing(folder)
     run = open_run(run_dir)
     model = run.model.cpu()
     tower, table = build_tower(model, run.config["model"])
