@@ -4,9 +4,9 @@ import importlib.util
 import re
 from typing import Any, Literal
 
-from recbole.evaluator.register import metrics_dict
-
+from recbole_hm4sr.checks_of_evaluation import wrong_metrics, wrong_split
 from recbole_hm4sr.settings import convert, expected_words, require
+from recbole_hm4sr.yaml_limits import are_intervals
 
 # What makes runs comparable: the same for all models of a comparison and all trials of a search.
 PROTOCOL = (
@@ -44,15 +44,11 @@ _RANGES: dict[str, tuple[str, Any]] = {
     "MAX_ITEM_LIST_LENGTH": ("must be from 1 to 1000000", lambda value: 1 <= value <= 10**6),
     "n_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
     "num_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
-    "metric_decimal_place": ("must be 1 or more", lambda value: value >= 1),
+    "metric_decimal_place": ("must be from 1 to 17", lambda value: 1 <= value <= 17),
     "worker": ("must be 0 or more", lambda value: value >= 0),
     "field_separator": ("must be a tab", lambda value: value == "\t"),
     "seq_separator": ("must be a space", lambda value: value == " "),
 }
-
-
-# Metrics that RecBole reports without a cut-off.
-_WITHOUT_CUT_OFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
 
 
 def wrong_recbole_values(
@@ -78,8 +74,8 @@ def wrong_recbole_values(
         + _wrong_choices(values)
         + _wrong_intervals(values)
         + _wrong_columns(values)
-        + _wrong_split(values)
-        + _wrong_metrics(values)
+        + wrong_split(values)
+        + wrong_metrics(values)
     )
 
 
@@ -121,7 +117,9 @@ _OPTIONAL: dict[str, Any] = {
     "seq_len": dict,
     "threshold": dict,
 }
-_LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd", "sparse_adam")
+# RecBole's sparse_adam takes sparse gradients alone, which no sequential model has.
+_LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd")
+_TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq")
 
 
 def _wrong_choices(values: dict[str, Any]) -> list[str]:
@@ -144,6 +142,23 @@ def _wrong_choices(values: dict[str, Any]) -> list[str]:
         value = values.get(name)
         rule = f"{name} must be null or {'a list' if kind is list else 'a mapping'}"
         found += require(value is None or isinstance(value, kind), rule, value)
+    transform = values.get("transform")
+    found += require(
+        transform is None or transform in _TRANSFORMS,
+        f"transform must be null or one of {', '.join(_TRANSFORMS)}",
+        transform,
+    )
+    found += require(
+        values.get("repeatable") is not False,
+        "repeatable must be true: a sequential model may rank what a user has taken",
+        False,
+    )
+    gpu = str(values.get("gpu_id", ""))
+    found += require(
+        re.fullmatch(r"\s*\d*\s*(,.*)?", gpu),
+        "gpu_id must be the number of a GPU, or empty",
+        values.get("gpu_id"),
+    )
     if values.get("log_wandb") is True:
         there = importlib.util.find_spec("wandb") is not None
         found += require(there, "log_wandb must be false without the package wandb", True)
@@ -153,15 +168,12 @@ def _wrong_choices(values: dict[str, Any]) -> list[str]:
     )
 
 
-_NUMBER = r"\s*[-+]?(inf|\d+(\.\d*)?([eE][-+]?\d+)?)\s*"
-_INTERVAL = re.compile(rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*")
+INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 
 
 def _wrong_intervals(values: dict[str, Any]) -> list[str]:
     """RecBole leaves out an interval that it cannot read, with a warning."""
-    given = {
-        name: values.get(name) for name in ("user_inter_num_interval", "item_inter_num_interval")
-    }
+    given = {name: values.get(name) for name in INTERVALS}
     columns = values.get("val_interval")
     if not isinstance(columns, (dict, type(None))):
         return [f"val_interval must map columns to intervals, got {columns!r}"]
@@ -171,10 +183,9 @@ def _wrong_intervals(values: dict[str, Any]) -> list[str]:
         if not isinstance(interval, list)
     }
     return [
-        f"{name} must be intervals such as '[5,inf)', parted by ';', got {interval!r}"
+        f"{name} must be intervals such as '[5,inf)', separated by ';', got {interval!r}"
         for name, interval in given.items()
-        if interval is not None
-        and not (isinstance(interval, str) and all(map(_INTERVAL.fullmatch, interval.split(";"))))
+        if interval is not None and not (isinstance(interval, str) and are_intervals(interval))
     ]
 
 
@@ -194,71 +205,3 @@ def _wrong_columns(values: dict[str, Any]) -> list[str]:
         if missing:
             found.append(f"load_col.{file} must name {', '.join(missing)} too, got {given!r}")
     return found
-
-
-_SPLITS: dict[str, Any] = {
-    "LS": Literal["valid_and_test", "valid_only", "test_only"],
-    "RS": tuple[float, ...],
-    "TS": tuple[float, ...],
-}
-
-
-def _wrong_split(values: dict[str, Any]) -> list[str]:
-    """RecBole finds these mistakes only after it has read the data."""
-    arguments = values["eval_args"]
-    if not isinstance(arguments, dict):
-        return [f"eval_args must be a mapping, got {arguments!r}"]
-    found = [
-        f"eval_args.{name} is unknown; it takes group_by, mode, order and split"
-        for name in arguments
-        if name not in ("group_by", "mode", "order", "split")
-    ]
-    order, split = arguments.get("order"), arguments.get("split")
-    found += require(order == "TO", "eval_args.order must be TO (by time)", order)
-    group_by = arguments.get("group_by", "user")
-    found += require(
-        group_by in ("user", "none", None), "eval_args.group_by must be user or none", group_by
-    )
-    found += require(
-        _is_split(split),
-        "eval_args.split must be LS with valid_and_test, valid_only or test_only, or RS or TS with "
-        "three ratios",
-        split,
-    )
-    return found
-
-
-def _is_split(split: Any) -> bool:
-    if not isinstance(split, dict) or len(split) != 1:
-        return False
-    kind, value = next(iter(split.items()))
-    if kind not in _SPLITS or not convert(value, _SPLITS[kind])[0]:
-        return False
-    return kind == "LS" or (len(value) == 3 and min(value) >= 0 < sum(value))
-
-
-def _wrong_metrics(values: dict[str, Any]) -> list[str]:
-    metrics, cuts, chosen = values["metrics"], values["topk"], values["valid_metric"]
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    cuts = [cuts] if isinstance(cuts, int) else cuts
-    named = bool(metrics) and convert(metrics, tuple[str, ...])[0]
-    unknown = [name for name in metrics if name.lower() not in metrics_dict] if named else []
-    found = require(named, "metrics must be names", metrics)
-    found += require(
-        not unknown, f"metrics must be of {', '.join(sorted(metrics_dict))}", ", ".join(unknown)
-    )
-    found += require(
-        bool(cuts) and convert(cuts, tuple[int, ...])[0], "topk must be whole numbers", cuts
-    )
-    found += require(
-        isinstance(chosen, str), "valid_metric must be a metric at a cut-off, as NDCG@10", chosen
-    )
-    if found:
-        return found
-    names = {f"{metric}@{cut}".lower() for metric in metrics for cut in cuts}
-    names |= {metric.lower() for metric in metrics} & _WITHOUT_CUT_OFF
-    return require(
-        chosen.lower() in names,
-        f"valid_metric must be one of metrics at one of topk, as {metrics[0]}@{cuts[0]}",
-        chosen,
-    )

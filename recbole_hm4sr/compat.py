@@ -347,18 +347,3 @@ def buffers_left_alone() -> Iterator[dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         yield {"broadcast_buffers": False}
-
-
-def bundled_dataset_folder(name: str) -> Path | None:
-    """The folder of a data set that RecBole carries in its wheel (ml-100k), or None."""
-    import recbole
-
-    folder = Path(recbole.__file__).parent / "dataset_example" / name
-    return folder if folder.is_dir() else None
-
-
-def recbole_properties_folder() -> Path:
-    """RecBole's own default settings, as files."""
-    import recbole
-
-    return Path(recbole.__file__).parent / "properties"

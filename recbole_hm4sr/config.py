@@ -11,21 +11,20 @@ import copy
 import dataclasses
 import difflib
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from recbole.config import Config
 
-from recbole_hm4sr import compat
-from recbole_hm4sr.checks import wrong_recbole_values
-from recbole_hm4sr.distributed import own_device
+from recbole_hm4sr import recbole_files
+from recbole_hm4sr.checks import INTERVALS, wrong_recbole_values
+from recbole_hm4sr.checks_of_losses import wrong_losses
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.plugins import plugin_settings
+from recbole_hm4sr.plugins import plugin_names, plugin_settings
 from recbole_hm4sr.settings import DataSettings, RunSettings, build_settings
-from recbole_hm4sr.yaml_limits import load_yaml
+from recbole_hm4sr.text_files import read_text
+from recbole_hm4sr.yaml_limits import Loader, are_intervals, load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -61,42 +60,19 @@ UNSUPPORTED = {
 FLAGS_ONLY = frozenset({"code_cache_dir"})
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it.
-
-    A name that a mapping sets twice is an error, where YAML takes the last.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
-        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and names[key.value] > 1:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value!r} is set twice", problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^[-+]?(?:(?:\d[\d_]*)?\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*\.(?:[eE][-+]?\d+)?
-        |\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
-
-
 def parse_value(text: str) -> Any:
     """A flag's value, read as YAML: ``0.001``, ``1e-3``, ``true``, ``[5, 10]``, ``{a: 1}``.
+
+    RecBole's intervals, as ``[5,inf)``, are no YAML and are texts.
 
     Raises:
         ConfigError: If the text is not YAML.
     """
     try:
-        return load_yaml(text, _Loader)
+        return load_yaml(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
+        if are_intervals(text):
+            return text.strip()
         raise ConfigError(
             f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
         ) from error
@@ -109,16 +85,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing, is not UTF-8 YAML, is not a mapping, or sets a name
             twice.
     """
+    text = read_text(path, "the settings file", ConfigError)
     try:
-        value = load_yaml(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the settings file {path} must be UTF-8, got {error.reason}") from error
+        value = load_yaml(text, Loader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or "not a YAML document"
+        if _holds_interval(text, where):
+            problem += """; an interval needs quotation marks, as "[5,inf)\""""
         raise ConfigError(f"the settings file {path}{line} must be YAML: {problem}") from error
     except ValueError as error:
         raise ConfigError(f"the settings file {path} must be YAML: {error}") from error
@@ -129,12 +104,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def _holds_interval(text: str, where: yaml.Mark | None) -> bool:
+    """Whether a line that is no YAML, or the one before it, holds an interval."""
+    lines = text.splitlines()[max(where.line - 1, 0) : where.line + 1] if where else []
+    return any(are_intervals(line.partition("#")[0].partition(":")[2]) for line in lines)
+
+
 def recbole_defaults(model: str) -> dict[str, Any]:
     """RecBole's own defaults for a sequential model, lowest precedence of all.
 
     Those of a model of another package are the settings that it comes with.
     """
-    folder = compat.recbole_properties_folder()
+    folder = recbole_files.properties_folder()
     values: dict[str, Any] = {}
     for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
         path = folder / f"{part}.yaml"
@@ -167,7 +148,7 @@ def resolve_data_path(dataset: str, data_path: str | Path | None) -> Path:
         places = [Path(data_path) / dataset]
     else:
         places = [Path.cwd() / "dataset_atomic" / dataset, dataset_atomic_dir() / dataset]
-        bundled = compat.bundled_dataset_folder(dataset)
+        bundled = recbole_files.bundled_dataset_folder(dataset)
         places += [bundled] if bundled else []
     places = list(dict.fromkeys(places))
     for place in places:
@@ -237,36 +218,53 @@ def compose_settings(
         values.update(of_dataset)
         origin = dict.fromkeys(of_dataset, str(beside)) | origin
     values.update(user)
+    for name in INTERVALS:
+        if isinstance(values.get(name), list):  # [5, 10], which is YAML as well
+            values[name] = f"[{','.join(map(str, values[name]))}]".replace(".inf", "inf")
     values["data_path"] = str(folder)
     return values, origin
 
 
-class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
-    """RecBole's ``Config`` over settings that are composed and checked already.
+def check_settings(
+    model: str,
+    dataset: str,
+    *,
+    settings_class: Any = None,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    needs_data: bool = True,
+) -> dict[str, Any]:
+    """Compose and check the settings of one run, without importing torch or RecBole.
 
-    It reads no command line, evaluates no text as code, and changes nothing in the process.
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set: its folder, and the stem of its files.
+        settings_class: The model's settings dataclass, if it has one.
+        config_files: The user's YAML files, later ones win.
+        overrides: The user's flags, parsed; they win over all files.
+        needs_data: False where the data set may be on another machine.
+
+    Returns:
+        All settings by name.
+
+    Raises:
+        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
     """
-
-    def compatibility_settings(self) -> None:
-        compat.restore_numpy_aliases()
-
-    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
-        return _Loader
-
-    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return config_dict
-
-    def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:  # noqa: ARG002
-        self.internal_config_dict = {"MODEL_TYPE": model_class.type}
-
-    def _set_default_parameters(self) -> None:
-        folder = self.final_config_dict["data_path"]
-        super()._set_default_parameters()
-        self.final_config_dict["data_path"] = folder
-
-    def _init_device(self) -> None:
-        device = own_device(compat.choose_device(self["use_gpu"], self["gpu_id"]))
-        self.final_config_dict.update(device=device, single_spec=True, local_rank=0)
+    values, origin = compose_settings(
+        model, dataset, config_files, overrides, needs_data=needs_data
+    )
+    classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
+    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    defaults = recbole_defaults(model)
+    found = _unknown_names(values, known | set(defaults), origin)
+    found += wrong_recbole_values(values, defaults, known)
+    if model not in plugin_names():
+        found += wrong_losses(model, values)
+    for cls in classes:
+        found += build_settings(values, cls)[1]
+    if found:
+        raise ConfigError("; ".join(found))
+    return values
 
 
 def build_config(
@@ -278,7 +276,7 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     checkpoint_dir: Path | None = None,
     needs_data: bool = True,
-) -> Config:
+) -> Any:
     """Compose and check the settings of one run.
 
     Args:
@@ -297,27 +295,19 @@ def build_config(
     Raises:
         ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
     """
-    model = model_class.__name__
-    compat.restore_numpy_aliases()
-    values, origin = compose_settings(
-        model, dataset, config_files, overrides, needs_data=needs_data
+    values = check_settings(
+        model_class.__name__,
+        dataset,
+        settings_class=settings_class,
+        config_files=config_files,
+        overrides=overrides,
+        needs_data=needs_data,
     )
-    classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
-    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
-    defaults = recbole_defaults(model)
-    found = _unknown_names(values, known | set(defaults), origin)
-    found += wrong_recbole_values(values, defaults, known)
-    for cls in classes:
-        found += build_settings(values, cls)[1]
-    if found:
-        raise ConfigError("; ".join(found))
     if checkpoint_dir is not None:
         values["checkpoint_dir"] = str(checkpoint_dir)
-    with compat.isolated_config_state():
-        try:
-            return _PluginConfig(model=model_class, dataset=dataset, config_dict=values)
-        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-            raise ConfigError(f"RecBole refuses the settings: {error}") from error
+    from recbole_hm4sr.recbole_config import make_config  # it takes torch's seconds to import
+
+    return make_config(model_class, dataset, values)
 
 
 def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, str]) -> list[str]:

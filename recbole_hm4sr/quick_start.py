@@ -21,13 +21,13 @@ from recbole_hm4sr.report.collect import write_facts
 from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
-    refuse_place,
     remove_results,
     run_facts,
     sign_folder,
     write_arrays,
     write_settings,
 )
+from recbole_hm4sr.run_place import refuse_place
 from recbole_hm4sr.serving_file import write_serving_file
 from recbole_hm4sr.session import (
     Session,

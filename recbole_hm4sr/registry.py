@@ -1,44 +1,77 @@
-"""Which models there are: this package's, RecBole's sequential ones, those of other packages."""
+"""Which models there are: this package's, RecBole's sequential ones, those of other packages.
+
+Names are known without importing what they name: torch and RecBole take seconds.
+"""
 
 import difflib
+import functools
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from recbole.model.abstract_recommender import SequentialRecommender
-
-from recbole_hm4sr import compat
+from recbole_hm4sr import recbole_files
 from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.model.hm4sr import HM4SR
-from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
-from recbole_hm4sr.model.mmsr import MMSR
-from recbole_hm4sr.model.mmsr_settings import MMSRSettings
-from recbole_hm4sr.model.sasrec_plus import SASRecPlus, SASRecPlusSettings
-from recbole_hm4sr.model.trimming import trimmed_class
 from recbole_hm4sr.plugins import load_plugin, plugin_names
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model and the class of its settings (None for RecBole's own, which read the config)."""
+    """A model, imported where it is asked for.
 
-    model_class: Any
-    settings_class: Any = None
+    Attributes:
+        name: Its name.
+        load: Gives its class.
+        load_settings: Gives the class of its settings, or None: RecBole's own read the config.
+    """
+
+    name: str
+    load: Callable[[], Any]
+    load_settings: Callable[[], Any]
+
+    @functools.cached_property
+    def model_class(self) -> Any:
+        """The model."""
+        return self.load()
+
+    @functools.cached_property
+    def settings_class(self) -> Any:
+        """The class of its settings; None for RecBole's own, which read the config.
+
+        Of a model of this package it is there without torch.
+        """
+        return self.load_settings()
+
+
+def _own(module: str, name: str) -> ModelEntry:
+    def load(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
+
+    return ModelEntry(
+        name,
+        functools.partial(load, module, name),
+        functools.partial(load, f"{module}_settings", f"{name}Settings"),
+    )
 
 
 MODELS = {
-    "HM4SR": ModelEntry(HM4SR, HM4SRSettings),
-    "SASRecPlus": ModelEntry(SASRecPlus, SASRecPlusSettings),
-    "MMSR": ModelEntry(MMSR, MMSRSettings),
+    entry.name: entry
+    for entry in (
+        _own("hm4sr", "HM4SR"),
+        _own("sasrec_plus", "SASRecPlus"),
+        _own("mmsr", "MMSR"),
+    )
 }
 
 
 def model_names() -> list[str]:
     """Names of all models that can run, this package's first, then RecBole's."""
-    return [*MODELS, *sorted(set(_recbole_models()) - set(MODELS)), *plugin_names()]
+    of_recbole = sorted(set(recbole_files.sequential_models()) - set(MODELS))
+    return [*MODELS, *of_recbole, *plugin_names()]
 
 
 def find_model(name: str) -> ModelEntry:
-    """The model of a name.
+    """The model of a name. Only a model of another package is imported.
 
     Raises:
         ConfigError: If there is none (near misses are named), or a package brings it wrongly.
@@ -49,17 +82,23 @@ def find_model(name: str) -> ModelEntry:
             f"entry point of its package (docs/models.md)"
         )
     if name in plugin_names():
-        return _plugin(name, taken=name in MODELS or name in _recbole_models())
-    if name in MODELS:  # without the second that RecBole's models take to import
+        return _plugin(name, taken=name in MODELS or name in recbole_files.sequential_models())
+    if name in MODELS:
         return MODELS[name]
-    models = _recbole_models()
-    if name in models:
-        return ModelEntry(trimmed_class(models[name]))
+    if name in recbole_files.sequential_models():
+        return ModelEntry(name, functools.partial(_load_recbole, name), lambda: None)
     names = model_names()
     lower = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
     raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def _load_recbole(name: str) -> Any:
+    from recbole_hm4sr import compat
+    from recbole_hm4sr.model.trimming import trimmed_class
+
+    return trimmed_class(getattr(compat.import_recbole_models(), name))
 
 
 def _plugin(name: str, *, taken: bool) -> ModelEntry:
@@ -68,18 +107,12 @@ def _plugin(name: str, *, taken: bool) -> ModelEntry:
             f"the model {name} of an installed package must have a name of its own; there is one"
         )
     model_class = load_plugin(name)
+    from recbole.model.abstract_recommender import SequentialRecommender
+
     if not (isinstance(model_class, type) and issubclass(model_class, SequentialRecommender)):
         raise ConfigError(
             f"the model {name} must be a subclass of RecBole's SequentialRecommender, got "
             f"{model_class!r}"
         )
-    return ModelEntry(model_class, getattr(model_class, "settings_class", None))
-
-
-def _recbole_models() -> dict[str, Any]:
-    package = compat.import_recbole_models()
-    return {
-        name: value
-        for name, value in vars(package).items()
-        if isinstance(value, type) and issubclass(value, SequentialRecommender)
-    }
+    settings_class = getattr(model_class, "settings_class", None)
+    return ModelEntry(name, lambda: model_class, lambda: settings_class)

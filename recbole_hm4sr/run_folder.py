@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from recbole.config import Config
 from recbole_hm4sr.config import UNSUPPORTED
 from recbole_hm4sr.costs import Costs
 from recbole_hm4sr.distributed import attempt, job_name, started_processes
-from recbole_hm4sr.errors import ConfigError, WriteError
+from recbole_hm4sr.errors import WriteError
 from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.plugins import plugin_version
 from recbole_hm4sr.trainer import EpochRecord
@@ -45,36 +44,6 @@ def new_run_dir(dataset: str, model: str) -> Path:
         number += 1
         folder = Path("runs") / f"{dataset}-{model}-{now}-{number}"
     return folder
-
-
-def refuse_place(folder: Path) -> None:
-    """Refuse a run's folder that cannot be written, before anything is.
-
-    Raises:
-        ConfigError: If it holds a run already, or if it or the folder above is no folder.
-    """
-    if (folder / "config.yaml").exists():
-        raise ConfigError(
-            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
-        )
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
-    if there is not None and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise ConfigError(
-            f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
-        )
-
-
-def which_run(folder: Path) -> str:
-    """Which folder may have been meant, where one holds no run."""
-    if (folder.parent / "config.yaml").is_file():
-        return f"the run is the folder above, {folder.parent}"
-    if (folder / "results.jsonl").is_file():
-        return "it is a comparison: name one of its runs, <data set>/<model>/seed-<seed>"
-    if (folder / "trials.jsonl").is_file():
-        return "it is a search: name one of its trials, trial-<number>"
-    if (folder / "config.yaml").is_file():
-        return f"it has not ended: go on with --resume {folder}"
-    return "a run that was stopped before it began is started by its own command"
 
 
 def sign_folder(folder: Path) -> None:

@@ -15,16 +15,22 @@ from recbole.utils import init_seed
 
 from recbole_hm4sr import compat, distributed
 from recbole_hm4sr.checkpoint import read_checkpoint
-from recbole_hm4sr.config import FLAGS_ONLY, UNSUPPORTED, build_config, read_yaml
+from recbole_hm4sr.checks_of_evaluation import (
+    no_three_parts,
+    refuse_long_lists,
+    require_three_parts,
+)
+from recbole_hm4sr.config import build_config
 from recbole_hm4sr.costs import CostMeter
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.sequence_loader import SequenceTrainDataLoader
 from recbole_hm4sr.data_parallel import share_batches
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.prepare.text import make_missing_text_features
 from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.run_folder import plain_settings, which_run
+from recbole_hm4sr.run_folder import plain_settings
+from recbole_hm4sr.run_place import read_run_settings
 from recbole_hm4sr.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.trainer import EpochRecord, Trainer
 
@@ -52,20 +58,8 @@ def read_run_config(
         machine: Settings that this machine has otherwise.
         needs_data: False if its data set may be elsewhere.
     """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise DataError(
-            f"{run_dir} must be the folder of a run, but holds no config.yaml; {which_run(run_dir)}"
-        )
-    values = read_yaml(path)
-    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
-    if missing:
-        raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
-    entry = find_model(values.pop("model"))
-    dataset = values.pop("dataset")
-    # A run's folder may come from elsewhere: it names no place to write. It may be of an older
-    # release, which took settings that have gone.
-    values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
+    model, dataset, values = read_run_settings(run_dir)
+    entry = find_model(model)
     config = build_config(
         entry.model_class,
         dataset,
@@ -85,6 +79,9 @@ def open_session(
     meter: CostMeter | None = None,
 ) -> Session:
     """Read the data and build model and trainer, with the run's seed."""
+    require_three_parts(config["eval_args"])
+    if config["train_stage"] == "finetune":
+        _check_pretraining(config["pre_model_path"])
     init_seed(config["seed"], config["reproducibility"])
     with distributed.first_alone("text features"):
         make_missing_text_features(
@@ -105,8 +102,6 @@ def open_session(
                 visits=config["visits_per_epoch"],
             )
     share_batches(train_data)
-    if config["train_stage"] == "finetune":
-        _check_pretraining(config["pre_model_path"])
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_refusals():
@@ -145,13 +140,8 @@ def _check_pretraining(path: str | None) -> None:
 
 def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
     if any(len(loader._dataset) == 0 for loader in loaders):
-        raise ConfigError(
-            f"eval_args.split must leave a training, a validation and a test part, got "
-            f"{config['eval_args']['split']!r}; the best epoch is chosen on validation"
-        )
-    sampled = {config["eval_args"]["mode"][part] for part in ("valid", "test")} != {"full"}
-    if config["rank_history"] == "exclude" and sampled:
-        raise ConfigError("rank_history: exclude must go with eval_args.mode: full")
+        raise no_three_parts(config["eval_args"]["split"])
+    refuse_long_lists(config, loaders[0]._dataset.item_num - 1)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,11 @@ from recbole_hm4sr.files import write_text, write_whole
 from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.quick_start import RunResult
 from recbole_hm4sr.run_folder import remove_results
+from recbole_hm4sr.run_place import TRAINED_BY
 from recbole_hm4sr.trainer import EpochRecord
 
 _log = logging.getLogger(__name__)
 
-# In the folder of a run that another one has trained: which, and what that one ran on.
-TRAINED_BY = "trained_by.json"
 _FACTS_OF_TRAINING = ("git_revision", "versions", "device", "machine")
 
 

@@ -4,11 +4,49 @@ A few lines of YAML can name the same list ten times in ten lists, and so on: sm
 entries than memory can hold as soon as they are copied, compared or printed ("billion laughs").
 """
 
+import re
+from collections import Counter
 from typing import Any
 
 import yaml
 
 MOST_ENTRIES = 100_000
+
+
+class Loader(yaml.SafeLoader):
+    """YAML's safe loader that also reads ``1e-3`` as a number, as RecBole's users write it.
+
+    A name that a mapping sets twice is an error, where YAML takes the last.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
+        """The dictionary of a mapping."""
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and names[key.value] > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} is set twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^[-+]?(?:(?:\d[\d_]*)?\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*\.(?:[eE][-+]?\d+)?
+        |\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+
+_NUMBER = r"\s*[-+]?(inf|\d+(\.\d*)?([eE][-+]?\d+)?)\s*"
+_INTERVAL = re.compile(rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*")
+
+
+def are_intervals(text: str) -> bool:
+    """Whether a text is RecBole's intervals, ``[5,inf)`` or ``[0,2];(5,9]``: no YAML as it is."""
+    return all(map(_INTERVAL.fullmatch, text.split(";")))
 
 
 def load_yaml(text: str, loader_class: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from recbole_hm4sr.cli.preflight import check_settings_of
 from recbole_hm4sr.cli.words import OVERRIDES, parse_overrides
 
 
@@ -31,15 +32,13 @@ def check(
     All problems are listed; the exit code is 2 if a run would stop. Warnings do not change it.
     Any setting is a flag, as for train: --missing_features=zero --eval_args='{...}'.
     """
+    files = [part for text in config_files or [] for part in text.split()]
+    overrides = parse_overrides(context.args)
+    check_settings_of(model, dataset, config_files=files, overrides=overrides)
     from recbole_hm4sr.check.collect import check_dataset
     from recbole_hm4sr.check.page import as_text, write_page
 
-    result = check_dataset(
-        dataset,
-        model=model,
-        config_files=[part for text in config_files or [] for part in text.split()],
-        overrides=parse_overrides(context.args),
-    )
+    result = check_dataset(dataset, model=model, config_files=files, overrides=overrides)
     print(as_text(result), end="")
     if html or file is not None:
         path = write_page(result, file or Path(f"check-{dataset}.html"))

@@ -20,7 +20,7 @@ def compare(  # noqa: PLR0913  # a flag each
     models: Annotated[
         str | None, typer.Option(help="Models, or rows of the grid file, separated by commas.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, as 1,2,5-7.")] = None,
     grid: Annotated[
         str | None, typer.Option(help="Grid file, or its name in properties/compare.")
     ] = None,

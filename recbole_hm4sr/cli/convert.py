@@ -13,6 +13,7 @@ from recbole_hm4sr.cli.feature_files import (
     find_target,
     print_report,
 )
+from recbole_hm4sr.cli.preflight import require_file
 from recbole_hm4sr.errors import ConfigError
 
 
@@ -47,6 +48,8 @@ def convert(
     from recbole_hm4sr.prepare.convert_categories import convert_categories
     from recbole_hm4sr.prepare.row_order import read_item_order
 
+    for needed in (file, *([mapping] if mapping is not None else [])):
+        require_file(needed)
     suffix = {"npz": f"{modality}.npz", "column": modality, "mmrec": f"{modality}_feat.npy"}
     suffix |= {"hm4sr": f"{modality}_emb.pt", "unisrec": f"{modality}.feat1CLS"}
     target = find_target(dataset, data_path, modality)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recbole_hm4sr.cli.preflight import check_run, require_file
 from recbole_hm4sr.cli.words import out
 from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.text_files import read_text
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender
@@ -31,7 +33,7 @@ def recommend(
     history: Annotated[
         Path, typer.Option(help="CSV or Parquet file: user, item and time, named as in the run.")
     ],
-    k: Annotated[int, typer.Option("-k", help="Items a user.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items a user.")] = 10,
     file: Annotated[
         Path | None, typer.Option("--out", help="File to write, .csv or .jsonl; default: print.")
     ] = None,
@@ -60,6 +62,9 @@ def recommend(
             raise ConfigError(f"--out must end in {' or '.join(_FORMATS)}, got {str(file)!r}")
     if form not in _FORMATS.values():
         raise ConfigError(f"--format must be one of {', '.join(_FORMATS.values())}, got {form!r}")
+    check_run(run, needs_data=False)
+    require_file(history)
+    chosen = None if candidates is None else _read_lines(candidates)
     from recbole_hm4sr.files import write_text
     from recbole_hm4sr.serve.recommend import Recommender
 
@@ -68,7 +73,7 @@ def recommend(
         recommender.read_histories(history),
         k,
         exclude_seen=exclude_seen,
-        candidates=None if candidates is None else _read_lines(candidates),
+        candidates=chosen,
         explain=explain,
     )
     text = _as_csv(found, recommender) if form == "csv" else "".join(_as_json(found, recommender))
@@ -89,6 +94,10 @@ def export(
 
     Needs: pip install 'recbole-hm4sr[export]'.
     """
+    from recbole_hm4sr.run_place import refuse_existing
+
+    check_run(run, needs_data=False)
+    refuse_existing(folder)
     from recbole_hm4sr.serve.export import export_index
 
     out.print(f"index: {export_index(run, folder)}; its README.md says how to query it")
@@ -106,6 +115,7 @@ def serve(
     There are no users and no passwords: keep it on this machine, or behind a server that has them.
     Needs: pip install 'recbole-hm4sr[serve]'.
     """
+    check_run(run, needs_data=False)
     from recbole_hm4sr.serve.recommend import Recommender
     from recbole_hm4sr.serve.service import require_packages, run_service
 
@@ -117,11 +127,7 @@ def serve(
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
-        raise DataError(f"cannot read the candidates in {path}: {reason}") from error
+    lines = read_text(path, "the candidates in", DataError).split("\n")
     tokens = [line.removesuffix("\r") for line in lines]
     return [token for token in tokens if token]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from recbole_hm4sr.cli.preflight import check_run, check_training
 from recbole_hm4sr.cli.words import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.errors import ConfigError
 
@@ -33,21 +34,25 @@ def train(
 
     Any setting is a flag, as in RecBole: --learning_rate=0.001 --epochs=20 --modalities='{}'.
     """
-    # Imported here: torch and RecBole take seconds, and --help must not.
-    from recbole_hm4sr import quick_start
-
     overrides = parse_overrides(context.args)
-    if resume is not None and (overrides or config_files or run_dir):
+    files = [part for text in config_files or [] for part in text.split()]
+    if resume is None:
+        check_training(model, dataset, config_files=files, overrides=overrides, run_dir=run_dir)
+    elif overrides or files or run_dir:
         raise ConfigError(
             "--resume must stand alone: a run goes on with the settings it began with"
         )
+    else:
+        check_run(resume, needs_data=True, checkpoint="")
+    # Imported here: torch and RecBole take seconds, and --help and a wrong flag must not.
+    from recbole_hm4sr import quick_start
+
     progress = Progress()
     callbacks: dict[str, Any] = {"on_start": progress.start, "on_epoch": progress.epoch}
     try:
         if resume is not None:
             result = quick_start.resume(resume, **callbacks)
         else:
-            files = [part for text in config_files or [] for part in text.split()]
             result = quick_start.run(
                 model,
                 dataset,
@@ -67,6 +72,7 @@ def evaluate(
     run: Annotated[Path, typer.Option(help="Folder of a run.")],
 ) -> None:
     """Test the best epoch of a run again."""
+    check_run(run, needs_data=True)
     from recbole_hm4sr import quick_start
 
     out.print(_metrics_table(quick_start.evaluate(run)))
@@ -121,7 +127,8 @@ class Progress:
             return
         folder = self._session.run_dir
         out.print(
-            f"\ninterrupted; the last finished epoch is kept. Go on with: --resume {folder}\n"
+            f"\ninterrupted; the last finished epoch is kept. Go on with: "
+            f"hm4sr train --resume {folder}\n"
             f"or test the best epoch so far with: hm4sr evaluate --run {folder}"
         )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from recbole_hm4sr.settings import require
 from recbole_hm4sr.statistics import parse_metric
 from recbole_hm4sr.tune.found import Found, read_found
 
+_MOST_SEEDS = 1000  # of one range
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
 
@@ -131,6 +133,7 @@ def read_grid(
         and row["settings"].get(name, value) != value
     ]
     lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
+    lists["seeds"] = [seed for entry in lists["seeds"] for seed in _seeds(entry)]
     grid = Grid(
         tuple(map(str, lists["datasets"])),
         tuple(spec for spec in models if spec is not None),
@@ -162,7 +165,8 @@ def _rows(entries: Any) -> dict[str, dict[str, Any]]:
 def _problems(grid: Grid) -> list[str]:
     labels = [spec.label for spec in grid.models]
     found = [
-        f"a seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}"
+        f"a seed must be a whole number from 0 to {MAX_SEED}, or a range of them as 1-3, got "
+        f"{seed!r}"
         for seed in grid.seeds
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
@@ -224,6 +228,17 @@ def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> Found | No
             f"{tuned.model}"
         )
     return tuned
+
+
+def _seeds(entry: Any) -> list[Any]:
+    """The seeds of an entry: those of a range such as ``1-3``, or itself."""
+    parts = (
+        re.fullmatch(r"\s*(\d{1,10})\s*-\s*(\d{1,10})\s*", entry)
+        if isinstance(entry, str)
+        else None
+    )
+    first, last = (int(parts[1]), int(parts[2])) if parts else (0, -1)
+    return list(range(first, last + 1)) if 0 <= last - first < _MOST_SEEDS else [entry]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

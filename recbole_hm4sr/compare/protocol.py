@@ -4,7 +4,7 @@ from typing import Any
 
 from recbole_hm4sr.checks import PROTOCOL
 from recbole_hm4sr.compare.grid import Grid
-from recbole_hm4sr.config import build_config, compose_settings
+from recbole_hm4sr.config import check_settings
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.settings import require
@@ -27,8 +27,8 @@ def check_grid(grid: Grid) -> None:
             entry = find_model(spec.model)
             overrides = grid.overrides(spec)
             try:
-                build_config(
-                    entry.model_class,
+                values = check_settings(
+                    spec.model,
                     dataset,
                     settings_class=entry.settings_class,
                     overrides=overrides,
@@ -36,7 +36,6 @@ def check_grid(grid: Grid) -> None:
             except ConfigError as error:
                 wrong.setdefault((dataset, str(error)), []).append(spec.label)
                 continue
-            values = compose_settings(spec.model, dataset, overrides=overrides)[0]
             if grid.real_data and values["generated"]:
                 raise ConfigError(
                     f"this grid is for real data, but {values['data_path']} is generated; name the "

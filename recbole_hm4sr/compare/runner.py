@@ -31,7 +31,7 @@ from recbole_hm4sr.compare.results import (
 from recbole_hm4sr.config import parse_value
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import append_line, locked, write_text
-from recbole_hm4sr.stages import TRAINED_BY
+from recbole_hm4sr.run_place import TRAINED_BY
 
 _POLL_SECONDS = 0.1
 # Modules come from where those of this process came from: with -m a folder named recbole in the

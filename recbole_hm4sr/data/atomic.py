@@ -10,7 +10,7 @@ row with too few columns is an error.
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pandas as pd
 
 from recbole_hm4sr.data.columns import count_regular_lines, gather_columns, read_blocks
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.text_files import refuse_other_kind
 
 KINDS = ("token", "float", "token_seq", "float_seq")
 _ROWS_AT_A_TIME = 500_000
@@ -149,6 +150,7 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
         raise DataError(f"the file {path} does not exist") from error
     except OSError as error:
         raise DataError(f"cannot read the file {path}: {error.strerror}") from error
+    refuse_other_kind(first, str(path), DataError)
     if not first.strip():
         raise DataError(f"{path} must start with a header such as user_id:token, got an empty file")
     try:
@@ -172,6 +174,19 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     return tuple((name, kind) for name, kind in columns)
 
 
+def require_columns(path: Path, kinds: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Refuse a file whose header lacks a column.
+
+    Raises:
+        DataError: If it does.
+    """
+    missing = [name for name in columns if name not in kinds]
+    if missing:
+        raise DataError(
+            f"{path}, line 1 must have the column {missing[0]!r}, got {', '.join(kinds)}"
+        )
+
+
 def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable:
     """Read columns of an atomic file.
 
@@ -187,11 +202,7 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
     header = read_header(path)
     kinds = dict(header)
     wanted = [name for name in kinds if columns is None or name in columns]
-    missing = [name for name in columns or () if name not in kinds]
-    if missing:
-        raise DataError(
-            f"{path}, line 1 must have the column {missing[0]!r}, got {', '.join(kinds)}"
-        )
+    require_columns(path, kinds, columns or ())
     n_rows, windows = _scan(path, len(header))
     floats = [name for name in wanted if kinds[name] == "float"]
     options: dict[str, Any] = {

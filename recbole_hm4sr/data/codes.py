@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
+from recbole_hm4sr.choices import CodeReduction
 from recbole_hm4sr.data.autoencoder import encode_with_autoencoder
 from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.errors import DataError
@@ -34,7 +35,6 @@ _LOGGER = logging.getLogger(__name__)
 _CACHE_VERSION = 2
 _DISTANCE_ROWS = 4096
 
-CodeReduction = Literal["pca", "ae", "none"]
 Matrix = NDArray[np.floating[Any]]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from recbole_hm4sr.data import matrices
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.text_files import looks_like
 
 Array = np.ndarray[Any, Any]
 # What zipfile, zlib and NumPy raise for a damaged file, memory that is not there among them.
@@ -58,8 +59,9 @@ def read_npz(path: Path, names: Sequence[str], *, map_values: bool = False) -> d
     """
     try:
         with path.open("rb") as file:
-            if file.read(6) == b"\x93NUMPY":
-                raise DataError(f"{path} must be an .npz archive, got a single array")
+            kind = looks_like(file.read(512))
+            if kind is not None and "zip" not in kind[0]:
+                raise DataError(f"{path} must be an .npz archive, but is {kind[0]}")
             file.seek(0)
             with zipfile.ZipFile(file) as archive, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of NumPy, on headers as Python 2 wrote them

@@ -40,7 +40,7 @@ def keep_mask(x: Tensor, prob: float) -> Tensor:
     numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
     numbers.random_(-(2**63), None)  # all 64 bits
     lanes = numbers.view(torch.int16)[: x.numel()].view(x.shape)
-    dropped = round(prob * _LEVELS)
+    dropped = min(round(prob * _LEVELS), _LEVELS - 1)  # one level is always kept
     kept = lanes >= dropped - _LEVELS // 2
     # Converted as bytes: the conversion of bools takes five times as long.
     return kept.view(torch.uint8).to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))

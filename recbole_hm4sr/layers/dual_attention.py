@@ -8,18 +8,13 @@ Reference:
     arXiv:2308.15980.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recbole_hm4sr.choices import FusionType, QkvMode, SecondPhase
 from recbole_hm4sr.layers.graph import N_RELATIONS, NO_EDGE, SequenceGraph
 from recbole_hm4sr.layers.node_encoder import uniform_parameter
-
-FusionType = Literal["asy_mask", "gate", "cat"]
-QkvMode = Literal["tied", "separate"]
-SecondPhase = Literal["official", "from_homo"]
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -7,15 +7,12 @@ Reference:
     arXiv:2308.15980.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.choices import SeqPooling
 from recbole_hm4sr.layers.dual_attention import UpdateGate
 from recbole_hm4sr.layers.node_encoder import uniform_parameter
-
-SeqPooling = Literal["last", "mean", "attention", "last_attention"]
 
 
 class LastReadout(nn.Module):

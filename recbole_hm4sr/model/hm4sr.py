@@ -179,6 +179,8 @@ class HM4SR(PackedRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and projected features, no position, expert or time."""
+        if items is None and self.settings.n_negatives:  # features that are not resident
+            items = torch.arange(self.n_items, device=self.item_embedding.weight.device)
         ids = self.item_embedding.weight if items is None else self.item_embedding(items)
         projected = [
             self.projections[name](self.features[name](items, on_host).to(ids.dtype))

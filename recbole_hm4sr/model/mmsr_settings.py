@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from recbole_hm4sr.data.codes import CodeReduction
-from recbole_hm4sr.layers.dual_attention import FusionType, QkvMode, SecondPhase
-from recbole_hm4sr.layers.readout import SeqPooling
+from recbole_hm4sr.choices import CodeReduction, FusionType, QkvMode, SecondPhase, SeqPooling
 from recbole_hm4sr.settings import require
 
 

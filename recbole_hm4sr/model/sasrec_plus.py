@@ -9,7 +9,6 @@ and a step without padding. It is HM4SR without modalities and components, so it
 that those are measured against.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,18 +22,9 @@ from recbole_hm4sr.layers.blocks import build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue, UserRows
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.model.packed import PackedRecommender
-from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
+from recbole_hm4sr.model.sasrec_plus_settings import SASRecPlusSettings
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SASRecPlusSettings(TransformerSettings, PackedTraining):
-    """Settings of SASRec+. The values stand in ``properties/model/SASRecPlus.yaml``."""
-
-    def problems(self) -> list[str]:
-        """What is wrong with values whose type is right, a sentence each."""
-        return TransformerSettings.problems(self) + PackedTraining.problems(self)
 
 
 class Encoded(NamedTuple):

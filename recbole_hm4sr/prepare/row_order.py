@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr import compat
 from recbole_hm4sr.config import build_config
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.text_files import read_text
 
 Array = np.ndarray[Any, Any]
 _MAPPING_HEADERS = {"itemID", "item_id:token"}
@@ -29,6 +28,10 @@ def read_item_order(dataset: str, data_path: str | None = None) -> Array:
         ConfigError: If the data set is not found.
         DataError: If its files break the contract.
     """
+    # Imported here: they take torch's seconds, and a wrong flag must not.
+    from recbole_hm4sr import compat
+    from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+
     overrides = {} if data_path is None else {"data_path": data_path}
     # The numbers depend on the interactions and their filters; any model will do.
     model_class = compat.import_recbole_models().SASRec
@@ -79,12 +82,7 @@ def read_mapping(path: Path, item_tokens: Array) -> Array:
 
 def _mapping_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line number, token and row of each line; a header decides which column is which."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"the file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the mapping {path}: {error}") from error
+    lines = read_text(path, "the mapping", DataError).splitlines()
     row_column = 1
     for number, line in enumerate(lines, start=1):
         cells = line.split("\t")

@@ -11,7 +11,7 @@ import yaml
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.report.buckets import Array
 from recbole_hm4sr.report.groups import read_ranks
-from recbole_hm4sr.run_folder import which_run
+from recbole_hm4sr.run_place import which_run
 
 FACTS_FILE = "report.json"
 FACTS_VERSION = 1

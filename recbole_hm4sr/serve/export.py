@@ -20,6 +20,7 @@ import recbole_hm4sr
 from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
 from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.model.capabilities import item_vectors, user_tower
+from recbole_hm4sr.run_place import refuse_existing
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
 from recbole_hm4sr.settings import DataSettings, read_settings
 
@@ -67,8 +68,7 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
     """
     require_packages()
     folder = Path(out)
-    if folder.exists():
-        raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
+    refuse_existing(folder)
     run = open_run(run_dir)
     run.model.cpu()
     tower, table = _tower_and_items(run)

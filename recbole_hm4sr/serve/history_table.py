@@ -17,6 +17,7 @@ import pandas as pd
 from recbole_hm4sr.data.atomic import AtomicTable
 from recbole_hm4sr.data.times import read_times
 from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.text_files import refuse_other_kind
 
 Array = np.ndarray[Any, Any]
 # What one user is in a list: item tokens, and their times.
@@ -191,7 +192,9 @@ def _read_csv(path: Path, columns: HistoryColumns) -> pd.DataFrame:
 def _first_line(path: Path) -> str:
     packed = path.suffix == ".gz"
     with gzip.open(path) if packed else path.open("rb") as file:
-        return str(file.readline(1 << 20).decode("utf-8-sig"))
+        line = file.readline(1 << 20)
+    refuse_other_kind(line, str(path), DataError)
+    return str(line.decode("utf-8-sig"))
 
 
 def _bad_time(path: Path, times: "pd.Series[Any]") -> DataError:

@@ -19,8 +19,6 @@ from recbole_hm4sr.tune.search import (
 )
 from recbole_hm4sr.tune.space import Dimension, Space, find_space, read_space
 from recbole_hm4sr.tune.trials import Trial, TrialStore, best_trial, ranked
-from recbole_hm4sr.tune.with_hyperopt import search_with_hyperopt
-from recbole_hm4sr.tune.with_optuna import search_with_optuna
 
 N_TRIALS = 30
 
@@ -131,6 +129,9 @@ def _search(store: TrialStore, plan: Plan, n_trials: int, say: Callable[[str], N
     if plan.engine == "optuna":
         remember_search(store.search, plan.engine, store.folder)
         store.write_best()
+        # The engines run trials: they take torch's seconds to import, and a wrong flag must not.
+        from recbole_hm4sr.tune.with_optuna import search_with_optuna
+
         search_with_optuna(store, **shared, prune=plan.prune is not False)
         return
     refusal = (
@@ -140,6 +141,8 @@ def _search(store: TrialStore, plan: Plan, n_trials: int, say: Callable[[str], N
     with locked(store.folder / ".lock", refusal=refusal):
         remember_search(store.search, plan.engine, store.folder)
         store.write_best()
+        from recbole_hm4sr.tune.with_hyperopt import search_with_hyperopt
+
         search_with_hyperopt(store, **shared)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from recbole_hm4sr.checks import PROTOCOL
-from recbole_hm4sr.config import build_config, compose_settings, read_yaml, resolve_data_path
+from recbole_hm4sr.checks_of_evaluation import bigger_is_better
+from recbole_hm4sr.config import check_settings, compose_settings, read_yaml, resolve_data_path
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.files import write_text
 from recbole_hm4sr.fingerprint import data_hash, settings_hash
@@ -103,7 +104,7 @@ def plan_search(
         space=space,
         fixed={name: value for name, value in fixed.items() if name not in space.names},
         metric=values["valid_metric"],
-        bigger=bool(values["valid_metric_bigger"]),
+        bigger=bigger_is_better(values["valid_metric"]),
         seed=values["seed"],
         epochs=values["epochs"],
         fingerprint=settings_hash(model, dataset, data_hash(folder), rest),
@@ -131,8 +132,8 @@ def _check(dataset: str, model: str, space: Space, fixed: Mapping[str, Any]) -> 
 
     def refusal(settings: Mapping[str, Any]) -> str | None:
         try:
-            build_config(
-                entry.model_class,
+            check_settings(
+                model,
                 dataset,
                 settings_class=entry.settings_class,
                 overrides={**fixed, **settings},
@@ -142,7 +143,7 @@ def _check(dataset: str, model: str, space: Space, fixed: Mapping[str, Any]) -> 
         return None
 
     outside = {name: value for name, value in fixed.items() if name not in space.names}
-    build_config(entry.model_class, dataset, settings_class=entry.settings_class, overrides=outside)
+    check_settings(model, dataset, settings_class=entry.settings_class, overrides=outside)
     found = []
     for name, line, value in _samples(space):
         sentence = refusal({name: value})

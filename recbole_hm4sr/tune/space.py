@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 from recbole_hm4sr.config import properties_dir
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.text_files import read_text
 
 Kind: TypeAlias = Literal["choice", "uniform", "quniform", "loguniform"]
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
@@ -182,12 +183,7 @@ def read_space(path: Path) -> Space:
     Raises:
         ConfigError: If it cannot be read, or lines of it are wrong; one error for all.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"cannot read the search space {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the search space {path} must be UTF-8, got {error.reason}") from error
+    lines = read_text(path, "the search space", ConfigError).splitlines()
     dimensions: dict[str, Dimension] = {}
     found = []
     for number, line in enumerate(lines, start=1):

@@ -20,7 +20,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import argument_list
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, recbole_files
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.errors import ConfigError
 
@@ -271,10 +271,10 @@ def test_the_device_is_the_cpu_where_there_is_no_gpu():
 
 
 def test_recbole_carries_ml_100k_and_its_defaults():
-    folder = compat.bundled_dataset_folder("ml-100k")
+    folder = recbole_files.bundled_dataset_folder("ml-100k")
     assert (folder / "ml-100k.inter").is_file()
-    assert compat.bundled_dataset_folder("no-such-set") is None
-    defaults = yaml.safe_load((compat.recbole_properties_folder() / "overall.yaml").read_text())
+    assert recbole_files.bundled_dataset_folder("no-such-set") is None
+    defaults = yaml.safe_load((recbole_files.properties_folder() / "overall.yaml").read_text())
     assert defaults["seed"] == 2020
 
 

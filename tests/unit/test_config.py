@@ -12,7 +12,7 @@ from datafiles import read_config, walks, write_dataset
 from recbole.config import Config
 from recbole.utils import argument_list
 
-from recbole_hm4sr import compat
+from recbole_hm4sr import compat, recbole_files
 from recbole_hm4sr.config import (
     UNSUPPORTED,
     build_config,
@@ -66,7 +66,7 @@ def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
 def test_the_data_set_s_file_of_the_package_counts(tmp_path):
     config = build_config(HM4SR, "ml-100k", settings_class=HM4SRSettings)
     assert read_settings(config, DataSettings).modalities == {"text": "tfidf-svd"}
-    assert Path(config["data_path"]) == compat.bundled_dataset_folder("ml-100k")
+    assert Path(config["data_path"]) == recbole_files.bundled_dataset_folder("ml-100k")
 
 
 def test_a_value_replaces_a_mapping_as_a_whole(data_path):
@@ -240,7 +240,7 @@ def test_the_folder_is_looked_for_where_the_user_says_only(tmp_path, data_path):
 
 def test_the_working_directory_comes_before_the_package_and_recbole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolve_data_path("ml-100k", None) == compat.bundled_dataset_folder("ml-100k")
+    assert resolve_data_path("ml-100k", None) == recbole_files.bundled_dataset_folder("ml-100k")
     folder = tmp_path / "dataset_atomic" / "ml-100k"
     folder.mkdir(parents=True)
     assert resolve_data_path("ml-100k", None) == folder
