@@ -30,6 +30,13 @@ def compare(  # noqa: PLR0913  # a flag each
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of table.tex: metrics, and seeds, trials, difference, seconds, "
+            "parameters, memory. By default the metrics."
+        ),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write, and to go on in.")
     ] = None,
@@ -46,7 +53,13 @@ def compare(  # noqa: PLR0913  # a flag each
     """
     from recbole_hm4sr.compare.command import compare_grid
 
-    lists = {"datasets": dataset, "models": models, "seeds": seeds, "metrics": metrics}
+    lists = {
+        "datasets": dataset,
+        "models": models,
+        "seeds": seeds,
+        "metrics": metrics,
+        "columns": columns,
+    }
     flags = {name: text and parse_list(text) for name, text in lists.items()}
     settings = parse_overrides(context.args)
     try:

@@ -17,6 +17,9 @@ from recbole_hm4sr.statistics import parse_metric
 from recbole_hm4sr.tune.found import Found, read_found
 
 _MOST_SEEDS = 1000  # of one range
+# What a column of a results table can be besides a metric; "difference" is the relative one to the
+# baseline, beside every metric.
+COLUMNS = ("seeds", "trials", "difference", "seconds", "parameters", "memory")
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
 
@@ -49,6 +52,8 @@ class Grid:
         settings: Settings of all runs; they win over the YAML files.
         baseline: Label of the row that the others are compared with.
         metrics: Metrics of the tables, as ``NDCG@10``; the first one leads.
+        columns: Columns of the main table for a paper: metrics, and names of ``COLUMNS``; empty
+            for the metrics.
         real_data: Whether the grid is of real data, so that a generated data set of the same name
             is refused.
     """
@@ -59,6 +64,7 @@ class Grid:
     settings: Mapping[str, Any]
     baseline: str
     metrics: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     real_data: bool = False
 
     def cells(self) -> list[Cell]:
@@ -141,6 +147,7 @@ def read_grid(
         values["settings"],
         str(values.get("baseline") or (models[0].label if models and models[0] else "")),
         tuple(map(str, lists["metrics"])),
+        _columns(values, lists["metrics"], found),
         values.get("real_data") is True,
     )
     found += require(
@@ -152,6 +159,14 @@ def read_grid(
     if found:
         raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
     return grid
+
+
+def _columns(values: Mapping[str, Any], metrics: list[Any], found: list[str]) -> tuple[str, ...]:
+    """The columns, metrics spelled as among the metrics."""
+    if "columns" not in values:
+        return ()
+    spelled = {str(metric).lower(): str(metric) for metric in metrics}
+    return tuple(spelled.get(str(c).lower(), str(c)) for c in _entries(values, "columns", found))
 
 
 def _rows(entries: Any) -> dict[str, dict[str, Any]]:
@@ -174,6 +189,7 @@ def _problems(grid: Grid) -> list[str]:
         "datasets": grid.datasets,
         "seeds": grid.seeds,
         "metrics": grid.metrics,
+        "columns": grid.columns,
         "labels of models": [slug(label) for label in labels],
     }
     for name, entries in lists.items():
@@ -184,6 +200,7 @@ def _problems(grid: Grid) -> list[str]:
             parse_metric(metric)
         except ConfigError as error:
             found.append(str(error))
+    found += _column_problems(grid)
     if labels and grid.baseline not in labels:
         found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
@@ -191,6 +208,18 @@ def _problems(grid: Grid) -> list[str]:
     if any("data_path" in spec.settings for spec in grid.models):
         found.append("settings of a row must leave data_path to the grid's, since all share it")
     return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+
+
+def _column_problems(grid: Grid) -> list[str]:
+    known = (*grid.metrics, *COLUMNS)
+    found = [
+        f"columns must be among {', '.join(known)} (metrics adds others), got {name!r}"
+        for name in grid.columns
+        if name not in known
+    ]
+    if grid.columns and not set(grid.columns) & set(grid.metrics):
+        found.append(f"columns must hold a metric, as {grid.metrics[0]}, got {list(grid.columns)}")
+    return found
 
 
 def _set_twice(grid: Grid, spec: ModelSpec) -> list[str]:

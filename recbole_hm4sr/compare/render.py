@@ -1,24 +1,16 @@
-"""Tables as text for a terminal, as Markdown, LaTeX and CSV."""
+"""Tables as text for a terminal, as Markdown and CSV, and the files of a comparison."""
 
 import csv
 import io
 import itertools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.summary import Summary
-from recbole_hm4sr.compare.table import Entry, Table, build_tables, csv_records
+from recbole_hm4sr.compare.table import Table, build_tables, csv_records, details_table, main_table
 from recbole_hm4sr.files import write_text
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
 
 
 def as_text(table: Table, *, bold: bool = False) -> str:
@@ -32,7 +24,9 @@ def as_text(table: Table, *, bold: bool = False) -> str:
         [f"{entry.text}*" if entry.best else entry.text for entry in row] for row in table.rows
     ]
     # The last entry of a short row runs on over the columns that it spans.
-    own = [row if len(row) == len(table.columns) else row[:-1] for row in texts]
+    own = [
+        texts[:-1] if row[-1].spans else texts for row, texts in zip(table.rows, texts, strict=True)
+    ]
     columns = itertools.zip_longest(table.columns, *own, fillvalue="")
     widths = [max(map(len, column)) for column in columns]
     lines = [
@@ -65,45 +59,6 @@ def as_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_latex(table: Table) -> str:
-    """A LaTeX table (package booktabs), the best of each column in bold."""
-
-    def line(row: Sequence[Entry]) -> str:
-        rest = len(table.columns) - len(row)
-        texts = [_escape(entry.text) for entry in row]
-        fields = [
-            f"\\textbf{{{text}}}" if entry.best else text
-            for entry, text in zip(row, texts, strict=True)
-        ]
-        if rest:
-            fields[-1] = f"\\multicolumn{{{rest + 1}}}{{l}}{{{fields[-1]}}}"
-        return " & ".join(fields) + r" \\"
-
-    words = re.findall(r"\w+", table.title.replace("rank_history", "").replace("tie_order", ""))
-    lines = [
-        r"% in the preamble: \usepackage{booktabs}",
-        r"\begin{table}",
-        rf"\caption{{{_escape(table.title)}.}}",
-        rf"\label{{tab:{'-'.join(words).lower()}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        r"\toprule",
-        line([Entry(name) for name in table.columns]),
-        r"\midrule",
-        *map(line, table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par {_escape(note)}" for note in table.notes),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _escape(text: str) -> str:
-    if re.match(r"-[\d.]", text):  # a negative number, whose sign is longer than a hyphen
-        return f"$-${_escape(text[1:])}"
-    return re.sub(r"[\\~^±&%$#_{}]", lambda match: _LATEX[match.group()], text)
-
-
 def as_csv(records: Sequence[dict[str, Any]]) -> str:
     """Records as CSV, every number with all its digits."""
     file = io.StringIO()
@@ -114,7 +69,10 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
 
 
 def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
-    """Write ``table.txt``, ``table.md``, ``table.tex`` and ``table.csv`` into a folder.
+    """Write the tables of a comparison into a folder.
+
+    ``table.txt`` and ``table.md`` hold all of them, ``table.csv`` every number. ``table.tex`` holds
+    the main tables; ``table_details.tex``, ``table_tests.tex`` and ``table_groups.tex`` the others.
 
     Returns:
         The files.
@@ -123,15 +81,17 @@ def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
         DataError: If they cannot be written.
     """
     tables = [table for summary in summaries for table in build_tables(summary)]
-    forms: dict[str, Callable[[Table], str]] = {
-        "txt": as_text,
-        "md": as_markdown,
-        "tex": as_latex,
+    texts = {
+        "table.txt": "\n".join(map(as_text, tables)),
+        "table.md": "\n".join(map(as_markdown, tables)),
+        "table.csv": as_csv(csv_records(summaries)),
+        "table.tex": as_latex(map(main_table, summaries)),
+        "table_details.tex": as_latex(map(details_table, summaries)),
+        "table_tests.tex": as_latex(table for table in tables if table.kind == "tests"),
+        "table_groups.tex": as_latex(table for table in tables if table.kind == "groups"),
     }
-    texts = {ending: "\n".join(map(form, tables)) for ending, form in forms.items()}
-    texts["csv"] = as_csv(csv_records(summaries))
     paths = []
-    for ending, text in texts.items():
-        paths.append(out / f"table.{ending}")
+    for name, text in texts.items():
+        paths.append(out / name)
         write_text(paths[-1], text)
     return paths

@@ -95,6 +95,7 @@ class Summary:
         generated: Whether the data set is generated.
         baseline: Label of the baseline.
         metrics: Metrics of the tables.
+        columns: Columns of the main table of a paper; empty for the metrics.
         seeds: Seeds of the grid.
         n_items: Items of every ranking; None if runs of an older version do not tell.
         group_sizes: Test targets by group (in the first run).
@@ -109,6 +110,7 @@ class Summary:
     generated: bool
     baseline: str
     metrics: tuple[str, ...]
+    columns: tuple[str, ...]
     seeds: tuple[int, ...]
     n_items: int | None
     group_sizes: dict[str, int]
@@ -204,6 +206,7 @@ def _summarize(
         generated=bool(first.get("generated")),
         baseline=grid.baseline,
         metrics=grid.metrics,
+        columns=grid.columns,
         seeds=grid.seeds,
         n_items=first.get("n_items"),
         group_sizes=sizes,

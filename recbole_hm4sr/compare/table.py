@@ -7,14 +7,37 @@ from collections.abc import Iterable, Sequence
 from recbole_hm4sr.compare.summary import ALL, GROUPS, Row, Score, Summary
 
 _NONE = "-"
+_SIGNIFICANT = 0.05
+_TEST = "paired t-test over the users, Holm's correction"
+_LONGEST_BASELINE = 16  # letters in a heading
+# What a results table can show of a row besides its metrics; "difference" stands beside each.
+_HEADINGS = {
+    "seeds": "seeds",
+    "trials": "trials",
+    "difference": "difference",
+    "seconds": "s/epoch",
+    "parameters": "parameters",
+    "memory": "peak MiB",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One field of a table: its text, and whether it is the best of its column."""
+    """One field of a table.
+
+    Attributes:
+        text: What it says.
+        best: Whether it is the best of its column.
+        second: Whether it is the second best of at least three.
+        mark: Whether it differs significantly from the baseline.
+        spans: Whether it takes all columns that are left, to say why a row has no result.
+    """
 
     text: str
     best: bool = False
+    second: bool = False
+    mark: bool = False
+    spans: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +47,45 @@ class Table:
     Attributes:
         title: What it shows, under which protocol.
         columns: Headings.
-        rows: As many entries each as there are headings; the last of a shorter row spans the rest.
+        rows: As many entries each as there are headings, unless the last one spans the rest.
         notes: Sentences below it.
+        kind: ``results``, ``tests`` or ``groups``.
+        n_labels: How many of the first columns say what a row is.
+        mark_means: What a marked entry means, in a sentence.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
     notes: tuple[str, ...]
+    kind: str = "results"
+    n_labels: int = 1
+    mark_means: str = ""
 
 
 def build_tables(summary: Summary) -> list[Table]:
     """All tables of one data set and one treatment of histories."""
-    tables = [_results(summary), _groups(summary)]
+    tables = [_results(summary, _all_columns(summary), "results"), _groups(summary)]
     if any(row.tests for row in summary.rows):
         tables.insert(1, _tests(summary))
     return tables
+
+
+def main_table(summary: Summary) -> Table:
+    """The results as a paper shows them: the columns asked for, by default the metrics."""
+    return _results(summary, summary.columns or summary.metrics, "results")
+
+
+def details_table(summary: Summary) -> Table:
+    """The results with all columns."""
+    return _results(summary, _all_columns(summary), "details")
+
+
+def _all_columns(summary: Summary) -> tuple[str, ...]:
+    """Every column, but for trials where nothing was searched."""
+    searched = any(row.n_trials for row in summary.rows)
+    before = ("seeds", *["trials"] * searched)
+    return (*before, *summary.metrics, "difference", "seconds", "parameters", "memory")
 
 
 def _title(summary: Summary, what: str) -> str:
@@ -50,31 +96,13 @@ def _title(summary: Summary, what: str) -> str:
     )
 
 
-def _results(summary: Summary) -> Table:
-    best = {metric: _best(summary, ALL, metric) for metric in summary.metrics}
-    searched = any(row.n_trials for row in summary.rows)
-    columns = ["model", "seeds", *["trials"] * searched]
-    for metric in summary.metrics:
-        columns += [metric, f"vs {summary.baseline}"]
-    rows = []
-    for row in summary.rows:
-        entries = [Entry(row.label), Entry(f"{len(row.seeds)}/{len(summary.seeds)}")]
-        elsewhere = row.searched_on not in ("", summary.dataset)
-        trials = f"{row.n_trials} on {row.searched_on}" if elsewhere else str(row.n_trials)
-        entries += [Entry(trials)] * searched
-        if not row.seeds:
-            rows.append((*entries, Entry(row.reason)))
-            continue
-        for metric in summary.metrics:
-            score = row.scores[ALL, metric]
-            entries.append(Entry(_score(score), score.mean == best[metric]))
-            entries.append(Entry(_percent(row.relative.get(metric, math.nan))))
-        entries += [
-            Entry(_number(row.seconds_per_epoch, 2)),
-            Entry(f"{row.n_parameters:,}" if row.n_parameters else _NONE),
-            Entry(_number(row.peak_memory_mb, 0)),
-        ]
-        rows.append(tuple(entries))
+def _results(summary: Summary, columns: Sequence[str], what: str) -> Table:
+    headings = ["model"]
+    for column in columns:
+        if column in summary.metrics:
+            headings += [column, _difference(summary)][: 1 + ("difference" in columns)]
+        elif column != "difference":
+            headings.append(_HEADINGS[column])
     numbers = ", ".join(map(str, summary.seeds))
     several = len(summary.seeds) > 1
     over = f"Mean ± standard deviation over seeds {numbers}" if several else f"Seed {numbers}"
@@ -82,12 +110,64 @@ def _results(summary: Summary) -> Table:
     notes = (
         f"{over}; {summary.group_sizes[ALL]:,} test targets, one ranking of {items} each; best "
         f"epochs chosen on validation (rank_history: {summary.chosen_by}).",
+        *[f"Differences are relative to {summary.baseline}."]
+        * (_HEADINGS["difference"] in headings),
         *_reasons(summary.rows),
         *_seeds(summary),
         *summary.notes,
     )
-    columns += ["s/epoch", "parameters", "peak MiB"]
-    return Table(_title(summary, "results"), tuple(columns), tuple(rows), notes)
+    rows = _result_rows(summary, columns)
+    means = f"differs from {summary.baseline} at p < {_SIGNIFICANT} ({_TEST})."
+    return Table(_title(summary, what), tuple(headings), rows, notes, mark_means=means)
+
+
+def _difference(summary: Summary) -> str:
+    """Heading of a difference to the baseline: its label, if that is short."""
+    short = len(summary.baseline) <= _LONGEST_BASELINE
+    return f"vs {summary.baseline}" if short else _HEADINGS["difference"]
+
+
+def _result_rows(summary: Summary, columns: Sequence[str]) -> tuple[tuple[Entry, ...], ...]:
+    firsts = {metric: _highest(summary, ALL, metric) for metric in summary.metrics}
+    rows = []
+    for row in summary.rows:
+        entries = [Entry(row.label)]
+        for column in columns:
+            if not row.seeds and column not in ("seeds", "trials"):
+                entries.append(Entry(row.reason, spans=True))
+                break
+            if column in summary.metrics:
+                entries.append(_metric_entry(row, column, firsts[column]))
+                relative = _percent(row.relative.get(column, math.nan))
+                entries += [Entry(relative)] * ("difference" in columns)
+            elif column != "difference":
+                entries.append(Entry(_fact(summary, row, column)))
+        rows.append(tuple(entries))
+    return tuple(rows)
+
+
+def _metric_entry(row: Row, metric: str, firsts: Sequence[float]) -> Entry:
+    score = row.scores[ALL, metric]
+    _, adjusted = row.tests.get(metric, (None, math.nan))
+    return Entry(
+        _score(score),
+        best=score.mean in firsts[:1],
+        second=len(firsts) > 2 and score.mean == firsts[1],
+        mark=adjusted < _SIGNIFICANT,
+    )
+
+
+def _fact(summary: Summary, row: Row, column: str) -> str:
+    if column == "seeds":
+        return f"{len(row.seeds)}/{len(summary.seeds)}"
+    if column == "trials":
+        elsewhere = row.searched_on not in ("", summary.dataset)
+        return f"{row.n_trials} on {row.searched_on}" if elsewhere else str(row.n_trials)
+    if column == "seconds":
+        return _number(row.seconds_per_epoch, 2)
+    if column == "parameters":
+        return f"{row.n_parameters:,}" if row.n_parameters else _NONE
+    return _number(row.peak_memory_mb, 0)
 
 
 def _tests(summary: Summary) -> Table:
@@ -112,7 +192,8 @@ def _tests(summary: Summary) -> Table:
         f"significant: d_z, the difference in standard deviations, says how large it is.",
         *_seeds(summary),
     )
-    return Table(_title(summary, "paired tests"), columns, tuple(rows), notes)
+    title = _title(summary, "paired tests")
+    return Table(title, columns, tuple(rows), notes, kind="tests", n_labels=2)
 
 
 def _groups(summary: Summary) -> Table:
@@ -121,12 +202,12 @@ def _groups(summary: Summary) -> Table:
     columns += [f"{name} ({summary.group_sizes.get(name, 0):,})" for name in groups]
     rows = []
     for metric in summary.metrics:
-        best = {name: _best(summary, name, metric) for name in groups}
+        best = {name: _highest(summary, name, metric)[:1] for name in groups}
         for row in filter(lambda row: row.seeds, summary.rows):
             scores = [row.scores[name, metric] for name in groups]
             entries = [Entry(metric), Entry(row.label)]
             entries += [
-                Entry(_score(score), score.mean == best[name])
+                Entry(_score(score), score.mean in best[name])
                 for name, score in zip(groups, scores, strict=True)
             ]
             rows.append(tuple(entries))
@@ -135,7 +216,8 @@ def _groups(summary: Summary) -> Table:
         "interaction before it. head: the fifth of the items most frequent in training; tail: "
         "the least frequent half.",
     )
-    return Table(_title(summary, "groups"), tuple(columns), tuple(rows), notes)
+    title = _title(summary, "groups")
+    return Table(title, tuple(columns), tuple(rows), notes, kind="groups", n_labels=2)
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
@@ -156,13 +238,13 @@ def _seeds(summary: Summary) -> list[str]:
     return notes
 
 
-def _best(summary: Summary, group: str, metric: str) -> float | None:
-    """The highest mean of the rows that have as many seeds as any, if there are two at least."""
+def _highest(summary: Summary, group: str, metric: str) -> list[float]:
+    """The means of the rows that have as many seeds as any, from the highest; [] for one row."""
     most = max((len(row.seeds) for row in summary.rows), default=0)
     rows = [row for row in summary.rows if row.seeds and len(row.seeds) == most]
     means = [row.scores[group, metric].mean for row in rows]
     means = [mean for mean in means if not math.isnan(mean)]
-    return max(means) if len(means) > 1 else None
+    return sorted(set(means), reverse=True) if len(means) > 1 else []
 
 
 def _score(score: Score) -> str:

@@ -152,8 +152,11 @@ def lines_of_done_runs(out):
 
 
 def test_the_tables_are_there_in_every_form(comparison):
-    written = {path.name for path in comparison["out"].glob("table.*")}
-    assert written == {"table.txt", "table.md", "table.tex", "table.csv"}
+    written = {path.name for path in comparison["out"].glob("table*.*")}
+    assert written == {
+        "table.txt", "table.md", "table.csv",
+        "table.tex", "table_details.tex", "table_tests.tex", "table_groups.tex",
+    }  # fmt: skip
     said = "\n".join(comparison["said"])
     for history in ("include", "exclude"):
         assert f"results; rank_history: {history}, tie_order: file" in said

@@ -181,3 +181,22 @@ def test_the_hash_of_a_data_set_changes_with_any_of_its_files(tmp_path):
 def test_labels_become_names_of_folders():
     assert slug("HM4SR, without time & text") == "HM4SR-without-time-text"
     assert slug("../..") == "model"
+
+
+def test_columns_are_spelled_as_the_metrics_are():
+    flags = {"datasets": ["toy"], "models": ["A"], "columns": ["seeds", "ndcg@10", "difference"]}
+    assert read_grid(flags=flags).columns == ("seeds", "NDCG@10", "difference")
+    assert read_grid(flags={**flags, "columns": None}).columns == ()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["NDCG@10", "p"], r"columns must be among NDCG@10, .*, seeds, .* got 'p'"),
+        (["seeds"], r"columns must hold a metric, as NDCG@10, got \['seeds'\]"),
+        (["NDCG@10", "NDCG@10"], "columns must differ, got 'NDCG@10' twice"),
+    ],
+)
+def test_columns_that_no_table_has_are_refused(columns, message):
+    with pytest.raises(ConfigError, match=message):
+        read_grid(flags={"datasets": ["toy"], "models": ["A"], "columns": columns})

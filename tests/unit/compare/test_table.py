@@ -10,10 +10,10 @@ import pytest
 
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
-from recbole_hm4sr.compare.render import as_csv, as_latex, as_markdown, as_text
+from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
-from recbole_hm4sr.compare.table import Entry, Table, build_tables, csv_records
+from recbole_hm4sr.compare.table import build_tables, csv_records
 from recbole_hm4sr.files import append_line
 
 USERS = ["u1", "u2", "u3", "u4"]
@@ -134,19 +134,8 @@ def test_the_best_is_bold_and_a_failed_row_says_why(summaries):
     assert "C      0/2    it has no & column" in text
     assert "**0.7500 ± 0.0000**" in as_markdown(results)
     assert "*: the best of the column." in text
-    latex = as_latex(results)
-    assert r"\usepackage{booktabs}" in latex
-    assert r"\label{tab:toy-generated-data-results-include-file}" in latex
-    assert r"\textbf{0.7500 $\pm$ 0.0000}" in latex
-    assert r"C & 0/2 & \multicolumn{7}{l}{it has no \& column} \\" in latex
     assert [row[0].text for row in tests.rows] == ["A", "A"]
     assert {row[1].text for row in groups.rows} == {"A", "B"}
-
-
-def test_negative_numbers_in_latex_have_a_minus_sign(summaries):
-    table = Table("t", ("a", "b"), ((Entry("-0.5 %"), Entry("a-b")), (Entry("-"), Entry(""))), ())
-    assert r"$-$0.5 \% & a-b \\" in as_latex(table)
-    assert r"- &  \\" in as_latex(table)
 
 
 def test_every_line_of_a_markdown_table_has_as_many_fields(summaries):
