@@ -9,6 +9,7 @@ all items, is projected once a step; inputs, category loss and scores read from 
 """
 
 import logging
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -181,10 +182,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
             self.item_embedding.weight[0] = 0
 
     def catalogue(self) -> Catalogue:
-        """All streams of all items.
-
-        No position, expert or time. Kept in evaluation, so that features are projected once.
-        """
+        """All streams of all items, without position, expert or time; kept in evaluation."""
         if torch.is_grad_enabled() or self.training:
             return Catalogue(self.rows())
         weights = [self.item_embedding.weight, *self.projections.parameters()]
@@ -373,17 +371,19 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """Each stream's part of the scores of some items; their sum is the score.
 
-        Args:
-            interaction: A batch.
-            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
-
-        Returns:
-            In the order of ``streams``. Shape ``[B, K, M]``.
+        Items are those of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64. The
+        parts are in the order of ``streams``. Shape ``[B, K, M]``.
         """
         encoded = self._encode(interaction)
         rows = encoded.catalogue.of(items.flatten()).unflatten(0, items.shape)
         product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
         return torch.einsum(product, encoded.users, rows)
+
+    def permuted_modality(
+        self, name: str, generator: torch.Generator
+    ) -> AbstractContextManager[None]:
+        """A context in which the items have each other's features of a modality."""
+        return self.features[name].permuted(generator, self._kept.forget)
 
     def _encode(
         self,

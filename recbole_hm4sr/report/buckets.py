@@ -34,7 +34,7 @@ class Buckets:
 
 
 GAPS = Buckets(
-    "Time since the purchase before",
+    "Time since the interaction before",
     (0, 1, 60, 600, 3600, 6 * 3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY),
     (
         "same time",
