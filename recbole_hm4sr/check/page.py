@@ -29,7 +29,10 @@ def as_text(check: Check, *, now: float | None = None) -> str:
     """The page for a terminal."""
     lines = [_title(check), _verdict(check, now)]
     if check.settings.generated:
-        lines.append("note: this data set is GENERATED; its numbers say nothing of real shops")
+        lines.append(
+            "note: this data set is GENERATED; its numbers say nothing of real shops; hm4sr "
+            "prepare makes one of your own data"
+        )
     lines += [f"error: {text}" for text in check.errors]
     lines += [f"warning: {text}" for text in _warnings(check, now)]
     for section in sections(check):
@@ -87,7 +90,11 @@ def sections(check: Check) -> list[Section]:
             ],
         )
         rows = tuple((one.name, _difference_words(one.signal)) for one in check.modalities)
-        found.append(Section("Signal of the modalities side by side", rows, (chart,)))
+        found.append(
+            Section(
+                "Are neighbours in histories alike? The modalities side by side", rows, (chart,)
+            )
+        )
     if check.categories is not None:
         found.append(_category_section(check.categories))
     return found
@@ -119,7 +126,7 @@ def _file_section(facts: FileFacts) -> Section:
             ("users, items", f"{facts.n_users:,} and {facts.n_items:,}"),
             ("duplicates", f"{facts.n_same_rows:,} lines repeat user, item and time"),
             ("repeats", f"{facts.n_repeats:,} lines repeat user and item at another time"),
-            ("ties", ties),
+            ("at one time", ties),
         ),
     )
 
@@ -171,7 +178,7 @@ def _lengths_section(facts: InteractionFacts, max_length: int) -> Section:
             ),
             ("too short for a test", f"{facts.n_short:,} users with fewer than 3 interactions"),
             (
-                "longer than a model sees",
+                "longer than MAX_ITEM_LIST_LENGTH",
                 f"{facts.n_long:,} users with more than {max_length} before the last",
             ),
             (
@@ -217,8 +224,8 @@ def _leakage_rows(facts: LeakageFacts) -> tuple[tuple[str, str], ...]:
     return (
         ("item first seen in training after the test time", of(facts.n_first_seen_later)),
         ("item never seen in training", of(facts.n_unseen)),
-        ("training later than a target, mean", percent(facts.later_training)),
-        ("tied with the end of the history", of(facts.n_tied) + tied),
+        ("training interactions later than a target, mean", percent(facts.later_training)),
+        ("at the time of the item before it", of(facts.n_tied) + tied),
         ("repeat an item of the history", of(facts.n_repeated)),
         ("repeat the item just before", of(facts.n_repeated_last)),
         ("duplicate an earlier interaction", of(facts.n_same_row)),
@@ -247,7 +254,7 @@ def _modality_section(modality: ModalityFacts) -> Section:
                 f"{facts.n_near:,} with another above a cosine of {NEAR} (sampled: {sampled})",
             ),
             ("norms", f"from {low} to {high}, median {middle}; {facts.n_outliers:,} far off it"),
-            ("signal", _signal_words(modality)),
+            ("are neighbours in histories alike?", _signal_words(modality)),
         ),
         (
             bar_chart(

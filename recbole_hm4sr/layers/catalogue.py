@@ -3,7 +3,8 @@
 The catalogue is the one door to items: inputs, losses and scores all read their rows through it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -165,6 +166,7 @@ class FeatureTable(nn.Module):
         self.n_items = n_items
         self.width = width
         self._take = take
+        self._row_of: Tensor | None = None  # whose features an item has, while they are shuffled
         self.values: Tensor | None
         values = torch.from_numpy(take(np.arange(n_items))) if resident else None
         self.register_buffer("values", values, persistent=False)
@@ -180,9 +182,35 @@ class FeatureTable(nn.Module):
         Returns:
             Shape ``[N, F]``, float32.
         """
+        if self._row_of is not None:
+            items = self._row_of if items is None else self._row_of.to(items.device)[items]
+            on_host = None
         if self.values is not None:
             return self.values if items is None else self.values.index_select(0, items)
         if items is None:
             raise ValueError("items must be named: the table is not resident")
         wanted = items.cpu().numpy() if on_host is None else on_host
         return send(torch.from_numpy(self._take(wanted)), items.device)
+
+    @contextmanager
+    def permuted(self, generator: torch.Generator, changed: Callable[[], None]) -> Iterator[None]:
+        """Shuffle the features among the items while the context lasts.
+
+        Args:
+            generator: Draws who has whose features; the padding item keeps its own.
+            changed: Called after the shuffle and after its end, for what is made of features.
+        """
+        device = "cpu" if self.values is None else self.values.device
+        self._row_of = permuted_items(self.n_items, generator).to(device)
+        changed()
+        try:
+            yield
+        finally:
+            self._row_of = None
+            changed()
+
+
+def permuted_items(n_items: int, generator: torch.Generator) -> Tensor:
+    """All items shuffled, the padding item 0 in its place. Shape ``[I]``, int64, on the CPU."""
+    shuffled = 1 + torch.randperm(n_items - 1, generator=generator)
+    return torch.cat([torch.zeros(1, dtype=torch.int64), shuffled])

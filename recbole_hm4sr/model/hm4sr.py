@@ -10,6 +10,7 @@ all items, is projected once a step; inputs, category loss and scores read from 
 
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -270,6 +271,12 @@ class HM4SR(PackedRecommender):
             users = encoded.users.vectors[:, stream]
             losses.append(info_nce(users, augmented, rows, temperature=temperature))
         return torch.stack(losses).mean()
+
+    def permuted_modality(
+        self, name: str, generator: torch.Generator
+    ) -> AbstractContextManager[None]:
+        """A context in which the items have each other's features of a modality."""
+        return self.features[name].permuted(generator, self._cache.forget)
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:

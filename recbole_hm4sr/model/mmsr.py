@@ -9,7 +9,8 @@ Reference:
     arXiv:2308.15980.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_hm4sr.data.codes import CodeRecipe, ItemCodes, initial_embeddings, load_or_build_codes
+from recbole_hm4sr.layers.catalogue import permuted_items
 from recbole_hm4sr.layers.dual_attention import DualAttention
 from recbole_hm4sr.layers.graph import build_sequence_graph
 from recbole_hm4sr.layers.graph_fast import last_item_graph, last_item_states
@@ -163,6 +165,19 @@ class MMSR(SequentialRecommender):
         """Scores of all items for each sequence, ``[B, I]``; RecBole discards padding's column."""
         users = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         return users @ self.item_embedding.weight.mT
+
+    @contextmanager
+    def permuted_modality(self, name: str, generator: torch.Generator) -> Iterator[None]:
+        """A context in which the items have each other's codes of a modality."""
+        links = self.code_links
+        modality = self.modalities.index(name)
+        self.code_links = links.clone()
+        order = permuted_items(self.n_items, generator).to(links.device)
+        self.code_links[:, modality] = links[order, modality]
+        try:
+            yield
+        finally:
+            self.code_links = links
 
     @property
     def _positions(self) -> Tensor | None:

@@ -35,7 +35,7 @@ class Buckets:
 
 # Times are whole milliseconds at the finest: whatever is no tie is in a later bucket.
 GAPS = Buckets(
-    "Time since the purchase before",
+    "Time since the interaction before",
     (0, 0.001, 60, 600, 3600, 6 * 3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY),
     (
         "same time",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_hm4sr.report.charts import N_COLOURS
-from recbole_hm4sr.report.words import gap_text, moment
+from recbole_hm4sr.report.words import CANDIDATES, gap_text, moment
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -62,8 +62,8 @@ class Case:
         n_earlier: Items of its history that are not shown.
         history: Its latest items, oldest first.
         top: What ranks first.
-        true: The item it took next.
-        when: When it took it.
+        true: The item it interacted with next.
+        when: When it did.
         gap: How long after the last item of the history.
         ranks: The true item's rank under both protocols, in words.
         found: Whether it is among the first.
@@ -112,8 +112,8 @@ def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) 
         true=_scored({**target, "true": True}, rank, facts, (low, high)),
         when=moment(target["time"], whole_days=days),
         gap=gap_text(target["gap"]),
-        ranks=f"rank {target['rank_include']:,} with the history among the candidates, "
-        f"{target['rank_exclude']:,} without",
+        ranks=f"rank {target['rank_include']:,} with {CANDIDATES['include']}, "
+        f"{target['rank_exclude']:,} with {CANDIDATES['exclude']}",
         found=rank <= len(case["top"]),
         zero=round(100 * -low / (high - low), 2),
     )

@@ -29,6 +29,7 @@ from recbole_hm4sr.report.cases import (
 )
 from recbole_hm4sr.report.items import describe_items, image_folder, make_thumbnails
 from recbole_hm4sr.report.parts import WinningParts, score_parts, stream_names
+from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, token_flags, window_gaps
 from recbole_hm4sr.report.run_files import FACTS_FILE, FACTS_VERSION
 
@@ -95,6 +96,7 @@ def collect_facts(session: "Session") -> dict[str, Any]:
         "temporal": None,
         "interactive": None,
         "parts": None,
+        "permutation": None,
         "cases": [],
         "items": {},
         "images": {},
@@ -102,6 +104,7 @@ def collect_facts(session: "Session") -> dict[str, Any]:
     }
     if isinstance(session.test_data, FullSortEvalDataLoader):
         facts |= _model_facts(session, seed)
+        facts["permutation"] = permutation_facts(session, seed)
         facts["items"] = describe_items(session.test_data._dataset, case_tokens(facts["cases"]))
     facts["seconds"] = round(time.perf_counter() - began, 3)
     return facts

@@ -19,7 +19,7 @@ from recbole_hm4sr.report.page import render
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
-from recbole_hm4sr.report.words import Section, Table, seconds_text
+from recbole_hm4sr.report.words import CANDIDATES, Section, Table, seconds_text
 from recbole_hm4sr.statistics import paired_test, user_metric
 
 
@@ -76,15 +76,27 @@ def comparison_warnings(runs: Sequence[RunFiles]) -> list[str]:
     """What forbids to read differences of the metrics as differences of the models."""
     found = []
     if len({_dataset(run) for run in runs}) > 1:
-        found.append("The runs are on different data sets: their metrics do not compare.")
+        found.append(
+            "The runs are on different data sets: their metrics do not compare. Run the models "
+            "with the same --dataset."
+        )
     elif not _same_targets(runs):
-        found.append("The runs have tested different users or items: their metrics do not compare.")
+        found.append(
+            "The runs have tested different users or items: their metrics do not compare. Run the "
+            "models on the same files with the same filters, eval_args and tie_order."
+        )
     names = ("rank_history", "eval_args", "metrics", "topk")
     differ = [name for name in names if _differs([run.settings.get(name) for run in runs])]
     if differ:
-        found.append(f"The runs are evaluated differently: {', '.join(differ)}.")
+        found.append(
+            f"The runs are evaluated differently: {', '.join(differ)}. Set the same value for all; "
+            f"hm4sr compare does."
+        )
     if any(run.metrics["generated"] for run in runs):
-        found.append("The data set is generated: its numbers say nothing of a real shop.")
+        found.append(
+            "The data set is generated: its numbers say nothing of a real shop. hm4sr prepare "
+            "makes one of your own data, or --dataset=ml-100k takes a real one."
+        )
     return found
 
 
@@ -108,8 +120,7 @@ def _differs(values: Sequence[Any]) -> bool:
 def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     tables = []
     for part, title in (
-        ("test_include", "Test, history included"),
-        ("test_exclude", "Test, history excluded"),
+        *((f"test_{name}", f"Test, {words}") for name, words in CANDIDATES.items()),
         ("valid", "Validation"),
     ):
         metrics = list(dict.fromkeys(name for run in runs for name in run.metrics[part]))
@@ -153,7 +164,7 @@ def _differences(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Table]:
                 f"{test.low:+.4f} to {test.high:+.4f}",
             )
         )
-    title = f"Test {metric_title(metric)}, history {history}d, on the same users"
+    title = f"Test {metric_title(metric)}, {CANDIDATES[history]}, on the same users"
     return [Table(("", "difference", "95 % interval over users"), tuple(rows), caption=title)]
 
 
@@ -206,7 +217,7 @@ def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
                 buckets.title, labels, series, x_title=buckets.title.lower(), y_title=f"NDCG@{cut}"
             )
         )
-    words = "Test users by how much a model knew of them and of the item they took next."
+    words = "Test users by how much a model knew of them and of the item they interacted with next."
     return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts))]
 
 

@@ -18,6 +18,7 @@ from recbole_hm4sr.report.case_view import view_cases
 from recbole_hm4sr.report.model_sections import (
     interactive_section,
     parts_section,
+    permutation_section,
     temporal_section,
 )
 from recbole_hm4sr.report.run_costs import whole_run_text
@@ -31,7 +32,7 @@ from recbole_hm4sr.report.sections import (
     time_section,
     training_section,
 )
-from recbole_hm4sr.report.words import Section
+from recbole_hm4sr.report.words import CANDIDATES, Section
 
 
 def write_report(run_dir: Path) -> Path:
@@ -56,6 +57,7 @@ def write_report(run_dir: Path) -> Path:
         sections=_sections(run),
         cases=view_cases(facts, metrics["rank_history"]) if facts else [],
         facts=facts,
+        candidates=CANDIDATES[metrics["rank_history"]],
     )
     path = run_dir / "report.html"
     write_text(path, page)
@@ -72,6 +74,7 @@ def _sections(run: RunFiles) -> list[Section]:
     ]
     if run.facts is not None:
         found += [
+            permutation_section(run.facts, run.metrics["rank_history"]),
             parts_section(run.facts),
             temporal_section(run.facts),
             interactive_section(run.facts),
@@ -81,9 +84,11 @@ def _sections(run: RunFiles) -> list[Section]:
 
 def _tiles(run: RunFiles) -> list[tuple[str, str]]:
     """The few numbers that one looks for first."""
-    test = run.metrics[f"test_{run.metrics['rank_history']}"] or run.metrics["test_include"]
+    chosen = run.metrics["rank_history"]
+    history = chosen if run.metrics[f"test_{chosen}"] else "include"
+    test, words = run.metrics[f"test_{history}"], CANDIDATES[history]
     names = [name for name in test if name.endswith(f"@{run.cut}")][:3]
-    tiles = [(f"test {metric_title(name)}", metric_text(test[name])) for name in names]
+    tiles = [(f"test {metric_title(name)}, {words}", metric_text(test[name])) for name in names]
     return [
         *tiles,
         ("best epoch", f"{run.metrics['best_epoch']} of {run.metrics['epochs']}"),

@@ -8,7 +8,7 @@ from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
 from recbole_hm4sr.report.groups import GROUPINGS, GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
-from recbole_hm4sr.report.words import Section, Table, moment, percent, seconds_text
+from recbole_hm4sr.report.words import CANDIDATES, Section, Table, moment, percent, seconds_text
 
 _SHORT = {"history_length": "history", "target_count": "in training", "gap_seconds": "after"}
 
@@ -16,9 +16,8 @@ _SHORT = {"history_length": "history", "target_count": "in training", "gap_secon
 def metrics_section(run: RunFiles) -> Section:
     """All metrics of the test and the validation part."""
     parts = {
-        "test, history included": run.metrics["test_include"],
-        "test, history excluded": run.metrics["test_exclude"],
-        f"validation, history {run.metrics['rank_history']}d": run.metrics["valid"],
+        **{f"test, {CANDIDATES[name]}": run.metrics[f"test_{name}"] for name in CANDIDATES},
+        f"validation, {CANDIDATES[run.metrics['rank_history']]}": run.metrics["valid"],
     }
     parts = {title: values for title, values in parts.items() if values}
     rows = tuple(
@@ -30,9 +29,11 @@ def metrics_section(run: RunFiles) -> Section:
         "Metrics",
         "Metrics",
         (
-            "The item each user took next is ranked among all items of the catalogue: with what "
-            "the user took before among them, as RecBole and the paper rank, and without, as a "
-            "shop shows. Higher is better.",
+            "The item that each user interacted with next is ranked among all items of the "
+            "catalogue. Seen items kept: the items of the user's history are candidates too, as in "
+            "RecBole and the paper. Seen items removed: they are not, as in a shop that shows "
+            "nothing twice. Both are always measured; rank_history: include (kept) or exclude "
+            "(removed) says which of them chooses the best epoch. Higher is better.",
         ),
         tables=(Table(("metric", *parts), rows),),
     )
@@ -151,12 +152,13 @@ def _stages(run: RunFiles) -> list[tuple[str, float]]:
 
 
 def groups_section(run: RunFiles) -> Section:
-    """Metrics by history length, popularity of the target, and time since the last purchase."""
+    """Metrics by history length, popularity of the target, and time since the last interaction."""
     title = "For whom it works"
     if run.ranks is None:
         why = (
             "No ranks of single users were kept: the metrics of this run need more than ranks, or "
-            "candidates were sampled."
+            "candidates were sampled. With eval_args: {mode: full} and metrics among NDCG, MRR and "
+            "Hit they are."
         )
         return Section("groups", title, "Groups", (why,))
     protocol, cut = run.metrics["rank_history"], run.cut
@@ -183,8 +185,9 @@ def groups_section(run: RunFiles) -> Section:
         title,
         "Groups",
         (
-            f"NDCG@{cut} of the {len(run.ranks['user']):,} test users, history {protocol}d, by how "
-            f"much the model knew of them and of the item they took next. A whisker is the 95 % "
+            f"NDCG@{cut} of the {len(run.ranks['user']):,} test users, {CANDIDATES[protocol]}, by "
+            f"how much the model knew of them and of the item they interacted with next. A whisker "
+            f"is the 95 % "
             f"interval of the mean; where it is wide, the group is small, and there is none where "
             f"all users of a group have the same value.",
         ),

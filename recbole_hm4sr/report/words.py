@@ -7,6 +7,9 @@ import numpy as np
 from recbole_hm4sr.report.bars import RowChart
 from recbole_hm4sr.report.charts import LineChart
 
+# What stays among the candidates when a target is ranked, by the setting rank_history.
+CANDIDATES = {"include": "seen items kept", "exclude": "seen items removed"}
+
 
 @dataclass(frozen=True)
 class Table:

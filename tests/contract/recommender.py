@@ -133,6 +133,22 @@ class RecommenderContract:
             model.item_embedding.weight.add_(1.0)
             assert not torch.equal(model.full_sort_predict(batch), before)
 
+    def test_a_modality_is_shuffled_while_the_context_lasts(self, session, batch):
+        model = session.model.eval()
+        if not model.modalities:
+            return
+        with torch.no_grad():
+            right = model.full_sort_predict(batch)
+            for name in model.modalities:
+                scores = []
+                for seed in (1, 1, 2):
+                    with model.permuted_modality(name, torch.Generator().manual_seed(seed)):
+                        scores.append(model.full_sort_predict(batch))
+                assert torch.equal(scores[0], scores[1])
+                assert not torch.allclose(scores[0], scores[2])
+                assert not torch.allclose(scores[0], right)
+                assert torch.equal(model.full_sort_predict(batch), right)
+
     def test_settings_survive_yaml(self, session):
         cls = MODELS[self.model].settings_class
         settings = read_settings(session.config, cls)

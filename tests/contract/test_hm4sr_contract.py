@@ -41,6 +41,17 @@ class TestHM4SR(RecommenderContract):
         torch.testing.assert_close(parts.sum(dim=2), scores[:, 1:6], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(same, parts, rtol=1e-9, atol=1e-12)
 
+    def test_a_shuffled_modality_scores_as_its_features_in_that_order_do(self, session, batch):
+        model = session.model.eval()
+        order = 1 + torch.randperm(model.n_items - 1, generator=torch.Generator().manual_seed(3))
+        order = torch.cat([torch.zeros(1, dtype=torch.int64), order])
+        with torch.no_grad():
+            with model.permuted_modality("text", torch.Generator().manual_seed(3)):
+                shuffled = model.full_sort_predict(batch)
+            model.features["text"].values.copy_(model.features["text"].values[order])
+            model.eval()  # forgets the catalogue of before
+            assert torch.equal(model.full_sort_predict(batch), shuffled)
+
 
 class TestHM4SROnPrefixes(RecommenderContract):
     model = "HM4SR"

@@ -8,8 +8,9 @@ from toydata import QUICK
 
 from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
+from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.errors import TrainingError
-from recbole_hm4sr.evaluation import describe_samples, first_occurrences, rank_samples, top_hits
+from recbole_hm4sr.evaluation import describe_samples, rank_samples, top_hits
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session
 
@@ -65,8 +66,7 @@ def test_a_tie_with_one_item_of_a_smaller_id_is_lost():
 def test_what_another_user_took_is_taken_for_the_first_time_by_each():
     # 3 is the largest item of the first user and the smallest of the second.
     samples = samples_of([1, 1, 2, 2], [3, 1, 3, 4], [0, 1, 0, 1])
-    is_first = first_occurrences(samples.histories, "item")
-    assert is_first.tolist() == [True] * 4
+    assert mark_seen(samples.histories, "item").is_first.tolist() == [True] * 4
     ranks = rank(samples, [[-1.0, 1.0, 0.0, 9.0, 1.0]] * 2)
     assert ranks.include.tolist() == [2, 3]  # 3 is above both, 1 is tied with 4
     assert ranks.exclude.tolist() == [1, 2]

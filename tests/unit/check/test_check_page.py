@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from recbole_hm4sr.check.charts import bar_chart, interval_chart
 from recbole_hm4sr.check.collect import Check, ModalityFacts
@@ -19,8 +20,10 @@ from recbole_hm4sr.check.facts import (
 from recbole_hm4sr.check.features import CategoryFacts, FeatureFacts, Signal
 from recbole_hm4sr.check.findings import duration, percent, warnings
 from recbole_hm4sr.check.page import as_text, write_page
+from recbole_hm4sr.config import properties_dir, recbole_defaults
 from recbole_hm4sr.settings import DataSettings
 
+OVERALL = properties_dir() / "overall.yaml"
 NEW_YEAR = 1_704_067_200
 NOW = NEW_YEAR + 365 * DAY
 SETTINGS = DataSettings(
@@ -158,6 +161,14 @@ def test_each_oddity_is_a_warning(changes, sentence):
     found = warnings(check(**changes), now=NOW)
     assert len(found) == 1
     assert re.search(sentence, found[0])
+    assert _names_what_changes_it(found[0])
+
+
+def _names_what_changes_it(sentence):
+    """Whether a sentence names a setting that there is, or a command."""
+    settings = {*recbole_defaults("HM4SR"), *yaml.safe_load(OVERALL.read_text())}
+    named = set(re.findall(r"\w+", sentence)) - {"text", "image", "user", "time"}
+    return bool(named & settings) or bool(re.search("hm4sr (encode|prepare) ", sentence))
 
 
 def test_no_signal_is_a_warning():
@@ -165,6 +176,7 @@ def test_no_signal_is_a_warning():
     modality = ModalityFacts("text", "x", "y", 7, FEATURES, signal)
     (found,) = warnings(check(modalities=(modality,)), now=NOW)
     assert "text: the features carry no signal" in found
+    assert _names_what_changes_it(found)
 
 
 def test_ties_that_are_shuffled_do_not_stand_in_the_order_of_names():
@@ -193,6 +205,21 @@ def test_the_html_page_has_the_same_sentences_and_a_plot_for_each_distribution(t
     assert page.count("<svg") == 6
     assert page.count('class="interval"') == 2
     assert "A run can read it: no error, 0 warnings." in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "colour"),
+    [
+        ({}, "good"),
+        ({"log": log_facts(n_short=1)}, "good"),  # the warning has a box of its own
+        ({"errors": ("a.inter, line 2 is bad",)}, "bad"),
+    ],
+)
+def test_the_verdict_is_green_unless_a_run_would_stop(tmp_path, changes, colour):
+    page = write_page(check(**changes), tmp_path / "page.html", now=NOW).read_text()
+    verdict = re.search(r'<p class="box (\w+)"><strong>A run', page)
+    assert verdict.group(1) == colour
+    assert ('<div class="box warn"><strong>Warnings' in page) == ("log" in changes)
 
 
 def test_the_html_page_is_escaped_and_fetches_nothing(tmp_path):

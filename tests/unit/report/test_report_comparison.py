@@ -48,8 +48,12 @@ def test_the_difference_is_of_the_same_users(tmp_path):
 def test_what_does_not_compare_is_said(tmp_path):
     first, second = two_runs(tmp_path, dataset="other", generated=True)
     texts = comparison_warnings([read_run(first), read_run(second)])
-    assert texts[0] == "The runs are on different data sets: their metrics do not compare."
-    assert "The data set is generated" in texts[1]
+    assert texts[0] == (
+        "The runs are on different data sets: their metrics do not compare. Run the models with "
+        "the same --dataset."
+    )
+    assert texts[1].startswith("The data set is generated")
+    assert "hm4sr prepare" in texts[1]
     page = write_comparison([first, second], tmp_path / "c.html").read_text()
     assert "less HM4SR" not in page
 
@@ -58,14 +62,20 @@ def test_other_users_do_not_compare(tmp_path):
     first, second = two_runs(tmp_path)
     write_ranks(second, user=np.array(["u1", "u2", "u3", "x"]))
     texts = comparison_warnings([read_run(first), read_run(second)])
-    assert texts == ["The runs have tested different users or items: their metrics do not compare."]
+    assert texts == [
+        "The runs have tested different users or items: their metrics do not compare. Run the "
+        "models on the same files with the same filters, eval_args and tie_order."
+    ]
 
 
 def test_another_protocol_is_said(tmp_path):
     first, second = two_runs(tmp_path)
     (second / "config.yaml").write_text("rank_history: exclude\n")
     texts = comparison_warnings([read_run(first), read_run(second)])
-    assert texts == ["The runs are evaluated differently: rank_history."]
+    assert texts == [
+        "The runs are evaluated differently: rank_history. Set the same value for all; hm4sr "
+        "compare does."
+    ]
 
 
 def test_runs_are_named_by_what_tells_them_apart(tmp_path):

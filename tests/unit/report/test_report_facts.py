@@ -12,11 +12,13 @@ from recbole_hm4sr.config import build_config
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.layers.experts import TemporalMoE
 from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.report import collect
+from recbole_hm4sr.report import collect, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
 from recbole_hm4sr.report.items import describe_items, title_column
+from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
 from recbole_hm4sr.session import open_session
+from recbole_hm4sr.statistics import user_metric
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):
@@ -270,3 +272,43 @@ def test_a_data_set_without_an_item_file_shows_tokens(session, monkeypatch):
     dataset = session.test_data._dataset
     monkeypatch.setattr(dataset, "dataset_path", "/nowhere")
     assert describe_items(dataset, {"B001"}) == {}
+
+
+@pytest.mark.parametrize("model", ["HM4SR", "MMSR"])
+def test_a_shuffled_modality_is_ranked_as_the_model_scores_it(toy_path, tmp_path, model):
+    session = open_toy(toy_path, tmp_path, model)
+    found = permutation_facts(session, seed=5)
+    trainer, loader = session.trainer, session.test_data
+    assert (found["users"], found["of_users"]) == (len(loader._dataset),) * 2
+    assert set(found["shuffled"]) == {"text", "image"}
+
+    def ndcg():
+        ranks = trainer.rank(loader)
+        return {
+            name: user_metric(ranks.of(name).numpy(), "NDCG@10").mean()
+            for name in ("include", "exclude")
+        }
+
+    assert found["right"] == pytest.approx(ndcg())
+    for name in ("text", "image"):
+        with session.model.permuted_modality(name, torch.Generator().manual_seed(5)):
+            assert found["shuffled"][name] == pytest.approx(ndcg())
+    assert found["right"] == pytest.approx(ndcg())  # the features are right again
+
+
+def test_a_large_test_part_is_sampled(session, monkeypatch):
+    monkeypatch.setattr(permutation, "MAX_USERS", 7)
+    found = permutation_facts(session, seed=5)
+    assert (found["users"], found["of_users"]) == (7, len(session.test_data._dataset))
+
+
+def test_a_model_without_the_method_has_no_shuffles(toy_path, tmp_path):
+    assert permutation_facts(open_toy(toy_path, tmp_path, "SASRec"), seed=5) is None
+
+
+def test_a_run_without_modalities_has_no_shuffles(toy_path, tmp_path):
+    assert permutation_facts(open_toy(toy_path, tmp_path, modalities={}), seed=5) is None
+
+
+def test_the_facts_of_a_run_hold_the_shuffles(facts):
+    assert facts["permutation"]["metric"] == "NDCG@10"

@@ -51,11 +51,11 @@ def test_cases_show_history_scores_and_the_true_item(tmp_path):
     assert "<time>2023-11-14 22:12</time>" in page
     assert '<time>2023-11-14 22:13</time><span class="soft">+ 1 min</span>' in page
     assert "true item at rank 12" in page
-    assert "rank 12 with the history among the candidates, 11 without" in page
+    assert "rank 12 with seen items kept, 11 with seen items removed" in page
     assert 'aria-label="score 0.50: id +1.00, text -0.50"' in page
     # From -0.5 to 3: zero at a seventh; the true item's id part is 1 of 3.5 wide.
     assert 'x="14.29" y="0" width="28.57"' in page
-    assert "taken before" in page
+    assert "seen before" in page
 
 
 @pytest.mark.parametrize("where", ["dataset", "title", "categories", "user", "settings"])
@@ -125,6 +125,62 @@ def test_a_run_without_ranks_or_epochs_has_a_page(tmp_path):
     assert "No ranks of single users were kept" in page
     assert "No epoch was trained." in page
     assert 'id="cases"' not in page
+
+
+PERMUTATION = {
+    "metric": "NDCG@10",
+    "users": 3,
+    "of_users": 4,
+    "right": {"include": 0.25, "exclude": 0.4},
+    "shuffled": {
+        "text": {"include": 0.2, "exclude": 0.1},
+        "image": {"include": 0.26, "exclude": 0.4},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("history", "lost"), [("include", "+0.0500, 20 %"), ("exclude", "+0.3000, 75 %")]
+)
+def test_what_a_shuffled_modality_costs_is_shown(tmp_path, history, lost):
+    facts = some_facts(permutation=PERMUTATION)
+    page = write_report(write_run(tmp_path, facts=facts, rank_history=history)).read_text()
+    section = re.search(r'<section id="permutation">.*?</section>', page, re.DOTALL).group()
+    words = {"include": "seen items kept", "exclude": "seen items removed"}[history]
+    assert f"Test NDCG@10 that is lost, {words}" in section
+    row = ["0.2000", "0.1000", "+0.0500, 20 %", "+0.3000, 75 %"]
+    cells = "".join(f"<td>{cell}</td>" for cell in row)
+    assert f'<th scope="row">text</th>{cells}' in section
+    assert f">{lost}</text>" in section
+    assert "-0.0100, -4.0 %" in section
+    assert "3 of 4 test users, drawn with seed 7." in section
+
+
+def test_a_run_without_the_shuffles_has_a_page_without_them(tmp_path):
+    facts = some_facts()
+    assert "permutation" not in facts
+    assert 'id="permutation"' not in write_report(write_run(tmp_path, facts=facts)).read_text()
+
+
+@pytest.mark.parametrize(
+    ("history", "tile"),
+    [
+        ("include", "test NDCG@10, seen items kept</dt><dd>0.2500"),
+        ("exclude", "test NDCG@10, seen items removed</dt><dd>0.3500"),
+    ],
+)
+def test_a_tile_says_which_items_were_candidates(tmp_path, history, tile):
+    assert tile in write_report(write_run(tmp_path, rank_history=history)).read_text()
+
+
+def test_shares_of_a_score_are_said_to_be_no_importance(tmp_path):
+    parts = {
+        "streams": ["id", "text"], "users": 3, "share": [0.75, 0.25], "decides": [1.0, 0.0],
+        "ranks": [[3.0, 1.0]], "target": [1.0, -0.5], "groups": {"history": [], "popularity": []},
+    }  # fmt: skip
+    page = write_report(write_run(tmp_path, facts=some_facts(parts=parts))).read_text()
+    assert "These are shares of a sum, not importance" in page
+    assert '<th scope="row">id</th><td>75 %</td><td>100 %</td>' in page
 
 
 def test_a_page_of_an_older_run_needs_no_stages(tmp_path):

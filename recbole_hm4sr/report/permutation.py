@@ -1,0 +1,90 @@
+"""What a modality is worth: the metric that is lost when its features are at the wrong items.
+
+The features of one modality are shuffled among the items, and the test users are ranked again. A
+part of a score says how much of a sum comes from a modality; this says what the ranking loses
+without its right features, other modalities standing in where they can. The model is the one of the
+best epoch, it is not trained again, and nothing is chosen by the result.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from recbole_hm4sr.evaluation import Ranks, rank_samples
+from recbole_hm4sr.report.cases import draw
+from recbole_hm4sr.statistics import user_metric
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.session import Session
+
+METRIC = "NDCG@10"
+# One pass each for the right features and for each modality; a large test part is sampled.
+MAX_USERS = 10_000
+_SCORES_AT_A_TIME = 2**24
+
+
+def permutation_facts(session: "Session", seed: int) -> dict[str, Any] | None:
+    """The test metric with the right features, and with those of each modality shuffled.
+
+    Any model with a method ``permuted_modality(name, generator)`` is asked: a context in which the
+    items have each other's features of that modality, drawn by a generator.
+
+    Args:
+        session: The run, with its model at the best epoch.
+        seed: Draws the shuffles, and the users where there are more than ``MAX_USERS``.
+
+    Returns:
+        ``metric``, ``users`` and ``of_users``, ``right`` and ``shuffled`` (by modality): the metric
+        by ``rank_history``, ``include`` and ``exclude``. None for a model without the method, or a
+        run without modalities.
+    """
+    dataset = session.test_data._dataset
+    names = dataset.modality_names
+    if not names or not hasattr(session.model, "permuted_modality"):
+        return None
+    rows = draw(len(dataset), MAX_USERS, seed)
+    right = _metric(_rank(session, rows))
+    shuffled = {}
+    for name in names:
+        generator = torch.Generator().manual_seed(seed)
+        with session.model.permuted_modality(name, generator):
+            shuffled[name] = _metric(_rank(session, rows))
+    return {
+        "metric": METRIC,
+        "users": len(rows),
+        "of_users": len(dataset),
+        "right": right,
+        "shuffled": shuffled,
+    }
+
+
+def _rank(session: "Session", rows: list[int]) -> Ranks:
+    """Ranks of the targets of some test samples."""
+    loader = session.test_data
+    dataset = loader._dataset
+    samples = dataset.inter_feat
+    size = max(1, min(_SCORES_AT_A_TIME // dataset.item_num, session.config["eval_batch_size"]))
+
+    def score(some: list[int]) -> tuple[Any, Tensor, Tensor, Tensor]:
+        interaction, scores = session.trainer.score(loader, some)
+        return (
+            interaction,
+            scores,
+            torch.arange(len(some)),
+            samples[torch.tensor(some)][dataset.iid_field],
+        )
+
+    return rank_samples(
+        score,
+        [rows[begin : begin + size] for begin in range(0, len(rows), size)],
+        samples.select(samples.targets[torch.tensor(rows)]),
+        item_field=dataset.iid_field,
+    )
+
+
+def _metric(ranks: Ranks) -> dict[str, float]:
+    return {
+        name: float(user_metric(ranks.of(name).numpy(), METRIC).mean())
+        for name in ("include", "exclude")
+    }
