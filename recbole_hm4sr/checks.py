@@ -21,6 +21,7 @@ PROTOCOL = (
     "rank_history",
     "repeatable",
     "rm_dup_inter",
+    "same_visit_gap",
     "tie_order",
     "timestamp_unit",
     "topk",

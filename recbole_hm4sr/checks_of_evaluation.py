@@ -16,7 +16,10 @@ _SPLITS: dict[str, Any] = {
     "LS": Literal["valid_and_test", "valid_only", "test_only"],
     "RS": tuple[float, ...],
     "TS": tuple[float, ...],
+    "GT": tuple[float, ...],
 }
+_ARGUMENTS = ("group_by", "mode", "order", "split", "targets")
+_TARGETS = ("first", "last", "all", "visits")
 _PARTS = ("valid", "test")
 
 
@@ -29,9 +32,9 @@ def wrong_split(values: Mapping[str, Any]) -> list[str]:
     if not isinstance(arguments, dict):
         return [f"eval_args must be a mapping, got {arguments!r}"]
     found = [
-        f"eval_args.{name} is unknown; it takes group_by, mode, order and split"
+        f"eval_args.{name} is unknown; it takes {', '.join(_ARGUMENTS)}"
         for name in arguments
-        if name not in ("group_by", "mode", "order", "split")
+        if name not in _ARGUMENTS
     ]
     order, split = arguments.get("order"), arguments.get("split")
     found += require(order == "TO", "eval_args.order must be TO (by time)", order)
@@ -41,9 +44,21 @@ def wrong_split(values: Mapping[str, Any]) -> list[str]:
     )
     found += require(
         _is_split(split),
-        "eval_args.split must be LS with valid_and_test, valid_only or test_only, or RS or TS with "
-        "three ratios",
+        "eval_args.split must be LS with valid_and_test, valid_only or test_only, or RS, TS or GT "
+        "with three ratios",
         split,
+    )
+    kind = next(iter(split), None) if isinstance(split, dict) else None
+    found += require(
+        kind != "TS" or group_by == "user",
+        "eval_args.group_by must be user with TS; one moment for all users is GT",
+        group_by,
+    )
+    targets = arguments.get("targets")
+    found += require(
+        targets in _TARGETS if kind == "GT" else targets is None,
+        f"eval_args.targets must be one of {', '.join(_TARGETS)} with GT, and left out without",
+        targets,
     )
     return found + _wrong_mode(arguments.get("mode", "full"), values)
 

@@ -124,7 +124,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         the last history item to the target; float64 where times are milliseconds),
         ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
         for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
-        ``middle``.
+        ``middle``; and ``training_length``: interactions of the user in the training part.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
@@ -139,6 +139,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
     share = (place[items[targets] - 1].double() + 0.5) / (dataset.item_num - 1)
     groups = np.where(share < 0.2, "head", np.where(share < 0.5, "middle", "tail"))
     users = histories.columns[dataset.uid_field][targets].numpy()
+    in_training = torch.bincount(histories.starts[seen], minlength=len(histories))
     return {
         "user": np.asarray(dataset.id2token(dataset.uid_field, users), dtype=np.str_),
         "target": np.asarray(dataset.item_tokens[items[targets].numpy()], dtype=np.str_),
@@ -146,4 +147,5 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "gap_seconds": exact_seconds(gaps.numpy(), dataset.timestamp_unit),
         "target_count": counts[items[targets]].numpy(),
         "popularity": groups,
+        "training_length": in_training[histories.starts[targets]].numpy(),
     }

@@ -35,6 +35,8 @@ class DataSettings:
         missing_features: What to do with items that have no row of a modality.
         timestamp_unit: Unit of the time column: seconds or milliseconds since the epoch, UTC.
         tie_order: Order of a user's interactions of equal time: the file's, or random by the seed.
+        same_visit_gap: The longest time between two interactions of one visit, in seconds; 0 for
+            equal times alone. ``eval_args.targets: visits`` reads it.
         category_field: Column of the ``.item`` file that holds an item's categories; null for
             none.
         generated: True if the data set is generated; said wherever its results show.
@@ -45,6 +47,7 @@ class DataSettings:
     missing_features: Literal["error", "zero"]
     timestamp_unit: Literal["s", "ms"]
     tie_order: Literal["file", "shuffle"]
+    same_visit_gap: float
     category_field: str | None
     generated: bool
 
@@ -52,7 +55,11 @@ class DataSettings:
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""
-        found = []
+        found = require(
+            0 <= self.same_visit_gap < float("inf"),
+            "same_visit_gap must be 0 or more",
+            self.same_visit_gap,
+        )
         for name, source in self.modalities.items():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in _RESERVED_MODALITIES:
                 found.append(

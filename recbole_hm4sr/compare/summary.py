@@ -21,6 +21,12 @@ ALL = "all users"
 _Ranks = Mapping[str, "np.ndarray[Any, Any]"]
 _Run = tuple[Outcome, _Ranks]
 
+
+def _training_length(ranks: _Ranks) -> "np.ndarray[Any, Any]":
+    """Interactions of each target's user in the training part; not 0 where a run does not say."""
+    return ranks.get("training_length", np.ones_like(ranks["target_count"]))
+
+
 # Group of test users to which of them belong to it.
 _GROUPS = {
     "tie": lambda ranks: ranks["gap_seconds"] == 0,
@@ -31,6 +37,9 @@ _GROUPS = {
     "head": lambda ranks: ranks["popularity"] == "head",
     "middle": lambda ranks: ranks["popularity"] == "middle",
     "tail": lambda ranks: ranks["popularity"] == "tail",
+    # Of a split by one moment.
+    "new users": lambda ranks: _training_length(ranks) == 0,
+    "new items": lambda ranks: ranks["target_count"] == 0,
 }
 GROUPS = tuple(_GROUPS)
 

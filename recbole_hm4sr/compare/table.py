@@ -197,7 +197,7 @@ def _tests(summary: Summary) -> Table:
 
 
 def _groups(summary: Summary) -> Table:
-    groups = [ALL, *GROUPS]
+    groups = [ALL, *(name for name in GROUPS if summary.group_sizes.get(name, 0))]
     columns = ["metric", "model"]
     columns += [f"{name} ({summary.group_sizes.get(name, 0):,})" for name in groups]
     rows = []

@@ -8,6 +8,7 @@ are cut on demand (``histories.py``), and in that it knows item features and cat
 """
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,12 @@ from recbole_hm4sr.data.histories import (
     sample_targets,
 )
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
-from recbole_hm4sr.data.times import read_times, whole_seconds
+from recbole_hm4sr.data.splits import split_by_moment
+from recbole_hm4sr.data.times import PER_SECOND, read_times, whole_seconds
 from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.settings import DataSettings, read_settings
+
+_log = logging.getLogger(__name__)
 
 
 class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unused-ignore]
@@ -56,6 +60,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
     """
 
+    # The moment at which the training part of a split by one moment ends; in the data's unit.
+    ends_before: int | None = None
     inter_feat: Any  # read as a DataFrame, kept as HistorySamples
 
     def __init__(self, config: Any) -> None:
@@ -204,6 +210,41 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         return super()._dataframe_to_interaction(compat.writable_columns(data))
 
+    def build(self) -> list[Any]:
+        """The training, validation and test part.
+
+        Raises:
+            DataError: If one of them has no sample.
+        """
+        split = self.config["eval_args"]["split"]
+        if "GT" not in split:
+            parts: list[Any] = super().build()
+            return parts
+        self._change_feat_format()
+        samples = self.inter_feat
+        moments = split_by_moment(
+            samples.histories,
+            samples.histories.columns[self.time_field],
+            shares=tuple(split["GT"]),
+            targets=self.config["eval_args"]["targets"],
+            same_visit_gap=int(self.settings.same_visit_gap * PER_SECOND[self.timestamp_unit]),
+        )
+        if any(len(targets) == 0 for targets in moments.parts):
+            sizes = " / ".join(str(len(targets)) for targets in moments.parts)
+            raise DataError(
+                f"{self.dataset_path}: the split GT must leave targets with a history in every "
+                f"part, got {sizes}; give the empty part a larger share"
+            )
+        _log.info(
+            "interactions of training, validation and test that are the first of their user and "
+            "so no targets: %d, %d, %d",
+            *moments.without_history,
+        )
+        self._drop_unused_col()
+        train, valid, test = (self.copy(samples.select(targets)) for targets in moments.parts)
+        train.ends_before = moments.cuts[0]
+        return [train, valid, test]
+
     def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
         """Split by RecBole's rule, without its loops over rows.
 
@@ -264,11 +305,15 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def shown_interactions(self) -> Tensor:
         """Which of all interactions this split's samples show, as history or as target.
 
+        The training part of a split by one moment has all that came before it.
+
         Returns:
             Flags over the flat histories. Shape ``[N]``, bool.
         """
         samples = self.inter_feat
         histories, targets = samples.histories, samples.targets
+        if self.ends_before is not None:
+            return histories.columns[self.time_field] < self.ends_before
         last = torch.full((len(histories),), -1)
         last.scatter_reduce_(0, histories.starts[targets], targets, reduce="amax")
         return torch.arange(len(histories)) <= last[histories.starts]

@@ -276,7 +276,8 @@ class HM4SR(PackedRecommender):
         self, name: str, generator: torch.Generator
     ) -> AbstractContextManager[None]:
         """A context in which the items have each other's features of a modality."""
-        return self.features[name].permuted(generator, self._cache.forget)
+        table = cast(FeatureTable, self.features[name])
+        return table.permuted(generator, self._cache.forget)
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:

@@ -97,7 +97,7 @@ def test_groups_split_the_users(summaries):
     sizes = summaries[0].group_sizes
     assert sizes == {
         ALL: 4, "tie": 3, "non-tie": 1, "history 1-5": 1, "history 6-10": 2, "history 11+": 1,
-        "head": 2, "middle": 1, "tail": 1,
+        "head": 2, "middle": 1, "tail": 1, "new users": 0, "new items": 0,
     }  # fmt: skip
     scores = summaries[0].rows[0].scores
     assert scores["history 6-10", "MRR@10"].mean == pytest.approx(
@@ -153,7 +153,7 @@ def test_a_terminal_gets_bold_and_columns_stay_in_line(summaries):
 
 def test_csv_has_every_number_with_all_its_digits(summaries):
     records = list(csv.DictReader(io.StringIO(as_csv(csv_records(summaries)))))
-    assert len(records) == 2 * 3 * 2 * 9  # histories, models, metrics, groups
+    assert len(records) == 2 * 3 * 2 * 11  # histories, models, metrics, groups
     first = records[0]
     assert (first["model"], first["metric"], first["group"]) == ("A", "MRR@10", ALL)
     assert float(first["mean"]) == summaries[0].rows[0].scores[ALL, "MRR@10"].mean
