@@ -383,7 +383,7 @@ class HM4SR(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         self, name: str, generator: torch.Generator
     ) -> AbstractContextManager[None]:
         """A context in which the items have each other's features of a modality."""
-        return self.features[name].permuted(generator, self._kept.forget)
+        return cast("FeatureTable", self.features[name]).permuted(generator, self._kept.forget)
 
     def _encode(
         self,
