@@ -87,7 +87,7 @@ def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section 
     chart = row_chart(
         f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
         [
-            (name, [losses[rank_history]], _loss_text(losses[rank_history], right[rank_history]))
+            (name, [losses[rank_history]], f"{losses[rank_history]:+.4f}")
             for name, losses in lost.items()
         ],
         x_title=f"{metric} lost when the modality is shuffled",
