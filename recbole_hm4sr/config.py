@@ -68,11 +68,11 @@ def parse_value(text: str) -> Any:
     Raises:
         ConfigError: If the text is not YAML.
     """
+    if are_intervals(text) and re.search(r"[();]", text):  # not [5, 10]
+        return text.strip()
     try:
         return load_yaml(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
-        if are_intervals(text):
-            return text.strip()
         raise ConfigError(
             f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
         ) from error

@@ -27,6 +27,7 @@ _KINDS = (
     (b"%PDF", "a PDF", "name a text file"),
 )
 _HEAD = 4096
+_WESTERN = 0.4  # in UTF-16, every second byte of Western text is zero
 
 
 def looks_like(head: bytes) -> tuple[str, str] | None:
@@ -41,7 +42,8 @@ def looks_like(head: bytes) -> tuple[str, str] | None:
     zeros = head.count(b"\0")
     if not zeros:
         return None
-    if len(head) >= 4 and zeros * 4 >= len(head) - 4:  # every second byte of Western text
+    halves = head[::2], head[1::2]
+    if zeros > 2 and max(half.count(b"\0") / len(half) for half in halves) > _WESTERN:
         return "UTF-16 text without a byte-order mark", "save it as UTF-8"
     return "no text, since it holds zero bytes", "name a text file"
 

@@ -37,7 +37,11 @@ class PackedTraining:
                 "visits_per_epoch must be from 1 to 32767",
                 self.visits_per_epoch,
             ),
-            *require(self.n_negatives >= 0, "n_negatives must be 0 or more", self.n_negatives),
+            *require(
+                0 <= self.n_negatives <= 10**6,
+                "n_negatives must be from 0 to 1000000",
+                self.n_negatives,
+            ),
         ]
 
 

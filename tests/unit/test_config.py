@@ -176,18 +176,71 @@ def test_a_bad_value_is_refused_before_anything_is_read(data_path, flags, proble
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        ({"topk": [-5], "valid_metric": "NDCG@-5"}, "topk must be a positive integer"),
-        ({"repeatable": False}, "Sequential models currently only support repeatable"),
-        ({"train_neg_sample_args": "none"}, "should be a dict"),
+        ({"topk": [5, 0], "valid_metric": "NDCG@5"}, "topk must be 1 or more, got 0"),
+        ({"repeatable": False}, "repeatable must be true: .*, got False"),
+        ({"gpu_id": "x"}, "gpu_id must be the number of a GPU, or empty, got 'x'"),
+        ({"transform": "mask"}, "transform must be null or one of mask_itemseq, .*, got 'mask'"),
+        ({"learner": "sparse_adam"}, "learner must be one of adagrad, .*, got 'sparse_adam'"),
+        ({"metric_decimal_place": 400}, "metric_decimal_place must be from 1 to 17, got 400"),
+        ({"valid_metric_bigger": False}, "valid_metric_bigger must be true for NDCG@20"),
+        ({"train_neg_sample_args": "none"}, "train_neg_sample_args must be null or a mapping"),
         (
-            {"eval_args": {"order": "TO", "split": {"LS": "test_only"}, "mode": "some"}},
-            r"the mode \[some\] in eval_args is not supported",
+            {"train_neg_sample_args": {}},
+            "train_neg_sample_args must be null, since the loss of HM4SR reads no negative",
         ),
     ],
 )
-def test_what_recbole_refuses_is_a_config_error_too(data_path, flags, problem):
-    with pytest.raises(ConfigError, match="^RecBole refuses the settings: .*" + problem):
+def test_what_recbole_refuses_late_or_never_is_refused(data_path, flags, problem):
+    with pytest.raises(ConfigError, match="^" + problem):
         build(data_path, **flags)
+
+
+LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}}
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["full", "uni1", "uni100", "pop100", {"valid": "uni5"}, {"valid": "full", "test": "pop5"}],
+)
+def test_modes_of_evaluation_that_work_are_taken(data_path, mode):
+    config = build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
+    first = mode if isinstance(mode, str) else mode["valid"]
+    last = first if isinstance(mode, str) else mode.get("test", first)
+    assert config["eval_args"]["mode"] == {"valid": first, "test": last}
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("labeled", "some", "Full", "uni", "uni0", "uni-3", "unix", None, 3, ["full"]),
+        *({}, {"all": "full"}, {"valid": "labeled", "test": "full"}),
+    ],
+)
+def test_modes_of_evaluation_that_cannot_be_made_are_refused(data_path, mode):
+    with pytest.raises(ConfigError, match=r"^eval_args\.mode must be full, or uni or pop .*, got "):
+        build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"metrics": ["AUC"], "valid_metric": "AUC"}, "mode must draw items, as uni100, for AUC"),
+        ({"metrics": ["AUC", "NDCG"], "valid_metric": "AUC"}, "by rank alone or by score alone"),
+    ],
+)
+def test_metrics_that_do_not_fit_the_candidates_are_refused(data_path, flags, problem):
+    with pytest.raises(ConfigError, match=problem):
+        build(data_path, **flags)
+    if len(flags["metrics"]) == 1:
+        assert build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": "uni5"}, **flags)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("[0,inf)", "[0,inf)"), ([5, 10], "[5,10]"), ([5, float("inf")], "[5,inf]")],
+)
+def test_an_interval_may_be_a_list_of_two_numbers(data_path, given, meant):
+    assert build(data_path, item_inter_num_interval=given)["item_inter_num_interval"] == meant
 
 
 def test_values_that_recbole_s_users_write_are_taken(data_path):
@@ -289,9 +342,10 @@ def test_two_configurations_share_nothing(data_path):
 
 def test_the_user_s_own_mapping_is_not_changed(data_path):
     negatives = {"distribution": "uniform"}
-    flags = {"data_path": str(data_path), "train_neg_sample_args": negatives}
-    build_config(HM4SR, "toy", settings_class=HM4SRSettings, overrides=flags)
-    assert flags == {"data_path": str(data_path), "train_neg_sample_args": negatives}
+    given = {"data_path": str(data_path), "loss_type": "BPR", "train_neg_sample_args": negatives}
+    flags = dict(given)
+    build_config(compat.import_recbole_models().SASRec, "toy", overrides=flags)
+    assert flags == given
     assert negatives == {"distribution": "uniform"}
 
 

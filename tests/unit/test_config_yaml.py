@@ -28,18 +28,16 @@ from recbole_hm4sr.errors import ConfigError
         ("[5, 10]", [5, 10]),
         ("{text: npz}", {"text": "npz"}),
         ("NDCG@10", "NDCG@10"),
-        ("[1,inf)", None),
+        ("[1,inf)", "[1,inf)"),
+        ('"[1,inf)"', "[1,inf)"),
+        ("[0,3);(5,9]", "[0,3);(5,9]"),
+        ("(0, 2.5)", "(0, 2.5)"),
     ],
 )
 def test_a_flag_s_value_is_read_as_yaml(text, value):
-    if text == "[1,inf)":
-        with pytest.raises(ConfigError, match=r"must be YAML such as .*, got '\[1,inf\)'$"):
-            parse_value(text)
-        assert parse_value(f'"{text}"') == text
-    else:
-        result = parse_value(text)
-        assert result == value
-        assert type(result) is type(value)
+    result = parse_value(text)
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +65,14 @@ def test_an_empty_settings_file_sets_nothing(tmp_path):
             r", line 2 must be YAML: could not determine a con",
         ),
         (b"day: 2024-13-45\n", r" must be YAML: month must be in 1..12"),
-        (b"\xff\xfe\x00", r" must be UTF-8, got invalid start byte"),
-        (b"a: \x00\n", r" must be YAML: not a YAML document"),
+        (b"a: 1\nb: \xe9\n", r", line 2 must be UTF-8, got the byte 0xe9; save it as UTF-8"),
+        ("epochs: 3\n".encode("utf-16"), r" must be UTF-8 text, but is UTF-16 text: save it as"),
+        ("epochs: 3\n".encode("utf-16-le"), r" must be UTF-8 text, but is UTF-16 text without a"),
+        (b"PK\x03\x04\x14\x00\x00", r" must be UTF-8 text, but is a zip archive, as "),
+        (b"\x1f\x8b\x08\x00", r" must be UTF-8 text, but is a gzip file: unpack it"),
+        (b"a: \x00\n", r" must be UTF-8 text, but is no text, since it holds zero bytes"),
+        (b"a: [0,inf)\n", r', line 2 must be YAML: .*; an interval needs .* "\[5,inf\)"'),
+        (b"a: [0,inf)\nb: 3\n", r', line 2 must be YAML: .*; an interval needs .* "\[5,inf\)"'),
         (b"- epochs\n", r" must hold lines of the form name: value"),
         (b"1: 2\n", r" must hold lines of the form name: value"),
         (b"just text\n", r" must hold lines of the form name: value"),
@@ -79,6 +83,12 @@ def test_a_bad_settings_file_is_named_with_its_line(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="^the settings file " + re.escape(str(path)) + message):
         read_yaml(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xef\xbb\xbfepochs: 3\n")
+    assert read_yaml(path) == {"epochs": 3}
 
 
 def test_a_missing_settings_file_is_named(tmp_path):

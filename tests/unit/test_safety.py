@@ -104,11 +104,11 @@ def test_the_scan_finds_what_it_looks_for(tmp_path, line):
 
 
 def test_settings_are_read_by_a_loader_that_makes_plain_values_only():
-    from recbole_hm4sr.config import _Loader
+    from recbole_hm4sr.yaml_limits import Loader
 
-    assert issubclass(_Loader, yaml.SafeLoader)
-    assert set(_Loader.yaml_constructors) == set(yaml.SafeLoader.yaml_constructors)
-    assert _Loader.yaml_multi_constructors == {}
+    assert issubclass(Loader, yaml.SafeLoader)
+    assert set(Loader.yaml_constructors) == set(yaml.SafeLoader.yaml_constructors)
+    assert Loader.yaml_multi_constructors == {}
 
 
 # --- values that are code -------------------------------------------------------------------------

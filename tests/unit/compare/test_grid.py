@@ -83,13 +83,30 @@ def test_the_first_model_is_the_baseline_unless_another_is_named():
 
 
 @pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("[1-3]", (1, 2, 3)),
+        ("[1, 5-7, 9]", (1, 5, 6, 7, 9)),
+        ("['2 - 3']", (2, 3)),
+        ("[4-4]", (4,)),
+    ],
+)
+def test_a_range_of_seeds_is_its_numbers(grid_file, text, seeds):
+    grid_file.write_text(TEXT.replace("[3, 4]", text), encoding="utf-8")
+    assert read_grid(grid_file).seeds == seeds
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("[3, 4]", "[3-1]", "a range of them as 1-3, got '3-1'"),
+        ("[3, 4]", "[1..3]", "a range of them as 1-3, got '1..3'"),
+        ("[3, 4]", "[1-3, 2]", "seeds must differ, got '2' twice"),
         ("seeds:", "seed:", "'seed' is unknown; did you mean 'seeds'"),
         ("label:", "lable:", "'lable' is unknown; did you mean 'label'"),
         ("[3, 4]", "[3, 3]", "seeds must differ, got '3' twice"),
-        ("[3, 4]", "[-1]", "a seed must be a whole number from 0 to 4294967295, or a range .* got -1"),
-        ("[3, 4]", "[4294967296]", "to 4294967295, or a range .* got 4294967296"),
+        ("[3, 4]", "[-1]", "a range of them as 1-3, got -1"),
+        ("[3, 4]", "[4294967296]", "4294967295, or a range of them as 1-3, got 4294967296"),
         ("[NDCG@5]", "[NDCG@5, ndcg@5]", "metrics must differ, got 'ndcg@5' twice"),
         ("[3, 4]", "3", "seeds must be a list with at least one entry, got 3"),
         ("label: plain", "label: HM4SR", "labels of models must differ, got 'HM4SR' twice"),
