@@ -91,6 +91,13 @@ def csv_files(  # noqa: PLR0913  # a flag each
     image_url: Annotated[
         str | None, typer.Option("--image_url", help="Its column of image addresses.")
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16.")
+    ] = "utf-8",
+    items_encoding: Annotated[
+        str | None,
+        typer.Option("--items_encoding", help="That of --items, if not as by --encoding."),
+    ] = None,
     core: Core = 5,
     keep_later: KeepLater = False,
     memory: Memory = "2GB",
@@ -105,7 +112,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
     from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
 
     job = Job(folder, core, keep_later, memory, threads)
-    columns = InteractionColumns(user, item, time, unit)
+    columns = InteractionColumns(user, item, time, unit, encoding)
     item_columns = ItemColumns(
         items_item or item,
         title=title,
@@ -115,6 +122,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
         price=price,
         image_url=image_url,
         separator=separator,
+        encoding=items_encoding or encoding,
     )
     with progress(_IF_STOPPED) as report:
         provenance = prepare_tables(

@@ -27,11 +27,13 @@ class Source:
         role: What it is given as.
         path: The file.
         form: How it writes its records; its words stand in ``PROVENANCE.json``.
+        encoding: Of its text, as Python names it.
     """
 
     role: str
     path: Path
     form: Any
+    encoding: str = "utf-8"
 
     def record(self, facts: FileFacts) -> dict[str, Any]:
         """The file in ``PROVENANCE.json``; by its name alone, since folders say nothing."""

@@ -150,7 +150,7 @@ class WorkTables:
             "time": np.array(times, dtype=np.int64),
             "row": np.array(rows, dtype=np.int64),
         }
-        self._append("raw", columns, "")
+        self.append("raw", columns)
 
     def create_items(self) -> None:
         """An empty table of items, and the names of those that interactions have."""
@@ -176,19 +176,21 @@ class WorkTables:
         columns["row"] = np.arange(len(rows), dtype=np.int64) + self.n_items_seen
         self.n_items_seen += len(rows)
         self.first_items += [row.item_id for row in rows[: _N_EXAMPLES - len(self.first_items)]]
-        self._append("meta", columns, "SEMI JOIN kept USING (item_id)")
+        self.append("meta", columns, "SEMI JOIN kept USING (item_id)")
 
     def refuse_strangers(self, names: str) -> None:
-        """Refuse files of items of which none is an item of the interactions.
+        """Refuse files that describe no item of the interactions.
 
         Args:
             names: The files.
 
         Raises:
-            DataError: If none is, though there are some.
+            DataError: If so.
         """
-        if not self.n_items_seen or self.run("SELECT count(*) FROM meta")[0][0]:
+        if self.run("SELECT count(*) FROM meta")[0][0]:
             return
+        if not self.n_items_seen:
+            raise DataError(f"{names} must describe items of the interactions, got no item")
         kept = self.run(f"SELECT item_id FROM kept ORDER BY item_id LIMIT {_N_EXAMPLES}")
         raise DataError(
             f"{names} must describe items of the interactions, but none of its "
@@ -196,7 +198,14 @@ class WorkTables:
             f"{', '.join(name for (name,) in kept)}; name the column of the same keys"
         )
 
-    def _append(self, table: str, columns: dict[str, Any], condition: str) -> None:
+    def append(self, table: str, columns: dict[str, Any], condition: str = "") -> None:
+        """Add rows to a table.
+
+        Args:
+            table: Its name.
+            columns: An array of each of its columns; ``row`` is one of them.
+            condition: Clause behind FROM, which may leave some out.
+        """
         if not len(columns["row"]):
             return
         self.connection.register("batch", pd.DataFrame(columns))
