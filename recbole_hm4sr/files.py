@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 
 from recbole_hm4sr.errors import ConfigError, DataError, WriteError
 
+# What is cut from the ends of an id. All other spaces (no-break, thin, ideographic) are letters.
+ASCII_BLANKS = " \t"
+
 
 def write_whole(
     path: Path, fill: Callable[[BinaryIO], Any], *, keep_as: Path | None = None

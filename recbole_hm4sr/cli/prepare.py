@@ -73,6 +73,10 @@ def csv_files(  # noqa: PLR0913  # a flag each
     item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
     unit: Annotated[str, typer.Option(help="What times are: s, ms or date.")] = "s",
+    time_format: Annotated[
+        str | None,
+        typer.Option("--time_format", help="Form of dates, as %d.%m.%Y %H:%M; else ISO 8601."),
+    ] = None,
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
     items_item: Annotated[
         str | None,
@@ -112,7 +116,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
     from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
 
     job = Job(folder, core, keep_later, memory, threads)
-    columns = InteractionColumns(user, item, time, unit, encoding)
+    columns = InteractionColumns(user, item, time, unit, encoding, time_format)
     item_columns = ItemColumns(
         items_item or item,
         title=title,

@@ -48,11 +48,13 @@ class Loaded:
         dropped: Rows left out.
         emptied: Values left empty in rows that are kept.
         inputs: A record of each file.
+        unit: Unit of the times.
     """
 
     dropped: Drops = field(default_factory=Drops)
     emptied: Drops = field(default_factory=Drops)
     inputs: list[dict[str, Any]] = field(default_factory=list)
+    unit: str = "s"
 
 
 Load = Callable[[WorkTables], Loaded]
@@ -114,7 +116,6 @@ class Job:
         command: str,
         sources: Sequence[Source],
         *,
-        unit: str,
         load_reviews: Load,
         load_items: Load | None,
         report: Report,
@@ -125,7 +126,6 @@ class Job:
         Args:
             command: Name of the command, for ``PROVENANCE.json``.
             sources: The raw files.
-            unit: Unit of the times.
             load_reviews: Fills the table of raw interactions.
             load_items: Fills the table of items; None for none.
             report: Told what goes on.
@@ -144,7 +144,9 @@ class Job:
             provenance = _provenance(command, options, inputs, steps)
             folder, with_items = self.work / "dataset", load_items is not None
             with engine_progress(tables.connection, "writing", report):
-                write_folder(folder, self.out.name, tables, unit, provenance, with_items=with_items)
+                write_folder(
+                    folder, self.out.name, tables, loaded["unit"], provenance, with_items=with_items
+                )
         # The folder appears under its name only here, whole.
         folder.replace(self.out)
         shutil.rmtree(self.work, ignore_errors=True)
@@ -181,7 +183,7 @@ def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
                 f"{names} must hold at least one interaction that can be used, got none: "
                 f"{loaded.dropped.sentence()}"
             )
-        record["inputs"] = loaded.inputs
+        record["inputs"], record["unit"] = loaded.inputs, loaded.unit
         record["step"] = {
             "step": "read interactions",
             "interactions": rows,

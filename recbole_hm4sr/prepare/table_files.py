@@ -10,34 +10,49 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.amazon_forms import UNIT_RANGES
+from recbole_hm4sr.files import ASCII_BLANKS
 from recbole_hm4sr.prepare.csv_rows import UTF8, check_encoding
 from recbole_hm4sr.prepare.drops import Drops
 from recbole_hm4sr.prepare.item_fields import ItemRow, clean_token, make_item_row
 from recbole_hm4sr.prepare.job import Job, Loaded, Source
 from recbole_hm4sr.prepare.progress import Report, engine_progress, silent
 from recbole_hm4sr.prepare.table_source import (
+    KEYS,
     load_source,
     place_of,
     refuse_mostly_dropped,
     table_form,
 )
+from recbole_hm4sr.prepare.table_times import (
+    check_times,
+    in_range,
+    settle_order,
+    time_columns,
+    time_rules,
+    written_time,
+)
 from recbole_hm4sr.prepare.tables import WorkTables, quote, require_engine
 
 _BATCH = 1 << 14
-_UNITS = ("s", "ms", "date")
 _CONTROL = "'[\\x00-\\x1f]'"
 
 
 @dataclass(frozen=True)
 class InteractionColumns:
-    """Names of the columns of the interactions, unit of their times, encoding of their text."""
+    """Names of the columns of the interactions, and how the table is written.
+
+    Attributes:
+        unit: What times are: ``s``, ``ms`` or ``date``.
+        encoding: Encoding of the text, as Python names it.
+        time_format: Form of the dates, in the letters of ``strptime``; None for that of ISO 8601.
+    """
 
     user: str = "user_id"
     item: str = "item_id"
     time: str = "timestamp"
     unit: str = "s"
     encoding: str = UTF8
+    time_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,7 @@ def prepare_tables(
         report: Told what goes on.
     """
     require_engine()
-    if columns.unit not in _UNITS:
-        raise ConfigError(f"--unit must be one of {', '.join(_UNITS)}, got {columns.unit!r}")
+    check_times(columns.unit, columns.time_format)
     wanted = item_columns or ItemColumns(columns.item, encoding=columns.encoding)
     for flag, encoding in (("encoding", columns.encoding), ("items_encoding", wanted.encoding)):
         check_encoding(flag, encoding)
@@ -107,7 +121,6 @@ def prepare_tables(
     return job.run(
         "csv",
         sources,
-        unit="ms" if columns.unit == "ms" else "s",
         load_reviews=lambda tables: _load_interactions(tables, sources[0], columns, report),
         load_items=(lambda tables: _load_items(tables, sources[1], wanted, report))
         if items
@@ -128,9 +141,10 @@ def _load_interactions(
     with engine_progress(tables.connection, f"reading {source.path.name}", report):
         tables.run(f"CREATE TEMP TABLE judged AS {_judge(columns)}")
         tables.run("DROP TABLE source")
+        loaded.unit = settle_order(tables, columns.unit)
         tables.run(
-            'INSERT INTO raw SELECT "user", item, CAST(number AS BIGINT), row FROM judged '
-            "WHERE fault IS NULL ORDER BY row"
+            f'INSERT INTO raw SELECT "user", item, {written_time(loaded.unit)}, row FROM judged '
+            f"WHERE fault IS NULL ORDER BY row"
         )
     counted = tables.run(
         "SELECT fault, count(*), min(row, 3) FROM judged WHERE fault IS NOT NULL GROUP BY fault"
@@ -142,28 +156,23 @@ def _load_interactions(
 
 
 def _judge(columns: InteractionColumns) -> str:
-    """The query of all rows as texts and a number, with the reason why one cannot be used."""
-    number, no_number = "TRY_CAST(text AS DOUBLE)", "time is no number (dates need --unit=date)"
-    if columns.unit == "date":
-        number = "floor(epoch_ms(TRY_CAST(text AS TIMESTAMPTZ)) / 1000)"
-        no_number = "time is no date"
-    unit = "ms" if columns.unit == "ms" else "s"
-    low, high = UNIT_RANGES[unit]
+    """The query of all rows as texts and nanoseconds, with the reason why one cannot be used."""
+    number, ns = time_columns(columns.unit, columns.time_format)
     rules = {
         "no user": """coalesce("user", '') = ''""",
         "no item": "coalesce(item, '') = ''",
         "user's name is no plain text": f'regexp_matches("user", {_CONTROL})',
         "item's name is no plain text": f"regexp_matches(item, {_CONTROL})",
-        "no time": "coalesce(text, '') = ''",
-        no_number: "number IS NULL",
-        "time is no whole number": "NOT isfinite(number) OR number <> floor(number)",
-        f"time is not in {unit}": f"number < {low} OR number >= {high}",
+        **time_rules(columns.unit, columns.time_format),
     }
     cases = " ".join(f"WHEN {rule} THEN {quote(reason)}" for reason, rule in rules.items())
-    texts = ", ".join(f'trim(CAST("{name}" AS VARCHAR)) AS "{name}"' for name in ("user", "item"))
+    texts = ", ".join(
+        f'trim(CAST("{name}" AS VARCHAR), {quote(ASCII_BLANKS)}) AS "{name}"' for name in KEYS
+    )
     return (
-        f"SELECT *, CASE {cases} END AS fault FROM (SELECT *, {number} AS number FROM "
-        f"(SELECT row, {texts}, trim(CAST(time AS VARCHAR)) AS text FROM source))"
+        f"SELECT * EXCLUDE (text, number), CASE WHEN {in_range(columns.unit)} THEN "
+        f"CAST({ns} AS HUGEINT) END AS ns, CASE {cases} END AS fault FROM (SELECT *, {number} AS "
+        f"number FROM (SELECT row, {texts}, trim(CAST(time AS VARCHAR)) AS text FROM source))"
     )
 
 

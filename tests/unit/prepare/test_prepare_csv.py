@@ -73,7 +73,9 @@ def test_dates_are_read_as_utc_or_by_their_offset(tmp_path):
     path = write_raw(tmp_path / "t.csv", ["user,item,time", *(f"u,i{d[-3:]},{d}" for d in dates)])
     out, provenance = prepare(path, InteractionColumns("user", "item", "time", "date"))
     assert [time - JULY for _, _, time in inter(out)] == [0, 7, 0]
-    assert dropped(provenance) == {"time is no date": 1}
+    reason = next(iter(dropped(provenance)))
+    assert reason.startswith("time is no date such as 2024-03-01, 2024-03-01 10:00:00.25 or ")
+    assert reason.endswith("(others need --time_format)")
 
 
 def test_a_parquet_column_of_dates_needs_the_unit(tmp_path):
@@ -96,7 +98,7 @@ def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(
         f"u1,  ,{JULY}",
         "u1,a,",
         "u1,a,soon",
-        "u1,a,1.5",
+        "u1,a,1e-400x",
         "u1,a,inf",
         f"u1,a,{JULY * 1000}",
         f"u1,a,-{JULY}",
@@ -113,8 +115,7 @@ def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(
         "no user": 1,
         "no item": 1,
         "no time": 1,
-        "time is no number (dates need --unit=date)": 1,
-        "time is no whole number": 2,
+        "time is no number (dates need --unit=date)": 3,
         "time is not in s": 2,
         "user's name is no plain text": 1,
     }
