@@ -62,6 +62,7 @@ class ItemColumns:
     Attributes:
         categories: A column of paths, texts or lists.
         separator: What stands between two categories of a text.
+        level_separator: What stands between the levels of a category; None if each is one name.
         encoding: Encoding of the text, as Python names it.
     """
 
@@ -73,11 +74,12 @@ class ItemColumns:
     price: str | None = None
     image_url: str | None = None
     separator: str = "|"
+    level_separator: str | None = None
     encoding: str = UTF8
 
     def named(self) -> dict[str, str]:
         """Our names of the columns that there are to theirs."""
-        rest = ("separator", "encoding")
+        rest = ("separator", "level_separator", "encoding")
         return {
             name: column for name, column in asdict(self).items() if column and name not in rest
         }
@@ -115,9 +117,10 @@ def prepare_tables(
             "got none"
         )
     job.check([interactions], [items] if items else [])
-    sources = [Source("interactions", interactions, table_form(interactions), columns.encoding)]
+    given = [("interactions", interactions, columns.encoding)]
     if items:
-        sources.append(Source("items", items, table_form(items), wanted.encoding))
+        given.append(("items", items, wanted.encoding))
+    sources = [Source(role, path, table_form(path, code), code) for role, path, code in given]
     return job.run(
         "csv",
         sources,
@@ -211,13 +214,16 @@ def _item_row(
     if token is None:
         return "item's name is no plain text"
     categories = values.get("categories") or []
-    parts = categories.split(columns.separator) if isinstance(categories, str) else categories
+    names = categories.split(columns.separator) if isinstance(categories, str) else categories
+    paths = [names]
+    if columns.level_separator:
+        paths = [str(name).split(columns.level_separator) for name in names]
     price = values.get("price")
     return make_item_row(
         token,
         title=values.get("title"),
         brand=values.get("brand"),
-        paths=[parts],
+        paths=paths,
         description=values.get("description"),
         with_department=False,
         price=price if price is None or isinstance(price, str) else float(price),

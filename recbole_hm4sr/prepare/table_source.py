@@ -1,5 +1,6 @@
 """A table, CSV or Parquet, as rows of the database; what cannot be read is counted by reason."""
 
+import codecs
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,32 +9,47 @@ from typing import Any
 import numpy as np
 
 from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.prepare.csv_rows import BAD, CsvRows, not_encoded
+from recbole_hm4sr.prepare.csv_rows import BAD, UTF8, CsvRows, not_encoded
 from recbole_hm4sr.prepare.drops import Drops
 from recbole_hm4sr.prepare.job import Loaded, Source
 from recbole_hm4sr.prepare.progress import Report
 from recbole_hm4sr.prepare.raw_lines import FileFacts, RawLines, hash_file
 from recbole_hm4sr.prepare.tables import WorkTables, first_line, quote
+from recbole_hm4sr.text_files import looks_like
 
 PARQUET, CSV = "Parquet", "CSV"
 KEYS = ("user", "item")
 _PLAIN = (*KEYS, "time")
 _BATCH = 1 << 16
+_HEAD = 4096  # bytes
 _EXACT_FLOAT = 2**53  # above, floats are no longer all whole numbers
 _FLOATS = ("FLOAT", "DOUBLE")
 
 
-def table_form(path: Path) -> str:
+def table_form(path: Path, encoding: str = UTF8) -> str:
     """``Parquet`` or ``CSV``.
 
+    Args:
+        path: The file.
+        encoding: Encoding of its text, as Python names it.
+
     Raises:
-        DataError: If the file is empty.
+        DataError: If the file is empty, or neither.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start:
+    head = next(RawLines(path).pieces(), b"")[:_HEAD]
+    if not head:
         raise DataError(f"{path} must be a CSV or Parquet file, got an empty file")
-    return PARQUET if start == b"PAR1" else CSV
+    if head.startswith(b"PAR1"):
+        return PARQUET
+    if 4 * head.count(b"\0") < len(head):  # a line with a few is a bad line
+        head = head.replace(b"\0", b"")
+    found = looks_like(head)
+    if found is None or (found[0].startswith("UTF-") and codecs.lookup(encoding).name != UTF8):
+        return CSV
+    kind, advice = found
+    if kind.startswith("UTF-"):
+        advice += f", or give its encoding, as {kind.split()[0].lower()}, with its flag"
+    raise DataError(f"{path} must be a CSV or Parquet file, but is {kind}: {advice}")
 
 
 def place_of(source: Source, row: int) -> str:

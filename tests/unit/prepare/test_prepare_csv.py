@@ -170,7 +170,7 @@ def test_items_become_cleaned_columns(tmp_path):
     }
     assert set(cells["b"].values()) == {"b", ""}
     step = provenance["steps"][-1]
-    assert dropped(provenance, -1) == {"no item": 1}
+    assert dropped(provenance, -1) == {"no item": 1, "items that nobody interacted with": 1}
     assert step["item_again_in_metadata"] == 1
     assert {reason: entry["first"] for reason, entry in step["values_left_empty"].items()} == {
         "price is below 0": ["items.csv, line 6"],
