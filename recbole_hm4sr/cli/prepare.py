@@ -22,6 +22,13 @@ Core = Annotated[
     int,
     typer.Option(help="Fewest interactions of each user and item that is left; 0 keeps all."),
 ]
+KeepItems = Annotated[
+    str,
+    typer.Option(
+        "--keep_items",
+        help="Items of the .item file: all that are described, or those interacted with.",
+    ),
+]
 KeepLater = Annotated[
     bool,
     typer.Option("--keep_later", help="Keep later interactions of the same user and item."),
@@ -46,6 +53,7 @@ def amazon(
         list[Path] | None, typer.Option(help="Metadata file; the flag may be given several times.")
     ] = None,
     core: Core = 5,
+    keep_items: KeepItems = "interacted",
     keep_later: KeepLater = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
@@ -59,7 +67,7 @@ def amazon(
     from recbole_hm4sr.prepare.amazon import prepare_amazon
     from recbole_hm4sr.prepare.job import Job
 
-    job = Job(folder, core, keep_later, memory, threads)
+    job = Job(folder, core, keep_later, memory, threads, keep_items)
     with progress(_IF_STOPPED) as report:
         provenance = prepare_amazon(reviews, meta or [], job, report=report)
     _print_result(folder, provenance)
@@ -73,6 +81,10 @@ def csv_files(  # noqa: PLR0913  # a flag each
     item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
     unit: Annotated[str, typer.Option(help="What times are: s, ms or date.")] = "s",
+    time_format: Annotated[
+        str | None,
+        typer.Option("--time_format", help="Form of dates, as %d.%m.%Y %H:%M; else ISO 8601."),
+    ] = None,
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
     items_item: Annotated[
         str | None,
@@ -86,12 +98,24 @@ def csv_files(  # noqa: PLR0913  # a flag each
     separator: Annotated[
         str, typer.Option(help="Between two categories of an item, if a text.")
     ] = "|",
+    level_separator: Annotated[
+        str | None,
+        typer.Option("--level_separator", help="Between the levels of a category, as >."),
+    ] = None,
     description: Annotated[str | None, typer.Option(help="Its column of descriptions.")] = None,
     price: Annotated[str | None, typer.Option(help="Its column of prices.")] = None,
     image_url: Annotated[
         str | None, typer.Option("--image_url", help="Its column of image addresses.")
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16.")
+    ] = "utf-8",
+    items_encoding: Annotated[
+        str | None,
+        typer.Option("--items_encoding", help="That of --items, if not as by --encoding."),
+    ] = None,
     core: Core = 5,
+    keep_items: KeepItems = "all",
     keep_later: KeepLater = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
@@ -104,8 +128,8 @@ def csv_files(  # noqa: PLR0913  # a flag each
     from recbole_hm4sr.prepare.job import Job
     from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
 
-    job = Job(folder, core, keep_later, memory, threads)
-    columns = InteractionColumns(user, item, time, unit)
+    job = Job(folder, core, keep_later, memory, threads, keep_items)
+    columns = InteractionColumns(user, item, time, unit, encoding, time_format)
     item_columns = ItemColumns(
         items_item or item,
         title=title,
@@ -115,6 +139,8 @@ def csv_files(  # noqa: PLR0913  # a flag each
         price=price,
         image_url=image_url,
         separator=separator,
+        level_separator=level_separator,
+        encoding=items_encoding or encoding,
     )
     with progress(_IF_STOPPED) as report:
         provenance = prepare_tables(
@@ -138,6 +164,8 @@ def _print_result(folder: Path, provenance: dict[str, Any]) -> None:
         out.print(
             f"{steps[-1]['without_metadata']:,} of {steps[-1]['items']:,} items have no metadata"
         )
+        for reason, count in steps[-1]["kept_without_interactions"].items():
+            out.print(f"{reason}: {count:,}, their lines are kept")
     numbers = ", ".join(f"{counted[-1][name]:,} {name}" for name in _COUNTED)
     out.print(f"{folder}: {numbers}")
 

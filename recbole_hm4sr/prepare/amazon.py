@@ -77,7 +77,6 @@ def prepare_amazon(
     return job.run(
         "amazon",
         sources,
-        unit=next(iter(forms)).unit,
         load_reviews=lambda tables: _load_reviews(tables, sources, report),
         load_items=(lambda tables: _load_items(tables, sources, report)) if meta else None,
         report=report,
@@ -127,6 +126,7 @@ def parse_reviews(
 def _load_reviews(tables: WorkTables, sources: Sequence[Source], report: Report) -> Loaded:
     loaded, columns, offset = Loaded(), ReviewColumns(), 0
     for source in (source for source in sources if source.role == "reviews"):
+        loaded.unit = source.form.unit  # of one release, so of one unit
         lines, parse = RawLines(source.path), source.form.parser()
         for first, block in _watched(lines, source, report):
             parse_reviews(

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_hm4sr.files import ASCII_BLANKS
+
 COLUMNS = {
     "item_id": "token",
     "title": "token_seq",
@@ -23,7 +25,7 @@ COLUMNS = {
     "price": "float",
     "image_url": "token",
 }
-_UNSAFE = re.compile(r"[^\S ]|\0")
+_UNSAFE = re.compile(r"[\x00-\x1f]")
 # Digits with the signs that stand between them: of thousands, of decimals.
 _NUMBER = re.compile("-?[0-9]+(?:[.,'\u00a0\u202f ][0-9]+)*")
 _GROUPED = re.compile(r"-?[1-9][0-9]{0,2}(?:(?P<sign>[.,])[0-9]{3})(?:(?P=sign)[0-9]{3})*")
@@ -98,7 +100,7 @@ def clean_token(value: Any) -> str | None:
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    text = str(value).strip()
+    text = str(value).strip(ASCII_BLANKS)
     if not text or _UNSAFE.search(text) or _lone_surrogates(text):
         return None
     return text

@@ -18,6 +18,8 @@ from recbole_hm4sr.prepare.progress import Report, engine_progress
 from recbole_hm4sr.prepare.raw_lines import FileFacts
 from recbole_hm4sr.prepare.tables import DATABASE, WorkTables
 
+KEEP_ITEMS = ("all", "interacted")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -27,11 +29,13 @@ class Source:
         role: What it is given as.
         path: The file.
         form: How it writes its records; its words stand in ``PROVENANCE.json``.
+        encoding: Of its text, as Python names it.
     """
 
     role: str
     path: Path
     form: Any
+    encoding: str = "utf-8"
 
     def record(self, facts: FileFacts) -> dict[str, Any]:
         """The file in ``PROVENANCE.json``; by its name alone, since folders say nothing."""
@@ -46,11 +50,13 @@ class Loaded:
         dropped: Rows left out.
         emptied: Values left empty in rows that are kept.
         inputs: A record of each file.
+        unit: Unit of the times.
     """
 
     dropped: Drops = field(default_factory=Drops)
     emptied: Drops = field(default_factory=Drops)
     inputs: list[dict[str, Any]] = field(default_factory=list)
+    unit: str = "s"
 
 
 Load = Callable[[WorkTables], Loaded]
@@ -66,6 +72,8 @@ class Job:
         keep_later: Keep later interactions of the same user and item.
         memory: Largest memory of the tables, as ``2GB``; what passes it is spilled to the disk.
         threads: Threads of the tables; 0 leaves the engine's choice.
+        keep_items: Items of the ``.item`` file: ``all`` that are described, or those
+            ``interacted`` with in what is left.
     """
 
     out: Path
@@ -73,6 +81,7 @@ class Job:
     keep_later: bool = False
     memory: str = "2GB"
     threads: int = 0
+    keep_items: str = "interacted"
 
     @property
     def work(self) -> Path:
@@ -89,6 +98,10 @@ class Job:
         if self.core < 0 or self.threads < 0:
             raise ConfigError(
                 f"--core and --threads must be 0 or more, got {self.core} and {self.threads}"
+            )
+        if self.keep_items not in KEEP_ITEMS:
+            raise ConfigError(
+                f"--keep_items must be {' or '.join(KEEP_ITEMS)}, got {self.keep_items!r}"
             )
         if not reviews:
             raise ConfigError("at least one file of interactions must be given, got none")
@@ -112,7 +125,6 @@ class Job:
         command: str,
         sources: Sequence[Source],
         *,
-        unit: str,
         load_reviews: Load,
         load_items: Load | None,
         report: Report,
@@ -123,7 +135,6 @@ class Job:
         Args:
             command: Name of the command, for ``PROVENANCE.json``.
             sources: The raw files.
-            unit: Unit of the times.
             load_reviews: Fills the table of raw interactions.
             load_items: Fills the table of items; None for none.
             report: Told what goes on.
@@ -137,12 +148,20 @@ class Job:
             inputs, steps = loaded["inputs"], _stage_filter(tables, self, loaded, report)
             if load_items is not None:
                 # Other metadata than before leaves what is known of the interactions valid.
-                described = _stage_items(tables, load_items, _fingerprint(items, options))
+                options["keep_items"] = self.keep_items
+                described = _stage_items(
+                    tables,
+                    load_items,
+                    _fingerprint(items, options),
+                    keep_all=self.keep_items == "all",
+                )
                 inputs, steps = inputs + described["inputs"], [*steps, described["step"]]
             provenance = _provenance(command, options, inputs, steps)
             folder, with_items = self.work / "dataset", load_items is not None
             with engine_progress(tables.connection, "writing", report):
-                write_folder(folder, self.out.name, tables, unit, provenance, with_items=with_items)
+                write_folder(
+                    folder, self.out.name, tables, loaded["unit"], provenance, with_items=with_items
+                )
         # The folder appears under its name only here, whole.
         folder.replace(self.out)
         shutil.rmtree(self.work, ignore_errors=True)
@@ -179,7 +198,7 @@ def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
                 f"{names} must hold at least one interaction that can be used, got none: "
                 f"{loaded.dropped.sentence()}"
             )
-        record["inputs"] = loaded.inputs
+        record["inputs"], record["unit"] = loaded.inputs, loaded.unit
         record["step"] = {
             "step": "read interactions",
             "interactions": rows,
@@ -218,20 +237,26 @@ def _stage_filter(
     return steps
 
 
-def _stage_items(tables: WorkTables, load: Load, fingerprint: str) -> dict[str, Any]:
+def _stage_items(
+    tables: WorkTables, load: Load, fingerprint: str, *, keep_all: bool
+) -> dict[str, Any]:
     name = f"items of {fingerprint}"
     if found := tables.finished(name):
         return dict(found)
     tables.run("DELETE FROM stages WHERE starts_with(name, 'items of ')")
     with tables.loading(name) as record:
-        tables.create_items()
+        tables.create_items(keep_all=keep_all)
         loaded = load(tables)
         tables.refuse_strangers(", ".join(entry["file"] for entry in loaded.inputs))
+        if not keep_all:
+            for reason, count in tables.count_others().items():
+                loaded.dropped.add(reason, count=count)
         record["inputs"] = loaded.inputs
         record["step"] = {
             "step": "read items",
             "dropped": loaded.dropped.record(),
             "values_left_empty": loaded.emptied.record(),
+            "kept_without_interactions": tables.count_others(once=True) if keep_all else {},
         }
     return record
 

@@ -25,12 +25,14 @@ class FileFacts:
 
     Attributes:
         n_bytes: Its size as it lies on the disk.
-        n_lines: Lines it holds, unpacked.
+        n_lines: Lines it holds, unpacked; of a file without lines, its rows.
+        n_rows: Records it holds, whether they can be used or not.
         sha256: Of its bytes as they lie on the disk.
     """
 
     n_bytes: int
     n_lines: int
+    n_rows: int
     sha256: str
 
 
@@ -52,7 +54,7 @@ class RawLines:
     @property
     def facts(self) -> FileFacts:
         """Size, lines and hash; whole once the lines have been read to the end."""
-        return FileFacts(self.n_bytes, self.n_lines, self._hash.hexdigest())
+        return FileFacts(self.n_bytes, self.n_lines, self.n_lines, self._hash.hexdigest())
 
     def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
         """Lines without their ends, some thousands at a time.
@@ -65,7 +67,7 @@ class RawLines:
                 broken, or has a line too long to be a record.
         """
         rest = b""
-        for piece in self._pieces():
+        for piece in self.pieces():
             lines = (rest + piece).split(b"\n")
             rest = lines.pop()
             if len(rest) > MAX_LINE:
@@ -87,7 +89,12 @@ class RawLines:
         self.n_lines += len(lines)
         return first, lines
 
-    def _pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """The file's bytes, unpacked, some hundred thousand at a time.
+
+        Raises:
+            DataError: If the file cannot be read, or is a gzip file that is cut short or broken.
+        """
         try:
             with self.path.open("rb") as file:
                 packed = file.read(2) == GZIP_MAGIC

@@ -26,6 +26,8 @@ _COUNT_PROGRESS = (
     "SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
     "SET progress_bar_time = 0"
 )
+NEVER_TAKEN = "items that nobody interacted with"
+TAKEN_OUT = "items that the core took out"
 LATER_AGAIN = "the same user and item again, later"
 
 
@@ -150,10 +152,16 @@ class WorkTables:
             "time": np.array(times, dtype=np.int64),
             "row": np.array(rows, dtype=np.int64),
         }
-        self._append("raw", columns, "")
+        self.append("raw", columns)
 
-    def create_items(self) -> None:
-        """An empty table of items, and the names of those that interactions have."""
+    def create_items(self, *, keep_all: bool) -> None:
+        """An empty table of items, the names of those that interactions have, and of others.
+
+        Args:
+            keep_all: Whether to keep others as well, and not their names alone.
+        """
+        self._of_kept = "" if keep_all else "SEMI JOIN kept USING (item_id)"
+        self.run("CREATE OR REPLACE TABLE others (item_id VARCHAR, row BIGINT)")
         kinds = {"float": "DOUBLE"}
         columns = ", ".join(
             f"{name} {kinds.get(kind, 'VARCHAR')}" for name, kind in COLUMNS.items()
@@ -167,7 +175,7 @@ class WorkTables:
         self.first_items: list[str] = []
 
     def append_items(self, rows: Sequence[ItemRow]) -> None:
-        """Add those items that interactions have."""
+        """Add items; see :meth:`create_items`."""
         kinds = {"float": np.float64}
         columns = {
             name: np.array([getattr(row, name) for row in rows], dtype=kinds.get(kind, object))
@@ -176,19 +184,37 @@ class WorkTables:
         columns["row"] = np.arange(len(rows), dtype=np.int64) + self.n_items_seen
         self.n_items_seen += len(rows)
         self.first_items += [row.item_id for row in rows[: _N_EXAMPLES - len(self.first_items)]]
-        self._append("meta", columns, "SEMI JOIN kept USING (item_id)")
+        self.append("meta", columns, self._of_kept)
+        names = {name: columns[name] for name in ("item_id", "row")}
+        self.append("others", names, "ANTI JOIN kept USING (item_id)")
+
+    def count_others(self, *, once: bool = False) -> dict[str, int]:
+        """Rows of items that no interaction is left of, by reason.
+
+        Args:
+            once: Count an item once, however many rows it has.
+        """
+        what = "DISTINCT item_id" if once else "*"
+        counts = {
+            NEVER_TAKEN: f"SELECT count({what}) FROM others ANTI JOIN items ON name = item_id",
+            TAKEN_OUT: f"SELECT count({what}) FROM others SEMI JOIN items ON name = item_id",
+        }
+        found = {reason: self.run(sql)[0][0] for reason, sql in counts.items()}
+        return {reason: count for reason, count in found.items() if count}
 
     def refuse_strangers(self, names: str) -> None:
-        """Refuse files of items of which none is an item of the interactions.
+        """Refuse files that describe no item of the interactions.
 
         Args:
             names: The files.
 
         Raises:
-            DataError: If none is, though there are some.
+            DataError: If so.
         """
-        if not self.n_items_seen or self.run("SELECT count(*) FROM meta")[0][0]:
+        if self.run("SELECT count(*) FROM meta SEMI JOIN kept USING (item_id)")[0][0]:
             return
+        if not self.n_items_seen:
+            raise DataError(f"{names} must describe items of the interactions, got no item")
         kept = self.run(f"SELECT item_id FROM kept ORDER BY item_id LIMIT {_N_EXAMPLES}")
         raise DataError(
             f"{names} must describe items of the interactions, but none of its "
@@ -196,7 +222,14 @@ class WorkTables:
             f"{', '.join(name for (name,) in kept)}; name the column of the same keys"
         )
 
-    def _append(self, table: str, columns: dict[str, Any], condition: str) -> None:
+    def append(self, table: str, columns: dict[str, Any], condition: str = "") -> None:
+        """Add rows to a table.
+
+        Args:
+            table: Its name.
+            columns: An array of each of its columns; ``row`` is one of them.
+            condition: Clause behind FROM, which may leave some out.
+        """
         if not len(columns["row"]):
             return
         self.connection.register("batch", pd.DataFrame(columns))
@@ -270,7 +303,8 @@ class WorkTables:
             )
             left = self.run("SELECT count(*) FROM inter")[0][0]
             if left < before:
-                drops.add(f"{column} with fewer than {core}", count=before - left)
+                whose = "a user" if column == "user" else "an item"
+                drops.add(f"interactions of {whose} with fewer than {core}", count=before - left)
             before = left
         return drops
 
@@ -292,7 +326,7 @@ class WorkTables:
         return [name for name, filled in zip(COLUMNS, row, strict=True) if filled]
 
     def write_items(self, path: Path, columns: Sequence[str]) -> dict[str, Any]:
-        """Write the ``.item`` file, a row for each item by its token; returns what it counts."""
+        """Write the ``.item`` file, a row for each item by its token; give what it counts."""
         self.run(
             "CREATE OR REPLACE TEMP TABLE best AS SELECT * EXCLUDE (row, place) FROM (SELECT *, "
             "row_number() OVER (PARTITION BY item_id ORDER BY row) AS place FROM meta) "
@@ -300,16 +334,17 @@ class WorkTables:
         )
         cells = ", ".join(f'best.{name} AS "{name}:{COLUMNS[name]}"' for name in columns[1:])
         self._copy(
-            f'SELECT kept.item_id AS "item_id:token"{"," if cells else ""} {cells} FROM kept '
-            f"LEFT JOIN best USING (item_id) ORDER BY kept.item_id",
+            f'SELECT item_id AS "item_id:token"{"," if cells else ""} {cells} FROM '
+            f"(SELECT item_id FROM kept UNION SELECT item_id FROM best) "
+            f"LEFT JOIN best USING (item_id) ORDER BY item_id",
             path,
         )
         sums = ", ".join(f"count(*) FILTER ({_filled(name)})" for name in columns[1:])
         described, *filled = self.run(f"SELECT count(*){',' if sums else ''} {sums} FROM best")[0]
-        items = self.run("SELECT count(*) FROM kept")[0][0]
+        bare = self.run("SELECT count(*) FROM kept ANTI JOIN best USING (item_id)")[0][0]
         return {
-            "items": items,
-            "without_metadata": items - described,
+            "items": self.run("SELECT count(*) FROM kept")[0][0],
+            "without_metadata": bare,
             "item_again_in_metadata": self.run("SELECT count(*) FROM meta")[0][0] - described,
             "filled": dict(zip(columns[1:], filled, strict=True)),
         }

@@ -15,8 +15,11 @@ def test_the_core_is_the_fixed_point_and_each_round_is_counted(tmp_path):
     assert [dropped(provenance, step) for step in range(5)] == [
         {},
         {},
-        {"item with fewer than 2": 2},
-        {"item with fewer than 2": 2, "user with fewer than 2": 2},
+        {"interactions of an item with fewer than 2": 2},
+        {
+            "interactions of an item with fewer than 2": 2,
+            "interactions of a user with fewer than 2": 2,
+        },
         {},
     ]
     counted = [step["interactions"] for step in provenance["steps"]]
