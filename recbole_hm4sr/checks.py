@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 from recbole_hm4sr.checks_of_evaluation import wrong_metrics, wrong_split
@@ -46,7 +47,7 @@ _RANGES: dict[str, tuple[str, Any]] = {
     "n_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
     "num_layers": ("must be from 0 to 1000", lambda value: 0 <= value <= 1000),
     "metric_decimal_place": ("must be from 1 to 17", lambda value: 1 <= value <= 17),
-    "worker": ("must be 0 or more", lambda value: value >= 0),
+    "worker": ("must be from 0 to 1024", lambda value: 0 <= value <= 1024),
     "field_separator": ("must be a tab", lambda value: value == "\t"),
     "seq_separator": ("must be a space", lambda value: value == " "),
 }
@@ -97,9 +98,27 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
         if not fits:
             expected = "a list" if kind is list else expected_words(kind)
             found.append(f"{name} must be {expected}, got {value!r}")
-        elif name in _RANGES and not _RANGES[name][1](value):
-            found.append(f"{name} {_RANGES[name][0]}, got {value!r}")
-    return found
+            continue
+        rule, holds = _RANGES.get(name) or _range_by_name(name, default)
+        if not holds(value):
+            found.append(f"{name} {rule}, got {value!r}")
+    return found + _wrong_heads(values, own)
+
+
+def _range_by_name(name: str, default: Any) -> tuple[str, Callable[[Any], bool]]:
+    """The range of a setting of RecBole's models, whose names tell what they are."""
+    if name.endswith("_prob"):
+        return "must be in [0, 1]", lambda value: 0 <= value <= 1
+    if type(default) is int and default >= 1 and name.endswith(("_size", "_heads")):
+        return "must be 1 or more", lambda value: value >= 1
+    return "", lambda _: True
+
+
+def _wrong_heads(values: dict[str, Any], own: set[str]) -> list[str]:
+    size, heads = values.get("hidden_size"), values.get("n_heads")
+    if "n_heads" in own or not isinstance(size, int) or not isinstance(heads, int) or heads < 1:
+        return []
+    return require(size % heads == 0, f"hidden_size must be a multiple of n_heads ({heads})", size)
 
 
 # RecBole's settings that this package decides by itself where they are null.

@@ -10,6 +10,7 @@ model's YAML, the data set's YAML, the user's files, the user's flags. The resul
 import copy
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -110,6 +111,16 @@ def _holds_interval(text: str, where: yaml.Mark | None) -> bool:
     return any(are_intervals(line.partition("#")[0].partition(":")[2]) for line in lines)
 
 
+def _read_packaged(path: Path) -> dict[str, Any]:
+    """A file that is installed, read once: settings are composed for every check and run."""
+    return copy.deepcopy(_read_once(path, path.stat().st_mtime_ns))
+
+
+@functools.cache
+def _read_once(path: Path, changed: int) -> dict[str, Any]:  # noqa: ARG001
+    return read_yaml(path)
+
+
 def recbole_defaults(model: str) -> dict[str, Any]:
     """RecBole's own defaults for a sequential model, lowest precedence of all.
 
@@ -120,7 +131,7 @@ def recbole_defaults(model: str) -> dict[str, Any]:
     for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
         path = folder / f"{part}.yaml"
         if path.is_file():
-            values.update(read_yaml(path))
+            values.update(_read_packaged(path))
     own = plugin_settings(model)
     return {**values, **(read_yaml(own) if own is not None else {})}
 
@@ -205,7 +216,7 @@ def compose_settings(
     of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
     for path in (properties_dir() / "overall.yaml", of_model):
         if path.is_file():
-            values.update(read_yaml(path))
+            values.update(_read_packaged(path))
     if needs_data:
         folder = resolve_data_path(dataset, user.get("data_path"))
     else:

@@ -62,6 +62,16 @@ class TestHM4SRWithSampledSoftmax(RecommenderContract):
     model = "HM4SR"
     overrides = {**SMALL, "n_negatives": 7}
 
+    def test_scores_with_gradients_are_those_without(self, session, batch):
+        """The features of all items are taken, which are not kept in memory."""
+        model = session.model.eval()
+        scores = model.full_sort_predict(batch)
+        with torch.no_grad():
+            expected = model.full_sort_predict(batch)
+        torch.testing.assert_close(scores, expected)
+        scores.sum().backward()
+        assert all(layer.weight.grad.abs().sum() > 0 for layer in model.projections.values())
+
     def test_a_step_reads_the_features_of_what_it_shows_only(self, session, train_batch):
         model = session.model.train()
         taken = []

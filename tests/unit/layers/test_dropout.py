@@ -17,6 +17,14 @@ def test_entries_are_dropped_with_the_probability(prob):
     assert kept[0].item() == pytest.approx(1 / (1 - prob), rel=2**-16 / (1 - prob))
 
 
+@pytest.mark.parametrize("prob", [0.999999, 1 - 1e-16])
+def test_at_the_edge_what_is_kept_is_finite(prob):
+    mask = keep_mask(torch.empty(1000, 1001), prob)
+    # One level of 65,536 is kept: 15.3 of 1,001,000 are expected, deviation 3.9.
+    assert set(mask.unique().tolist()) <= {0.0, 65536.0}
+    assert (mask != 0).sum() < 40
+
+
 def test_every_lane_of_a_random_number_is_fair_and_on_its_own():
     kept = (keep_mask(torch.empty(100_000, 4), 0.5) > 0).double()
     assert (kept.mean(dim=0) - 0.5).abs().max() < 5 * 0.5 / 100_000**0.5

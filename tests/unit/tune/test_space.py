@@ -97,6 +97,22 @@ def test_all_wrong_lines_are_in_one_error(tmp_path):
         space_of(tmp_path, "a choice\nb uniform 0,1\nc uniform 1,0\n")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    space = space_of(tmp_path, "\ufefflearning_rate choice [0.1]\n")
+    assert space.names == ["learning_rate"]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "space.hyper"
+    for content, kind in (
+        ("a choice [1]\n".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
+        (b"PK\x03\x04\x14\x00", "a zip archive, as .xlsx and .npz files are: unpack it"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{path} must be UTF-8 text, but is {kind}"):
+            read_space(path)
+
+
 def test_an_empty_or_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="must hold at least one line, got none"):
         space_of(tmp_path, "# nothing\n")
