@@ -199,8 +199,14 @@ def _check_columns(source: Source, wanted: Mapping[str, str], there: list[str]) 
             flag = "items_item" if source.role == "items" and name == "item" else name
             raise DataError(
                 f"{source.path} must have the column {column!r} (--{flag}), got "
-                f"{', '.join(there)}" + (f"; did you mean {near[0]!r}?" if near else "")
+                f"{', '.join(map(_shown, there))}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
             )
+
+
+def _shown(name: str) -> str:
+    """A name as a sentence may have it: control codes are spelt."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _ask(tables: WorkTables, source: Source, sql: str) -> list[tuple[Any, ...]]:

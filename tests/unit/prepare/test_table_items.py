@@ -138,3 +138,10 @@ def test_levels_of_a_category_are_names_of_their_own(tmp_path):
         path, InteractionColumns(), Job(out, core=0, threads=1), items=items, item_columns=columns
     )
     assert read_rows(out / "shop.item")[1] == ["i", "Shoes > Running", "Shoes Running Gifts"]
+
+
+def test_names_of_columns_that_are_control_codes_are_spelt(tmp_path):
+    path = write_raw(tmp_path / "log.csv", ["a\x1b[2J,b", "1,2"])
+    with pytest.raises(DataError, match=r"got 'a\\x1b\[2J', b") as caught:
+        prepare_tables(path, InteractionColumns(), Job(tmp_path / "shop"))
+    assert str(caught.value).isprintable()
