@@ -31,6 +31,7 @@ SETTINGS = DataSettings(
     text_fields=(),
     missing_features="error",
     timestamp_unit="s",
+    same_visit_gap=0.0,
     tie_order="file",
     category_field=None,
     generated=False,
