@@ -170,7 +170,7 @@ def _wrong_choices(values: dict[str, Any]) -> list[str]:
     )
     gpu = str(values.get("gpu_id", ""))
     found += require(
-        re.fullmatch(r"\s*\d*\s*(,.*)?", gpu),
+        re.fullmatch(r"\s*\d*\s*(,.*)?", gpu) is not None,
         "gpu_id must be the number of a GPU, or empty",
         values.get("gpu_id"),
     )
