@@ -48,8 +48,6 @@ def convert(
     from recbole_hm4sr.prepare.convert_categories import convert_categories
     from recbole_hm4sr.prepare.row_order import read_item_order
 
-    for needed in (file, *([mapping] if mapping is not None else [])):
-        require_file(needed)
     suffix = {"npz": f"{modality}.npz", "column": modality, "mmrec": f"{modality}_feat.npy"}
     suffix |= {"hm4sr": f"{modality}_emb.pt", "unisrec": f"{modality}.feat1CLS"}
     target = find_target(dataset, data_path, modality)
@@ -58,6 +56,8 @@ def convert(
         path = _check_categories(formats, path)
     else:
         check_formats(*formats, mapping)
+    for needed in (file, *([mapping] if mapping is not None else [])):
+        require_file(needed)
     with progress("nothing is written. Start the same command again") as report:
         report("reading the order of the items", 0, 0)
         item_tokens = read_item_order(dataset, data_path)
