@@ -7,6 +7,7 @@ from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 from recbole_hm4sr.model.hm4sr import HM4SR
 from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
+from recbole_hm4sr.registry import find_model
 
 INTER = "user_id:token\titem_id:token\ttimestamp:float"
 DAY = 86400
@@ -45,6 +46,9 @@ def write_features(folder, modality, rows):
 
 def read_config(data_path, **overrides):
     overrides = {"data_path": str(data_path), **overrides}
+    if overrides.get("train_neg_sample_args"):  # HM4SR has no loss that reads them
+        model = find_model("SASRec").model_class
+        return build_config(model, "toy", overrides={**overrides, "loss_type": "BPR"})
     return build_config(HM4SR, "toy", settings_class=HM4SRSettings, overrides=overrides)
 
 

@@ -30,8 +30,8 @@ def as_text(check: Check, *, now: float | None = None) -> str:
     lines = [_title(check), _verdict(check, now)]
     if check.settings.generated:
         lines.append(
-            "note: this data set is GENERATED; its numbers say nothing of real shops; hm4sr "
-            "prepare makes one of your own data"
+            "note: this data set is GENERATED; its numbers say nothing of real shops; make one of "
+            "your own data by hm4sr prepare"
         )
     lines += [f"error: {text}" for text in check.errors]
     lines += [f"warning: {text}" for text in _warnings(check, now)]

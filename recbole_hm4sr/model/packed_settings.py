@@ -73,8 +73,16 @@ class TransformerSettings:
 
     def encoder_options(self) -> dict[str, Any]:
         """The arguments of ``layers.blocks.build_encoder``, one encoder a stream."""
-        names = [field.name for field in dataclasses.fields(TransformerSettings)]
-        return {name: getattr(self, name) for name in names if name != "initializer_range"}
+        return {
+            "n_layers": self.n_layers,
+            "hidden_size": self.hidden_size,
+            "inner_size": self.inner_size,
+            "n_heads": self.n_heads,
+            "hidden_act": self.hidden_act,
+            "hidden_dropout_prob": self.hidden_dropout_prob,
+            "attn_dropout_prob": self.attn_dropout_prob,
+            "layer_norm_eps": self.layer_norm_eps,
+        }
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""

@@ -12,6 +12,7 @@ from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.config import build_config, properties_dir, read_yaml, recbole_defaults
 from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.recbole_files import properties_folder
 from recbole_hm4sr.registry import find_model
 from recbole_hm4sr.session import open_session as open_parts
 
@@ -139,9 +140,7 @@ def test_a_models_yaml_has_its_own_settings_and_none_of_the_protocol(model):
 
 
 def _recboles_yaml(model):
-    from recbole_hm4sr.compat import recbole_properties_folder
-
-    return recbole_properties_folder() / "model" / f"{model}.yaml"
+    return properties_folder() / "model" / f"{model}.yaml"
 
 
 def grid(toy_path, settings):

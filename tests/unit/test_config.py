@@ -153,7 +153,10 @@ def test_all_problems_of_names_types_and_ranges_stand_in_one_error(data_path):
         ({"eval_args": {"split": {"LS": "test_only"}}}, "order must be TO .*, got None"),
         ({"eval_args": {"order": "RO"}}, "'RO'; eval_args.split must be LS with"),
         ({"eval_args": {"order": "TO", "split": {"RS": [8, 2]}}}, r"three ratios, got .*\[8, 2"),
-        ({"eval_args": {"order": "TO", "split": {"RS": [0, 0, 0]}}}, "RS or TS with three ratios"),
+        (
+            {"eval_args": {"order": "TO", "split": {"RS": [0, 0, 0]}}},
+            "RS, TS or GT with three ratios",
+        ),
         ({"eval_args": {"order": "TO", "split": {"LS": "all"}}}, "LS with valid_and_test, valid"),
         ({"eval_args": {"order": "TO", "split": {"XX": 1}}}, "eval_args.split must be LS with"),
         ({"eval_args": {"order": "TO", "split": None}}, "eval_args.split must be .*, got None"),

@@ -94,7 +94,8 @@ def read_by_the_model(name):
     if entry.settings_class is not None:
         fields = {field.name for field in dataclasses.fields(entry.settings_class)}
         found |= of_files(attributes_read, files) & fields
-        found |= of_files(used_by_its_class, [Path(inspect.getfile(entry.settings_class))]) & fields
+        bases = [Path(inspect.getfile(cls)) for cls in entry.settings_class.__mro__[:-1]]
+        found |= of_files(used_by_its_class, bases) & fields
     return found
 
 

@@ -170,7 +170,7 @@ def test_a_pickled_object_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"must be an \.npz file of plain arrays"):
         load_features(path)
     np.save(tmp_path / "trap.npy", np.array([_Trap()], dtype=object))
-    with pytest.raises(DataError, match=r"must be an \.npz archive, got a single array"):
+    with pytest.raises(DataError, match=r"must be an \.npz archive, but is a single NumPy array"):
         load_features(tmp_path / "trap.npy")
     assert not (tmp_path / "run").exists()
 
@@ -184,7 +184,7 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         with pytest.raises(DataError, match=r"must be an \.npz file of plain arrays, but"):
             load_features(path)
     np.save(tmp_path / "single.npy", np.ones(3))
-    with pytest.raises(DataError, match=r"must be an \.npz archive, got a single array"):
+    with pytest.raises(DataError, match=r"must be an \.npz archive, but is a single NumPy array"):
         load_features(tmp_path / "single.npy")
     np.savez(path, tokens=np.array(["a"]), values=np.ones((1, 1), np.float32), encoder="x")
     with pytest.raises(DataError, match="must hold 'revision', got encoder, tokens, values"):

@@ -92,7 +92,11 @@ def test_text_prices_and_addresses_are_cleaned_and_what_cannot_be_is_counted(tmp
     assert [cells["B6"][place] for place in (0, 1, 4)] == ['a "quoted" title', "", ""]
     assert cells["B7"] == [""] * 6
     step = provenance["steps"][-1]
-    assert dropped(provenance, -1) == {"no item": 1, "line is no JSON object": 1}
+    assert dropped(provenance, -1) == {
+        "no item": 1,
+        "line is no JSON object": 1,
+        "items that nobody interacted with": 1,
+    }
     assert {reason: entry["count"] for reason, entry in step["values_left_empty"].items()} == {
         "title is a page's program": 1,
         "price is below 0": 1,
