@@ -370,7 +370,7 @@ def test_the_command_restricts_to_candidates(hm4sr_run, expected, tmp_path, caps
         (["--history", "h.csv"], "h.csv, line 2: timestamp must be a number, got 'noon'"),
         (["--history", "h.csv", "--format", "xml"], "--format must be one of csv, jsonl"),
         (["--history", "h.csv", "--out", "x.txt"], "--out must end in .csv or .jsonl"),
-        (["--history", "e.csv", "-k", "0"], "k and batch_size must be 1 or more"),
+        (["--history", "e.csv", "-k", "0"], "Invalid value for '-k'"),
         (["--history", "e.csv", "--candidates", "none"], "cannot read the candidates in none"),
     ],
 )
