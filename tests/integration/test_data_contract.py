@@ -1,7 +1,6 @@
 """The example of the data contract, run as it stands there."""
 
 import re
-import re
 from pathlib import Path
 
 import pytest
