@@ -181,7 +181,7 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_runs_again_when_asked(
         assert statuses == {
             (16, 2): "done", (16, 3): "failed", (15, 2): "failed", (15, 3): "done"
         }  # fmt: skip
-        assert "hidden size (15) is not a multiple" in tuned.trials[-1].reason
+        assert "hidden_size must be a multiple of n_heads (2), got 15" in tuned.trials[-1].reason
         said = []
         again = tune(toy_path, tmp_path, retry=True, said=said, **plan)
     assert sum(": started" in line for line in said) == 2
