@@ -17,8 +17,6 @@ from recbole_hm4sr.evaluation import Ranks, describe_samples
 from recbole_hm4sr.files import remove_leftovers, write_text
 from recbole_hm4sr.process_state import kept_process_state
 from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.report.collect import write_facts
-from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.run_folder import (
     new_run_dir,
     remove_results,
@@ -86,7 +84,7 @@ class RunResult(Evaluation):
 
 
 @kept_process_state()
-def run(
+def run(  # noqa: PLR0913  # all but two are keywords only
     model: str = "HM4SR",
     dataset: str = "sports",
     *,
@@ -96,6 +94,7 @@ def run(
     test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_finish: Callable[[Session], None] | None = None,
 ) -> RunResult:
     """Train a model, choose its best epoch on the validation part, test that epoch once.
 
@@ -113,6 +112,8 @@ def run(
             trial of a search must not.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
+        on_finish: Called when the run's files are written, with the model at its best epoch, if the
+            run was tested; ``report.finish.report_run`` makes the report.
 
     Returns:
         The result, which also stands in ``metrics.json`` of the run's folder.
@@ -128,7 +129,7 @@ def run(
         lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
     )
     if distributed.attempt() and (folder / "config.yaml").exists():
-        return resume(folder, test=test, on_start=on_start, on_epoch=on_epoch)
+        return resume(folder, test=test, on_start=on_start, on_epoch=on_epoch, on_finish=on_finish)
     refuse_place(folder)
     config = build_config(
         entry.model_class,
@@ -140,7 +141,13 @@ def run(
     )
     with _saying_how_to_go_on(folder):
         return _execute(
-            config, folder, entry.model_class, test=test, on_start=on_start, on_epoch=on_epoch
+            config,
+            folder,
+            entry.model_class,
+            test=test,
+            on_start=on_start,
+            on_epoch=on_epoch,
+            on_finish=on_finish,
         )
 
 
@@ -152,6 +159,7 @@ def resume(
     test: bool = True,
     on_start: Callable[[Session], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_finish: Callable[[Session], None] | None = None,
 ) -> RunResult:
     """Go on with a run that was interrupted; it ends as if it had not been.
 
@@ -162,6 +170,7 @@ def resume(
         test: Whether the best epoch is tested.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
+        on_finish: Called when the run's files are written.
 
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
@@ -172,7 +181,13 @@ def resume(
         if machine:
             write_settings(folder, config)
         return _execute(
-            config, folder, model_class, test=test, on_start=on_start, on_epoch=on_epoch
+            config,
+            folder,
+            model_class,
+            test=test,
+            on_start=on_start,
+            on_epoch=on_epoch,
+            on_finish=on_finish,
         )
 
 
@@ -250,6 +265,7 @@ def _execute(
     test: bool,
     on_start: Callable[[Session], None] | None,
     on_epoch: Callable[[EpochRecord], None] | None,
+    on_finish: Callable[[Session], None] | None,
 ) -> RunResult:
     meter = CostMeter(config["device"])
     set_threads(config)
@@ -297,9 +313,8 @@ def _execute(
         folder, session.model, session.train_data._dataset, fingerprints=trainer.fingerprints
     )
     write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
-    if test:
-        write_facts(session)
-        write_report(folder)
+    if test and on_finish is not None:
+        on_finish(session)
     return result
 
 

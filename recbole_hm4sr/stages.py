@@ -16,6 +16,7 @@ from recbole_hm4sr.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.quick_start import RunResult
 from recbole_hm4sr.run_folder import remove_results
 from recbole_hm4sr.run_place import TRAINED_BY
+from recbole_hm4sr.session import Session
 from recbole_hm4sr.trainer import EpochRecord
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def run_or_go_on(
     *,
     test: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_finish: Callable[[Session], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
     """Run in a folder, or go on there where a crash has left it.
@@ -42,6 +44,7 @@ def run_or_go_on(
         overrides: Settings that win over the YAML files.
         test: Whether the best epoch is tested.
         on_epoch: Called after every epoch; of S3Rec's two stages, of the second.
+        on_finish: Called when the run's files are written.
         trained: Folder of a run of the same settings that has trained already: this one begins with
             its checkpoints. What cannot be taken over is trained.
 
@@ -51,7 +54,16 @@ def run_or_go_on(
     if model == "S3Rec":
         before = None if trained is None else trained / "pretrain"
         overrides = _pretrained(folder / "pretrain", dataset, overrides, trained=before)
-    return _run(folder, model, dataset, overrides, test=test, on_epoch=on_epoch, trained=trained)
+    return _run(
+        folder,
+        model,
+        dataset,
+        overrides,
+        test=test,
+        on_epoch=on_epoch,
+        on_finish=on_finish,
+        trained=trained,
+    )
 
 
 def _run(
@@ -62,17 +74,18 @@ def _run(
     *,
     test: bool,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_finish: Callable[[Session], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
+    how: dict[str, Any] = {"test": test, "on_epoch": on_epoch, "on_finish": on_finish}
+
     def run_here() -> RunResult:
-        return quick_start.run(
-            model, dataset, overrides=overrides, run_dir=folder, test=test, on_epoch=on_epoch
-        )
+        return quick_start.run(model, dataset, overrides=overrides, run_dir=folder, **how)
 
     try:
         if (folder / "config.yaml").is_file():
             machine = _of_this_machine(model, dataset, overrides)
-            return quick_start.resume(folder, machine=machine, test=test, on_epoch=on_epoch)
+            return quick_start.resume(folder, machine=machine, **how)
         if trained is not None:
             _take_over(trained, folder)
             return run_here()

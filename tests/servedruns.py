@@ -7,6 +7,7 @@ import torch
 from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import quick_start
+from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.session import open_session, read_run_config
 
 
@@ -14,7 +15,11 @@ def train_toy(model, toy_path, run_dir, **overrides):
     """Train on the toy data set; returns the folder of the run."""
     settings = {**(QUICK_HM4SR if model == "HM4SR" else QUICK), **overrides}
     quick_start.run(
-        model, "toy", overrides={**settings, "data_path": str(toy_path)}, run_dir=run_dir
+        model,
+        "toy",
+        overrides={**settings, "data_path": str(toy_path)},
+        run_dir=run_dir,
+        on_finish=report_run,
     )
     return run_dir
 

@@ -46,9 +46,14 @@ def train(
         check_run(resume, needs_data=True, checkpoint="")
     # Imported here: torch and RecBole take seconds, and --help and a wrong flag must not.
     from recbole_hm4sr import quick_start
+    from recbole_hm4sr.report.finish import report_run
 
     progress = Progress()
-    callbacks: dict[str, Any] = {"on_start": progress.start, "on_epoch": progress.epoch}
+    callbacks: dict[str, Any] = {
+        "on_start": progress.start,
+        "on_epoch": progress.epoch,
+        "on_finish": report_run,
+    }
     try:
         if resume is not None:
             result = quick_start.resume(resume, **callbacks)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recbole_hm4sr.errors import WriteError, one_sentence
 from recbole_hm4sr.files import write_text
+from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.stages import run_or_go_on
 
 FAILED = 3
@@ -36,6 +37,7 @@ def run_cell(folder: Path) -> None:
         cell["model"],
         cell["dataset"],
         cell["overrides"],
+        on_finish=report_run,
         trained=None if trial is None else Path(trial),
     )
 

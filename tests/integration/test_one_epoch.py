@@ -12,6 +12,7 @@ from tuning import lines
 
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.compare.command import compare_grid
+from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.stages import run_or_go_on
 from recbole_hm4sr.tune.command import Plan, tune_model
@@ -110,7 +111,13 @@ def test_every_trial_of_a_search_and_the_run_that_takes_the_best_over(toy_path, 
 def test_a_run_that_goes_on_keeps_no_result_of_an_earlier_end(toy_path, tmp_path):
     """More epochs were asked for: until they have ended, the run has none."""
     run_dir = tmp_path / "run"
-    quick_start.run("HM4SR", "toy", overrides=settings_of(toy_path, epochs=1), run_dir=run_dir)
+    quick_start.run(
+        "HM4SR",
+        "toy",
+        overrides=settings_of(toy_path, epochs=1),
+        run_dir=run_dir,
+        on_finish=report_run,
+    )
     left = {path.name for path in run_dir.iterdir()}
     assert {"metrics.json", "serving.npz", "test_ranks.npz", "report.html"} < left
     text = (run_dir / "config.yaml").read_text(encoding="utf-8")
@@ -123,5 +130,5 @@ def test_a_run_that_goes_on_keeps_no_result_of_an_earlier_end(toy_path, tmp_path
         quick_start.resume(run_dir, on_epoch=stop)
     kept = {path.name for path in run_dir.iterdir()}
     assert kept == {"config.yaml", "history.jsonl", "checkpoint", "tensorboard"}
-    quick_start.resume(run_dir)
+    quick_start.resume(run_dir, on_finish=report_run)
     assert {path.name for path in run_dir.iterdir()} == left

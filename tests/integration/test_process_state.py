@@ -24,6 +24,7 @@ from recbole_hm4sr import quick_start
 from recbole_hm4sr.compat import NUMPY_ALIASES
 from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.process_state import kept_process_state
+from recbole_hm4sr.report.finish import report_run
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,9 @@ def process():
 def run(toy_path, run_dir, model, **kwargs):
     settings = {**(QUICK_HM4SR if model == "HM4SR" else QUICK), "data_path": str(toy_path)}
     settings |= {"use_gpu": False, "n_threads": 1, "reproducibility": False, "epochs": 1}
-    quick_start.run(model, "toy", overrides=settings, run_dir=run_dir, **kwargs)
+    quick_start.run(
+        model, "toy", overrides=settings, run_dir=run_dir, on_finish=report_run, **kwargs
+    )
 
 
 @pytest.fixture

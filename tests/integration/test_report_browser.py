@@ -12,6 +12,7 @@ import pytest
 from toydata import QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr.report.finish import report_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright and a browser")
 pillow = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -75,7 +76,9 @@ def pages(tmp_path_factory):
     for number in range(0, 24, 2):
         pillow.new("RGB", (90, 60), (200, 9 * number, 60)).save(images / f"B{number:03d}.png")
     settings = {**QUICK_HM4SR, "data_path": str(folder)}
-    quick_start.run("HM4SR", "toy", overrides=settings, run_dir=folder / "one")
+    quick_start.run(
+        "HM4SR", "toy", overrides=settings, run_dir=folder / "one", on_finish=report_run
+    )
     shutil.copytree(folder / "one", folder / "two")
     with pytest.raises(SystemExit, match="0"):
         cli.main(

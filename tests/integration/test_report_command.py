@@ -7,6 +7,7 @@ import pytest
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr.report.finish import report_run
 
 pytestmark = pytest.mark.integration
 
@@ -24,8 +25,20 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     write_toy_dataset(folder / "toy")
     data = {"data_path": str(folder)}
-    quick_start.run("HM4SR", "toy", overrides={**QUICK_HM4SR, **data}, run_dir=folder / "ours")
-    quick_start.run("GRU4Rec", "toy", overrides={**QUICK, **data}, run_dir=folder / "theirs")
+    quick_start.run(
+        "HM4SR",
+        "toy",
+        overrides={**QUICK_HM4SR, **data},
+        run_dir=folder / "ours",
+        on_finish=report_run,
+    )
+    quick_start.run(
+        "GRU4Rec",
+        "toy",
+        overrides={**QUICK, **data},
+        run_dir=folder / "theirs",
+        on_finish=report_run,
+    )
     return folder
 
 
@@ -95,6 +108,10 @@ def test_wrong_words_are_answered(runs, capsys, monkeypatch, words, message):
 @pytest.mark.slow
 def test_the_page_of_the_sample_is_small(tmp_path):
     result = quick_start.run(
-        "HM4SR", "sports", overrides={"epochs": 1, "n_threads": 1}, run_dir=tmp_path / "run"
+        "HM4SR",
+        "sports",
+        overrides={"epochs": 1, "n_threads": 1},
+        run_dir=tmp_path / "run",
+        on_finish=report_run,
     )
     assert (result.run_dir / "report.html").stat().st_size < 3_000_000

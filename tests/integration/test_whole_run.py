@@ -8,6 +8,7 @@ from toydata import QUICK
 
 from recbole_hm4sr import quick_start
 from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.report.finish import report_run
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,7 @@ def with_costs(run_dir, kept):
 
 
 def resumed(run_dir):
-    quick_start.resume(run_dir)
+    quick_start.resume(run_dir, on_finish=report_run)
     page = (run_dir / "report.html").read_text(encoding="utf-8")
     return json.loads((run_dir / "metrics.json").read_text(encoding="utf-8")), page
 
