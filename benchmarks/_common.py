@@ -21,11 +21,12 @@ import numpy as np
 import torch
 import yaml
 
-from recbole_hm4sr import compat, memory
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.base import compat
+from recbole_hm4sr.base import process_memory as memory
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.features import ItemFeatures, save_features
-from recbole_hm4sr.registry import MODELS, find_model
-from recbole_hm4sr.session import Session, open_session
+from recbole_hm4sr.model.registry import MODELS, find_model
+from recbole_hm4sr.run.parts import Session, open_session
 
 HERE = Path(__file__).resolve().parent
 DATASET = "generated"

@@ -25,10 +25,10 @@ import numpy as np
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
-from recbole_hm4sr import compat
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.base import compat
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.model.registry import find_model
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
 RECBOLE_SHARES = (0.01, 0.025, 0.1)

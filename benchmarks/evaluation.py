@@ -17,7 +17,7 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 from recbole.trainer import Trainer as RecBoleTrainer
 
-from recbole_hm4sr import compat
+from recbole_hm4sr.base import compat
 
 THEIRS = "SASRec, RecBole's evaluation"
 PADDED = "SASRec, ours, padded"

@@ -18,8 +18,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST, SequenceTrainDataLoader
-from recbole_hm4sr.quick_start import open_run
+from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader
+from recbole_hm4sr.run.quick_start import open_run
 
 LOSSES = ("cross_entropy", "id_contrastive", "category_prediction", "placeholder_contrastive")
 PARTS = (

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from train_step import VARIANTS, make_session
 
 from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.data_parallel import rows_of_step
+from recbole_hm4sr.parallel.training import rows_of_step
 
 # Calls of the CUDA runtime and driver, by what they do.
 CALLS = {

@@ -67,9 +67,9 @@ def peak_memory_mb() -> float:
 
 def measure_one(path: Path, out: Path, memory: str) -> None:
     """Prepare one file, and print time and peak memory as JSON."""
-    from recbole_hm4sr.prepare.amazon import prepare_amazon
-    from recbole_hm4sr.prepare.job import Job
-    from recbole_hm4sr.prepare.tables import require_engine
+    from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+    from recbole_hm4sr.prepare.tables.job import Job
+    from recbole_hm4sr.prepare.tables.tables import require_engine
 
     require_engine()
     before = peak_memory_mb()

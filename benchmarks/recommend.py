@@ -15,10 +15,10 @@ import _common as common
 import pandas as pd
 import yaml
 
-from recbole_hm4sr.files import write_text
-from recbole_hm4sr.run_folder import plain_settings
+from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.run.folder import plain_settings
+from recbole_hm4sr.run.serving_file import write_serving_file
 from recbole_hm4sr.serve.recommend import Recommender
-from recbole_hm4sr.serving_file import write_serving_file
 
 
 def write_run(folder: Path, data_path: Path, model: str) -> Path:

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from recbole_hm4sr.compare.command import compare_grid
-from recbole_hm4sr.quick_start import run
+from recbole_hm4sr.run.quick_start import run
 
 MB = 2**20
 WARM_UP_SECONDS = 600  # imports, caches and the allocator's pools fill in the first minutes

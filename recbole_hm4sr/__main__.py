@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_hm4sr.memory import start_again_without_block_cache
+from recbole_hm4sr.base.process_memory import start_again_without_block_cache
 
 
 def main(*first_words: str) -> None:

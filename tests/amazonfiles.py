@@ -3,8 +3,8 @@
 import gzip
 import json
 
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 RELEASES = (2014, 2018, 2023)
 # Midnight of 2014-07-14, and the days after it.

@@ -15,13 +15,15 @@ import torch
 from helpers import replace_at
 from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr import compat, distributed, quick_start
-from recbole_hm4sr import session as sessions
-from recbole_hm4sr.config import build_config
-from recbole_hm4sr.data_parallel import JoinedLosses, rows_of_step, seed_epoch
-from recbole_hm4sr.errors import TrainingError
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.trainer import Trainer
+from recbole_hm4sr.base import compat
+from recbole_hm4sr.base.errors import TrainingError
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel.training import JoinedLosses, rows_of_step, seed_epoch
+from recbole_hm4sr.run import parts as sessions
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.train.trainer import Trainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 # All samples but one, then the last alone: unequal shares, and fewer samples than processes.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_hm4sr.config import properties_dir, read_yaml
+from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.layers.losses import PlaceholderPlan
-from recbole_hm4sr.model import hm4sr_batch
+from recbole_hm4sr.model.hm4sr import batch as hm4sr_batch
 
 RECBOLE_NAMES = {
     "USER_ID_FIELD": "user_id",

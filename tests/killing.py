@@ -14,7 +14,7 @@ import yaml
 from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import cli
-from recbole_hm4sr.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 WAIT_SECONDS = 600
 # What a run says of the machine and not of the model.

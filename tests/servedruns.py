@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr import quick_start
 from recbole_hm4sr.report.finish import report_run
-from recbole_hm4sr.session import open_session, read_run_config
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.parts import open_session, read_run_config
 
 
 def train_toy(model, toy_path, run_dir, **overrides):

@@ -16,7 +16,7 @@ SPACE = "learning_rate loguniform -7,-3\nhidden_dropout_prob quniform 0,0.4,0.1\
 KILLED = """
 import os, signal, sys
 from recbole_hm4sr import cli
-from recbole_hm4sr.trainer import Trainer
+from recbole_hm4sr.train.trainer import Trainer
 left = int(sys.argv.pop(1))
 original = Trainer._after_epoch
 def after_epoch(self, *arguments):

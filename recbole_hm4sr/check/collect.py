@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
+from recbole_hm4sr.base.errors import PluginError
 from recbole_hm4sr.check.facts import (
     FileFacts,
     InteractionFacts,
@@ -33,15 +34,14 @@ from recbole_hm4sr.check.features import (
     feature_facts,
     feature_signal,
 )
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, align_features
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.errors import PluginError
-from recbole_hm4sr.prepare.text import make_missing_text_features
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.settings import DataSettings, read_settings
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
 
 Result = TypeVar("Result")
 

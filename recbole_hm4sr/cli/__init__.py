@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
+from recbole_hm4sr.base.errors import PluginError
 from recbole_hm4sr.cli import (
     check,
     compare,
@@ -26,7 +27,6 @@ from recbole_hm4sr.cli import (
     tune,
 )
 from recbole_hm4sr.cli.words import SPEAKS
-from recbole_hm4sr.errors import PluginError
 
 app = typer.Typer(
     name="hm4sr",

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.bars import progress
 from recbole_hm4sr.cli.feature_files import (
     DataPathOption,
@@ -14,7 +15,6 @@ from recbole_hm4sr.cli.feature_files import (
     print_report,
 )
 from recbole_hm4sr.cli.preflight import require_file
-from recbole_hm4sr.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +44,9 @@ def convert(
     The order of its rows is proved by tokens, by the project's mapping, or for the authors' .pt
     files by RecBole's order of the items and their number; else the file is refused.
     """
-    from recbole_hm4sr.prepare.convert import check_formats, convert_features
-    from recbole_hm4sr.prepare.convert_categories import convert_categories
-    from recbole_hm4sr.prepare.row_order import read_item_order
+    from recbole_hm4sr.prepare.convert.categories import convert_categories
+    from recbole_hm4sr.prepare.convert.features import check_formats, convert_features
+    from recbole_hm4sr.prepare.convert.row_order import read_item_order
 
     suffix = {"npz": f"{modality}.npz", "column": modality, "mmrec": f"{modality}_feat.npy"}
     suffix |= {"hm4sr": f"{modality}_emb.pt", "unisrec": f"{modality}.feat1CLS"}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.feature_files import (
     DataPathOption,
     DatasetOption,
@@ -19,7 +20,6 @@ from recbole_hm4sr.cli.feature_files import (
     print_report,
 )
 from recbole_hm4sr.cli.words import out
-from recbole_hm4sr.errors import ConfigError
 
 PoolingOption = Annotated[str | None, typer.Option(help="cls, mean, model or auto.")]
 BatchOption = Annotated[int, typer.Option("--batch_size", min=1, help="Items a batch.")]
@@ -62,7 +62,7 @@ def encode_text(  # noqa: PLR0913  # a flag each
     path: OutOption = None,
 ) -> None:
     """Encode the text of the items. Started again, it goes on where it was."""
-    from recbole_hm4sr.prepare.text_encoders import TEXT_PRESETS, encode_item_texts
+    from recbole_hm4sr.prepare.encode.text_encoders import TEXT_PRESETS, encode_item_texts
 
     target = find_target(dataset, data_path, modality, text_fields=_parse_fields(fields))
     item_file = target.folder / f"{dataset}.item"
@@ -97,9 +97,9 @@ def _parse_fields(fields: str | None) -> list[str] | None:
 
 def _choose_fields(item_file: Path, target: Target) -> list[str]:
     """The columns whose words the source tfidf-svd takes too; unset, the paper's that are there."""
+    from recbole_hm4sr.config.settings import DataSettings, read_settings
     from recbole_hm4sr.data.atomic import read_header
-    from recbole_hm4sr.prepare.text_encoders import PAPER_FIELDS
-    from recbole_hm4sr.settings import DataSettings, read_settings
+    from recbole_hm4sr.prepare.encode.text_encoders import PAPER_FIELDS
 
     columns = dict(read_header(item_file))
     names = read_settings(target.settings, DataSettings).text_fields
@@ -131,8 +131,8 @@ def encode_image(  # noqa: PLR0913  # a flag each
     path: OutOption = None,
 ) -> None:
     """Encode the images of the items. Started again, it goes on where it was."""
-    from recbole_hm4sr.prepare.encode import read_tokens
-    from recbole_hm4sr.prepare.image_encoders import IMAGE_PRESETS, encode_item_images
+    from recbole_hm4sr.prepare.encode.feature_job import read_tokens
+    from recbole_hm4sr.prepare.encode.image_encoders import IMAGE_PRESETS, encode_item_images
 
     target = find_target(dataset, data_path, modality)
     item_file = target.folder / f"{dataset}.item"
@@ -156,7 +156,7 @@ def encode_image(  # noqa: PLR0913  # a flag each
 
 def _choose(presets: dict[str, Any], name: str, **flags: Any) -> Any:
     """The encoder of a name: a preset, or a model; flags that were given win."""
-    from recbole_hm4sr.prepare.encode import Encoder
+    from recbole_hm4sr.prepare.encode.feature_job import Encoder
 
     encoder = presets[name] if name in presets else Encoder(name=name)
     given = {key: value for key, value in flags.items() if value is not None}

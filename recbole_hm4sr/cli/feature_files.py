@@ -59,7 +59,7 @@ def find_target(dataset: str, data_path: str | None, modality: str, **flags: obj
     Raises:
         ConfigError: If there is none, or its settings are wrong.
     """
-    from recbole_hm4sr.config import compose_settings
+    from recbole_hm4sr.config.compose import compose_settings
 
     given = {"data_path": data_path, **flags}
     overrides = {name: value for name, value in given.items() if value is not None}

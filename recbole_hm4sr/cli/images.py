@@ -48,7 +48,7 @@ def images(  # noqa: PLR0913  # a flag each
     Few at once, each checked by decoding it, saved as <item>.<jpg, png, ...>. Asks no address but
     the table's (http and https). Started again, it asks for what is missing.
     """
-    from recbole_hm4sr.prepare.images import ImageOptions, download_images
+    from recbole_hm4sr.prepare.images.download import ImageOptions, download_images
 
     options = ImageOptions(
         workers=workers,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 
 
 def check_training(
@@ -25,9 +25,9 @@ def check_training(
         ConfigError: If the model, a setting or the place of the run is wrong.
         DataError: If the interaction file is missing, or lacks a column of the settings.
     """
-    from recbole_hm4sr.checks_of_evaluation import require_three_parts
+    from recbole_hm4sr.config.evaluation_rules import require_three_parts
     from recbole_hm4sr.data.atomic import read_header, require_columns
-    from recbole_hm4sr.run_place import refuse_place
+    from recbole_hm4sr.run.place import refuse_place
 
     # Processes of torchrun agree on a folder, and after a restart go on in it.
     if run_dir is not None and "RANK" not in os.environ:
@@ -52,8 +52,8 @@ def check_settings_of(
     Raises:
         ConfigError: If the model, the data set or a setting is wrong.
     """
-    from recbole_hm4sr.config import check_settings
-    from recbole_hm4sr.registry import find_model
+    from recbole_hm4sr.config.compose import check_settings
+    from recbole_hm4sr.model.registry import find_model
 
     return check_settings(
         model,
@@ -77,7 +77,7 @@ def check_run(run_dir: Path, *, needs_data: bool, checkpoint: str = "best.pt") -
         ConfigError: If its model or data set is not here, or a setting is wrong.
         DataError: If it is no run, or has no checkpoint.
     """
-    from recbole_hm4sr.run_place import read_run_settings
+    from recbole_hm4sr.run.place import read_run_settings
 
     model, dataset, values = read_run_settings(run_dir)
     check_settings_of(model, dataset, overrides=values, needs_data=needs_data)

@@ -64,8 +64,8 @@ def amazon(
 
     Started again after a stop, the same command goes on behind the last finished stage.
     """
-    from recbole_hm4sr.prepare.amazon import prepare_amazon
-    from recbole_hm4sr.prepare.job import Job
+    from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+    from recbole_hm4sr.prepare.tables.job import Job
 
     job = Job(folder, core, keep_later, memory, threads, keep_items)
     with progress(_IF_STOPPED) as report:
@@ -125,8 +125,12 @@ def csv_files(  # noqa: PLR0913  # a flag each
     CSV (plain or gzip; separated by a comma, tab, semicolon or bar) or Parquet, told apart by
     content. Columns of --items that no flag names are left out.
     """
-    from recbole_hm4sr.prepare.job import Job
-    from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
+    from recbole_hm4sr.prepare.tables.job import Job
+    from recbole_hm4sr.prepare.tables.table_files import (
+        InteractionColumns,
+        ItemColumns,
+        prepare_tables,
+    )
 
     job = Job(folder, core, keep_later, memory, threads, keep_items)
     columns = InteractionColumns(user, item, time, unit, encoding, time_format)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.text_files import read_text
 from recbole_hm4sr.cli.preflight import check_run, require_file
 from recbole_hm4sr.cli.words import out
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.text_files import read_text
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender
@@ -65,7 +65,7 @@ def recommend(
     check_run(run, needs_data=False)
     require_file(history)
     chosen = None if candidates is None else _read_lines(candidates)
-    from recbole_hm4sr.files import write_text
+    from recbole_hm4sr.base.files import write_text
     from recbole_hm4sr.serve.recommend import Recommender
 
     recommender = Recommender.load(run)
@@ -94,7 +94,7 @@ def export(
 
     Needs: pip install 'recbole-hm4sr[export]'.
     """
-    from recbole_hm4sr.run_place import refuse_existing
+    from recbole_hm4sr.run.place import refuse_existing
 
     check_run(run, needs_data=False)
     refuse_existing(folder)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from recbole_hm4sr.base.errors import ConfigError, PluginError
 from recbole_hm4sr.cli.words import out
-from recbole_hm4sr.errors import ConfigError, PluginError
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +66,8 @@ def _complete(run_dir: Path, images: Path | None, anew: bool) -> None:  # noqa: 
 
 
 def _collect(run_dir: Path, images: Path | None) -> None:
-    from recbole_hm4sr import quick_start
     from recbole_hm4sr.report.collect import write_facts
+    from recbole_hm4sr.run import quick_start
 
     with quick_start.open_run(run_dir) as session:
         write_facts(session, images)

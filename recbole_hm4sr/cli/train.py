@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.preflight import check_run, check_training
 from recbole_hm4sr.cli.words import OVERRIDES, out, parse_overrides
-from recbole_hm4sr.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +45,8 @@ def train(
     else:
         check_run(resume, needs_data=True, checkpoint="")
     # Imported here: torch and RecBole take seconds, and --help and a wrong flag must not.
-    from recbole_hm4sr import quick_start
     from recbole_hm4sr.report.finish import report_run
+    from recbole_hm4sr.run import quick_start
 
     progress = Progress()
     callbacks: dict[str, Any] = {
@@ -78,7 +78,7 @@ def evaluate(
 ) -> None:
     """Test the best epoch of a run again."""
     check_run(run, needs_data=True)
-    from recbole_hm4sr import quick_start
+    from recbole_hm4sr.run import quick_start
 
     out.print(_metrics_table(quick_start.evaluate(run)))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr.base.errors import ConfigError
 
 # Any setting is a flag: what a command does not know itself is left to parse_overrides.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -18,7 +18,7 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=
 
 def parse_list(text: str) -> list[Any]:
     """The parts of ``a,b,c``, numbers as numbers."""
-    from recbole_hm4sr.config import parse_value
+    from recbole_hm4sr.config.compose import parse_value
 
     return [parse_value(part) for part in text.split(",") if part.strip()]
 
@@ -29,7 +29,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If a word is no flag, a flag has no value, or a name is given twice.
     """
-    from recbole_hm4sr.config import parse_value
+    from recbole_hm4sr.config.compose import parse_value
 
     settings: dict[str, Any] = {}
     rest = list(words)

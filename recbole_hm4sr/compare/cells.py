@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.config import compose_settings
-from recbole_hm4sr.fingerprint import settings_hash
+from recbole_hm4sr.config.compose import compose_settings
+from recbole_hm4sr.config.fingerprint import settings_hash
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
@@ -11,7 +12,6 @@ from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.table import build_tables
-from recbole_hm4sr.errors import ConfigError
 
 
 def compare_grid(  # noqa: PLR0913  # a flag each

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.checks import MAX_SEED
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
-from recbole_hm4sr.config import properties_dir, read_yaml
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.settings import require
-from recbole_hm4sr.statistics import parse_metric
+from recbole_hm4sr.config.compose import properties_dir, read_yaml
+from recbole_hm4sr.config.protocol import MAX_SEED
+from recbole_hm4sr.config.settings import require
+from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.tune.found import Found, read_found
 
 _MOST_SEEDS = 1000  # of one range

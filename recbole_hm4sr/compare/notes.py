@@ -5,7 +5,7 @@ from typing import Any
 
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome
-from recbole_hm4sr.config import read_yaml
+from recbole_hm4sr.config.compose import read_yaml
 
 # tied and official: as released; separate and from_homo: as the paper describes it.
 _VARIANTS = {"MMSR": ("qkv_mode", "asy_second_phase")}

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from recbole_hm4sr.checks import PROTOCOL
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.grid import Grid
-from recbole_hm4sr.config import check_settings
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.settings import require
+from recbole_hm4sr.config.compose import check_settings
+from recbole_hm4sr.config.protocol import PROTOCOL
+from recbole_hm4sr.config.settings import require
+from recbole_hm4sr.model.registry import find_model
 
 _METRICS = {"hit", "map", "mrr", "ndcg", "precision", "recall"}
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.base.files import read_lines
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import Grid
-from recbole_hm4sr.config import resolve_data_path
-from recbole_hm4sr.files import read_lines
-from recbole_hm4sr.fingerprint import data_hash
+from recbole_hm4sr.config.compose import resolve_data_path
+from recbole_hm4sr.config.fingerprint import data_hash
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import append_line, locked, write_text
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.protocol import check_grid
@@ -28,10 +30,8 @@ from recbole_hm4sr.compare.results import (
     has_result,
     read_outcomes,
 )
-from recbole_hm4sr.config import parse_value
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import append_line, locked, write_text
-from recbole_hm4sr.run_place import TRAINED_BY
+from recbole_hm4sr.config.compose import parse_value
+from recbole_hm4sr.run.place import TRAINED_BY
 
 _POLL_SECONDS = 0.1
 # Modules come from where those of this process came from: with -m a folder named recbole in the

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.data.npz import DAMAGE
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.statistics import PairedTest, holm, paired_test, user_metric
+from recbole_hm4sr.evaluate.statistics import PairedTest, holm, paired_test, user_metric
 
 HISTORIES = ("include", "exclude")
 ALL = "all users"

@@ -13,10 +13,10 @@ import threading
 import traceback
 from pathlib import Path
 
-from recbole_hm4sr.errors import WriteError, one_sentence
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.base.errors import WriteError, one_sentence
+from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.report.finish import report_run
-from recbole_hm4sr.stages import run_or_go_on
+from recbole_hm4sr.run.resume import run_or_go_on
 
 FAILED = 3
 

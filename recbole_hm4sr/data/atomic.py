@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.columns import count_regular_lines, gather_columns, read_blocks
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.text_files import refuse_other_kind
 
 KINDS = ("token", "float", "token_seq", "float_seq")
 _ROWS_AT_A_TIME = 500_000

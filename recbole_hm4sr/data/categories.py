@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
-from recbole_hm4sr.errors import DataError
 
 Array = np.ndarray[Any, Any]
 

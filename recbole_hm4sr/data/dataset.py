@@ -20,7 +20,9 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_hm4sr import compat
+from recbole_hm4sr.base import compat
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header
 from recbole_hm4sr.data.categories import read_categories, refuse_duplicates
 from recbole_hm4sr.data.columns import TokenNumbers, number_tokens
@@ -44,8 +46,6 @@ from recbole_hm4sr.data.histories import (
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
 from recbole_hm4sr.data.splits import split_by_moment
 from recbole_hm4sr.data.times import PER_SECOND, read_times, whole_seconds
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.settings import DataSettings, read_settings
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     """RecBole's sequential data set with int64 times, windows on demand and item features.
 
     Args:
-        config: RecBole ``Config`` of :func:`recbole_hm4sr.config.build_config`.
+        config: RecBole ``Config`` of :func:`recbole_hm4sr.config.compose.build_config`.
 
     Raises:
         DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.files import write_whole
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
 from recbole_hm4sr.data.matrices import check_rows, release_pages, rows_at_a_time, take_rows
 from recbole_hm4sr.data.npz import read_npz
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.files import write_whole
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]

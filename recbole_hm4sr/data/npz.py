@@ -18,9 +18,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.text_files import looks_like
 from recbole_hm4sr.data import matrices
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.text_files import looks_like
 
 Array = np.ndarray[Any, Any]
 # What zipfile, zlib and NumPy raise for a damaged file, memory that is not there among them.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.atomic import AtomicTable, count_of
-from recbole_hm4sr.errors import DataError
 
 PER_SECOND = {"s": 1, "ms": 1000}
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds"}

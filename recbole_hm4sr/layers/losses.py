@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hm4sr.distributed import JoinedRows, join_rows
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.seen import holds
 from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
+from recbole_hm4sr.parallel.processes import JoinedRows, join_rows
 
 
 class MatchedRows(NamedTuple):

@@ -36,7 +36,7 @@ def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:
     Args:
         model_class: Of the run.
         config: The run's settings.
-        dataset: A :class:`~recbole_hm4sr.data.serving.ServingDataset`.
+        dataset: A :class:`~recbole_hm4sr.data.serving_data.ServingDataset`.
     """
     return getattr(model_class, "from_serving", model_class)(config, dataset)
 

@@ -18,9 +18,10 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_hm4sr.config.settings import read_settings
+from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST
 from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import DistinctItems, PackedBatch
 from recbole_hm4sr.layers.catalogue import (
@@ -35,7 +36,6 @@ from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.transfer import send
-from recbole_hm4sr.settings import read_settings
 
 Array = np.ndarray[Any, Any]
 
@@ -310,7 +310,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
 
         Args:
             config: The run's settings.
-            dataset: A :class:`~recbole_hm4sr.data.serving.ServingDataset`.
+            dataset: A :class:`~recbole_hm4sr.data.serving_data.ServingDataset`.
         """
         model = cls(config, dataset)
         model.drop_features()

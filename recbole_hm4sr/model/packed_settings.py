@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from recbole_hm4sr.settings import require
+from recbole_hm4sr.config.settings import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

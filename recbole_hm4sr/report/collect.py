@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.files import write_text
 from recbole_hm4sr.report.buckets import DAY, Array
 from recbole_hm4sr.report.cases import (
     case_facts,
@@ -34,7 +34,7 @@ from recbole_hm4sr.report.routing import GateRecorder, token_flags, window_gaps
 from recbole_hm4sr.report.run_files import FACTS_FILE, FACTS_VERSION
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.session import Session
+    from recbole_hm4sr.run.parts import Session
 
 N_CASES = 10
 # Users whose gates and scores are read: enough for means, few enough for a few seconds.

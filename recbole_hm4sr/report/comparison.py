@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import write_text
-from recbole_hm4sr.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
 from recbole_hm4sr.report.bars import row_chart
 from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
 from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
@@ -20,7 +21,6 @@ from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
 from recbole_hm4sr.report.words import CANDIDATES, Section, Table, seconds_text
-from recbole_hm4sr.statistics import paired_test, user_metric
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:

@@ -6,7 +6,7 @@ from recbole_hm4sr.report.collect import write_facts
 from recbole_hm4sr.report.page import write_report
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.session import Session
+    from recbole_hm4sr.run.parts import Session
 
 
 def report_run(session: "Session") -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.report.buckets import GAPS, HISTORY, POPULARITY, Array, Buckets
-from recbole_hm4sr.statistics import user_metric
 
 # Column of test_ranks.npz to its buckets, in the order of the page.
 GROUPINGS = {"history_length": HISTORY, "target_count": POPULARITY, "gap_seconds": GAPS}

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.atomic import read_atomic, read_header
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.prepare.image_encoders import find_images
-from recbole_hm4sr.prepare.image_folder import file_stem
-from recbole_hm4sr.prepare.pictures import read_rgb
+from recbole_hm4sr.prepare.encode.image_encoders import find_images
+from recbole_hm4sr.prepare.images.folder import file_stem
+from recbole_hm4sr.prepare.images.pictures import read_rgb
 
 _LONGEST_TITLE = 200
 _PIXELS = 72  # side of a thumbnail; shown at half of it, sharp on a phone

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from recbole_hm4sr.files import write_text
+from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.report.case_view import view_cases
 from recbole_hm4sr.report.model_sections import (
     interactive_section,

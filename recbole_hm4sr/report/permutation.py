@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.evaluation import Ranks, rank_samples
+from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples
+from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.report.cases import draw
-from recbole_hm4sr.statistics import user_metric
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.session import Session
+    from recbole_hm4sr.run.parts import Session
 
 METRIC = "NDCG@10"
 # One pass each for the right features and for each modality; a large test part is sampled.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.experts import InteractiveMoE, TemporalMoE
+from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.report.buckets import (
     DAY,
     GAPS,

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.report.buckets import Array
 from recbole_hm4sr.report.groups import read_ranks
-from recbole_hm4sr.run_place import which_run
+from recbole_hm4sr.run.place import which_run
 
 FACTS_FILE = "report.json"
 FACTS_VERSION = 1

@@ -17,12 +17,12 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 import recbole_hm4sr
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
-from recbole_hm4sr.errors import ConfigError, DataError
 from recbole_hm4sr.model.capabilities import item_vectors, user_tower
-from recbole_hm4sr.run_place import refuse_existing
+from recbole_hm4sr.run.place import refuse_existing
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
-from recbole_hm4sr.settings import DataSettings, read_settings
 
 # Of scores by onnxruntime against the model's, relative to the largest.
 TOLERANCE = 1e-4

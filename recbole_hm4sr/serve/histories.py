@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.files import ASCII_BLANKS
+from recbole_hm4sr.base.files import ASCII_BLANKS
 from recbole_hm4sr.serve.history_table import RawHistories
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.atomic import AtomicTable
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.text_files import refuse_other_kind
 
 Array = np.ndarray[Any, Any]
 # What one user is in a list: item tokens, and their times.

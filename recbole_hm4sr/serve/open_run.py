@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.checkpoint import read_checkpoint, refuse_foreign, set_weights
-from recbole_hm4sr.data.serving import (
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.serving_data import (
     NeedsDatasetError,
     ServingData,
     ServingDataset,
     describe_dataset,
 )
-from recbole_hm4sr.errors import ConfigError
 from recbole_hm4sr.model.capabilities import build_to_serve
-from recbole_hm4sr.serving_file import ServingFile, best_checkpoint, read_serving_file
-from recbole_hm4sr.session import open_session, read_run_config
+from recbole_hm4sr.run.parts import open_session, read_run_config
+from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
+from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
 logger = logging.getLogger(__name__)
 

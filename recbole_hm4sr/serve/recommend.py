@@ -18,7 +18,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
+from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.model.capabilities import item_vectors
 from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
 from recbole_hm4sr.serve.history_table import (
@@ -32,7 +33,6 @@ from recbole_hm4sr.serve.history_table import (
 from recbole_hm4sr.serve.open_run import OpenRun, open_run
 from recbole_hm4sr.serve.ranking import find_twins, top_items
 from recbole_hm4sr.serve.recommendations import Recommendations
-from recbole_hm4sr.settings import DataSettings, read_settings
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import recbole_hm4sr
-from recbole_hm4sr.errors import ConfigError, DataError, PluginError
+from recbole_hm4sr.base.errors import ConfigError, DataError, PluginError
 from recbole_hm4sr.serve.recommend import Recommender
 
 _GRACE_SECONDS = 10

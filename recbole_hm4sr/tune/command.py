@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import locked
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.tune.search import (
     ALGORITHMS,
     ENGINES,

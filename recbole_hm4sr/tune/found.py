@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.config import read_yaml
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.fingerprint import OF_THE_MACHINE, settings_hash
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.config.compose import read_yaml
+from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE, settings_hash
 from recbole_hm4sr.tune.space import same_text
 from recbole_hm4sr.tune.trials import Trial, read_trials, run_dir
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_hm4sr.errors import one_sentence
-from recbole_hm4sr.stages import run_or_go_on
-from recbole_hm4sr.trainer import EpochRecord
+from recbole_hm4sr.base.errors import one_sentence
+from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.train.trainer import EpochRecord
 from recbole_hm4sr.tune.trials import Status, Trial, TrialStore
 
 

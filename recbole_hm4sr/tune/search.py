@@ -8,13 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from recbole_hm4sr.checks import PROTOCOL
-from recbole_hm4sr.checks_of_evaluation import bigger_is_better
-from recbole_hm4sr.config import check_settings, compose_settings, read_yaml, resolve_data_path
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import write_text
-from recbole_hm4sr.fingerprint import data_hash, settings_hash
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.config.compose import (
+    check_settings,
+    compose_settings,
+    read_yaml,
+    resolve_data_path,
+)
+from recbole_hm4sr.config.evaluation_rules import bigger_is_better
+from recbole_hm4sr.config.fingerprint import data_hash, settings_hash
+from recbole_hm4sr.config.protocol import PROTOCOL
+from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.tune.space import Space
 
 Algorithm: TypeAlias = Literal["exhaustive", "random", "bayes"]

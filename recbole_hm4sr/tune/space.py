@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from recbole_hm4sr.config import properties_dir
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.text_files import read_text
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.text_files import read_text
+from recbole_hm4sr.config.compose import properties_dir
 
 Kind: TypeAlias = Literal["choice", "uniform", "quniform", "loguniform"]
 _NUMBERS: Mapping[str, tuple[str, ...]] = {

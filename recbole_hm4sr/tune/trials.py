@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 
 import yaml
 
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.files import append_line, locked, read_lines, write_text
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.files import append_line, locked, read_lines, write_text
 from recbole_hm4sr.tune.search import Search
 
 _log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import locked
-from recbole_hm4sr.trainer import EpochRecord
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import locked
+from recbole_hm4sr.train.trainer import EpochRecord
 from recbole_hm4sr.tune.objective import HopelessTrial, run_trial
 from recbole_hm4sr.tune.search import RANDOM_FIRST, Algorithm, Search, import_engine
 from recbole_hm4sr.tune.space import Dimension, Space, same_text

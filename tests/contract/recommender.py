@@ -10,10 +10,10 @@ import yaml
 from recbole.data.interaction import Interaction
 from toydata import QUICK
 
-from recbole_hm4sr.config import build_config
-from recbole_hm4sr.registry import MODELS
-from recbole_hm4sr.session import open_session
-from recbole_hm4sr.settings import read_settings
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.config.settings import read_settings
+from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.run.parts import open_session
 
 
 class RecommenderContract:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from contract.recommender import RecommenderContract
 
-from recbole_hm4sr.model.hm4sr import HM4SR
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.model.hm4sr.model import HM4SR
+from recbole_hm4sr.model.registry import find_model
 
 SMALL = {"hidden_size": 16, "inner_size": 32, "n_interactive_experts": 2}
 

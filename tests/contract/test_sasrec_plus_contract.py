@@ -5,7 +5,7 @@ import torch
 from contract.recommender import RecommenderContract
 from contract.test_hm4sr_contract import weights_of_sasrec
 
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.model.registry import find_model
 
 SMALL = {"hidden_size": 16, "inner_size": 32}
 

@@ -7,11 +7,11 @@ import torch
 from recbole.data.interaction import Interaction
 from toydata import QUICK
 
-from recbole_hm4sr.compat import import_recbole_models
-from recbole_hm4sr.config import build_config
-from recbole_hm4sr.model.trimming import MODELS, groups_of_length, groups_of_masks
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.base.compat import import_recbole_models
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.model.recbole.trimming import MODELS, groups_of_length, groups_of_masks
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.run.parts import open_session
 
 OVERRIDES = {"FDSA": {"selected_features": ["categories"]}, "S3Rec": {"train_stage": "pretrain"}}
 MAX_LENGTH = 16  # toy histories have up to 15 interactions

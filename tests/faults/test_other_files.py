@@ -11,10 +11,10 @@ from faultkit import copy_place, snapshot
 from test_fault_table import FAULTS
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.compare.results import latest_results
 from recbole_hm4sr.compare.summary import read_ranks
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.run_place import refuse_place
+from recbole_hm4sr.run.place import refuse_place
 
 pytestmark = pytest.mark.integration
 # One of each kind; the table runs them all in this process.

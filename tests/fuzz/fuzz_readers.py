@@ -18,8 +18,8 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["recbole_hm4sr"]):
+    from recbole_hm4sr.base.errors import DataError
     from recbole_hm4sr.data import atomic, features, npz, times  # noqa: F401
-    from recbole_hm4sr.errors import DataError
 
 TARGETS = ("atomic", "features")
 MEMBERS = ("tokens", "values", "encoder", "revision")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from toydata import QUICK
 
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.data_parallel import rows_of_step
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
-from recbole_hm4sr.quick_start import run
-from recbole_hm4sr.registry import MODELS
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.parallel.training import rows_of_step
+from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.quick_start import run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,15 +15,15 @@ import yaml
 from toydata import QUICK
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError, one_sentence
+from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.worker import run_cell
-from recbole_hm4sr.errors import ConfigError, one_sentence
-from recbole_hm4sr.files import locked
-from recbole_hm4sr.stages import run_or_go_on
-from recbole_hm4sr.statistics import user_metric
+from recbole_hm4sr.evaluate.statistics import user_metric
+from recbole_hm4sr.run.resume import run_or_go_on
 
 pytestmark = pytest.mark.integration
 

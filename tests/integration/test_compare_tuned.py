@@ -11,14 +11,14 @@ from killing import history_of
 from toydata import QUICK
 from tuning import SETTINGS, lines, tune
 
-from recbole_hm4sr import quick_start
-from recbole_hm4sr.checkpoint import read_checkpoint
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import read_outcomes
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.stages import run_or_go_on
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.train.checkpoint import read_checkpoint
 from recbole_hm4sr.tune.found import read_found
 
 pytest.importorskip("hyperopt", reason="needs the extra tune")

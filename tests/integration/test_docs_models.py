@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recbole_hm4sr.data.atomic import read_atomic
-from recbole_hm4sr.statistics import user_metric
+from recbole_hm4sr.evaluate.statistics import user_metric
 
 pytestmark = pytest.mark.integration
 

@@ -6,9 +6,9 @@ import torch
 from datafiles import read_config, read_dataset, walks, write_dataset, write_lines
 
 from recbole_hm4sr.cli import main
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.prepare.text import make_missing_text_features
-from recbole_hm4sr.settings import DataSettings, read_settings
+from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
 
 ITEM = "item_id:token\ttitle:token_seq\tbrand:token"
 ROWS = [(f"i{number}", f"word{number} thing word{number % 3}", "Acme") for number in range(7)]

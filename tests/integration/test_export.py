@@ -10,8 +10,9 @@ import pytest
 from servedruns import expected_of, train_toy
 from toydata import QUICK_HM4SR
 
-from recbole_hm4sr import cli, quick_start
-from recbole_hm4sr.errors import ConfigError
+from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.run import quick_start
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
 pytest.importorskip("onnxscript", reason="needs the extra export")

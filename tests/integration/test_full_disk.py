@@ -12,12 +12,13 @@ import pytest
 from killing import contents, history_of, words_of
 from toydata import QUICK
 
-from recbole_hm4sr import cli, quick_start
-from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import DataError, WriteError
+from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.results import read_results
 from recbole_hm4sr.compare.runner import _forget_failure
-from recbole_hm4sr.errors import DataError, WriteError
-from recbole_hm4sr.files import append_line
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration
 N_EPOCHS = 4

@@ -3,7 +3,7 @@
 import pytest
 from toydata import QUICK_HM4SR
 
-from recbole_hm4sr import quick_start
+from recbole_hm4sr.run import quick_start
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from servedruns import expected_of, train_toy
 from toydata import N_ITEMS
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.compare.summary import _GROUPS
-from recbole_hm4sr.errors import DataError
 from recbole_hm4sr.report.groups import scores_by_group
 from recbole_hm4sr.report.run_files import FACTS_FILE
 from recbole_hm4sr.serve.recommend import Recommender

@@ -8,14 +8,14 @@ import torch
 from torch.overrides import TorchFunctionMode
 from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr import quick_start
-from recbole_hm4sr.checkpoint import read_checkpoint
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.data_parallel import rows_of_step
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.parallel.training import rows_of_step
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration
 

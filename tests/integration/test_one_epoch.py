@@ -10,11 +10,11 @@ from servedruns import expected_of
 from toydata import QUICK_HM4SR
 from tuning import lines
 
-from recbole_hm4sr import quick_start
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.report.finish import report_run
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.resume import run_or_go_on
 from recbole_hm4sr.serve.recommend import Recommender
-from recbole_hm4sr.stages import run_or_go_on
 from recbole_hm4sr.tune.command import Plan, tune_model
 
 pytestmark = pytest.mark.integration

@@ -9,11 +9,13 @@ import sys
 import pytest
 from toydata import QUICK
 
-from recbole_hm4sr import cli, plugins, quick_start
+from recbole_hm4sr import cli
+from recbole_hm4sr.base import plugins
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.command import compare_grid
-from recbole_hm4sr.config import recbole_defaults
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.registry import find_model, model_names
+from recbole_hm4sr.config.compose import recbole_defaults
+from recbole_hm4sr.model.registry import find_model, model_names
+from recbole_hm4sr.run import quick_start
 
 pytestmark = pytest.mark.integration
 

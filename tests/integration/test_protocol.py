@@ -6,15 +6,15 @@ import pytest
 import torch
 from toydata import N_ITEMS, QUICK, QUICK_HM4SR, write_toy_dataset
 
-from recbole_hm4sr import quick_start
-from recbole_hm4sr.checks import PROTOCOL
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.recbole_files import properties_folder
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.protocol import check_grid
-from recbole_hm4sr.config import build_config, properties_dir, read_yaml, recbole_defaults
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.recbole_files import properties_folder
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.session import open_session as open_parts
+from recbole_hm4sr.config.compose import build_config, properties_dir, read_yaml, recbole_defaults
+from recbole_hm4sr.config.protocol import PROTOCOL
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.parts import open_session as open_parts
 
 pytestmark = pytest.mark.integration
 

@@ -15,8 +15,8 @@ from servedruns import expected_of, train_toy
 from toydata import write_toy_dataset
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.data.features import load_features, save_features
-from recbole_hm4sr.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.serve.open_run import open_run
 from recbole_hm4sr.serve.recommend import Recommender
 

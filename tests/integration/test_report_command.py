@@ -6,8 +6,9 @@ import shutil
 import pytest
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
-from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr import cli
 from recbole_hm4sr.report.finish import report_run
+from recbole_hm4sr.run import quick_start
 
 pytestmark = pytest.mark.integration
 

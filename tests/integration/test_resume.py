@@ -13,9 +13,9 @@ import torch
 from killing import contents, history_of
 from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr import quick_start
-from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
-from recbole_hm4sr.errors import CheckpointError
+from recbole_hm4sr.base.errors import CheckpointError
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration
 

@@ -5,10 +5,10 @@ import torch
 from recbole.data.interaction import Interaction
 from toydata import QUICK_HM4SR
 
-from recbole_hm4sr.config import build_config
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST
-from recbole_hm4sr.registry import MODELS
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.data.loaders import TARGET_LIST
+from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.run.parts import open_session
 
 pytestmark = pytest.mark.integration
 WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}

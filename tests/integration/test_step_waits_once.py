@@ -9,11 +9,11 @@ import torch
 from helpers import count_operators
 from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import PackedInteraction, send_batch
-from recbole_hm4sr.data_parallel import rows_of_step
-from recbole_hm4sr.registry import find_model
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.parallel.training import rows_of_step
+from recbole_hm4sr.run.parts import open_session
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ import torch
 from distributed_worker import MODELS
 from toydata import write_toy_dataset
 
-from recbole_hm4sr.evaluation import Ranks
+from recbole_hm4sr.evaluate.ranks import Ranks
 
 pytestmark = pytest.mark.integration
 

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from toydata import QUICK_HM4SR
 
-from recbole_hm4sr.config import build_config
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST
+from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.model.hm4sr import HM4SR
-from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
-from recbole_hm4sr.session import open_session
+from recbole_hm4sr.model.hm4sr.model import HM4SR
+from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
+from recbole_hm4sr.run.parts import open_session
 
 pytestmark = pytest.mark.integration
 START, SPAN = 1_600_000_000, 10**6  # each user has a span of time alone

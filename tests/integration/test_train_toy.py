@@ -11,9 +11,10 @@ import pytest
 import yaml
 from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
-from recbole_hm4sr import cli, quick_start
+from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features, save_features
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.run import quick_start
 
 pytestmark = pytest.mark.integration
 

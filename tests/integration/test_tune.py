@@ -7,9 +7,11 @@ import yaml
 from toydata import QUICK
 from tuning import SETTINGS, lines, tune, tune_in_process, words, write_space
 
-from recbole_hm4sr import cli, quick_start, session
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.files import locked
+from recbole_hm4sr import cli
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.files import locked
+from recbole_hm4sr.run import parts as session
+from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.tune.command import summary_of, table_of
 from recbole_hm4sr.tune.trials import TrialStore
 
@@ -249,7 +251,7 @@ def test_a_missing_engine_names_its_extra(toy_path, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_keeps_what_is_finished(toy_path, tmp_path, capsys, monkeypatch):
-    from recbole_hm4sr.trainer import Trainer
+    from recbole_hm4sr.train.trainer import Trainer
 
     original, epochs = Trainer._after_epoch, []
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from tuning import SETTINGS, lines, tune, tune_in_process, words, write_space
 
-from recbole_hm4sr.files import append_line
+from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import read_space
 from recbole_hm4sr.tune.trials import TrialStore

@@ -6,9 +6,9 @@ import re
 import pytest
 from toydata import QUICK
 
-from recbole_hm4sr import quick_start
-from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
 from recbole_hm4sr.report.finish import report_run
+from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from helpers import ArrayDataset, fill_parameters, model_config
 
-from recbole_hm4sr.model.mmsr import MMSR
+from recbole_hm4sr.model.mmsr.model import MMSR
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mmsr"
 

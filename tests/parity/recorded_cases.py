@@ -13,11 +13,11 @@ import torch
 from helpers import ArrayDataset, model_config
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.data.codes import ItemCodes
 from recbole_hm4sr.data.histories import group_histories
 from recbole_hm4sr.data.seen import FIRST_POSITION, mark_seen
-from recbole_hm4sr.model.hm4sr import HM4SR
-from recbole_hm4sr.model.mmsr import MMSR
+from recbole_hm4sr.model.hm4sr.model import HM4SR
+from recbole_hm4sr.model.mmsr.codes import ItemCodes
+from recbole_hm4sr.model.mmsr.model import MMSR
 
 FIXTURES = Path(__file__).parent / "fixtures" / "recorded"
 N_ITEMS, LENGTH, N_ROWS = 23, 9, 7

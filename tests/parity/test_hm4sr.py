@@ -10,11 +10,11 @@ from parity.oracle import PlainBatch, PlainOptions, plain_forward, plain_losses,
 from parity.test_oracle import LOSSES, STREAMS, fixture, section, translate
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.layers import losses as loss_functions
-from recbole_hm4sr.model import hm4sr as hm4sr_module
-from recbole_hm4sr.model.authors_checkpoint import convert_authors_state
-from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr import model as hm4sr_module
+from recbole_hm4sr.model.hm4sr.authors_checkpoint import convert_authors_state
+from recbole_hm4sr.model.hm4sr.model import HM4SR
 
 pytestmark = pytest.mark.parity
 TOLERANCE = 1e-9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from parity.mmsr_reference import recorded
 
-from recbole_hm4sr.data.codes import initial_embeddings, nearest_centroids
+from recbole_hm4sr.model.mmsr.codes import initial_embeddings, nearest_centroids
 
 pytestmark = pytest.mark.parity
 

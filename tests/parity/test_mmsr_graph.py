@@ -5,7 +5,7 @@ import pytest
 import torch
 from parity.mmsr_reference import recorded, recorded_batch, recorded_links
 
-from recbole_hm4sr.layers.graph import build_sequence_graph
+from recbole_hm4sr.model.mmsr.graph import build_sequence_graph
 
 pytestmark = pytest.mark.parity
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from parity.mmsr_reference import recorded
 
-from recbole_hm4sr.layers.dual_attention import DualAttention, relation_scores
-from recbole_hm4sr.layers.graph import NodeSlots, SequenceGraph
+from recbole_hm4sr.model.mmsr.dual_attention import DualAttention, relation_scores
+from recbole_hm4sr.model.mmsr.graph import NodeSlots, SequenceGraph
 
 pytestmark = pytest.mark.parity
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parity.mmsr_reference import recorded
 
-from recbole_hm4sr import compat
+from recbole_hm4sr.base import compat
 
 pytestmark = pytest.mark.parity
 

@@ -15,10 +15,10 @@ from parity.mmsr_reference import (
     toy_dataset,
 )
 
-from recbole_hm4sr.data.codes import CodeRecipe, build_codes, initial_embeddings
 from recbole_hm4sr.data.features import AlignedFeatures
-from recbole_hm4sr.layers.graph import build_sequence_graph
-from recbole_hm4sr.model.mmsr import MMSR
+from recbole_hm4sr.model.mmsr.codes import CodeRecipe, build_codes, initial_embeddings
+from recbole_hm4sr.model.mmsr.graph import build_sequence_graph
+from recbole_hm4sr.model.mmsr.model import MMSR
 
 pytestmark = pytest.mark.parity
 

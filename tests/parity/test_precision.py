@@ -17,7 +17,7 @@ import torch
 from helpers import ArrayDataset, assert_close, fill_parameters, model_config
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr.model import HM4SR
 
 pytestmark = pytest.mark.parity
 N_ITEMS, LENGTH = 21, 10

@@ -163,7 +163,7 @@ def test_recbole_itself_knows_the_same_models_and_metrics():
     from recbole.evaluator import register
     from recbole.model.abstract_recommender import SequentialRecommender
 
-    from recbole_hm4sr import compat, recbole_files
+    from recbole_hm4sr.base import compat, recbole_files
 
     package = vars(compat.import_recbole_models())
     models = {

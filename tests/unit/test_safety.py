@@ -13,15 +13,15 @@ import yaml
 from datafiles import read_config, walks, write_dataset
 
 import recbole_hm4sr
-from recbole_hm4sr.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.compare.cells import slug
-from recbole_hm4sr.config import build_config, parse_value, read_yaml, resolve_data_path
+from recbole_hm4sr.config.compose import build_config, parse_value, read_yaml, resolve_data_path
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.model.hm4sr import HM4SR
-from recbole_hm4sr.model.hm4sr_settings import HM4SRSettings
-from recbole_hm4sr.prepare.image_folder import file_stem
-from recbole_hm4sr.registry import MODELS
+from recbole_hm4sr.model.hm4sr.model import HM4SR
+from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
+from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.prepare.images.folder import file_stem
+from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 PACKAGE = Path(recbole_hm4sr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -104,7 +104,7 @@ def test_the_scan_finds_what_it_looks_for(tmp_path, line):
 
 
 def test_settings_are_read_by_a_loader_that_makes_plain_values_only():
-    from recbole_hm4sr.yaml_limits import Loader
+    from recbole_hm4sr.config.yaml_limits import Loader
 
     assert issubclass(Loader, yaml.SafeLoader)
     assert set(Loader.yaml_constructors) == set(yaml.SafeLoader.yaml_constructors)

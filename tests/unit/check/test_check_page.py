@@ -20,8 +20,8 @@ from recbole_hm4sr.check.facts import (
 from recbole_hm4sr.check.features import CategoryFacts, FeatureFacts, Signal
 from recbole_hm4sr.check.findings import duration, percent, warnings
 from recbole_hm4sr.check.page import as_text, write_page
-from recbole_hm4sr.config import properties_dir, recbole_defaults
-from recbole_hm4sr.settings import DataSettings
+from recbole_hm4sr.config.compose import properties_dir, recbole_defaults
+from recbole_hm4sr.config.settings import DataSettings
 
 OVERALL = properties_dir() / "overall.yaml"
 NEW_YEAR = 1_704_067_200

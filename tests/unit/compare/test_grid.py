@@ -3,12 +3,12 @@
 import pytest
 from toydata import write_toy_dataset
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.compare.grid import find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
-from recbole_hm4sr.config import properties_dir
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.fingerprint import data_hash
+from recbole_hm4sr.config.compose import properties_dir
+from recbole_hm4sr.config.fingerprint import data_hash
 
 TEXT = """\
 datasets: [toy]

@@ -11,7 +11,7 @@ from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.render import write_tables
 from recbole_hm4sr.compare.summary import ALL, GROUPS, Row, Score, Summary
 from recbole_hm4sr.compare.table import Entry, Table, details_table, main_table
-from recbole_hm4sr.statistics import PairedTest
+from recbole_hm4sr.evaluate.statistics import PairedTest
 
 METRICS = ("NDCG@10", "MRR@10", "Hit@10")
 LONG = (

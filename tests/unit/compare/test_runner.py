@@ -6,11 +6,11 @@ import shlex
 import pytest
 import torch
 
+from recbole_hm4sr.base.errors import ConfigError, TrainingError, WriteError
 from recbole_hm4sr.cli.words import parse_overrides
 from recbole_hm4sr.compare import worker
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.runner import train_command
-from recbole_hm4sr.errors import ConfigError, TrainingError, WriteError
 
 SETTINGS = {
     "user_inter_num_interval": "[5,inf)",

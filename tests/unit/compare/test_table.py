@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
+from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables, csv_records
-from recbole_hm4sr.files import append_line
 
 USERS = ["u1", "u2", "u3", "u4"]
 # Ranks of the four users by model and seed.

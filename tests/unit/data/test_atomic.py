@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from datafiles import INTER, NEW_YEAR, write_bytes, write_lines
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data import atomic
 from recbole_hm4sr.data.atomic import (
     parse_float_sequences,
@@ -13,7 +14,6 @@ from recbole_hm4sr.data.atomic import (
     read_header,
 )
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.errors import DataError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from datafiles import DAY, INTER, read_dataset, walks, write_dataset, write_lines
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 
 # RecBole's own reader, on pandas 3.
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")

@@ -17,9 +17,9 @@ from datafiles import (
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.histories import HistorySamples
-from recbole_hm4sr.errors import DataError
 
 # RecBole's own reader and augmentation, on pandas 3 and numpy 2.
 pytestmark = [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from datafiles import write_lines
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.features import (
     ItemFeatures,
     align_features,
@@ -16,7 +17,6 @@ from recbole_hm4sr.data.features import (
     save_features,
     text_features_path,
 )
-from recbole_hm4sr.errors import DataError
 
 
 def features(rows, dtype=np.float32, source="toy.text.npz"):

@@ -8,7 +8,7 @@ from datafiles import (
     write_lines,
 )
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 
 # RecBole's own reader, on pandas 3.
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")

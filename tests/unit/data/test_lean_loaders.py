@@ -6,9 +6,9 @@ from datafiles import read_config, walks, write_dataset
 from recbole.data import data_preparation
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr import compat
+from recbole_hm4sr.base import compat
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.data.sequence_loader import TARGET_LIST, SequenceTrainDataLoader
+from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 

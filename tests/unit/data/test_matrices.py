@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data import matrices
 from recbole_hm4sr.data.features import ItemFeatures, align_features, load_features, save_features
 from recbole_hm4sr.data.matrices import check_rows, map_values, take_rows
-from recbole_hm4sr.errors import DataError
 
 TOKENS = np.array([f"i{number}" for number in range(50)])
 

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.npz import first_sentence, read_npz
-from recbole_hm4sr.errors import DataError
 
 
 def member(array, version=(1, 0)):

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.atomic import (
     parse_float_sequences,
     read_atomic,
@@ -18,7 +19,6 @@ from recbole_hm4sr.data.features import (
     save_features,
 )
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.errors import DataError
 
 # A cell is any text without what parts cells and lines, and without a zero byte.
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\0"), max_size=8)

@@ -6,7 +6,7 @@ import torch
 from helpers import ArrayDataset, fill_parameters, model_config
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.model.hm4sr import HM4SR
+from recbole_hm4sr.model.hm4sr.model import HM4SR
 
 N_ITEMS, LENGTH = 12, 10
 

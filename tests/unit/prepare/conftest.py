@@ -6,7 +6,7 @@ from http.server import ThreadingHTTPServer
 import pytest
 from datafiles import write_lines
 
-from recbole_hm4sr.prepare.images import ImageOptions, download_images
+from recbole_hm4sr.prepare.images.download import ImageOptions, download_images
 
 QUICK = ImageOptions(
     workers=4,

@@ -18,10 +18,10 @@ from amazonfiles import (
     write_raw,
 )
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.atomic import read_atomic
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 
 def test_every_line_that_cannot_be_used_is_counted_under_a_reason_with_its_place(tmp_path):

@@ -21,8 +21,8 @@ from amazonfiles import (
 )
 
 from recbole_hm4sr.data.atomic import read_atomic
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 BEAUTY = Path(__file__).resolve().parents[4] / "shared/datasets/beauty"
 

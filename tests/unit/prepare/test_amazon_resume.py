@@ -9,9 +9,9 @@ import sys
 import pytest
 from amazonfiles import JULY, item, prepare, read_inter, reviews, write_raw
 
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 
 def test_a_finished_folder_is_not_overwritten(tmp_path):
@@ -54,8 +54,8 @@ def test_a_stopped_run_leaves_no_data_set_and_goes_on_behind_its_last_stage(tmp_
 STOPPED = """
 import os, signal, sys
 from pathlib import Path
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 reviews, meta, out, number, word, place = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,9 +105,9 @@ def test_a_process_killed_while_it_writes_leaves_no_folder_of_that_name(tmp_path
     killed = """
 import os, signal, sys
 from pathlib import Path
-from recbole_hm4sr.prepare import atomic_folder
-from recbole_hm4sr.prepare.amazon import prepare_amazon
-from recbole_hm4sr.prepare.job import Job
+from recbole_hm4sr.prepare.tables import atomic_folder
+from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+from recbole_hm4sr.prepare.tables.job import Job
 
 atomic_folder.write_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # the interactions stand
 prepare_amazon([Path(sys.argv[1])], [], Job(Path(sys.argv[2]), core=0, threads=1))
@@ -127,7 +127,7 @@ def test_ctrl_c_inside_the_engine_is_an_interruption(tmp_path):
 import os, signal, threading
 from pathlib import Path
 import sys
-from recbole_hm4sr.prepare.tables import WorkTables
+from recbole_hm4sr.prepare.tables.tables import WorkTables
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with WorkTables(Path(sys.argv[1]), memory="1GB", threads=1) as tables:

@@ -3,10 +3,10 @@
 import pytest
 from amazonfiles import JULY, read_rows, write_raw
 
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.csv_rows import CsvRows
-from recbole_hm4sr.prepare.job import Job
-from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.raw.csv_rows import CsvRows
+from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, ItemColumns, prepare_tables
 
 BROKEN = "line has a broken quotation"
 

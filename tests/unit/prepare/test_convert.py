@@ -5,11 +5,11 @@ import pytest
 import torch
 from datafiles import NEW_YEAR, write_bytes, write_dataset, write_lines
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.convert import convert_features
-from recbole_hm4sr.prepare.convert_categories import convert_categories
-from recbole_hm4sr.prepare.row_order import read_item_order, read_mapping
+from recbole_hm4sr.prepare.convert.categories import convert_categories
+from recbole_hm4sr.prepare.convert.features import convert_features
+from recbole_hm4sr.prepare.convert.row_order import read_item_order, read_mapping
 
 # RecBole's order: padding, then the tokens.
 ITEMS = np.array(["[PAD]", "B9", "B1", "B5", "B3"])

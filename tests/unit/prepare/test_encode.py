@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from datafiles import write_lines
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.encode import (
+from recbole_hm4sr.prepare.encode.feature_job import (
     Encoder,
     encode_in_batches,
     kept_batches,
     read_tokens,
     refuse_duplicates,
 )
-from recbole_hm4sr.prepare.hub import choose_torch_device
-from recbole_hm4sr.prepare.text import encode_tfidf_svd
-from recbole_hm4sr.prepare.text_encoders import encode_item_texts, encode_texts
+from recbole_hm4sr.prepare.encode.hub import choose_torch_device
+from recbole_hm4sr.prepare.encode.text_encoders import encode_item_texts, encode_texts
+from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd
 
 LENGTHS = [3, 9, 1, 9, 5, 2, 7]
 

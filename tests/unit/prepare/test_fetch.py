@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from imageserver import PNG
 
-from recbole_hm4sr.prepare import fetch as fetch_module
-from recbole_hm4sr.prepare.fetch import (
+from recbole_hm4sr.prepare.images import fetch as fetch_module
+from recbole_hm4sr.prepare.images.fetch import (
     FetchError,
     FetchRules,
     checked_addresses,

@@ -11,11 +11,11 @@ import threading
 
 import pytest
 
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.encode import Encoder
-from recbole_hm4sr.prepare.hub import require_model
-from recbole_hm4sr.prepare.image_encoders import encode_images
-from recbole_hm4sr.prepare.text_encoders import encode_texts
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.hub import require_model
+from recbole_hm4sr.prepare.encode.image_encoders import encode_images
+from recbole_hm4sr.prepare.encode.text_encoders import encode_texts
 
 HAS_MODELS = all(importlib.util.find_spec(name) for name in ("transformers", "PIL"))
 pytestmark = pytest.mark.skipif(
@@ -124,8 +124,8 @@ def test_offline_means_the_cache(monkeypatch):
 def ask(endpoint, home):
     """What ``require_model`` says in a process whose hub is at an address of this machine."""
     code = """if True:
-        from recbole_hm4sr.errors import DataError
-        from recbole_hm4sr.prepare.hub import import_transformers, require_model
+        from recbole_hm4sr.base.errors import DataError
+        from recbole_hm4sr.prepare.encode.hub import import_transformers, require_model
         import_transformers("text")
         try:
             require_model("some/model", "texts")

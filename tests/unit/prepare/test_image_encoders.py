@@ -5,16 +5,16 @@ import importlib.util
 import numpy as np
 import pytest
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.encode import Encoder
-from recbole_hm4sr.prepare.image_encoders import (
+from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.image_encoders import (
     IMAGE_PRESETS,
     encode_images,
     encode_item_images,
     find_images,
 )
-from recbole_hm4sr.prepare.image_folder import file_stem
+from recbole_hm4sr.prepare.images.folder import file_stem
 
 HAS_MODELS = all(importlib.util.find_spec(name) for name in ("transformers", "PIL"))
 needs_models = pytest.mark.skipif(

@@ -6,11 +6,11 @@ import pytest
 from datafiles import write_lines
 from imageserver import JPEG, PNG, ledger, paths
 
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.prepare import image_folder
-from recbole_hm4sr.prepare.fetch import FetchError
-from recbole_hm4sr.prepare.image_folder import decode_image, file_stem
-from recbole_hm4sr.prepare.images import download_images
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.prepare.images import folder as image_folder
+from recbole_hm4sr.prepare.images.download import download_images
+from recbole_hm4sr.prepare.images.fetch import FetchError
+from recbole_hm4sr.prepare.images.folder import decode_image, file_stem
 
 
 def test_images_are_saved_by_item_with_the_extension_of_their_content(download, server):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_hm4sr.prepare.item_fields import clean_price, clean_text
+from recbole_hm4sr.prepare.tables.item_fields import clean_price, clean_text
 
 
 @pytest.mark.parametrize(

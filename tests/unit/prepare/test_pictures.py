@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_hm4sr.prepare.image_folder import decode_image
-from recbole_hm4sr.prepare.pictures import FORMATS, IMAGE_SUFFIXES, read_rgb
+from recbole_hm4sr.prepare.images.folder import decode_image
+from recbole_hm4sr.prepare.images.pictures import FORMATS, IMAGE_SUFFIXES, read_rgb
 
 Image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
 GREY = np.array([[0, 60, 120], [180, 240, 255]], dtype=np.uint8)

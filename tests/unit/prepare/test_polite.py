@@ -7,7 +7,7 @@ import time
 import pytest
 from imageserver import paths
 
-from recbole_hm4sr.prepare.polite import Job, PoliteQueue
+from recbole_hm4sr.prepare.images.polite import Job, PoliteQueue
 
 
 def test_the_queue_keeps_its_limits_and_takes_hosts_in_turn():

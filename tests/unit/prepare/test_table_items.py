@@ -6,9 +6,9 @@ import zipfile
 import pytest
 from amazonfiles import JULY, read_rows, write_raw
 
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.job import Job
-from recbole_hm4sr.prepare.table_files import InteractionColumns, ItemColumns, prepare_tables
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, ItemColumns, prepare_tables
 
 NEVER, OUT = "items that nobody interacted with", "items that the core took out"
 HEAD = "user_id,item_id,timestamp"

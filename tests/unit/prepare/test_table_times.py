@@ -4,9 +4,9 @@ import pytest
 import yaml
 from amazonfiles import JULY, read_rows, write_raw
 
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.job import Job
-from recbole_hm4sr.prepare.table_files import InteractionColumns, prepare_tables
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, prepare_tables
 
 DATE = "2014-07-14 00:00:"  # of JULY
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from datafiles import read_config, write_lines
 
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.features import load_features, text_features_path
-from recbole_hm4sr.errors import DataError
-from recbole_hm4sr.prepare.text import encode_tfidf_svd, make_missing_text_features
-from recbole_hm4sr.settings import DataSettings, read_settings
+from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd, make_missing_text_features
 
 HEADER = "item_id:token\ttitle:token_seq\tbrand:token"
 ROWS = [

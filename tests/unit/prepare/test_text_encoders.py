@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from datafiles import write_lines
 
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.encode import Encoder
-from recbole_hm4sr.prepare.text_encoders import TEXT_PRESETS, encode_item_texts, encode_texts
+from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.text_encoders import TEXT_PRESETS, encode_item_texts, encode_texts
 
 HAS_MODELS = importlib.util.find_spec("transformers") is not None
 needs_models = pytest.mark.skipif(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from runfiles import write_ranks, write_run
 
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.report.comparison import comparison_warnings, run_names, write_comparison
 from recbole_hm4sr.report.run_files import read_run
 

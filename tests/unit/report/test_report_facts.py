@@ -8,17 +8,17 @@ import torch
 from datafiles import DAY
 from toydata import N_USERS, QUICK, QUICK_HM4SR
 
-from recbole_hm4sr.config import build_config
+from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.seen import mark_seen
-from recbole_hm4sr.layers.experts import TemporalMoE
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.evaluate.statistics import user_metric
+from recbole_hm4sr.model.hm4sr.experts import TemporalMoE
+from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.report import collect, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
 from recbole_hm4sr.report.items import describe_items, title_column
 from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
-from recbole_hm4sr.session import open_session
-from recbole_hm4sr.statistics import user_metric
+from recbole_hm4sr.run.parts import open_session
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):

@@ -6,7 +6,7 @@ import io
 import pytest
 from runfiles import some_facts
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.report.collect import add_images
 from recbole_hm4sr.report.items import make_thumbnails
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from runfiles import some_facts, write_run
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.report.page import write_report
 
 SCRIPT = "<script>document.title = 'run'</script>"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recbole_hm4sr.errors import DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
     histories_from_frame,

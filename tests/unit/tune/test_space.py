@@ -5,9 +5,9 @@ import math
 import pytest
 import yaml
 
-from recbole_hm4sr.config import build_config, compose_settings, properties_dir
-from recbole_hm4sr.errors import ConfigError
-from recbole_hm4sr.registry import find_model
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.config.compose import build_config, compose_settings, properties_dir
+from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import find_space, read_space
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 import yaml
 
-from recbole_hm4sr.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.tune.search import Search, remember_search
 from recbole_hm4sr.tune.space import Dimension, Space
 from recbole_hm4sr.tune.trials import Trial, TrialStore, best_trial, ranked, trials_since_best

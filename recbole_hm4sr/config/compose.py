@@ -1,0 +1,338 @@
+"""Settings: composed from YAML files and flags, and checked in one go.
+
+The order of precedence, lowest first: RecBole's own defaults, ``properties/overall.yaml``, the
+model's YAML, the data set's YAML, the user's files, the user's flags. The result is one RecBole
+``Config``, so every RecBole class can be built from it. Nothing of this package writes to it later
+(RecBole's transforms do); what the package's own code needs is read once into frozen dataclasses
+(``settings.py``).
+"""
+
+import copy
+import dataclasses
+import difflib
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_hm4sr.base import recbole_files
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.plugins import plugin_names, plugin_settings
+from recbole_hm4sr.base.text_files import read_text
+from recbole_hm4sr.config.loss_rules import wrong_losses
+from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
+from recbole_hm4sr.config.settings import DataSettings, RunSettings, build_settings
+from recbole_hm4sr.config.yaml_limits import Loader, are_intervals, load_yaml
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def properties_dir() -> Path:
+    """Directory of the default YAML files, in a checkout as in an installed wheel."""
+    inside = _PACKAGE / "properties"
+    return inside if inside.is_dir() else _PACKAGE.parent / "properties"
+
+
+def dataset_atomic_dir() -> Path:
+    """Directory of the data sets that travel with the package, in a checkout as in a wheel."""
+    inside = _PACKAGE / "dataset_atomic"
+    return inside if inside.is_dir() else _PACKAGE.parent / "dataset_atomic"
+
+
+UNSUPPORTED = {
+    "save_dataset": "data sets are read anew each time; remove it",
+    "dataset_save_path": "data sets are read anew each time; remove it",
+    "save_dataloaders": "loaders are built anew each time; remove it",
+    "dataloaders_save_path": "loaders are built anew each time; remove it",
+    "checkpoint_dir": "checkpoints belong to the run's folder; use --run_dir",
+    "benchmark_filename": "splits are made by eval_args; remove it",
+    "enable_scaler": "amp_dtype: float16 scales the loss by itself; remove it",
+    "unload_col": "name the columns to read in load_col",
+    "unused_col": "name only the columns that are used in load_col",
+    "neg_sampling": "RecBole has replaced it by train_neg_sample_args",
+    "training_neg_sample_num": "RecBole has replaced it by train_neg_sample_args",
+}
+
+
+# Places to write outside the run's folder: the user's own word, never that of a file.
+FLAGS_ONLY = frozenset({"code_cache_dir"})
+
+
+def parse_value(text: str) -> Any:
+    """A flag's value, read as YAML: ``0.001``, ``1e-3``, ``true``, ``[5, 10]``, ``{a: 1}``.
+
+    RecBole's intervals, as ``[5,inf)``, are no YAML and are texts.
+
+    Raises:
+        ConfigError: If the text is not YAML.
+    """
+    if are_intervals(text) and re.search(r"[();]", text):  # not [5, 10]
+        return text.strip()
+    try:
+        return load_yaml(text, Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(
+            f"a flag's value must be YAML such as 0.001 or [5, 10], got {text!r}"
+        ) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A settings file as a dictionary; empty if the file holds nothing.
+
+    Raises:
+        ConfigError: If the file is missing, is not UTF-8 YAML, is not a mapping, or sets a name
+            twice.
+    """
+    text = read_text(path, "the settings file", ConfigError)
+    try:
+        value = load_yaml(text, Loader)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not a YAML document"
+        if _holds_interval(text, where):
+            problem += """; an interval needs quotation marks, as "[5,inf)\""""
+        raise ConfigError(f"the settings file {path}{line} must be YAML: {problem}") from error
+    except ValueError as error:
+        raise ConfigError(f"the settings file {path} must be YAML: {error}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"the settings file {path} must hold lines of the form name: value")
+    return value
+
+
+def _holds_interval(text: str, where: yaml.Mark | None) -> bool:
+    """Whether a line that is no YAML, or the one before it, holds an interval."""
+    lines = text.splitlines()[max(where.line - 1, 0) : where.line + 1] if where else []
+    return any(are_intervals(line.partition("#")[0].partition(":")[2]) for line in lines)
+
+
+def _read_packaged(path: Path) -> dict[str, Any]:
+    """A file that is installed, read once: settings are composed for every check and run."""
+    return copy.deepcopy(_read_once(path, path.stat().st_mtime_ns))
+
+
+@functools.cache
+def _read_once(path: Path, changed: int) -> dict[str, Any]:  # noqa: ARG001
+    return read_yaml(path)
+
+
+def recbole_defaults(model: str) -> dict[str, Any]:
+    """RecBole's own defaults for a sequential model, lowest precedence of all.
+
+    Those of a model of another package are the settings that it comes with.
+    """
+    folder = recbole_files.properties_folder()
+    values: dict[str, Any] = {}
+    for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
+        path = folder / f"{part}.yaml"
+        if path.is_file():
+            values.update(_read_packaged(path))
+    own = plugin_settings(model)
+    return {**values, **(read_yaml(own) if own is not None else {})}
+
+
+_N_NAMED = 10  # data sets in a sentence
+
+
+def resolve_data_path(dataset: str, data_path: str | Path | None) -> Path:
+    """The folder that holds a data set's atomic files.
+
+    Looked for, in this order: ``<data_path>/<dataset>`` if the user set ``data_path``; else
+    ``dataset_atomic/<dataset>`` in the working directory, in the package, and in RecBole's wheel.
+
+    Raises:
+        ConfigError: If none of them exists, or a value is no name of a folder.
+    """
+    if not re.fullmatch(r"[\w.-]+", dataset) or dataset.startswith("."):
+        raise ConfigError(
+            f"the data set's name must be the name of a folder (letters, digits, _, -, .), "
+            f"got {dataset!r}"
+        )
+    if not isinstance(data_path, (str, Path, type(None))):
+        raise ConfigError(f"data_path must be the folder above the data set, got {data_path!r}")
+    if data_path is not None:
+        places = [Path(data_path) / dataset]
+    else:
+        places = [Path.cwd() / "dataset_atomic" / dataset, dataset_atomic_dir() / dataset]
+        bundled = recbole_files.bundled_dataset_folder(dataset)
+        places += [bundled] if bundled else []
+    places = list(dict.fromkeys(places))
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ConfigError(
+        f"the data set {dataset!r} must be a folder with atomic files, looked for it in "
+        f"{', '.join(str(place.parent) for place in places)}; {_where_else(dataset, data_path)}"
+    )
+
+
+def _where_else(dataset: str, data_path: str | Path | None) -> str:
+    """What to do about a data set that is not where it was looked for."""
+    if data_path is None:
+        known = [path.name for path in dataset_atomic_dir().iterdir() if path.is_dir()]
+        near = difflib.get_close_matches(dataset, [*sorted(known), "ml-100k"], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{hint}name the folder above it with --data_path"
+    folder = Path(data_path)
+    if (folder / f"{dataset}.inter").is_file():
+        return f"it lies there itself: name the folder above it, --data_path={folder.parent}"
+    there = sorted(path.parent.name for path in folder.glob("*/*.inter"))[:_N_NAMED]
+    if there:
+        return f"there is {', '.join(there)}; name it with --dataset"
+    return "name the folder above it with --data_path"
+
+
+def compose_settings(
+    model: str,
+    dataset: str,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    needs_data: bool = True,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge all sources of settings; without data, nothing is looked for beside them.
+
+    Returns:
+        The values, and for each name that a user's file or flag, or a file beside the data, sets,
+        where it was set.
+    """
+    user: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for path in config_files:
+        values = read_yaml(Path(path))
+        user.update(values)
+        origin.update(dict.fromkeys(values, str(path)))
+    # RecBole completes some of the mappings it is given in place.
+    user.update(copy.deepcopy(dict(overrides or {})))
+    origin.update(dict.fromkeys(overrides or {}, "flag"))
+
+    values = recbole_defaults(model)
+    values.pop("data_path")
+    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
+    for path in (properties_dir() / "overall.yaml", of_model):
+        if path.is_file():
+            values.update(_read_packaged(path))
+    if needs_data:
+        folder = resolve_data_path(dataset, user.get("data_path"))
+    else:
+        folder = Path(user.get("data_path") or ".") / dataset
+    own, beside = properties_dir() / "dataset" / f"{dataset}.yaml", folder / f"{dataset}.yaml"
+    if own.is_file():
+        values.update(read_yaml(own))
+    if needs_data and beside.is_file():
+        of_dataset = read_yaml(beside)
+        values.update(of_dataset)
+        origin = dict.fromkeys(of_dataset, str(beside)) | origin
+    values.update(user)
+    for name in INTERVALS:
+        if isinstance(values.get(name), list):  # [5, 10], which is YAML as well
+            values[name] = f"[{','.join(map(str, values[name]))}]".replace(".inf", "inf")
+    values["data_path"] = str(folder)
+    return values, origin
+
+
+def check_settings(
+    model: str,
+    dataset: str,
+    *,
+    settings_class: Any = None,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    needs_data: bool = True,
+) -> dict[str, Any]:
+    """Compose and check the settings of one run, without importing torch or RecBole.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set: its folder, and the stem of its files.
+        settings_class: The model's settings dataclass, if it has one.
+        config_files: The user's YAML files, later ones win.
+        overrides: The user's flags, parsed; they win over all files.
+        needs_data: False where the data set may be on another machine.
+
+    Returns:
+        All settings by name.
+
+    Raises:
+        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
+    """
+    values, origin = compose_settings(
+        model, dataset, config_files, overrides, needs_data=needs_data
+    )
+    classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
+    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    defaults = recbole_defaults(model)
+    found = _unknown_names(values, known | set(defaults), origin)
+    found += wrong_recbole_values(values, defaults, known)
+    if model not in plugin_names():
+        found += wrong_losses(model, values)
+    for cls in classes:
+        found += build_settings(values, cls)[1]
+    if found:
+        raise ConfigError("; ".join(found))
+    return values
+
+
+def build_config(
+    model_class: Any,
+    dataset: str,
+    *,
+    settings_class: Any = None,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    checkpoint_dir: Path | None = None,
+    needs_data: bool = True,
+) -> Any:
+    """Compose and check the settings of one run.
+
+    Args:
+        model_class: RecBole model class, of this package or of RecBole.
+        dataset: Name of the data set: its folder, and the stem of its files.
+        settings_class: The model's settings dataclass, if it has one.
+        config_files: The user's YAML files, later ones win.
+        overrides: The user's flags, parsed; they win over all files.
+        checkpoint_dir: Folder of the run's checkpoints.
+        needs_data: False where the data set may be on another machine: its folder is not looked
+            for, and ``overrides`` hold the settings of a whole run.
+
+    Returns:
+        A RecBole ``Config``.
+
+    Raises:
+        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
+    """
+    values = check_settings(
+        model_class.__name__,
+        dataset,
+        settings_class=settings_class,
+        config_files=config_files,
+        overrides=overrides,
+        needs_data=needs_data,
+    )
+    if checkpoint_dir is not None:
+        values["checkpoint_dir"] = str(checkpoint_dir)
+    from recbole_hm4sr.config.recbole_config import (
+        make_config,  # it takes torch's seconds to import
+    )
+
+    return make_config(model_class, dataset, values)
+
+
+def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, str]) -> list[str]:
+    found = []
+    for name in values:
+        where = f" ({origin[name]})" if name in origin else ""
+        if name in origin and name in UNSUPPORTED:
+            found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
+        elif name in FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
+            found.append(f"{name}{where} must be given as a flag, since it names a place to write")
+        elif name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(f"the setting {name!r}{where} is unknown{hint}")
+    return found

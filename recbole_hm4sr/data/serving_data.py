@@ -1,0 +1,131 @@
+"""What a trained model must know of its data set to serve users it never saw.
+
+A run keeps it in one file, so that it can be served where the interactions are not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.features import AlignedFeatures
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ServingData:
+    """The part of a data set that a served model reads.
+
+    Attributes:
+        item_tokens: Raw token of each internal item id; entry 0 is padding. Shape ``[I]``,
+            unicode.
+        counts: How often each item occurs in the training part. Shape ``[I]``, int64.
+        n_users: Users of the training, padding included.
+        first_time: Earliest time of the training part, in whole seconds since the epoch.
+        longest_gap: Longest gap of the training part, in whole seconds.
+        arrays: What the model itself keeps, by name.
+    """
+
+    item_tokens: Array
+    counts: Array
+    n_users: int
+    first_time: int
+    longest_gap: int
+    arrays: Mapping[str, Array]
+
+
+def count_items(dataset: Any) -> Array:
+    """How often each item occurs in a split. Shape ``[I]``, int64."""
+    items = dataset.inter_feat.histories.columns[dataset.iid_field]
+    shown = items[dataset.shown_interactions()]
+    return torch.bincount(shown, minlength=dataset.item_num).numpy()
+
+
+def describe_dataset(dataset: Any, arrays: Mapping[str, Array]) -> ServingData:
+    """The part of a training split that a served model reads.
+
+    Args:
+        dataset: Training split of a ``MultiModalSequentialDataset``.
+        arrays: What the model itself keeps.
+    """
+    return ServingData(
+        item_tokens=np.asarray(dataset.item_tokens, dtype=np.str_),
+        counts=count_items(dataset),
+        n_users=dataset.user_num,
+        first_time=dataset.first_time(),
+        longest_gap=dataset.longest_gap(),
+        arrays=dict(arrays),
+    )
+
+
+class NeedsDatasetError(AttributeError):
+    """A model asks for a part of the data set that is not kept for serving."""
+
+
+class ServingDataset:
+    """Stands where a model's constructor reads its data set.
+
+    Args:
+        data: What was kept.
+        config: The run's settings.
+
+    Raises:
+        NeedsDatasetError: On reading anything else.
+    """
+
+    def __init__(self, data: ServingData, config: Any) -> None:
+        self.data = data
+        settings = read_settings(config, DataSettings)
+        self.modality_names = tuple(settings.modalities)
+        self.timestamp_unit: str = settings.timestamp_unit
+        self.item_tokens = data.item_tokens
+        self.item_num = len(data.item_tokens)
+        self.user_num = data.n_users
+        item_field = config["ITEM_ID_FIELD"]
+        self._counts = {item_field: self.item_num, config["USER_ID_FIELD"]: self.user_num}
+        self.field2seqlen = {item_field + config["LIST_SUFFIX"]: config["MAX_ITEM_LIST_LENGTH"]}
+
+    def __getattr__(self, name: str) -> Any:
+        raise NeedsDatasetError(f"{name} of the data set is not kept for serving")
+
+    def num(self, field: str) -> int:
+        """How many values a column of ids has, padding included."""
+        if field not in self._counts:
+            raise NeedsDatasetError(f"the column {field} is not kept for serving")
+        return self._counts[field]
+
+    def seen_items(self) -> None:
+        """Nothing: only training reads it."""
+
+    def longest_gap(self) -> int:
+        """The longest gap of the training part, in seconds."""
+        return self.data.longest_gap
+
+    def first_time(self) -> int:
+        """The earliest time of the training part, in seconds since the epoch."""
+        return self.data.first_time
+
+    def array(self, name: str) -> Array:
+        """What the model has kept under a name."""
+        if name not in self.data.arrays:
+            raise NeedsDatasetError(f"the array {name} is not kept for serving")
+        return self.data.arrays[name]
+
+    def modality(self, name: str) -> AlignedFeatures:
+        """No features, of the right width: what is made of them is kept instead."""
+        stored = np.zeros((1, int(self.array(f"{name}.width"))), dtype=np.float32)
+        return AlignedFeatures(stored, np.full(self.item_num, -1), "", "")
+
+    def target_counts(self) -> torch.Tensor:
+        """How often each item occurs in the training part. Shape ``[I]``, int64."""
+        return torch.from_numpy(self.data.counts)
+
+    def categories(self) -> tuple[Array, tuple[str, ...]]:
+        """As many categories as the data set has, without names and flags."""
+        n_categories = int(self.array("n_categories"))
+        flags = torch.zeros(1, dtype=torch.uint8).expand(self.item_num, n_categories)
+        return flags.numpy(), tuple(map(str, range(n_categories)))

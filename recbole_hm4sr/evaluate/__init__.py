@@ -1,0 +1,1 @@
+"""Ranks of the targets, groups of users and paired tests."""

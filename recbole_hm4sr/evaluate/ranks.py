@@ -1,0 +1,151 @@
+"""Where each user's target ranks, with and without the user's own history among the candidates.
+
+RecBole scores the whole catalogue, writes a matrix of zeros as large, and sorts out the best 50.
+With one target a user its rank says the same: it is the number of better items plus one, one
+comparison over the scores. Metrics are still computed by RecBole's evaluator, from the ranks.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_hm4sr.base.errors import TrainingError
+from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.data.seen import mark_seen
+from recbole_hm4sr.data.times import exact_seconds
+
+_ROWS_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The rank of each sample's target, from 1, in the order of the samples.
+
+    Attributes:
+        include: Among all items, as RecBole and the paper rank. Shape ``[S]``, int64.
+        exclude: Among the items the user has not taken yet, and the target. Shape ``[S]``, int64.
+    """
+
+    include: Tensor
+    exclude: Tensor
+
+    def of(self, rank_history: str) -> Tensor:
+        """The ranks of one protocol: ``include`` or ``exclude``."""
+        return {"include": self.include, "exclude": self.exclude}[rank_history]
+
+
+def rank_samples(
+    score: Callable[[Any], tuple[Any, Tensor, Tensor, Tensor]],
+    batches: Iterable[Any],
+    samples: HistorySamples,
+    *,
+    item_field: str,
+) -> Ranks:
+    """Rank the target of every sample of a split.
+
+    Args:
+        score: Takes a batch of RecBole's full-sort loader; returns the interaction, scores
+            ``[B, I]`` with the padding item at minus infinity, and rows and items of the targets.
+        batches: The loader, in the order of the samples.
+        samples: The split.
+        item_field: Name of the item column.
+
+    Returns:
+        Ranks on the CPU.
+
+    Raises:
+        TrainingError: If a score is NaN or a target's score is infinite.
+    """
+    seen = mark_seen(samples.histories, item_field)
+    nothing = torch.empty(0, dtype=torch.int64)
+    include, exclude, done = [nothing], [nothing], 0
+    for batch in batches:
+        _, scores, _, targets = score(batch)
+        positions = samples.targets[done : done + len(scores)]
+        done += len(scores)
+        targets = targets.to(scores.device)
+        own = scores.gather(1, targets[:, None])  # [B, 1]
+        if torch.isnan(scores.sum(dim=1)).any() or not torch.isfinite(own).all():
+            raise TrainingError(
+                "every score must be a number, but the model gave NaN or infinity in evaluation; "
+                "lower learning_rate"
+            )
+        rows, items = seen.before(positions)
+        rows, items = rows.to(scores.device), items.to(scores.device)
+        rank = 1 + _count_better(scores, own, targets)
+        taken = _is_better(scores[rows, items], own[rows, 0], items, targets[rows])
+        include.append(rank.cpu())
+        exclude.append((rank - torch.bincount(rows[taken], minlength=len(rank))).cpu())
+    return Ranks(torch.cat(include), torch.cat(exclude))
+
+
+def _is_better(scores: Tensor, own: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Whether an item stands above the target; equal scores stand in the order of item ids."""
+    return (scores > own) | ((scores == own) & (items < targets))
+
+
+def _count_better(scores: Tensor, own: Tensor, targets: Tensor) -> Tensor:
+    # A few rows at a time: the flags of all rows would leave the cache before they are counted.
+    parts = list(zip(scores.split(_ROWS_AT_A_TIME), own.split(_ROWS_AT_A_TIME), strict=True))
+    better = torch.cat([(rows > target).sum(dim=1) for rows, target in parts])
+    equal_scores = torch.cat([(rows == target).sum(dim=1) for rows, target in parts])
+    tied = torch.nonzero(equal_scores > 1).squeeze(1)
+    if len(tied):  # rare: a second pass for these rows only
+        items = torch.arange(scores.shape[1], device=scores.device)
+        equal = (scores[tied] == own[tied]) & (items < targets[tied, None])
+        better[tied] += equal.sum(dim=1)
+    return better
+
+
+def top_hits(ranks: Tensor, cut: int) -> Tensor:
+    """The matrix RecBole's metrics read: a 1 where the target stands among the first ``cut``.
+
+    Returns:
+        Hits in the first ``cut`` columns, the number of targets (1) in the last. Shape
+        ``[S, cut + 1]``, int32.
+    """
+    hits = ranks[:, None] == torch.arange(1, cut + 1)
+    return torch.cat([hits, torch.ones(len(ranks), 1, dtype=torch.bool)], dim=1).int()
+
+
+def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any]"]:
+    """What tables group test users by.
+
+    Args:
+        dataset: Split that was ranked.
+        train: Training split.
+
+    Returns:
+        By sample: ``user`` and ``target`` (raw tokens), ``history_length``, ``gap_seconds`` (from
+        the last history item to the target; float64 where times are milliseconds),
+        ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
+        for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
+        ``middle``; and ``training_length``: interactions of the user in the training part.
+    """
+    samples = dataset.inter_feat
+    histories, targets = samples.histories, samples.targets
+    items = histories.columns[dataset.iid_field]
+    times = histories.columns[dataset.time_field]
+    gaps = times[targets] - times[targets - 1]
+    seen = train.shown_interactions()
+    counts = torch.bincount(items[seen], minlength=dataset.item_num)
+    # Frequent first; equal counts in the order of item ids.
+    place = torch.empty(dataset.item_num - 1, dtype=torch.int64)
+    place[torch.argsort(-counts[1:], stable=True)] = torch.arange(dataset.item_num - 1)
+    share = (place[items[targets] - 1].double() + 0.5) / (dataset.item_num - 1)
+    groups = np.where(share < 0.2, "head", np.where(share < 0.5, "middle", "tail"))
+    users = histories.columns[dataset.uid_field][targets].numpy()
+    in_training = torch.bincount(histories.starts[seen], minlength=len(histories))
+    return {
+        "user": np.asarray(dataset.id2token(dataset.uid_field, users), dtype=np.str_),
+        "target": np.asarray(dataset.item_tokens[items[targets].numpy()], dtype=np.str_),
+        "history_length": (targets - histories.starts[targets]).numpy(),
+        "gap_seconds": exact_seconds(gaps.numpy(), dataset.timestamp_unit),
+        "target_count": counts[items[targets]].numpy(),
+        "popularity": groups,
+        "training_length": in_training[histories.starts[targets]].numpy(),
+    }

@@ -1,0 +1,1 @@
+"""HM4SR (WWW 2025), with its experts and losses."""

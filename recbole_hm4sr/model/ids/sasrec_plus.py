@@ -1,0 +1,91 @@
+"""SASRec+: SASRec on packed tokens, trained with the cross-entropy over all items.
+
+Reference:
+    Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, arXiv:1808.09781.
+
+The function is RecBole's SASRec, with its loss ``CE``; the plus is what surrounds it here: whole
+histories in one pass (``train_mode: sequence``), the sampled softmax, seen items left out of it,
+and a step without padding. It is HM4SR without modalities and components, so it is the backbone
+that those are measured against.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hm4sr.layers.attention import StepContext
+from recbole_hm4sr.layers.batch import PackedBatch
+from recbole_hm4sr.layers.blocks import build_encoder
+from recbole_hm4sr.layers.catalogue import Catalogue, UserRows
+from recbole_hm4sr.layers.dropout import Dropout
+from recbole_hm4sr.model.ids.sasrec_plus_settings import SASRecPlusSettings
+from recbole_hm4sr.model.packed import PackedRecommender
+
+Array = np.ndarray[Any, Any]
+
+
+class Encoded(NamedTuple):
+    """A batch after the encoder: users' vectors, what was encoded, and what can be scored."""
+
+    users: UserRows
+    batch: PackedBatch
+    catalogue: Catalogue
+
+
+class SASRecPlus(PackedRecommender):
+    """SASRec with the cross-entropy over all items, on packed tokens.
+
+    Args:
+        config: RecBole ``Config`` with the fields of :class:`SASRecPlusSettings`.
+        dataset: Training split of a ``MultiModalSequentialDataset``.
+
+    Differs from RecBole's SASRec:
+        In the arrangement only: with ``train_mode: prefix`` losses, gradients and scores are equal.
+    """
+
+    settings_class = SASRecPlusSettings
+    settings: SASRecPlusSettings
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings, size = self.settings, self.settings.hidden_size
+        self.item_embedding = nn.Embedding(self.n_items, size)
+        self.position_embedding = nn.Embedding(self.max_seq_length, size)
+        self.input_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
+        self.dropout = Dropout(settings.hidden_dropout_prob)
+        self.encoder = build_encoder(**settings.encoder_options())
+        self._initialize()
+
+    def _initialize(self) -> None:
+        """Draw N(0, ``initializer_range``) for weights, zero biases and the padding row."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=self.settings.initializer_range)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.item_embedding.weight[0] = 0
+
+    def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
+        """The item embeddings, the one modality. Shape ``[K, 1, D]``."""
+        ids = self.item_embedding.weight if items is None else self.item_embedding(items)
+        return ids[:, None]
+
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
+        """Embed, normalise, encode, and read the positions that are asked for."""
+        packing = batch.packing
+        if batch.distinct is None:
+            tokens = catalogue.of(batch.items)[:, 0]
+        else:  # the gradient of each item is summed before it meets the table
+            distinct = catalogue.of(batch.distinct.items)[:, 0]
+            tokens = F.embedding(batch.distinct.of_token, distinct)
+        tokens = tokens + self.position_embedding(packing.position)  # [T, D]
+        x, context = self.dropout(self.input_norm(tokens)), StepContext(packing)
+        if batch.read_at is None:
+            users = self.encoder(x, context)
+        else:
+            users = self.encoder.at_every_position(x, context).index_select(0, batch.read_at)
+        return Encoded(UserRows(users[:, None]), batch, catalogue)

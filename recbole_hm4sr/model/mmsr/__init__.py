@@ -1,0 +1,1 @@
+"""MMSR (CIKM 2023), with its codes, graphs and attention."""

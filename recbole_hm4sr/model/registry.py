@@ -1,0 +1,118 @@
+"""Which models there are: this package's, RecBole's sequential ones, those of other packages.
+
+Names are known without importing what they name: torch and RecBole take seconds.
+"""
+
+import difflib
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_hm4sr.base import recbole_files
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.plugins import load_plugin, plugin_names
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model, imported where it is asked for.
+
+    Attributes:
+        name: Its name.
+        load: Gives its class.
+        load_settings: Gives the class of its settings, or None: RecBole's own read the config.
+    """
+
+    name: str
+    load: Callable[[], Any]
+    load_settings: Callable[[], Any]
+
+    @functools.cached_property
+    def model_class(self) -> Any:
+        """The model."""
+        return self.load()
+
+    @functools.cached_property
+    def settings_class(self) -> Any:
+        """The class of its settings; None for RecBole's own, which read the config.
+
+        Of a model of this package it is there without torch.
+        """
+        return self.load_settings()
+
+
+def _own(module: str, name: str) -> ModelEntry:
+    def load(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
+
+    return ModelEntry(
+        name,
+        functools.partial(load, module, name),
+        functools.partial(load, f"{module}_settings", f"{name}Settings"),
+    )
+
+
+MODELS = {
+    entry.name: entry
+    for entry in (
+        _own("hm4sr", "HM4SR"),
+        _own("sasrec_plus", "SASRecPlus"),
+        _own("mmsr", "MMSR"),
+    )
+}
+
+
+def model_names() -> list[str]:
+    """Names of all models that can run, this package's first, then RecBole's."""
+    of_recbole = sorted(set(recbole_files.sequential_models()) - set(MODELS))
+    return [*MODELS, *of_recbole, *plugin_names()]
+
+
+def find_model(name: str) -> ModelEntry:
+    """The model of a name. Only a model of another package is imported.
+
+    Raises:
+        ConfigError: If there is none (near misses are named), or a package brings it wrongly.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"the model must be given by its name, got {name!r}; a class of your own has one as an "
+            f"entry point of its package (docs/models.md)"
+        )
+    if name in plugin_names():
+        return _plugin(name, taken=name in MODELS or name in recbole_files.sequential_models())
+    if name in MODELS:
+        return MODELS[name]
+    if name in recbole_files.sequential_models():
+        return ModelEntry(name, functools.partial(_load_recbole, name), lambda: None)
+    names = model_names()
+    lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
+    raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def _load_recbole(name: str) -> Any:
+    from recbole_hm4sr.base import compat
+    from recbole_hm4sr.model.recbole.trimming import trimmed_class
+
+    return trimmed_class(getattr(compat.import_recbole_models(), name))
+
+
+def _plugin(name: str, *, taken: bool) -> ModelEntry:
+    if taken:
+        raise ConfigError(
+            f"the model {name} of an installed package must have a name of its own; there is one"
+        )
+    model_class = load_plugin(name)
+    from recbole.model.abstract_recommender import SequentialRecommender
+
+    if not (isinstance(model_class, type) and issubclass(model_class, SequentialRecommender)):
+        raise ConfigError(
+            f"the model {name} must be a subclass of RecBole's SequentialRecommender, got "
+            f"{model_class!r}"
+        )
+    settings_class = getattr(model_class, "settings_class", None)
+    return ModelEntry(name, lambda: model_class, lambda: settings_class)

@@ -1,0 +1,1 @@
+"""Features of other projects, in this package's form."""

@@ -1,0 +1,289 @@
+"""Item texts to vectors: ``tfidf-svd``, a Hugging Face text model or a sentence-transformers model.
+
+The heavy packages are the extra ``text`` and are imported where they are used.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.data.features import (
+    TFIDF_SVD_WIDTH,
+    ItemFeatures,
+    save_features,
+    tfidf_svd_revision,
+)
+from recbole_hm4sr.prepare.encode.feature_job import (
+    TFIDF_SVD,
+    Array,
+    Encoder,
+    FeatureReport,
+    OnBatch,
+    Pooling,
+    encode_in_batches,
+    kept_batches,
+    refuse_duplicates,
+)
+from recbole_hm4sr.prepare.encode.hub import (
+    choose_torch_device,
+    find_model_file,
+    import_transformers,
+    missing_package,
+    mixed_precision,
+    model_revision,
+    read_model,
+    reading,
+    refuse_missing_weights,
+    require_model,
+)
+from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd, read_item_texts
+
+# The paper's: the [CLS] vector of title, categories and brand.
+TEXT_PRESETS = {"paper": Encoder(name="bert-base-uncased", pooling="cls", max_length=512)}
+PAPER_FIELDS = ("title", "categories", "brand")
+# Tokenizers without a limit of their own name a number near 1e30.
+_NO_LIMIT = 10**6
+_USUAL_LIMIT = 512
+
+
+def encode_texts(
+    texts: Sequence[str],
+    *,
+    encoder: Encoder,
+    batch_size: int = 64,
+    device: str = "auto",
+    keep: Path | None = None,
+    on_batch: OnBatch | None = None,
+) -> Array:
+    """Encode texts.
+
+    Args:
+        texts: One text an item.
+        encoder: What to encode with; the name ``tfidf-svd`` needs no model.
+        batch_size: Texts a batch, which are of similar length.
+        device: ``auto``, or a name of torch's.
+        keep: Folder of finished batches: those of an earlier call with the very same arguments
+            are read, the others written. See :func:`.encode.kept_batches`.
+        on_batch: Called after each batch with its size and whether it had been kept.
+
+    Returns:
+        Row k belongs to text k. Shape ``[N, F]``, of the encoder's storage type.
+
+    Raises:
+        ConfigError: If an option is out of range, or a package is not installed.
+        DataError: If the model cannot be read, or its values are not finite.
+    """
+    if encoder.name == TFIDF_SVD:
+        return encode_tfidf_svd(texts, width=TFIDF_SVD_WIDTH).astype(encoder.storage)
+    encode = open_text_model(encoder, device=device)
+    _, values = encode_in_batches(
+        [len(text) for text in texts],
+        lambda rows: (rows, encode([texts[row] for row in rows])),
+        batch_size=batch_size,
+        storage=encoder.storage,
+        keep=keep,
+        on_batch=on_batch,
+    )
+    return values
+
+
+def encode_item_texts(
+    item_file: Path,
+    out: Path,
+    *,
+    item_field: str,
+    fields: Sequence[str],
+    encoder: Encoder,
+    batch_size: int = 64,
+    device: str = "auto",
+    on_batch: OnBatch | None = None,
+) -> FeatureReport:
+    """Encode the text of every item of an ``.item`` file into a feature file.
+
+    Args:
+        item_file: The ``.item`` file.
+        out: Feature file to write.
+        item_field: Column of item tokens.
+        fields: Columns whose text is encoded, in this order.
+        encoder: What to encode with.
+        batch_size: Texts a batch.
+        device: ``auto``, or a name of torch's.
+        on_batch: Called after each batch with its size and whether it had been kept.
+
+    Raises:
+        ConfigError: If an option is out of range, or a package is not installed.
+        DataError: If a file cannot be read or written, or no item has text.
+    """
+    tokens, texts = read_item_texts(item_file, fields, item_field=item_field)
+    refuse_duplicates(tokens, item_file)
+    filled = np.array([bool(text.strip()) for text in texts])
+    if not filled.any():
+        raise DataError(f"{item_file}: at least one item must have text in {', '.join(fields)}")
+    inputs = [text for text, has in zip(texts, filled, strict=True) if has]
+    revision = text_revision(encoder)
+    kept: Any = contextlib.nullcontext()
+    if encoder.name != TFIDF_SVD:
+        place = choose_torch_device(device)
+        kept = kept_batches(out, encoder, revision, batch_size, place, inputs)
+    with kept as keep:
+        # All texts, the empty too: word counts then give the very values of the source tfidf-svd.
+        values = encode_texts(
+            texts if encoder.name == TFIDF_SVD else inputs,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            keep=keep,
+            on_batch=on_batch,
+        )
+        values = values[filled] if encoder.name == TFIDF_SVD else values
+        save_features(out, ItemFeatures(tokens[filled], values, encoder.label, revision, str(out)))
+    without = [str(token) for token in tokens[~filled]]
+    skipped = {f"no text in {', '.join(fields)}": without} if without else {}
+    return FeatureReport(out, len(values), values.shape[1], skipped)
+
+
+def text_revision(encoder: Encoder) -> str:
+    """What decides the values besides the encoder's name, for the feature file."""
+    if encoder.name == TFIDF_SVD:
+        return tfidf_svd_revision()
+    transformers = import_transformers("text")
+    require_model(encoder.name, "texts")
+    return (
+        f"{model_revision(encoder.name)}, pooling {_choose_pooling(encoder)}, "
+        f"max_length {encoder.max_length or 'model'}, {encoder.dtype}, "
+        f"transformers {transformers.__version__}"
+    )
+
+
+def open_text_model(encoder: Encoder, *, device: str) -> Callable[[list[str]], Array]:
+    """Read a text model.
+
+    Returns:
+        A function that encodes one batch of texts, to float32.
+
+    Raises:
+        ConfigError: If a package is not installed, or an option does not suit the model.
+        DataError: If the model cannot be read.
+    """
+    import_transformers("text")
+    require_model(encoder.name, "texts")
+    place = choose_torch_device(device)
+    pooling = _choose_pooling(encoder)
+    is_pipeline = find_model_file(encoder.name, "modules.json") is not None
+    if pooling == "model" and is_pipeline:
+        return _open_sentence_model(encoder, place)
+    return _open_plain_model(encoder, place, pooling)
+
+
+def _choose_pooling(encoder: Encoder) -> Pooling:
+    if encoder.pooling != "auto":
+        return encoder.pooling
+    return "mean" if find_model_file(encoder.name, "modules.json") is None else "model"
+
+
+def _open_sentence_model(encoder: Encoder, device: Any) -> Callable[[list[str]], Array]:
+    import torch
+
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise missing_package("sentence-transformers", "text") from error
+    with reading(encoder.name):
+        model = SentenceTransformer(encoder.name, device=str(device)).eval()
+    if encoder.max_length is not None:
+        _check_length(encoder, model.max_seq_length or _NO_LIMIT)
+        model.max_seq_length = encoder.max_length
+
+    @torch.inference_mode()
+    def encode(texts: list[str]) -> Array:
+        with mixed_precision(encoder, device):
+            vectors = model.encode(
+                texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False
+            )
+        return np.asarray(vectors.float().cpu().numpy())
+
+    return encode
+
+
+def _open_plain_model(
+    encoder: Encoder, device: Any, pooling: Pooling
+) -> Callable[[list[str]], Array]:
+    import torch
+    from transformers import AutoTokenizer
+
+    with reading(encoder.name):
+        tokenizer = AutoTokenizer.from_pretrained(encoder.name)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # Without the files of one, transformers 5 makes up a tokenizer that knows no word.
+        raise DataError(f"cannot read the encoder {encoder.name!r}: its tokenizer knows no word")
+    model, info = read_model(encoder, device)
+    refuse_missing_weights(info, encoder, pooling)
+    tokenizer.padding_side = "right"  # the first token is the first column
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    limit = _length_limit(tokenizer, model)
+    _check_length(encoder, limit)
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    # SigLIP was trained on texts padded to the full length, and has no mask for it.
+    padding = "max_length" if model.config.model_type.startswith("siglip") else True
+
+    @torch.inference_mode()
+    def encode(texts: list[str]) -> Array:
+        inputs = tokenizer(
+            texts,
+            padding=padding,
+            truncation=True,
+            max_length=encoder.max_length or limit,
+            return_tensors="pt",
+        ).to(device)
+        with mixed_precision(encoder, device):
+            vectors = _pool(model, inputs, pooling)
+        return np.asarray(vectors.float().cpu().numpy())
+
+    return encode
+
+
+def _pool(model: Any, inputs: Any, pooling: Pooling) -> Any:
+    """One vector a text. Shape ``[B, F]``."""
+    import torch
+
+    has_two_towers = hasattr(model, "get_text_features")
+    if has_two_towers:
+        inputs = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+    if pooling == "model" and has_two_towers:
+        vectors = model.get_text_features(**inputs)
+        # A tensor up to transformers 4, a model's output since.
+        return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
+    outputs = (model.text_model if has_two_towers else model)(**inputs)
+    if pooling == "model":
+        pooled = getattr(outputs, "pooler_output", None)
+        if pooled is None:
+            raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
+        return pooled
+    hidden = outputs.last_hidden_state  # [B, L, F]
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return hidden.mean(dim=1)
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def _length_limit(tokenizer: Any, model: Any) -> int:
+    if tokenizer.model_max_length < _NO_LIMIT:
+        return int(tokenizer.model_max_length)
+    config = getattr(model.config, "text_config", model.config)
+    return min(_USUAL_LIMIT, getattr(config, "max_position_embeddings", None) or _USUAL_LIMIT)
+
+
+def _check_length(encoder: Encoder, limit: int) -> None:
+    if encoder.max_length is not None and encoder.max_length > limit:
+        raise ConfigError(
+            f"max_length must be at most {limit} for {encoder.name!r}, got {encoder.max_length}"
+        )

@@ -1,0 +1,1 @@
+"""Downloading item images, and folders of them."""

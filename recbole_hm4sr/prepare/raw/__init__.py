@@ -1,0 +1,1 @@
+"""Readers of raw material: CSV, Parquet and the Amazon files."""

@@ -1,0 +1,72 @@
+"""Which folder is a run's, and which may become one. Nothing here needs torch."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.config.compose import FLAGS_ONLY, UNSUPPORTED, read_yaml
+
+# In the folder of a run that another one has trained: which, and what that one ran on.
+TRAINED_BY = "trained_by.json"
+
+
+def refuse_place(folder: Path) -> None:
+    """Refuse a run's folder that cannot be written, before anything is.
+
+    Raises:
+        ConfigError: If it holds a run already, or if it or the folder above is no folder.
+    """
+    if (folder / "config.yaml").exists():
+        raise ConfigError(
+            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
+        )
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
+    if there is not None and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(
+            f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
+        )
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a folder to write that is there already.
+
+    Raises:
+        ConfigError: If it exists.
+    """
+    if folder.exists():
+        raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
+
+
+def which_run(folder: Path) -> str:
+    """Which folder may have been meant, where one holds no run."""
+    if (folder.parent / "config.yaml").is_file():
+        return f"the run is the folder above, {folder.parent}"
+    if (folder / "results.jsonl").is_file():
+        return "it is a comparison: name one of its runs, <data set>/<model>/seed-<seed>"
+    if (folder / "trials.jsonl").is_file():
+        return "it is a search: name one of its trials, trial-<number>"
+    if (folder / "config.yaml").is_file():
+        return f"it has not ended: go on with hm4sr train --resume {folder}"
+    return "a run that was stopped before it began is started by its own command"
+
+
+def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
+    """The model, the data set and the other settings that a run was started with.
+
+    Raises:
+        DataError: If the folder holds no run.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise DataError(
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; {which_run(run_dir)}"
+        )
+    values = read_yaml(path)
+    missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
+    if missing:
+        raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
+    # A run's folder may come from elsewhere: it names no place to write. It may be of an older
+    # release, which took settings that have gone.
+    values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
+    return values.pop("model"), values.pop("dataset"), values

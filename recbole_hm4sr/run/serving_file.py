@@ -1,0 +1,127 @@
+"""``serving.npz`` of a run: what, with settings and checkpoint, is enough to serve it anywhere.
+
+It belongs to one checkpoint: the hash of ``checkpoint/best.pt`` stands in it.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.serving_data import ServingData, describe_dataset
+from recbole_hm4sr.model.capabilities import serving_arrays
+
+FILE_NAME = "serving.npz"
+_FORMAT = "recbole-hm4sr serving 1"
+_OF_MODEL = "model."
+
+
+@dataclass(frozen=True)
+class ServingFile:
+    """A serving file.
+
+    Attributes:
+        data: What the model reads.
+        fingerprints: Hashes of the data set that the run was trained on.
+    """
+
+    data: ServingData
+    fingerprints: dict[str, str]
+
+
+def best_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint of a run's best epoch."""
+    return run_dir / "checkpoint" / "best.pt"
+
+
+def write_serving_file(
+    run_dir: Path, model: Any, dataset: Any, *, fingerprints: Mapping[str, str]
+) -> None:
+    """Write what serving needs beside a finished run's checkpoint.
+
+    Args:
+        run_dir: Folder of the run.
+        model: Set to its best epoch.
+        dataset: Training split.
+        fingerprints: Of the data set.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    data = describe_dataset(dataset, serving_arrays(model))
+    arrays = {
+        "format": np.array(_FORMAT),
+        "checkpoint": np.array(_hash(best_checkpoint(run_dir))),
+        "fingerprint_names": np.array(list(fingerprints), dtype=np.str_),
+        "fingerprints": np.array(list(fingerprints.values()), dtype=np.str_),
+        "item_tokens": data.item_tokens,
+        "counts": data.counts,
+        "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
+        **{_OF_MODEL + name: values for name, values in data.arrays.items()},
+    }
+    write_whole(run_dir / FILE_NAME, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def read_serving_file(run_dir: Path) -> ServingFile | None:
+    """Read the serving file of a run; None if the run has left none.
+
+    Raises:
+        DataError: If it is damaged, or belongs to another checkpoint.
+    """
+    path = run_dir / FILE_NAME
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        if str(arrays["format"]) != _FORMAT:
+            raise DataError(
+                f"{path} must have the format {_FORMAT!r}, got {str(arrays['format'])!r}; serve "
+                f"it with the release that wrote it"
+            )
+        content = _parse(arrays)
+    except FileNotFoundError:
+        return None
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} must be the serving file of a run, but: {error}; remove it to serve the run "
+            f"from its data set"
+        ) from error
+    if str(arrays["checkpoint"]) != _hash(best_checkpoint(run_dir)):
+        raise DataError(
+            f"{path} must belong to {best_checkpoint(run_dir)}, but was written for another one; "
+            f"remove it to serve the run from its data set"
+        )
+    return content
+
+
+def _parse(arrays: dict[str, Any]) -> ServingFile:
+    n_users, first_time, longest_gap = arrays["numbers"].tolist()
+    names, values = arrays["fingerprint_names"].tolist(), arrays["fingerprints"].tolist()
+    data = ServingData(
+        item_tokens=arrays["item_tokens"],
+        counts=arrays["counts"],
+        n_users=n_users,
+        first_time=first_time,
+        longest_gap=longest_gap,
+        arrays={
+            name.removeprefix(_OF_MODEL): value
+            for name, value in arrays.items()
+            if name.startswith(_OF_MODEL)
+        },
+    )
+    return ServingFile(data, dict(zip(names, values, strict=True)))
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,185 @@
+"""The checkpoints of one run, and which of them a run may go on from.
+
+* ``best.pt``: what changes the scores of the best epoch so far;
+* ``last.pt``: everything needed to go on as if nothing had happened;
+* ``previous.pt``: the ``last.pt`` of the epoch before.
+
+After an epoch ``last.pt`` is written first, then ``best.pt`` if the epoch is the best so far. A run
+that is killed in between has the best epoch in ``last.pt``, and ``best.pt`` is written from it. A
+damaged ``last.pt`` gives way to ``previous.pt``, and the epoch between them is trained again.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_hm4sr.base.errors import CheckpointError, WriteError
+from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.train.checkpoint import (
+    read_checkpoint,
+    refuse_foreign,
+    refusing_damage,
+    write_checkpoint,
+)
+
+_log = logging.getLogger(__name__)
+
+# What may differ between the parts of one run: where and how fast it runs, what it reports, when
+# it ends.
+_FREE = frozenset(
+    {
+        *OF_THE_MACHINE,
+        "epochs",
+        "eval_batch_size",
+        "metric_decimal_place",
+        "metrics",
+        "pre_model_path",
+        "stopping_step",
+        "topk",
+    }
+)
+
+
+def settings_to_meet(values: Mapping[str, Any]) -> str:
+    """The settings that the parts of one run have in common, as JSON."""
+    return json.dumps({k: v for k, v in values.items() if k not in _FREE}, default=str)
+
+
+class CheckpointFolder:
+    """Reads and writes the checkpoints of a run; refuses those of others.
+
+    Args:
+        folder: Where they stand.
+        model: Name of the run's model.
+        fingerprints: Hashes of its data and frozen features.
+        settings: From :func:`settings_to_meet`.
+    """
+
+    def __init__(
+        self, folder: Path, *, model: str, fingerprints: Mapping[str, str], settings: str
+    ) -> None:
+        self.best, self.last = folder / "best.pt", folder / "last.pt"
+        self.previous = folder / "previous.pt"
+        self._owner: dict[str, Any] = {
+            "model": model,
+            "fingerprints": dict(fingerprints),
+            "settings": settings,
+        }
+
+    def write_best(self, state: Mapping[str, Any]) -> None:
+        """Write the best epoch so far.
+
+        Raises:
+            WriteError: If it cannot be written; the one before is still there.
+        """
+        write_checkpoint(self.best, {**self._owner, **state})
+
+    def write_last(self, state: Mapping[str, Any]) -> None:
+        """Write the last epoch; the one before is kept as ``previous.pt``.
+
+        Raises:
+            WriteError: If it cannot be written; both of before are still there.
+        """
+        write_checkpoint(self.last, {**self._owner, **state}, keep_as=self.previous)
+
+    def read(self, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """Read a checkpoint of this run.
+
+        Raises:
+            CheckpointError: If it is damaged or of another run, with the reason.
+        """
+        state = read_checkpoint(path, device)
+        refuse_foreign(
+            state, path, name=self._owner["model"], fingerprints=self._owner["fingerprints"]
+        )
+        with refusing_damage(path):
+            ours, theirs = json.loads(self._owner["settings"]), json.loads(state["settings"])
+        for name in sorted(ours.keys() & theirs.keys()):
+            if ours[name] != theirs[name]:
+                raise CheckpointError(
+                    f"the checkpoint {path} must be of a run with {name}: {ours[name]}, got "
+                    f"{theirs[name]}; put the run's own settings or checkpoint back"
+                )
+        return state
+
+    def read_last(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The newest good state to go on from; None if no epoch has ended yet.
+
+        Raises:
+            CheckpointError: If there are checkpoints and none is good, with the reasons.
+            WriteError: If the folder may not be written to.
+        """
+        reasons = []
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                state = self.read(path, device)
+            except CheckpointError as error:
+                reasons.append(str(error))
+                continue
+            if reasons:
+                _log.warning("%s; going on from the epoch before it, %s", reasons[0], path)
+                self._promote(path)
+            return state
+        if reasons:
+            raise CheckpointError("; ".join([*dict.fromkeys(reasons), self._way_out()]))
+        return None
+
+    def _promote(self, path: Path) -> None:
+        """Put a good file in the place of a damaged ``last.pt``, which must not push it out."""
+        try:
+            path.replace(self.last)
+        except OSError as error:
+            raise WriteError(f"cannot write {self.last}: {error.strerror}") from error
+
+    def mend_best(self, last: Mapping[str, Any], best_epoch: int) -> None:
+        """Write ``best.pt`` from another checkpoint if it is damaged or of an earlier epoch.
+
+        Args:
+            last: What the run goes on from.
+            best_epoch: Its best epoch so far, from 0; -1 if there is none.
+
+        Raises:
+            CheckpointError: If no checkpoint has that epoch any more.
+            WriteError: If it cannot be written.
+        """
+        if best_epoch < 0:
+            return
+        reason = self._wrong_with_best(last["epoch"], best_epoch)
+        if reason is None:
+            return
+        source = last if last["epoch"] == best_epoch else self._previous_of(best_epoch)
+        if source is None:
+            raise CheckpointError(f"{reason}; {self._way_out()}")
+        _log.warning("%s; written again from another checkpoint of that epoch", reason)
+        names = ("epoch", "state_dict", "other_parameter")
+        self.write_best({name: source[name] for name in names})
+
+    def _wrong_with_best(self, last_epoch: int, best_epoch: int) -> str | None:
+        try:
+            epoch = int(self.read(self.best)["epoch"])
+        except CheckpointError as error:
+            return str(error)
+        # A later one is of an epoch that is trained again, and then written again.
+        if epoch == best_epoch or epoch > last_epoch:
+            return None
+        return (
+            f"the checkpoint {self.best} must be of epoch {best_epoch + 1}, the best so far, "
+            f"got epoch {epoch + 1}"
+        )
+
+    def _previous_of(self, epoch: int) -> dict[str, Any] | None:
+        try:
+            state = self.read(self.previous)
+        except CheckpointError:
+            return None
+        return state if state["epoch"] == epoch else None
+
+    def _way_out(self) -> str:
+        folder = self.last.parent
+        return f"remove {folder} and --resume {folder.parent} to train from the first epoch"
