@@ -43,25 +43,26 @@ class ModelEntry:
         return self.load_settings()
 
 
-def _own(module: str, name: str) -> ModelEntry:
+def _own(name: str, module: str, settings: str) -> ModelEntry:
     def load(module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
 
     return ModelEntry(
         name,
         functools.partial(load, module, name),
-        functools.partial(load, f"{module}_settings", f"{name}Settings"),
+        functools.partial(load, settings, f"{name}Settings"),
     )
 
 
 MODELS = {
     entry.name: entry
     for entry in (
-        _own("hm4sr", "HM4SR"),
-        _own("sasrec_plus", "SASRecPlus"),
-        _own("mmsr", "MMSR"),
+        _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
+        _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
+        _own("MMSR", "mmsr.model", "mmsr.settings"),
     )
 }
+DEFAULT_MODEL = "HM4SR"
 
 
 def model_names() -> list[str]:
