@@ -26,7 +26,7 @@ from recbole_hm4sr.base import process_memory as memory
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 from recbole_hm4sr.model.registry import MODELS, find_model
-from recbole_hm4sr.run.parts import Session, open_session
+from recbole_hm4sr.run.parts import RunParts, build_parts
 
 HERE = Path(__file__).resolve().parent
 DATASET = "generated"
@@ -167,7 +167,7 @@ def make_session(
     config_files: Sequence[Path] = (),
     device: str = "cpu",
     **overrides: Any,
-) -> Session:
+) -> RunParts:
     """Data, model and trainer of one run, as the command would build them."""
     entry = find_model(model)
     settings = {"data_path": str(data_path), "use_gpu": device == "cuda", **overrides}
@@ -181,7 +181,7 @@ def make_session(
         overrides=settings,
         checkpoint_dir=run_dir / "checkpoint",
     )
-    return open_session(config, run_dir, entry.model_class)
+    return build_parts(config, run_dir, entry.model_class)
 
 
 def repeat_batches(loader: Any) -> Iterator[Any]:

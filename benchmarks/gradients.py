@@ -19,7 +19,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader
-from recbole_hm4sr.run.quick_start import open_run
+from recbole_hm4sr.run.quick_start import open_for_evaluation
 
 LOSSES = ("cross_entropy", "id_contrastive", "category_prediction", "placeholder_contrastive")
 PARTS = (
@@ -84,7 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, tuple[Moments, Moments]]:
     """Moments of the gradients by mode: over draws for the same users, and over batches."""
     found = {}
     n = options.repeats
-    with open_run(options.run) as session:
+    with open_for_evaluation(options.run) as session:
         model = session.model
         for mode in MODES:
             loader = select_mode(session, mode)

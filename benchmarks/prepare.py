@@ -68,13 +68,13 @@ def peak_memory_mb() -> float:
 def measure_one(path: Path, out: Path, memory: str) -> None:
     """Prepare one file, and print time and peak memory as JSON."""
     from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-    from recbole_hm4sr.prepare.tables.job import Job
+    from recbole_hm4sr.prepare.tables.job import Preparation
     from recbole_hm4sr.prepare.tables.tables import require_engine
 
     require_engine()
     before = peak_memory_mb()
     wall, cpu = time.perf_counter(), time.process_time()
-    provenance = prepare_amazon([path], [], Job(out, threads=1, memory=memory))
+    provenance = prepare_amazon([path], [], Preparation(out, threads=1, memory=memory))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     facts = provenance["inputs"][0]
     record = {"wall": wall, "cpu": cpu, "lines": facts["n_lines"], "bytes": facts["n_bytes"]}

@@ -24,11 +24,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "SASRec bfloat16": {"trim_padding": False, "enable_amp": True},
     "HM4SR prefix": {"train_mode": "prefix"},
     "HM4SR prefix bfloat16": {"train_mode": "prefix", "enable_amp": True},
-    "HM4SR sequence": {"visits_per_epoch": 1},
-    "HM4SR sequence bfloat16": {"visits_per_epoch": 1, "enable_amp": True},
-    "HM4SR sequence sampled": {"visits_per_epoch": 1, "n_negatives": 2048},
-    "HM4SR two visits": {"visits_per_epoch": 2},
-    "HM4SR two visits bfloat16": {"visits_per_epoch": 2, "enable_amp": True},
+    "HM4SR sequence": {"passes_per_epoch": 1},
+    "HM4SR sequence bfloat16": {"passes_per_epoch": 1, "enable_amp": True},
+    "HM4SR sequence sampled": {"passes_per_epoch": 1, "n_negatives": 2048},
+    "HM4SR two visits": {"passes_per_epoch": 2},
+    "HM4SR two visits bfloat16": {"passes_per_epoch": 2, "enable_amp": True},
 }
 
 

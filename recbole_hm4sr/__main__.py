@@ -2,12 +2,12 @@
 
 import sys
 
-from recbole_hm4sr.base.process_memory import start_again_without_block_cache
+from recbole_hm4sr.base.process_memory import reexec_without_tcache
 
 
 def main(*first_words: str) -> None:
     """Run the command line on some words and those that this process was given."""
-    start_again_without_block_cache()
+    reexec_without_tcache()
     from recbole_hm4sr.cli import main as run
 
     run([*first_words, *sys.argv[1:]])

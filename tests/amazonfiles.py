@@ -4,7 +4,7 @@ import gzip
 import json
 
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 RELEASES = (2014, 2018, 2023)
 # Midnight of 2014-07-14, and the days after it.
@@ -69,7 +69,7 @@ def prepare(folder, lines, meta=None, **options):
     paths = [write_raw(folder / "reviews.json", lines)]
     metas = [] if meta is None else [write_raw(folder / "meta.json", meta)]
     out = folder / "shop"
-    job = Job(out, **{"core": 0, "threads": 1, **options})
+    job = Preparation(out, **{"core": 0, "threads": 1, **options})
     return out, prepare_amazon(paths, metas, job)
 
 

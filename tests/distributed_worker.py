@@ -60,7 +60,7 @@ def settings(folder, model, **overrides):
     return {**quick, "use_gpu": False, "data_path": str(folder / "atomic"), **overrides}
 
 
-def open_session(folder, title):
+def build_parts(folder, title):
     model = title.split()[0]
     run_dir = folder / f"session-{title}-{distributed.started_processes()}"
     entry = find_model(model)
@@ -71,7 +71,7 @@ def open_session(folder, title):
         overrides=settings(folder, model, **NO_DROPOUT, **MODELS[title]),
         checkpoint_dir=run_dir / "checkpoint",
     )
-    return sessions.open_session(config, run_dir, entry.model_class)
+    return sessions.build_parts(config, run_dir, entry.model_class)
 
 
 def gradients(folder):
@@ -81,7 +81,7 @@ def gradients(folder):
     found = {}
     for title in MODELS:
         with distributed.processes(torch.device("cpu"), timeout_seconds=60):
-            session = open_session(folder, title)
+            session = build_parts(folder, title)
             found[title] = {
                 "ranks": session.trainer.rank(session.test_data),
                 "steps": [_step(session, *step) for step in _steps(session)],

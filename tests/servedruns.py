@@ -8,7 +8,7 @@ from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.parts import open_session, read_run_config
+from recbole_hm4sr.run.parts import build_parts, read_run_config
 
 
 def train_toy(model, toy_path, run_dir, **overrides):
@@ -52,7 +52,7 @@ class Expected:
 def expected_of(run_dir):
     """Open a run the way ``evaluate`` does, and score its test users."""
     config, model_class = read_run_config(run_dir)
-    session = open_session(config, run_dir, model_class)
+    session = build_parts(config, run_dir, model_class)
     session.trainer.load_best()
     session.model.eval()
     dataset = session.test_data._dataset

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_hm4sr.base.errors import ConfigError, PluginError
+from recbole_hm4sr.base.errors import ConfigError, UserError
 
 NUMPY_ALIASES = {
     "bool": np.bool_,
@@ -94,7 +94,7 @@ def isolated_config_state() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recbole_refusals() -> Iterator[None]:
+def recbole_errors_as_config_errors() -> Iterator[None]:
     """Turn what RecBole and torch raise for settings they cannot take into one sentence.
 
     RecBole finds some wrong settings only where it uses them, after the data have been read: a
@@ -106,7 +106,7 @@ def recbole_refusals() -> Iterator[None]:
     """
     try:
         yield
-    except PluginError:
+    except UserError:
         raise
     except (
         ArithmeticError,
@@ -338,7 +338,7 @@ def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001
 
 
 @contextlib.contextmanager
-def buffers_left_alone() -> Iterator[dict[str, Any]]:
+def ddp_without_buffer_sync() -> Iterator[dict[str, Any]]:
     """What ``DistributedDataParallel`` must be given to exchange no buffers, not even at its start.
 
     Frozen features are buffers, larger than all parameters. torch 2.13 warns of the argument,

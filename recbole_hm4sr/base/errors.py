@@ -1,7 +1,7 @@
 """The errors a user can cause. Everything else keeps its own type and its traceback.
 
 Both kinds derive from ``ValueError``, as RecBole raises for the same mistakes, so code that
-catches RecBole's errors catches these too. The command line turns a :class:`PluginError` into one
+catches RecBole's errors catches these too. The command line turns a :class:`UserError` into one
 line on standard error and exit code 2.
 """
 
@@ -12,15 +12,15 @@ from pathlib import Path
 _TERMINAL_CODES = re.compile(r"\x1b\[[\d;]*m")
 
 
-class PluginError(Exception):
+class UserError(Exception):
     """Something the user gave is wrong; the message says what, where and what to do."""
 
 
-class ConfigError(PluginError, ValueError):
+class ConfigError(UserError, ValueError):
     """A setting is unknown, missing or has a value its model or data set cannot take."""
 
 
-class DataError(PluginError, ValueError):
+class DataError(UserError, ValueError):
     """A file, or a value in it, breaks the data contract of ``dataset_atomic/README.md``."""
 
 
@@ -32,14 +32,14 @@ class WriteError(DataError):
     """A file cannot be written: the disk is full, or the folder may not be written to."""
 
 
-class TrainingError(PluginError, ArithmeticError):
+class TrainingError(UserError, ArithmeticError):
     """Training cannot go on: a loss is no finite number any more."""
 
 
-def one_sentence(error: BaseException) -> str:
+def error_sentence(error: BaseException) -> str:
     """Why a run has no result, in a sentence; RecBole's bare errors are named as such."""
     text = " ".join(_TERMINAL_CODES.sub("", str(error)).split()).rstrip(".")
-    if isinstance(error, PluginError):
+    if isinstance(error, UserError):
         return text
     if isinstance(error, MemoryError):
         return "there was not enough memory"

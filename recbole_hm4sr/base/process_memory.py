@@ -6,7 +6,7 @@ import sys
 VARIABLE, SETTING = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
 
 
-def start_again_without_block_cache() -> None:
+def reexec_without_tcache() -> None:
     """Put in the place of this process itself, with glibc's cache of small blocks off.
 
     Packed batches differ in size, so a step needs blocks of other sizes than the one before. A

@@ -7,9 +7,9 @@ import codecs
 from pathlib import Path
 from typing import TypeVar
 
-from recbole_hm4sr.base.errors import PluginError
+from recbole_hm4sr.base.errors import UserError
 
-Refusal = TypeVar("Refusal", bound=PluginError)
+Refusal = TypeVar("Refusal", bound=UserError)
 
 _BOM = codecs.BOM_UTF8
 # How a file begins, what it then is, and what to do; the longer beginnings first.
@@ -70,7 +70,7 @@ def read_text(path: Path, what: str, error: type[Refusal]) -> str:
         error: Class of the error.
 
     Raises:
-        PluginError: Of the class ``error``, if the file cannot be read or is no UTF-8 text.
+        UserError: Of the class ``error``, if the file cannot be read or is no UTF-8 text.
     """
     try:
         content = path.read_bytes()

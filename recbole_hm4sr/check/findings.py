@@ -6,9 +6,9 @@ command that changes it.
 
 import datetime
 
-from recbole_hm4sr.check.collect import Check, ModalityFacts
 from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts, share
 from recbole_hm4sr.check.features import NEAR, CategoryFacts
+from recbole_hm4sr.check.inspect import Check, ModalityFacts
 
 _EARLIEST = 315_532_800  # 1980-01-01: times before are mostly zeros that stand for "unknown"
 _NOTABLE = 0.01

@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.check.charts import BarChart, IntervalChart, bar_chart, interval_chart
-from recbole_hm4sr.check.collect import Check, ModalityFacts
 from recbole_hm4sr.check.facts import FileFacts, InteractionFacts, LeakageFacts
 from recbole_hm4sr.check.features import NEAR, CategoryFacts, Signal
 from recbole_hm4sr.check.findings import day, duration, percent, warnings
+from recbole_hm4sr.check.inspect import Check, ModalityFacts
 from recbole_hm4sr.data.times import UNIT_WORDS
 
 

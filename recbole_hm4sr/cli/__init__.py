@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
-from recbole_hm4sr.base.errors import PluginError
+from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.cli import (
     check,
     compare,
@@ -26,7 +26,7 @@ from recbole_hm4sr.cli import (
     train,
     tune,
 )
-from recbole_hm4sr.cli.words import SPEAKS
+from recbole_hm4sr.cli.options import SPEAKS
 
 app = typer.Typer(
     name="hm4sr",
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=None if arguments is None else list(arguments),
             standalone_mode=False,
         )
-    except PluginError as error:
+    except UserError as error:
         _refuse(str(error))
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":

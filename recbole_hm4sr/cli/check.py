@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from recbole_hm4sr.cli.options import OVERRIDES, parse_overrides
 from recbole_hm4sr.cli.preflight import check_settings_of
-from recbole_hm4sr.cli.words import OVERRIDES, parse_overrides
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def check(
     files = [part for text in config_files or [] for part in text.split()]
     overrides = parse_overrides(context.args)
     check_settings_of(model, dataset, config_files=files, overrides=overrides)
-    from recbole_hm4sr.check.collect import check_dataset
+    from recbole_hm4sr.check.inspect import check_dataset
     from recbole_hm4sr.check.page import as_text, write_page
 
     result = check_dataset(dataset, model=model, config_files=files, overrides=overrides)

@@ -6,7 +6,6 @@ from typing import Annotated, cast
 import typer
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.cli.bars import progress
 from recbole_hm4sr.cli.feature_files import (
     DataPathOption,
     DatasetOption,
@@ -15,6 +14,7 @@ from recbole_hm4sr.cli.feature_files import (
     print_report,
 )
 from recbole_hm4sr.cli.preflight import require_file
+from recbole_hm4sr.cli.progress import progress
 
 
 def register(app: typer.Typer) -> None:

@@ -19,7 +19,7 @@ from recbole_hm4sr.cli.feature_files import (
     find_target,
     print_report,
 )
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.cli.options import out
 
 PoolingOption = Annotated[str | None, typer.Option(help="cls, mean, model or auto.")]
 BatchOption = Annotated[int, typer.Option("--batch_size", min=1, help="Items a batch.")]
@@ -156,9 +156,9 @@ def encode_image(  # noqa: PLR0913  # a flag each
 
 def _choose(presets: dict[str, Any], name: str, **flags: Any) -> Any:
     """The encoder of a name: a preset, or a model; flags that were given win."""
-    from recbole_hm4sr.prepare.encode.feature_job import Encoder
+    from recbole_hm4sr.prepare.encode.feature_job import EncoderSpec
 
-    encoder = presets[name] if name in presets else Encoder(name=name)
+    encoder = presets[name] if name in presets else EncoderSpec(name=name)
     given = {key: value for key, value in flags.items() if value is not None}
     return dataclasses.replace(encoder, **given)
 

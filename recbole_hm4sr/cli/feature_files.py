@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.cli.options import out
 
 DatasetOption = Annotated[str, typer.Option(help="Name of a folder of atomic files.")]
 DataPathOption = Annotated[

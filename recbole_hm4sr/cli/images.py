@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from recbole_hm4sr.cli.bars import progress
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.cli.options import out
+from recbole_hm4sr.cli.progress import progress
 
 
 def register(prepare_app: typer.Typer) -> None:

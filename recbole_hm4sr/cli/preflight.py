@@ -27,11 +27,11 @@ def check_training(
     """
     from recbole_hm4sr.config.evaluation_rules import require_three_parts
     from recbole_hm4sr.data.atomic import read_header, require_columns
-    from recbole_hm4sr.run.place import refuse_place
+    from recbole_hm4sr.run.place import require_free_folder
 
     # Processes of torchrun agree on a folder, and after a restart go on in it.
     if run_dir is not None and "RANK" not in os.environ:
-        refuse_place(run_dir)
+        require_free_folder(run_dir)
     values = check_settings_of(model, dataset, config_files=config_files, overrides=overrides)
     require_three_parts(values["eval_args"])
     path = Path(values["data_path"]) / f"{dataset}.inter"

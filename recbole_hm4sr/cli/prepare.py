@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.cli import images
-from recbole_hm4sr.cli.bars import progress
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.cli.options import out
+from recbole_hm4sr.cli.progress import progress
 
 prepare_app = typer.Typer(
     help="Make the atomic files of a data set from raw files.", no_args_is_help=True
@@ -65,9 +65,9 @@ def amazon(
     Started again after a stop, the same command goes on behind the last finished stage.
     """
     from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-    from recbole_hm4sr.prepare.tables.job import Job
+    from recbole_hm4sr.prepare.tables.job import Preparation
 
-    job = Job(folder, core, keep_later, memory, threads, keep_items)
+    job = Preparation(folder, core, keep_later, memory, threads, keep_items)
     with progress(_IF_STOPPED) as report:
         provenance = prepare_amazon(reviews, meta or [], job, report=report)
     _print_result(folder, provenance)
@@ -125,14 +125,14 @@ def csv_files(  # noqa: PLR0913  # a flag each
     CSV (plain or gzip; separated by a comma, tab, semicolon or bar) or Parquet, told apart by
     content. Columns of --items that no flag names are left out.
     """
-    from recbole_hm4sr.prepare.tables.job import Job
+    from recbole_hm4sr.prepare.tables.job import Preparation
     from recbole_hm4sr.prepare.tables.table_files import (
         InteractionColumns,
         ItemColumns,
         prepare_tables,
     )
 
-    job = Job(folder, core, keep_later, memory, threads, keep_items)
+    job = Preparation(folder, core, keep_later, memory, threads, keep_items)
     columns = InteractionColumns(user, item, time, unit, encoding, time_format)
     item_columns = ItemColumns(
         items_item or item,

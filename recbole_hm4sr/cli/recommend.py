@@ -10,8 +10,8 @@ import typer
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.text_files import read_text
+from recbole_hm4sr.cli.options import out
 from recbole_hm4sr.cli.preflight import check_run, require_file
-from recbole_hm4sr.cli.words import out
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from recbole_hm4sr.base.errors import ConfigError, PluginError
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.base.errors import ConfigError, UserError
+from recbole_hm4sr.cli.options import out
 
 
 def register(app: typer.Typer) -> None:
@@ -53,12 +53,12 @@ def _complete(run_dir: Path, images: Path | None, anew: bool) -> None:  # noqa: 
     if facts is None or anew:
         try:
             _collect(run_dir, images)
-        except PluginError as error:
+        except UserError as error:
             if anew or images is not None:
                 raise
             out.print(f"note: the page is without what only the model can show: {error}")
     elif images is not None:
-        from recbole_hm4sr.report.collect import add_images, save_facts
+        from recbole_hm4sr.report.model_facts import add_images, save_facts
 
         updated = dict(facts)
         add_images(updated, images, required=True)
@@ -66,8 +66,8 @@ def _complete(run_dir: Path, images: Path | None, anew: bool) -> None:  # noqa: 
 
 
 def _collect(run_dir: Path, images: Path | None) -> None:
-    from recbole_hm4sr.report.collect import write_facts
+    from recbole_hm4sr.report.model_facts import write_facts
     from recbole_hm4sr.run import quick_start
 
-    with quick_start.open_run(run_dir) as session:
+    with quick_start.open_for_evaluation(run_dir) as session:
         write_facts(session, images)

@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.cli.preflight import check_run, check_training
-from recbole_hm4sr.cli.words import OVERRIDES, out, parse_overrides
 
 
 def register(app: typer.Typer) -> None:

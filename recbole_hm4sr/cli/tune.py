@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from recbole_hm4sr.cli.words import OVERRIDES, out, parse_overrides
+from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 
 
 def register(app: typer.Typer) -> None:

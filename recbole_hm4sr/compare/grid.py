@@ -14,7 +14,7 @@ from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.config.protocol import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
-from recbole_hm4sr.tune.found import Found, read_found
+from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
 _MOST_SEEDS = 1000  # of one range
 # What a column of a results table can be besides a metric; "difference" is the relative one to the
@@ -38,7 +38,7 @@ class ModelSpec:
     label: str
     model: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    tuned: Found | None = None
+    tuned: SearchResult | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Grid:
         found = spec.tuned.settings if spec.tuned is not None else {}
         return {**found, **self.settings, **spec.settings}
 
-    def tuned(self, label: str) -> Found | None:
+    def tuned(self, label: str) -> SearchResult | None:
         """What a search has found for a row."""
         return next(spec.tuned for spec in self.models if spec.label == label)
 
@@ -245,7 +245,7 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned)
 
 
-def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> Found | None:
+def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResult | None:
     try:
         tuned = read_found(Path(str(entry["tuned"])))
     except ConfigError as error:

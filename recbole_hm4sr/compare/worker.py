@@ -13,10 +13,10 @@ import threading
 import traceback
 from pathlib import Path
 
-from recbole_hm4sr.base.errors import WriteError, one_sentence
+from recbole_hm4sr.base.errors import WriteError, error_sentence
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.report.finish import report_run
-from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.run.resume import run_or_resume
 
 FAILED = 3
 
@@ -28,11 +28,11 @@ def run_cell(folder: Path) -> None:
         folder: Holds ``cell.json``, and what an earlier attempt has left.
 
     Raises:
-        PluginError: If settings or files are wrong.
+        UserError: If settings or files are wrong.
     """
     cell = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     trial = cell.get("trial")
-    run_or_go_on(
+    run_or_resume(
         folder,
         cell["model"],
         cell["dataset"],
@@ -61,7 +61,7 @@ def main(folder: Path) -> int:
     except Exception as error:  # noqa: BLE001  # any error of any model is that row's reason
         traceback.print_exc()
         # Without the folder: seeds that fail for one reason then have one sentence.
-        reason = one_sentence(error).replace(f"{folder}{os.sep}", "")
+        reason = error_sentence(error).replace(f"{folder}{os.sep}", "")
         failure = {"reason": reason, "goes_on": _is_of_the_machine(error)}
         # On a full disk there may be no room for this either, but there is in the log, perhaps.
         with contextlib.suppress(WriteError):

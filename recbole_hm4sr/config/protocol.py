@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from recbole_hm4sr.config.evaluation_rules import wrong_metrics, wrong_split
-from recbole_hm4sr.config.settings import convert, expected_words, require
+from recbole_hm4sr.config.settings import convert, require, type_in_words
 from recbole_hm4sr.config.yaml_limits import are_intervals
 
 # What makes runs comparable: the same for all models of a comparison and all trials of a search.
@@ -96,7 +96,7 @@ def _wrong_types(values: dict[str, Any], defaults: dict[str, Any], own: set[str]
             kind = float
         fits = isinstance(value, list) if kind is list else convert(value, kind)[0]
         if not fits:
-            expected = "a list" if kind is list else expected_words(kind)
+            expected = "a list" if kind is list else type_in_words(kind)
             found.append(f"{name} must be {expected}, got {value!r}")
             continue
         rule, holds = _RANGES.get(name) or _range_by_name(name, default)

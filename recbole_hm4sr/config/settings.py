@@ -148,11 +148,11 @@ def build_settings(values: Mapping[str, Any], cls: Any) -> tuple[Any, list[str]]
     found, given = [], {}
     for field in dataclasses.fields(cls):
         if field.name not in values:
-            found.append(f"{field.name} is missing: {expected_words(hints[field.name])}")
+            found.append(f"{field.name} is missing: {type_in_words(hints[field.name])}")
             continue
         fits, value = convert(values[field.name], hints[field.name])
         if not fits:
-            expected = expected_words(hints[field.name])
+            expected = type_in_words(hints[field.name])
             found.append(f"{field.name} must be {expected}, got {values[field.name]!r}")
         given[field.name] = value
     if found:
@@ -196,15 +196,15 @@ def convert(value: Any, hint: Any) -> tuple[bool, Any]:
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def expected_words(hint: Any) -> str:
+def type_in_words(hint: Any) -> str:
     """A type in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(expected_words(option) for option in arguments)
+        return " or ".join(type_in_words(option) for option in arguments)
     if origin is Literal:
         return "one of " + ", ".join(str(option) for option in arguments)
     if origin is tuple:
-        return f"a list, each entry {expected_words(arguments[0])}"
+        return f"a list, each entry {type_in_words(arguments[0])}"
     if origin is dict:
-        return f"a mapping from {expected_words(arguments[0])} to {expected_words(arguments[1])}"
+        return f"a mapping from {type_in_words(arguments[0])} to {type_in_words(arguments[1])}"
     return "null" if hint is type(None) else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

@@ -108,7 +108,7 @@ class SelfAttention(nn.Module):
         mixed = []
         for number, (block, rows) in enumerate(zip(blocks, packing.buckets, strict=True)):
             # Padding stands on the right: what hides later tokens hides it from every token.
-            mask = rows.hide_later if self.causal else rows.hide_padding[:, None]
+            mask = rows.causal_bias if self.causal else rows.padding_bias[:, None]
             pairs = context.pairs[number] if context.pairs is not None else None
             sink = self._sink(rows.sequences, packing)
             mixed.append(self._attend(*block.chunk(3, dim=-1), mask=mask, pairs=pairs, sink=sink))
@@ -140,7 +140,7 @@ class SelfAttention(nn.Module):
             row = self._attend(
                 query[:, None],
                 *block.chunk(2, dim=-1),
-                mask=rows.hide_padding[:, None],
+                mask=rows.padding_bias[:, None],
                 pairs=pairs,
                 sink=self._sink(rows.sequences, packing),
             )

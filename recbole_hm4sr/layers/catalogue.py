@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.losses import MatchedRows
+from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.layers.transfer import send
 
@@ -83,7 +83,7 @@ class Catalogue:
         product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
         return torch.einsum(product, users.vectors, rows)
 
-    def loss(self, users: UserRows, rows: MatchedRows) -> Tensor:
+    def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy of the targets among all items but the seen ones. A scalar."""
         return linear_cross_entropy(
             users.vectors.flatten(1),
@@ -106,7 +106,7 @@ class SampledCatalogue(Catalogue):
     drawn: Tensor
     log_expected: Tensor
 
-    def loss(self, users: UserRows, rows: MatchedRows) -> Tensor:
+    def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy that the sample estimates, without the seen items. A scalar."""
         return sampled_cross_entropy(
             users.vectors.flatten(1),

@@ -9,10 +9,10 @@ from torch import Tensor
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.seen import holds
 from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
-from recbole_hm4sr.parallel.processes import JoinedRows, join_rows
+from recbole_hm4sr.parallel.processes import GlobalRows, global_rows
 
 
-class MatchedRows(NamedTuple):
+class LossRows(NamedTuple):
     """The rows of a batch, and which of them are no negatives of each other.
 
     Attributes:
@@ -26,7 +26,7 @@ class MatchedRows(NamedTuple):
     targets: Tensor
     seen: HiddenPairs | None
     excluded: Tensor
-    joined: JoinedRows
+    joined: GlobalRows
 
     def excluded_from(self, sample: Tensor) -> Tensor:
         """Where a sample of items holds a row's target or an item that it has seen.
@@ -43,7 +43,7 @@ class MatchedRows(NamedTuple):
         return excluded
 
 
-def match_rows(targets: Tensor, seen: HiddenPairs | None = None) -> MatchedRows:
+def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:
     """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
@@ -51,18 +51,16 @@ def match_rows(targets: Tensor, seen: HiddenPairs | None = None) -> MatchedRows:
         seen: Items that are no negatives of an own row, of
             :func:`~recbole_hm4sr.layers.seen.seen_items`.
     """
-    joined = join_rows(len(targets))
+    joined = global_rows(len(targets))
     every = joined.gather(targets)
     excluded = targets[:, None] == every  # [B, N]
     excluded.diagonal(offset=joined.first).fill_(value=False)
     if seen is not None:
         excluded = excluded | holds(seen.pairs, every, len(targets))
-    return MatchedRows(targets, seen, excluded, joined)
+    return LossRows(targets, seen, excluded, joined)
 
 
-def info_nce(
-    anchors: Tensor, candidates: Tensor, rows: MatchedRows, *, temperature: float
-) -> Tensor:
+def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature: float) -> Tensor:
     r"""Contrast each anchor's own candidate with the other candidates of the batch.
 
     .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
@@ -75,7 +73,7 @@ def info_nce(
     Args:
         anchors: Shape ``[B, D]``.
         candidates: Shape ``[B, D]``.
-        rows: The rows of the batch, of :func:`match_rows`. The candidates of other processes count
+        rows: The rows of the batch, of :func:`loss_rows`. The candidates of other processes count
             too.
         temperature: :math:`\tau`, positive.
 

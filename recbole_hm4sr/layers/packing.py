@@ -28,20 +28,20 @@ class Bucket:
         sequences: Their numbers in the batch. Shape ``[b]``, int64.
         tokens: Packed number of the token at each place; any token where the place is padding.
             Shape ``[b, w]``, int64.
-        hide_padding: Minus infinity where the place is padding, else 0: added to scores, since
+        padding_bias: Minus infinity where the place is padding, else 0: added to scores, since
             filling by a mask takes several times as long as adding. Shape ``[b, w]``, float32.
-        hide_later: Minus infinity where the second place stands after the first, else 0. Shape
+        causal_bias: Minus infinity where the second place stands after the first, else 0. Shape
             ``[w, w]``, float32.
     """
 
     sequences: Tensor
     tokens: Tensor
-    hide_padding: Tensor
-    hide_later: Tensor
+    padding_bias: Tensor
+    causal_bias: Tensor
 
     def last_position(self) -> Tensor:
         """Position of the last token of each row. Shape ``[b]``, int64."""
-        return (self.hide_padding == 0).sum(dim=1) - 1
+        return (self.padding_bias == 0).sum(dim=1) - 1
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Packing:
         sequence_to_buckets: Sequence of each row of all buckets. Shape ``[B]``, int64.
         sequence_from_buckets: Place of each sequence among the rows of all buckets. Shape
             ``[B]``, int64.
-        hide_padding: ``hide_padding`` of all buckets. Shape ``[P]``, float32.
-        hide_later: ``hide_later`` of all buckets, flat. Float32.
+        padding_bias: ``padding_bias`` of all buckets. Shape ``[P]``, float32.
+        causal_bias: ``causal_bias`` of all buckets, flat. Float32.
         shapes: Rows and width of each bucket.
     """
 
@@ -73,8 +73,8 @@ class Packing:
     from_buckets: Tensor
     sequence_to_buckets: Tensor
     sequence_from_buckets: Tensor
-    hide_padding: Tensor
-    hide_later: Tensor
+    padding_bias: Tensor
+    causal_bias: Tensor
     shapes: tuple[tuple[int, int], ...]
 
     @cached_property
@@ -83,8 +83,8 @@ class Packing:
         parts = zip(
             self.sequence_to_buckets.split([rows for rows, _ in self.shapes]),
             self.to_buckets.split(self._n_places),
-            self.hide_padding.split(self._n_places),
-            self.hide_later.split([width * width for _, width in self.shapes]),
+            self.padding_bias.split(self._n_places),
+            self.causal_bias.split([width * width for _, width in self.shapes]),
             self.shapes,
             strict=True,
         )
@@ -168,8 +168,8 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
         from_buckets=row_starts[sequence] + position,
         sequence_to_buckets=torch.cat(groups),
         sequence_from_buckets=rows,
-        hide_padding=torch.cat(hidden),
-        hide_later=torch.cat(later),
+        padding_bias=torch.cat(hidden),
+        causal_bias=torch.cat(later),
         shapes=tuple(shapes),
     )
     return send(packing, device)

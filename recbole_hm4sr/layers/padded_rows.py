@@ -38,8 +38,8 @@ class PaddedRows:
                 tokens=torch.arange(n_rows * max_length, device=lengths.device).view(
                     n_rows, max_length
                 ),
-                hide_padding=_hidden(is_padding),
-                hide_later=_hidden(is_later),
+                padding_bias=_hidden(is_padding),
+                causal_bias=_hidden(is_later),
             ),
         )
 

@@ -30,7 +30,7 @@ from recbole_hm4sr.layers.catalogue import (
     SampledCatalogue,
     UserRows,
 )
-from recbole_hm4sr.layers.losses import MatchedRows, match_rows
+from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
@@ -137,7 +137,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     """
 
     input_type = InputType.POINTWISE
-    joins_rows = True  # the losses are those of the batch of all processes
+    has_global_rows = True  # the losses are those of the batch of all processes
     settings_class: ClassVar[Any]
     reads: ClassVar[frozenset[str]] = frozenset()
 
@@ -180,7 +180,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         """
         raise NotImplementedError
 
-    def auxiliary_losses(self, encoded: Any, rows: MatchedRows) -> Iterator[tuple[str, Tensor]]:
+    def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """The losses besides the cross-entropy, each times its weight.
 
         Args:
@@ -249,7 +249,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         batch = self.read(interaction, train=True)
         catalogue = self._sampled(batch) if self.settings.n_negatives else self.catalogue()
         encoded = self(batch, catalogue)
-        rows = match_rows(cast(Tensor, batch.targets), batch.seen)
+        rows = loss_rows(cast(Tensor, batch.targets), batch.seen)
         losses = {"cross_entropy": catalogue.loss(encoded.users, rows)}
         losses.update(self.auxiliary_losses(encoded, rows))
         return losses

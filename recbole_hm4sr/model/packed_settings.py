@@ -13,7 +13,7 @@ class PackedTraining:
     Attributes:
         train_mode: ``prefix`` trains on RecBole's samples, a prefix of a history each;
             ``sequence`` trains many positions of a history in one pass.
-        visits_per_epoch: In ``sequence`` mode, times an epoch shows a history; each visit trains a
+        passes_per_epoch: In ``sequence`` mode, times an epoch shows a history; each visit trains a
             share of its targets. A batch has the same number of targets of more users, which
             matters to the contrastive losses: they set the rows of a batch against each other.
         train_history: Whether the items before a target stay among the candidates of its softmax
@@ -25,7 +25,7 @@ class PackedTraining:
     """
 
     train_mode: Literal["prefix", "sequence"]
-    visits_per_epoch: int
+    passes_per_epoch: int
     train_history: Literal["include", "exclude"]
     n_negatives: int
 
@@ -33,9 +33,9 @@ class PackedTraining:
         """What is wrong with values whose type is right, a sentence each."""
         return [
             *require(
-                1 <= self.visits_per_epoch <= 32767,
-                "visits_per_epoch must be from 1 to 32767",
-                self.visits_per_epoch,
+                1 <= self.passes_per_epoch <= 32767,
+                "passes_per_epoch must be from 1 to 32767",
+                self.passes_per_epoch,
             ),
             *require(
                 0 <= self.n_negatives <= 10**6,

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import ConfigError, PluginError, TrainingError
+from recbole_hm4sr.base.errors import ConfigError, TrainingError, UserError
 
 # Starting Python on a cold disk may take one process minutes longer than another.
 _START_TIMEOUT = timedelta(minutes=15)
@@ -173,7 +173,7 @@ def processes(device: torch.device, *, timeout_seconds: float) -> Iterator[None]
     _state.gathering = dist.new_group(timeout=timeout)
     try:
         yield
-        wait_for_all()
+        barrier()
     finally:
         _state.control = _state.gathering = None
         dist.destroy_process_group()
@@ -184,7 +184,7 @@ def _arrive(store: Any, place: str, number: int, count: int) -> None:
     store.wait([f"{place}/{other}" for other in range(count)], _LONG)
 
 
-def wait_for_slowest(place: str) -> None:
+def barrier_without_timeout(place: str) -> None:
     """Return when every process has come here, however much longer one needs than another.
 
     For reading data. The wait has no limit of its own: when a process ends with an error,
@@ -198,7 +198,7 @@ def wait_for_slowest(place: str) -> None:
         _arrive(_meet(), place, rank(), world_size())
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Return when every process has come here.
 
     Raises:
@@ -209,10 +209,10 @@ def wait_for_all() -> None:
 
 
 @contextlib.contextmanager
-def first_alone(name: str) -> Iterator[None]:
+def first_process_first(name: str) -> Iterator[None]:
     """Let the first process do a thing before the others do it, however long it takes.
 
-    For files that are made once and then read. Waits as :func:`wait_for_slowest` does.
+    For files that are made once and then read. Waits as :func:`barrier_without_timeout` does.
 
     Args:
         name: Of the thing; once in a run.
@@ -228,7 +228,7 @@ def first_alone(name: str) -> Iterator[None]:
         store.set(key, "done")
 
 
-def of_first(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """The value that the first process has: numbers, texts, lists and dictionaries of them."""
     if world_size() == 1:
         return value
@@ -237,7 +237,7 @@ def of_first(value: Any) -> Any:
     return box[0]
 
 
-def spread_from_first(tensors: Iterable[Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Set tensors to what the first process has, in place."""
     if world_size() > 1:
         for tensor in tensors:
@@ -270,24 +270,24 @@ def failing_together(*, patient: bool = False) -> Iterator[None]:
     come here.
 
     Args:
-        patient: Whether to wait for the slowest without a limit, as :func:`wait_for_slowest` does;
-            once in a run.
+        patient: Whether to wait for the slowest without a limit, as
+            :func:`barrier_without_timeout` does; once in a run.
 
     Raises:
-        PluginError: The own error of a process that has one.
+        UserError: The own error of a process that has one.
         TrainingError: In the others; names the process and repeats its words.
     """
-    error: PluginError | None = None
+    error: UserError | None = None
     try:
         yield
-    except PluginError as own:
+    except UserError as own:
         if world_size() == 1:
             raise
         error = own
     if world_size() == 1:
         return
     if patient:
-        wait_for_slowest("end")
+        barrier_without_timeout("end")
     sentences: list[Any] = [None] * world_size()
     dist.all_gather_object(sentences, error and str(error), group=_state.control)
     if error is not None:
@@ -329,7 +329,7 @@ def without_gathering() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class JoinedRows:
+class GlobalRows:
     """The rows of a loss over all processes, of which this one holds some.
 
     A process's loss is a sum over its own rows, divided by ``divisor``: the mean over the processes
@@ -357,16 +357,16 @@ class JoinedRows:
         return gathered
 
 
-def join_rows(n_rows: int) -> JoinedRows:
+def global_rows(n_rows: int) -> GlobalRows:
     """Where the own rows of a loss stand among those of all processes.
 
     Args:
         n_rows: Own rows; may differ between processes.
     """
     if world_size() == 1 or not _state.gathers:
-        return JoinedRows((n_rows,), 0, n_rows)
+        return GlobalRows((n_rows,), 0, n_rows)
     counts = tuple(int(count) for count in gather_rows(torch.tensor([n_rows]), _ones()))
-    return JoinedRows(counts, sum(counts[: rank()]), sum(counts) / world_size())
+    return GlobalRows(counts, sum(counts[: rank()]), sum(counts) / world_size())
 
 
 def gather_rows(rows: Tensor, counts: tuple[int, ...] | None = None) -> Tensor:
@@ -379,7 +379,7 @@ def gather_rows(rows: Tensor, counts: tuple[int, ...] | None = None) -> Tensor:
     if world_size() == 1:
         return rows
     if counts is None:
-        counts = join_rows(len(rows)).counts
+        counts = global_rows(len(rows)).counts
     return _gather(rows, counts, _state.control)
 
 

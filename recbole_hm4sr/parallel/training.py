@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.parallel.processes import (
+    broadcast_tensors,
     own_share,
     rank,
-    spread_from_first,
     without_gathering,
     world_size,
 )
@@ -70,19 +70,19 @@ class JoinedLosses:
     """The losses of a model on the whole batch, of which this process holds a share.
 
     Args:
-        model: If its attribute ``joins_rows`` is true, its losses are those of the joined batch
-            already (see :class:`~recbole_hm4sr.parallel.processes.JoinedRows`). The losses of other
-            models are taken for means over samples, and weighted by the samples of each process.
+        model: If its attribute ``has_global_rows`` is true, its losses are those of the global
+            batch already (see :class:`~recbole_hm4sr.parallel.processes.GlobalRows`). The losses of
+            other models are taken for means over samples, and weighted by the samples of each process.
         named_losses: Computes them.
     """
 
     def __init__(self, model: Any, named_losses: NamedLosses) -> None:
-        self._joins_rows = bool(getattr(model, "joins_rows", False))
+        self._joins_rows = bool(getattr(model, "has_global_rows", False))
         self._named_losses = named_losses
         self._module: Any = None
         if world_size() > 1:
-            spread_from_first(_saved_buffers(model))
-            with compat.buffers_left_alone() as options:
+            broadcast_tensors(_saved_buffers(model))
+            with compat.ddp_without_buffer_sync() as options:
                 self._module = DistributedDataParallel(
                     _LossModule(model, self._losses_of_share),
                     find_unused_parameters=not self._joins_rows,

@@ -86,7 +86,7 @@ Strings = npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class GeneratedItems:
     """What is true of the items, in the same order in every array of length ``n_items``.
 
     Attributes:
@@ -103,9 +103,9 @@ class Catalogue:
     season: Floats
     popularity: Floats
 
-    def take(self, index: Ints) -> "Catalogue":
+    def take(self, index: Ints) -> "GeneratedItems":
         """The items at ``index``, in that order."""
-        return Catalogue(**{name: values[index] for name, values in vars(self).items()})
+        return GeneratedItems(**{name: values[index] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class SampleData:
     prices: Floats
     text: npt.NDArray[np.float16]
     image: npt.NDArray[np.float16]
-    truth: Catalogue
+    truth: GeneratedItems
 
     def categories(self, item: int) -> str:
         """The category path of an item, one token a level."""
@@ -181,9 +181,9 @@ def generate(
     return _describe(rng, seed, (users, items, timestamps[order]), catalogue.take(sold))
 
 
-def _make_catalogue(rng: np.random.Generator, n_items: int) -> Catalogue:
+def _make_catalogue(rng: np.random.Generator, n_items: int) -> GeneratedItems:
     kind = rng.permutation(np.arange(n_items) % (len(ACTIVITIES) * N_ROLES))
-    return Catalogue(
+    return GeneratedItems(
         activity=kind // N_ROLES,
         role=kind % N_ROLES,
         latents=rng.standard_normal((n_items, N_LATENTS)),
@@ -192,7 +192,7 @@ def _make_catalogue(rng: np.random.Generator, n_items: int) -> Catalogue:
     )
 
 
-def _walk(rng: np.random.Generator, catalogue: Catalogue, count: int) -> tuple[Ints, Ints]:
+def _walk(rng: np.random.Generator, catalogue: GeneratedItems, count: int) -> tuple[Ints, Ints]:
     """The purchases of one user: item indices and times, oldest first."""
     tempos, times = _pace(rng, count)
     n_activities = len(ACTIVITIES)
@@ -254,7 +254,7 @@ def _five_core(users: Ints, items: Ints) -> Ints:
 
 
 def _describe(
-    rng: np.random.Generator, seed: int, log: tuple[Ints, Ints, Ints], truth: Catalogue
+    rng: np.random.Generator, seed: int, log: tuple[Ints, Ints, Ints], truth: GeneratedItems
 ) -> SampleData:
     """Give the items what a shop shows of them: names, prices, features."""
     n_items, half = len(truth.role), N_LATENTS // 2

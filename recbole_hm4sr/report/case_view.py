@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_hm4sr.report.charts import N_COLOURS
-from recbole_hm4sr.report.words import CANDIDATES, gap_text, moment
+from recbole_hm4sr.report.format import CANDIDATES, gap_text, moment
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 

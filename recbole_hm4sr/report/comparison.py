@@ -13,14 +13,14 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
-from recbole_hm4sr.report.bars import row_chart
+from recbole_hm4sr.report.bar_chart import horizontal_bars
 from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
+from recbole_hm4sr.report.format import CANDIDATES, Section, Table, seconds_text
 from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
 from recbole_hm4sr.report.page import render
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
-from recbole_hm4sr.report.words import CANDIDATES, Section, Table, seconds_text
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -223,7 +223,7 @@ def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
 
 def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     charts = (
-        row_chart(
+        horizontal_bars(
             "Training time of an epoch, median",
             [
                 (

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from recbole_hm4sr.report.collect import write_facts
+from recbole_hm4sr.report.model_facts import write_facts
 from recbole_hm4sr.report.page import write_report
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.run.parts import Session
+    from recbole_hm4sr.run.parts import RunParts
 
 
-def report_run(session: "Session") -> None:
+def report_run(session: "RunParts") -> None:
     """Write ``report.json`` and ``report.html`` of a run; handed to ``run`` as ``on_finish``.
 
     Args:

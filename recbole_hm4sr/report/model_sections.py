@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.report.bars import RowChart, row_chart
+from recbole_hm4sr.report.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
-from recbole_hm4sr.report.words import CANDIDATES, Section, Table, percent
+from recbole_hm4sr.report.format import CANDIDATES, Section, Table, percent
 
 _GROUP_TITLES = {
     "gap": ("Route by the time since the interaction before", "time since the interaction before"),
@@ -84,7 +84,7 @@ def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section 
         )
         for name, losses in lost.items()
     ]
-    chart = row_chart(
+    chart = horizontal_bars(
         f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
         [
             (name, [losses[rank_history]], f"{losses[rank_history]:+.4f}")
@@ -127,11 +127,11 @@ def _part_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
     ]
     ranks.append(("the true item", parts["target"], f"{sum(parts['target']):.2f}"))
     return (
-        row_chart(
+        horizontal_bars(
             "Parts of the score, by rank of the item", ranks, x_title="score", pieces=streams
         ),
         *(
-            row_chart(
+            horizontal_bars(
                 f"Parts of the first item's score, by {what}",
                 [
                     (row["label"], row["mean"], f"{sum(row['mean']):.2f} ({row['n']:,})")
@@ -211,7 +211,7 @@ def interactive_section(facts: Mapping[str, Any]) -> Section | None:
         return None
     streams, mean = interactive["streams"], interactive["mean"]
     experts = [f"expert {number + 1}" for number in range(len(mean[0]))]
-    chart = row_chart(
+    chart = horizontal_bars(
         "Mean weight of each expert, by modality",
         [(name, weights, "") for name, weights in zip(streams, mean, strict=True)],
         x_title="share of the weights",

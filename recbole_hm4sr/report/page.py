@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.report.case_view import view_cases
+from recbole_hm4sr.report.format import CANDIDATES, Section
 from recbole_hm4sr.report.model_sections import (
     interactive_section,
     parts_section,
@@ -32,7 +33,6 @@ from recbole_hm4sr.report.sections import (
     time_section,
     training_section,
 )
-from recbole_hm4sr.report.words import CANDIDATES, Section
 
 
 def write_report(run_dir: Path) -> Path:

@@ -16,7 +16,7 @@ from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.report.cases import draw
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.run.parts import Session
+    from recbole_hm4sr.run.parts import RunParts
 
 METRIC = "NDCG@10"
 # One pass each for the right features and for each modality; a large test part is sampled.
@@ -24,7 +24,7 @@ MAX_USERS = 10_000
 _SCORES_AT_A_TIME = 2**24
 
 
-def permutation_facts(session: "Session", seed: int) -> dict[str, Any] | None:
+def permutation_facts(session: "RunParts", seed: int) -> dict[str, Any] | None:
     """The test metric with the right features, and with those of each modality shuffled.
 
     Any model with a method ``permuted_modality(name, generator)`` is asked: a context in which the
@@ -59,7 +59,7 @@ def permutation_facts(session: "Session", seed: int) -> dict[str, Any] | None:
     }
 
 
-def _rank(session: "Session", rows: list[int]) -> Ranks:
+def _rank(session: "RunParts", rows: list[int]) -> Ranks:
     """Ranks of the targets of some test samples."""
     loader = session.test_data
     dataset = loader._dataset

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_hm4sr.report.words import seconds_text
+from recbole_hm4sr.report.format import seconds_text
 
 
 def whole_run_text(metrics: Mapping[str, Any]) -> str:

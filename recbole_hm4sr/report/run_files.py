@@ -11,7 +11,7 @@ import yaml
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.report.buckets import Array
 from recbole_hm4sr.report.groups import read_ranks
-from recbole_hm4sr.run.place import which_run
+from recbole_hm4sr.run.place import hint_for_folder
 
 FACTS_FILE = "report.json"
 FACTS_VERSION = 1
@@ -81,7 +81,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise DataError(
             f"{path.parent} must be the folder of a finished run, but holds no {path.name}; "
-            f"{which_run(path.parent)}"
+            f"{hint_for_folder(path.parent)}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error

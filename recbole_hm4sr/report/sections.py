@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.report.bars import RowChart, row_chart
+from recbole_hm4sr.report.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
+from recbole_hm4sr.report.format import CANDIDATES, Section, Table, moment, percent, seconds_text
 from recbole_hm4sr.report.groups import GROUPINGS, GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
-from recbole_hm4sr.report.words import CANDIDATES, Section, Table, moment, percent, seconds_text
 
 _SHORT = {"history_length": "history", "target_count": "in training", "gap_seconds": "after"}
 
@@ -109,7 +109,9 @@ def time_section(run: RunFiles) -> Section:
         (name, [seconds], f"{seconds_text(seconds)}, {percent(seconds / whole)}")
         for name, seconds in known
     ]
-    charts: list[LineChart | RowChart] = [row_chart("Where the time went", rows, x_title="seconds")]
+    charts: list[LineChart | RowChart] = [
+        horizontal_bars("Where the time went", rows, x_title="seconds")
+    ]
     if history:
         charts.append(
             line_chart(
@@ -198,7 +200,7 @@ def groups_section(run: RunFiles) -> Section:
 
 def group_chart(title: str, scores: Sequence[GroupScore], metric: str, *, colour: int) -> RowChart:
     """A metric of each group with its interval."""
-    return row_chart(
+    return horizontal_bars(
         title,
         [
             (score.label, [score.mean], f"{score.mean:.3f} ({score.n_users:,} users)")

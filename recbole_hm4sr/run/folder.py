@@ -46,7 +46,7 @@ def new_run_dir(dataset: str, model: str) -> Path:
     return folder
 
 
-def sign_folder(folder: Path) -> None:
+def record_job(folder: Path) -> None:
     """Note which job of ``torchrun`` has begun a run; nothing without one.
 
     Raises:

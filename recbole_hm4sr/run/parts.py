@@ -37,7 +37,7 @@ from recbole_hm4sr.train.trainer import EpochRecord, Trainer
 
 
 @dataclasses.dataclass(frozen=True)
-class Session:
+class RunParts:
     """The parts of a run, built from its settings and ready to train or to be tested."""
 
     config: Config
@@ -72,26 +72,26 @@ def read_run_config(
     return config, entry.model_class
 
 
-def open_session(
+def build_parts(
     config: Config,
     run_dir: Path,
     model_class: Any,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     meter: CostMeter | None = None,
-) -> Session:
+) -> RunParts:
     """Read the data and build model and trainer, with the run's seed."""
     require_three_parts(config["eval_args"])
     if config["train_stage"] == "finetune":
         _check_pretraining(config["pre_model_path"])
     init_seed(config["seed"], config["reproducibility"])
-    with distributed.first_alone("text features"):
+    with distributed.first_process_first("text features"):
         make_missing_text_features(
             Path(config["data_path"]),
             config["dataset"],
             read_settings(config, DataSettings),
             item_field=config["ITEM_ID_FIELD"],
         )
-    with compat.recbole_refusals(), compat.lean_loaders():
+    with compat.recbole_errors_as_config_errors(), compat.lean_loaders():
         dataset = MultiModalSequentialDataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)
         _refuse_what_cannot_run(config, train_data, valid_data, test_data)
@@ -100,22 +100,22 @@ def open_session(
                 config,
                 train_data._dataset,
                 shuffle=config["shuffle"],
-                visits=config["visits_per_epoch"],
+                visits=config["passes_per_epoch"],
             )
     share_batches(train_data)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
-    with compat.recbole_refusals():
+    with compat.recbole_errors_as_config_errors():
         model = model_class(config, train_data._dataset).to(config["device"])
     _arrange_batches(model, train_data, valid_data, test_data)
     fingerprints = dataset.fingerprints()
-    distributed.wait_for_slowest("data")
+    distributed.barrier_without_timeout("data")
     # Each machine may keep the data where it likes.
     settings = {**plain_settings(config), "data_path": None}
     distributed.require_same(repr((settings, fingerprints)), "settings and data")
     trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch, meter=meter)
     trainer.eval_collector.data_collect(train_data)
-    return Session(config, run_dir, train_data, valid_data, test_data, model, trainer)
+    return RunParts(config, run_dir, train_data, valid_data, test_data, model, trainer)
 
 
 def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
@@ -146,7 +146,7 @@ def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
 
 
 @contextlib.contextmanager
-def opened(session: Session) -> Iterator[Session]:
+def closing_run(session: RunParts) -> Iterator[RunParts]:
     """A session that leaves no thread and no open file behind."""
     try:
         yield session

@@ -11,7 +11,7 @@ from recbole_hm4sr.config.compose import FLAGS_ONLY, UNSUPPORTED, read_yaml
 TRAINED_BY = "trained_by.json"
 
 
-def refuse_place(folder: Path) -> None:
+def require_free_folder(folder: Path) -> None:
     """Refuse a run's folder that cannot be written, before anything is.
 
     Raises:
@@ -38,7 +38,7 @@ def refuse_existing(folder: Path) -> None:
         raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
 
 
-def which_run(folder: Path) -> str:
+def hint_for_folder(folder: Path) -> str:
     """Which folder may have been meant, where one holds no run."""
     if (folder.parent / "config.yaml").is_file():
         return f"the run is the folder above, {folder.parent}"
@@ -60,7 +60,8 @@ def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise DataError(
-            f"{run_dir} must be the folder of a run, but holds no config.yaml; {which_run(run_dir)}"
+            f"{run_dir} must be the folder of a run, but holds no config.yaml; "
+            f"{hint_for_folder(run_dir)}"
         )
     values = read_yaml(path)
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]

@@ -17,21 +17,21 @@ from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.run.folder import (
     new_run_dir,
+    record_job,
     remove_results,
     run_facts,
-    sign_folder,
     write_arrays,
     write_settings,
 )
 from recbole_hm4sr.run.parts import (
-    Session,
-    open_session,
-    opened,
+    RunParts,
+    build_parts,
+    closing_run,
     other_processes,
     read_run_config,
     set_threads,
 )
-from recbole_hm4sr.run.place import refuse_place
+from recbole_hm4sr.run.place import require_free_folder
 from recbole_hm4sr.run.process_state import kept_process_state
 from recbole_hm4sr.run.serving_file import write_serving_file
 from recbole_hm4sr.train.costs import CostMeter
@@ -92,9 +92,9 @@ def run(  # noqa: PLR0913  # all but two are keywords only
     overrides: Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
     test: bool = True,
-    on_start: Callable[[Session], None] | None = None,
+    on_start: Callable[[RunParts], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_finish: Callable[[Session], None] | None = None,
+    on_finish: Callable[[RunParts], None] | None = None,
 ) -> RunResult:
     """Train a model, choose its best epoch on the validation part, test that epoch once.
 
@@ -130,7 +130,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
     )
     if distributed.attempt() and (folder / "config.yaml").exists():
         return resume(folder, test=test, on_start=on_start, on_epoch=on_epoch, on_finish=on_finish)
-    refuse_place(folder)
+    require_free_folder(folder)
     config = build_config(
         entry.model_class,
         dataset,
@@ -139,7 +139,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         overrides=overrides,
         checkpoint_dir=folder / "checkpoint",
     )
-    with _saying_how_to_go_on(folder):
+    with _with_resume_hint(folder):
         return _execute(
             config,
             folder,
@@ -157,9 +157,9 @@ def resume(
     *,
     machine: Mapping[str, Any] | None = None,
     test: bool = True,
-    on_start: Callable[[Session], None] | None = None,
+    on_start: Callable[[RunParts], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_finish: Callable[[Session], None] | None = None,
+    on_finish: Callable[[RunParts], None] | None = None,
 ) -> RunResult:
     """Go on with a run that was interrupted; it ends as if it had not been.
 
@@ -177,7 +177,7 @@ def resume(
     """
     folder = Path(run_dir)
     config, model_class = read_run_config(folder, machine=machine)
-    with _saying_how_to_go_on(folder):
+    with _with_resume_hint(folder):
         if machine:
             write_settings(folder, config)
         return _execute(
@@ -201,12 +201,12 @@ def evaluate(run_dir: str | Path) -> Evaluation:
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
-    with open_run(run_dir) as session:
+    with open_for_evaluation(run_dir) as session:
         return _evaluate(session)[0]
 
 
 @contextlib.contextmanager
-def open_run(run_dir: str | Path) -> Iterator[Session]:
+def open_for_evaluation(run_dir: str | Path) -> Iterator[RunParts]:
     """Open a finished or stopped run with its model at the best epoch.
 
     Args:
@@ -219,18 +219,18 @@ def open_run(run_dir: str | Path) -> Iterator[Session]:
     config, model_class = read_run_config(folder)
     with kept_process_state(), other_processes(config):
         set_threads(config)
-        with opened(open_session(config, folder, model_class)) as session:
+        with closing_run(build_parts(config, folder, model_class)) as session:
             session.trainer.load_best()
             yield session
 
 
-def _evaluate(session: Session) -> tuple[Evaluation, Ranks | None]:
+def _evaluate(session: RunParts) -> tuple[Evaluation, Ranks | None]:
     """Metrics of both parts by the model as it is; ranks of the test part if they say it all."""
     trainer = session.trainer
     shown = shows_bar(session.config["show_progress"])
     valid = trainer.measure(session.valid_data, show_progress=shown)
     ranks = None
-    if trainer.needs_ranks_only(session.test_data):
+    if trainer.metrics_follow_from_ranks(session.test_data):
         ranks = trainer.rank(session.test_data, show_progress=shown)
         test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
     else:
@@ -263,19 +263,19 @@ def _execute(
     model_class: Any,
     *,
     test: bool,
-    on_start: Callable[[Session], None] | None,
+    on_start: Callable[[RunParts], None] | None,
     on_epoch: Callable[[EpochRecord], None] | None,
-    on_finish: Callable[[Session], None] | None,
+    on_finish: Callable[[RunParts], None] | None,
 ) -> RunResult:
     meter = CostMeter(config["device"])
     set_threads(config)
     with (
         other_processes(config),
-        opened(open_session(config, folder, model_class, on_epoch, meter)) as session,
+        closing_run(build_parts(config, folder, model_class, on_epoch, meter)) as session,
     ):
         meter.opened()
         if distributed.is_first() and not (folder / "config.yaml").exists():
-            sign_folder(folder)
+            record_job(folder)
             write_settings(folder, config)
         for place in (folder, folder / "checkpoint") if distributed.is_first() else ():
             remove_leftovers(place)
@@ -319,7 +319,7 @@ def _execute(
 
 
 @contextlib.contextmanager
-def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+def _with_resume_hint(folder: Path) -> Iterator[None]:
     """Complete the sentence of a full disk or of a folder that may not be written to."""
     try:
         yield
@@ -332,7 +332,7 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def write_ranks(path: Path, ranks: Ranks, session: Session) -> None:
+def write_ranks(path: Path, ranks: Ranks, session: RunParts) -> None:
     """Keep where each test user's target ranks, for tables by group and paired tests."""
     columns = describe_samples(session.test_data._dataset, session.train_data._dataset)
     write_arrays(

@@ -14,7 +14,7 @@ from recbole_hm4sr.config.compose import compose_settings
 from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.folder import remove_results
-from recbole_hm4sr.run.parts import Session
+from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.place import TRAINED_BY
 from recbole_hm4sr.run.quick_start import RunResult
 from recbole_hm4sr.train.trainer import EpochRecord
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _FACTS_OF_TRAINING = ("git_revision", "versions", "device", "machine")
 
 
-def run_or_go_on(
+def run_or_resume(
     folder: Path,
     model: str,
     dataset: str,
@@ -32,7 +32,7 @@ def run_or_go_on(
     *,
     test: bool = True,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_finish: Callable[[Session], None] | None = None,
+    on_finish: Callable[[RunParts], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
     """Run in a folder, or go on there where a crash has left it.
@@ -49,7 +49,7 @@ def run_or_go_on(
             its checkpoints. What cannot be taken over is trained.
 
     Raises:
-        PluginError: If settings or files are wrong.
+        UserError: If settings or files are wrong.
     """
     if model == "S3Rec":
         before = None if trained is None else trained / "pretrain"
@@ -74,7 +74,7 @@ def _run(
     *,
     test: bool,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_finish: Callable[[Session], None] | None = None,
+    on_finish: Callable[[RunParts], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
     how: dict[str, Any] = {"test": test, "on_epoch": on_epoch, "on_finish": on_finish}

@@ -22,7 +22,7 @@ from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
 from recbole_hm4sr.model.capabilities import item_vectors, user_tower
 from recbole_hm4sr.run.place import refuse_existing
-from recbole_hm4sr.serve.open_run import OpenRun, open_run
+from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 
 # Of scores by onnxruntime against the model's, relative to the largest.
 TOLERANCE = 1e-4
@@ -69,7 +69,7 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
     require_packages()
     folder = Path(out)
     refuse_existing(folder)
-    run = open_run(run_dir)
+    run = open_for_serving(run_dir)
     run.model.cpu()
     tower, table = _tower_and_items(run)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")

@@ -15,7 +15,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class Twins:
+class IdenticalItems:
     """Items that no score can tell apart, since their vectors are the same.
 
     A matrix product may treat its last columns, or a batch of one row, by another order of sums.
@@ -43,7 +43,7 @@ class Twins:
             scores[:, self.items] = torch.where(parted, own, first)
 
 
-def find_twins(vectors: Tensor) -> Twins:
+def find_identical_items(vectors: Tensor) -> IdenticalItems:
     """Equal rows of an item table.
 
     Args:
@@ -61,7 +61,7 @@ def find_twins(vectors: Tensor) -> Twins:
     items = np.flatnonzero(first_of[codes] != np.arange(len(table)))
     firsts = first_of[codes[items]]
     same: Any = (table[items] == table[firsts]).all(axis=1)
-    return Twins(torch.from_numpy(items[same]), torch.from_numpy(firsts[same]))
+    return IdenticalItems(torch.from_numpy(items[same]), torch.from_numpy(firsts[same]))
 
 
 def top_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -30,8 +30,8 @@ from recbole_hm4sr.serve.history_table import (
     histories_from_lists,
     read_history_file,
 )
-from recbole_hm4sr.serve.open_run import OpenRun, open_run
-from recbole_hm4sr.serve.ranking import find_twins, top_items
+from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
+from recbole_hm4sr.serve.ranking import find_identical_items, top_items
 from recbole_hm4sr.serve.recommendations import Recommendations
 
 logger = logging.getLogger(__name__)
@@ -70,18 +70,18 @@ class Recommender:
         self._index = pd.Index(tokens[1:].astype(object))
         self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
         # Frequent first; equal counts in the order of item ids.
-        self._twins = find_twins(item_vectors(self.model, self.n_items))
+        self._twins = find_identical_items(item_vectors(self.model, self.n_items))
         self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
-        """Open a run; see :func:`recbole_hm4sr.serve.open_run.open_run`.
+        """Open a run; see :func:`recbole_hm4sr.serve.opening.open_for_serving`.
 
         Raises:
             ConfigError: If its model cannot score histories of users it has not seen.
             DataError: If the folder holds no run, or its files do not belong together.
         """
-        return cls(open_run(run_dir))
+        return cls(open_for_serving(run_dir))
 
     def recommend(
         self,
@@ -126,7 +126,7 @@ class Recommender:
         known = self._number(histories)
         allowed = self._candidates(candidates)
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
-        found = _Found(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
+        found = _TopItems(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
         scored = torch.nonzero(known.lengths).squeeze(1)
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
@@ -201,7 +201,7 @@ class Recommender:
         known: UserHistories,
         users: Tensor,
         allowed: Tensor | None,
-        found: "_Found",
+        found: "_TopItems",
         *,
         exclude_seen: bool,
     ) -> None:
@@ -237,7 +237,7 @@ class Recommender:
         }
         return Interaction(columns).to(self.device)
 
-    def _fall_back(self, users: Array, allowed: Tensor | None, found: "_Found") -> None:
+    def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
         """The most frequent items, the same for all."""
         best = self._popular
         if allowed is not None:
@@ -262,7 +262,7 @@ def _warn_of_empty(found: Recommendations) -> None:
         )
 
 
-class _Found:
+class _TopItems:
     """Arrays that are filled batch by batch."""
 
     def __init__(self, n_users: int, k: int, n_streams: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import recbole_hm4sr
-from recbole_hm4sr.base.errors import ConfigError, DataError, PluginError
+from recbole_hm4sr.base.errors import ConfigError, DataError, UserError
 from recbole_hm4sr.serve.recommend import Recommender
 
 _GRACE_SECONDS = 10
@@ -217,7 +217,7 @@ def _answer_errors(app: Any) -> None:
 
     @app.exception_handler(ConfigError)
     @app.exception_handler(DataError)
-    def refused(_: Any, error: PluginError) -> Any:
+    def refused(_: Any, error: UserError) -> Any:
         return answer(422, str(error))
 
     @app.exception_handler(HTTPException)

@@ -41,13 +41,13 @@ class RankingTrainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
             eval_data: RecBole's loader of the split.
             show_progress: Whether a bar counts the batches.
         """
-        if not self.needs_ranks_only(eval_data):
+        if not self.metrics_follow_from_ranks(eval_data):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-            return distributed.of_first(result)
+            return distributed.broadcast_object(result)
         ranks = self.rank(eval_data, show_progress=show_progress)
         return self.metrics(ranks.of(self.rank_history))
 
-    def needs_ranks_only(self, eval_data: Any) -> bool:
+    def metrics_follow_from_ranks(self, eval_data: Any) -> bool:
         """Whether all metrics follow from ranks: not with drawn negatives, or ``ItemCoverage``."""
         more = ("rec.items", "rec.meanrank", "rec.score", "data.label")
         return isinstance(eval_data, FullSortEvalDataLoader) and not any(

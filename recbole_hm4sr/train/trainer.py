@@ -73,7 +73,7 @@ class Trainer(RankingTrainer):
         try:
             if is_first:
                 folder.mkdir(parents=True, exist_ok=True)
-            distributed.wait_for_all()  # RecBole would make the folder too, in all of them at once
+            distributed.barrier()  # RecBole would make the folder too, in all of them at once
             with compat.tensorboard_folder(folder.parent / "tensorboard", silent=not is_first):
                 super().__init__(config, model)
         except OSError as error:
@@ -286,7 +286,9 @@ class Trainer(RankingTrainer):
             CheckpointError: If no checkpoint is good to go on from, with the reasons.
             WriteError: If a file that the end of the run has cut cannot be written again.
         """
-        with distributed.first_alone("checkpoints"):  # it may put one in the place of another
+        with distributed.first_process_first(
+            "checkpoints"
+        ):  # it may put one in the place of another
             state = self.checkpoints.read_last(self.device)
         if state is None:
             return False
@@ -336,7 +338,7 @@ class Trainer(RankingTrainer):
         Raises:
             CheckpointError: If ``best.pt`` is damaged, of another run, or of another epoch.
         """
-        distributed.wait_for_all()  # until the first process has written it
+        distributed.barrier()  # until the first process has written it
         state = self._load(self.checkpoints.best)
         if self.history and state["epoch"] + 1 != self.best_epoch:
             raise CheckpointError(

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_hm4sr.base.errors import one_sentence
-from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.base.errors import error_sentence
+from recbole_hm4sr.run.resume import run_or_resume
 from recbole_hm4sr.train.trainer import EpochRecord
 from recbole_hm4sr.tune.trials import Status, Trial, TrialStore
 
@@ -69,14 +69,16 @@ def run_trial(
         return ended("failed", reason)
     overrides = search.overrides(settings)
     try:
-        run_or_go_on(folder, search.model, search.dataset, overrides, test=False, on_epoch=on_epoch)
+        run_or_resume(
+            folder, search.model, search.dataset, overrides, test=False, on_epoch=on_epoch
+        )
     except KeyboardInterrupt:
         store.interrupted(number)
         raise
     except HopelessTrial as hopeless:
         return ended("pruned", str(hopeless))
     except Exception as error:  # noqa: BLE001  # any error of any model is that trial's reason
-        return ended("failed", one_sentence(error).replace(f"{folder}{os.sep}", ""))
+        return ended("failed", error_sentence(error).replace(f"{folder}{os.sep}", ""))
     finally:
         gc.collect()  # a model and its optimizer refer to each other
     return ended("done")

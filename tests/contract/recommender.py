@@ -13,7 +13,7 @@ from toydata import QUICK
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.model.registry import MODELS
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 
 class RecommenderContract:
@@ -31,7 +31,7 @@ class RecommenderContract:
             overrides={**QUICK, **self.overrides, "data_path": str(toy_path), **overrides},
             checkpoint_dir=tmp_path / "checkpoint",
         )
-        return open_session(config, tmp_path, entry.model_class)
+        return build_parts(config, tmp_path, entry.model_class)
 
     @pytest.fixture
     def session(self, toy_path, tmp_path):

@@ -11,7 +11,7 @@ from recbole_hm4sr.base.compat import import_recbole_models
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.model.recbole.trimming import MODELS, groups_of_length, groups_of_masks
 from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 OVERRIDES = {"FDSA": {"selected_features": ["categories"]}, "S3Rec": {"train_stage": "pretrain"}}
 MAX_LENGTH = 16  # toy histories have up to 15 interactions
@@ -26,7 +26,7 @@ def open_model(name, toy_path, tmp_path, **overrides):
         overrides={**overrides, **OVERRIDES.get(name, {}), "data_path": str(toy_path)},
         checkpoint_dir=tmp_path / "checkpoint",
     )
-    return open_session(config, tmp_path, model_class)
+    return build_parts(config, tmp_path, model_class)
 
 
 @pytest.fixture

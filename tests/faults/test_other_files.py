@@ -14,7 +14,7 @@ from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.compare.results import latest_results
 from recbole_hm4sr.compare.summary import read_ranks
-from recbole_hm4sr.run.place import refuse_place
+from recbole_hm4sr.run.place import require_free_folder
 
 pytestmark = pytest.mark.integration
 # One of each kind; the table runs them all in this process.
@@ -113,8 +113,8 @@ def test_ranks_of_a_run_that_cannot_be_read_are_named(tmp_path):
 def test_a_run_s_folder_must_be_one_that_can_be_written(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    refuse_place(tmp_path / "new" / "deep")
+    require_free_folder(tmp_path / "new" / "deep")
     for folder in (file, file / "run", file / "a" / "b"):
         with pytest.raises(ConfigError, match="run_dir must be a folder that can be written"):
-            refuse_place(folder)
+            require_free_folder(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

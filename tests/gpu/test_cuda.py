@@ -11,7 +11,7 @@ from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.parallel.training import rows_of_step
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.quick_start import run
 
 pytestmark = [
@@ -36,7 +36,7 @@ def open_on(device, model, toy_path, folder, **overrides):
         },
         checkpoint_dir=folder / device / "checkpoint",
     )
-    return open_session(config, folder / device, entry.model_class)
+    return build_parts(config, folder / device, entry.model_class)
 
 
 @pytest.mark.parametrize("train_mode", ["prefix", "sequence"])
@@ -134,7 +134,7 @@ def test_a_batch_is_the_same_on_the_device(toy_path, tmp_path):
     ours, theirs = batch.arranged.packed, sent.arranged.packed
     for name in ("items", "times", "targets"):
         assert torch.equal(getattr(theirs, name).cpu(), getattr(ours, name))
-    for name in ("from_buckets", "to_buckets", "hide_padding", "hide_later", "last"):
+    for name in ("from_buckets", "to_buckets", "padding_bias", "causal_bias", "last"):
         assert torch.equal(getattr(theirs.packing, name).cpu(), getattr(ours.packing, name))
 
 

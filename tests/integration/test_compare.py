@@ -15,7 +15,7 @@ import yaml
 from toydata import QUICK
 
 from recbole_hm4sr import cli
-from recbole_hm4sr.base.errors import ConfigError, one_sentence
+from recbole_hm4sr.base.errors import ConfigError, error_sentence
 from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.compare.grid import read_grid
@@ -23,7 +23,7 @@ from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.worker import run_cell
 from recbole_hm4sr.evaluate.statistics import user_metric
-from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.run.resume import run_or_resume
 
 pytestmark = pytest.mark.integration
 
@@ -213,7 +213,7 @@ def test_a_run_goes_on_where_its_data_has_moved(toy_path, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_or_go_on(
+        run_or_resume(
             folder,
             "SASRec",
             "toy",
@@ -222,7 +222,7 @@ def test_a_run_goes_on_where_its_data_has_moved(toy_path, tmp_path):
         )
     before = lines(folder / "history.jsonl")
     first.rename(second)
-    run_or_go_on(folder, "SASRec", "toy", {**settings, "data_path": str(second)})
+    run_or_resume(folder, "SASRec", "toy", {**settings, "data_path": str(second)})
     history = lines(folder / "history.jsonl")
     assert len(before) == 1
     assert (history[:1], len(history)) == (before, 3)
@@ -291,11 +291,11 @@ def test_ctrl_c_ends_the_runs_and_says_how_to_go_on(toy_path, tmp_path):
 
 
 def test_recboles_bare_errors_become_sentences():
-    assert one_sentence(KeyError("class")) == (
+    assert error_sentence(KeyError("class")) == (
         "the model reads 'class', which this data set or its settings do not have"
     )
-    assert one_sentence(KeyError("neg_item_id")).endswith(
+    assert error_sentence(KeyError("neg_item_id")).endswith(
         "negative items come by train_neg_sample_args: {sample_num: 1}"
     )
-    assert one_sentence(ValueError("\x1b[1mno\x1b[0m\ngood.")) == "ValueError: no good"
-    assert one_sentence(MemoryError()) == "there was not enough memory"
+    assert error_sentence(ValueError("\x1b[1mno\x1b[0m\ngood.")) == "ValueError: no good"
+    assert error_sentence(MemoryError()) == "there was not enough memory"

@@ -17,9 +17,9 @@ from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.run.resume import run_or_resume
 from recbole_hm4sr.train.checkpoint import read_checkpoint
-from recbole_hm4sr.tune.found import read_found
+from recbole_hm4sr.tune.search_result import read_found
 
 pytest.importorskip("hyperopt", reason="needs the extra tune")
 pytestmark = pytest.mark.integration
@@ -250,7 +250,7 @@ def test_a_trial_that_cannot_be_taken_over_is_trained(
     overrides = {
         **SETTINGS, **search.best.settings, "seed": SEARCH_SEED, "data_path": str(toy_path)
     }  # fmt: skip
-    result = run_or_go_on(tmp_path / "run", "SASRec", "toy", overrides, trained=trial)
+    result = run_or_resume(tmp_path / "run", "SASRec", "toy", overrides, trained=trial)
     there = comparison / "out" / "toy" / "found" / f"seed-{SEARCH_SEED}" / "metrics.json"
     assert result.test == json.loads(there.read_text(encoding="utf-8"))["test"]
     assert not (tmp_path / "run" / "trained_by.json").exists()
@@ -259,8 +259,8 @@ def test_a_trial_that_cannot_be_taken_over_is_trained(
 def test_of_s3rec_both_stages_are_taken_over(toy_path, tmp_path):
     settings = {**QUICK, "data_path": str(toy_path), "pretrain_epochs": 1, "seed": 1}
     trial, folder = tmp_path / "trial", tmp_path / "run"
-    run_or_go_on(trial, "S3Rec", "toy", settings, test=False)
-    result = run_or_go_on(folder, "S3Rec", "toy", settings, trained=trial)
+    run_or_resume(trial, "S3Rec", "toy", settings, test=False)
+    result = run_or_resume(folder, "S3Rec", "toy", settings, trained=trial)
     for name in (".", "pretrain"):
         assert history_of(folder / name) == history_of(trial / name)
         assert (folder / name / "trained_by.json").is_file()

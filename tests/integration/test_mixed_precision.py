@@ -14,7 +14,7 @@ from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,7 @@ def test_no_operator_mixes_what_cuda_does_not(model, overrides, toy_path, tmp_pa
         overrides=settings(model, toy_path, **overrides),
         checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = open_session(config, tmp_path, entry.model_class)
+    session = build_parts(config, tmp_path, entry.model_class)
     batch = send_batch(next(iter(session.train_data)), session.trainer.device)
     session.model.train()
     with OneDtype() as found:

@@ -13,7 +13,7 @@ from tuning import lines
 from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.resume import run_or_go_on
+from recbole_hm4sr.run.resume import run_or_resume
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.tune.command import Plan, tune_model
 
@@ -103,7 +103,7 @@ def test_every_trial_of_a_search_and_the_run_that_takes_the_best_over(toy_path, 
     trial = tmp_path / "out" / f"trial-{tuned.best.number:04d}"
     assert_is_of_the_best_epoch(trial)
     taken = tmp_path / "taken"
-    run_or_go_on(taken, "HM4SR", "toy", settings_of(toy_path), trained=trial)
+    run_or_resume(taken, "HM4SR", "toy", settings_of(toy_path), trained=trial)
     assert_is_of_the_best_epoch(taken)
     assert history_of(taken) == history_of(trial)
 

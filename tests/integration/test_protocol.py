@@ -14,7 +14,7 @@ from recbole_hm4sr.config.compose import build_config, properties_dir, read_yaml
 from recbole_hm4sr.config.protocol import PROTOCOL
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.parts import open_session as open_parts
+from recbole_hm4sr.run.parts import build_parts as open_parts
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,7 @@ OWN = {
 }
 
 
-def open_session(model, data_path, folder):
+def build_parts(model, data_path, folder):
     entry = find_model(model)
     settings = OWN.get(model, QUICK)
     config = build_config(
@@ -48,7 +48,7 @@ def sessions(toy_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sessions")
     with (toy_path / "toy" / "toy.item").open("a", encoding="utf-8") as file:
         file.write("B999\tnever taken\tGroup_0\n")  # must be nobody's candidate
-    return {model: open_session(model, toy_path, folder / model) for model in MODELS}
+    return {model: build_parts(model, toy_path, folder / model) for model in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_models_that_read_items_have_the_targets_of_those_that_do_not(tmp_path):
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("B007\t")))
     first, *others = (
-        open_session(model, tmp_path, tmp_path / model).test_data._dataset
+        build_parts(model, tmp_path, tmp_path / model).test_data._dataset
         for model in ("SASRec", "FDSA", "S3Rec")
     )
     assert first.item_num == N_ITEMS + 1

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recbole_hm4sr.serve.opening import open_for_serving
 from servedruns import expected_of, train_toy
 from toydata import write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.data.features import load_features, save_features
-from recbole_hm4sr.serve.open_run import open_run
 from recbole_hm4sr.serve.recommend import Recommender
 
 pytestmark = pytest.mark.integration
@@ -219,7 +219,7 @@ def test_a_user_without_a_known_item_gets_the_most_frequent(recommender, hm4sr_r
 
 
 def test_ties_stand_in_the_order_of_items_whatever_is_asked_beside(hm4sr_run, expected):
-    run = open_run(hm4sr_run)
+    run = open_for_serving(hm4sr_run)
     table = run.model.served_rows
     table[1:] = table[1:][torch.arange(len(table) - 1) % 4]  # each ties with five others
     run.model._cache.forget()

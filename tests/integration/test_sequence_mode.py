@@ -8,7 +8,7 @@ from toydata import QUICK_HM4SR
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.model.registry import MODELS
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 pytestmark = pytest.mark.integration
 WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}
@@ -30,7 +30,7 @@ def session_of(toy_path, folder, train_mode, **overrides):
         },
         checkpoint_dir=folder / "checkpoint",
     )
-    session = open_session(config, folder, entry.model_class)
+    session = build_parts(config, folder, entry.model_class)
     session.model.double()
     return session
 
@@ -40,7 +40,7 @@ def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path
     """In one batch of everything, cross-entropy and IDCL are means over the same targets."""
     gradients, losses = [], []
     for mode in ("prefix", "sequence"):
-        settings = {**WHOLE, "visits_per_epoch": visits}
+        settings = {**WHOLE, "passes_per_epoch": visits}
         session = session_of(toy_path, tmp_path / mode, mode, **settings)
         (batch,) = session.train_data
         named = session.model.train().named_losses(batch)
@@ -58,7 +58,7 @@ def test_the_losses_of_all_samples_are_those_of_all_sequences(toy_path, tmp_path
 def test_the_same_targets_are_trained_in_both_modes(toy_path, tmp_path, visits):
     seen = []
     for mode in ("prefix", "sequence"):
-        settings = {"MAX_ITEM_LIST_LENGTH": 4, "visits_per_epoch": visits}
+        settings = {"MAX_ITEM_LIST_LENGTH": 4, "passes_per_epoch": visits}
         session = session_of(toy_path, tmp_path / mode, mode, **settings)
         name = "item_id" if mode == "prefix" else TARGET_LIST
         targets = torch.cat([batch[name].flatten() for batch in session.train_data])
@@ -74,7 +74,7 @@ def rows_of(batch, targets):
 
 def test_as_many_visits_as_targets_are_recboles_samples(toy_path, tmp_path):
     """Each visit then trains one target, after its own prefix: histories fit in L = 12."""
-    settings = {**WHOLE, "visits_per_epoch": 12}
+    settings = {**WHOLE, "passes_per_epoch": 12}
     (prefixes,) = session_of(toy_path, tmp_path / "p", "prefix", **settings).train_data
     (visits,) = session_of(toy_path, tmp_path / "s", "sequence", **settings).train_data
     assert ((visits[TARGET_LIST] > 0).sum(dim=1) == 1).all()
@@ -84,7 +84,7 @@ def test_as_many_visits_as_targets_are_recboles_samples(toy_path, tmp_path):
 
 
 def test_a_history_deals_its_targets_out_in_turn(toy_path, tmp_path):
-    settings = {**WHOLE, "visits_per_epoch": 3}
+    settings = {**WHOLE, "passes_per_epoch": 3}
     loader = session_of(toy_path, tmp_path, "sequence", **settings).train_data
     batch = loader.collate_fn(range(loader.sample_size))
     trained = batch[TARGET_LIST] > 0
@@ -98,7 +98,7 @@ def test_a_history_deals_its_targets_out_in_turn(toy_path, tmp_path):
 
 @pytest.mark.parametrize("visits", [1, 3])
 def test_a_step_has_as_many_targets_in_both_modes(toy_path, tmp_path, visits):
-    settings = {"train_batch_size": 64, "visits_per_epoch": visits}
+    settings = {"train_batch_size": 64, "passes_per_epoch": visits}
     session = session_of(toy_path, tmp_path, "sequence", **settings)
     sizes = [int((batch[TARGET_LIST] > 0).sum()) for batch in session.train_data]
     assert sum(sizes) / len(sizes) == pytest.approx(64, rel=0.2)

@@ -13,7 +13,7 @@ from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import PackedInteraction, send_batch
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel.training import rows_of_step
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,7 @@ def open_on_cpu(toy_path, folder, model="HM4SR", **overrides):
         overrides={**quick, "data_path": str(toy_path), "use_gpu": False, **overrides},
         checkpoint_dir=folder / "checkpoint",
     )
-    return open_session(config, folder, entry.model_class)
+    return build_parts(config, folder, entry.model_class)
 
 
 def count_a_step(session):

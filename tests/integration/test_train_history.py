@@ -13,7 +13,7 @@ from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.model.hm4sr.model import HM4SR
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 pytestmark = pytest.mark.integration
 START, SPAN = 1_600_000_000, 10**6  # each user has a span of time alone
@@ -66,7 +66,7 @@ def open_model(folder, tmp_path, **overrides):
         overrides=settings,
         checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = open_session(config, tmp_path, HM4SR)
+    session = build_parts(config, tmp_path, HM4SR)
     batch = next(iter(session.train_data))
     return session.model.double(), batch, rows_of(session, batch, folder)
 

@@ -291,7 +291,7 @@ def test_excluded_negatives_add_nothing_and_zero_logits_add_one_each():
     axes = torch.eye(2, dtype=torch.float64)
     anchors = torch.stack([axes[0], axes[0], axes[1]])
     targets = torch.tensor([5, 5, 6])
-    rows = loss_functions.match_rows(targets)
+    rows = loss_functions.loss_rows(targets)
     ours = loss_functions.info_nce(anchors, anchors, rows, temperature=1.0)
     theirs = zero_logit_info_nce(anchors, anchors, rows, temperature=1.0)
     e = torch.e

@@ -24,7 +24,7 @@ from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, UserRows
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.losses import (
-    MatchedRows,
+    LossRows,
     PlaceholderPlan,
     category_prediction,
     draw_placeholders,
@@ -35,7 +35,7 @@ from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.packed import BatchReader, PackedRecommender
-from recbole_hm4sr.parallel.processes import join_rows
+from recbole_hm4sr.parallel.processes import global_rows
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class HM4SR(PackedRecommender):
             return encoder(x, context)
         return encoder.at_every_position(x, context).index_select(0, batch.read_at)
 
-    def auxiliary_losses(self, encoded: Encoded, rows: MatchedRows) -> Iterator[tuple[str, Tensor]]:
+    def auxiliary_losses(self, encoded: Encoded, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """IDCL, CP and PCL."""
         settings = self.settings
         if settings.id_contrastive_weight:
@@ -238,7 +238,7 @@ class HM4SR(PackedRecommender):
             loss = self._placeholder_contrastive_loss(encoded, rows, plan)
             yield "placeholder_contrastive", settings.placeholder_weight * loss
 
-    def _id_contrastive_loss(self, encoded: Encoded, rows: MatchedRows) -> Tensor:
+    def _id_contrastive_loss(self, encoded: Encoded, rows: LossRows) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
         own = self.item_embedding(rows.targets)
         users, temperature = encoded.users.vectors[:, 0], self.settings.id_temperature
@@ -251,11 +251,11 @@ class HM4SR(PackedRecommender):
         items, of_token, counts = encoded.batch.distinct
         logits = self.category_layer(encoded.distinct.flatten(1))
         flags = self.categories.index_select(0, items)
-        divisor = join_rows(len(of_token)).divisor
+        divisor = global_rows(len(of_token)).divisor
         return category_prediction(logits, flags, counts, divisor=divisor)
 
     def _placeholder_contrastive_loss(
-        self, encoded: Encoded, rows: MatchedRows, plan: PlaceholderPlan
+        self, encoded: Encoded, rows: LossRows, plan: PlaceholderPlan
     ) -> Tensor:
         """PCL: a user vector must survive that positions are replaced by their times alone."""
         assert encoded.time is not None

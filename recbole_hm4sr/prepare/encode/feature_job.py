@@ -1,7 +1,7 @@
 """What all encoders share: batches by length, kept batches to go on from, the feature file.
 
-An encoding is a pure function of its inputs and its :class:`Encoder`. Its batches are cut in one
-fixed order, so a run that was interrupted and goes on writes the very bytes of one that was not.
+An encoding is a pure function of its inputs and its :class:`EncoderSpec`. Its batches are cut in
+one fixed order, so a run that was interrupted and goes on writes the very bytes of one that was not.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ OnBatch = Callable[[int, bool, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class EncoderSpec:
     """Everything about an encoder that decides the values it gives.
 
     Attributes:

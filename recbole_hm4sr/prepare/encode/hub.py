@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.npz import first_sentence
-from recbole_hm4sr.prepare.encode.feature_job import TFIDF_SVD, Encoder, Pooling
+from recbole_hm4sr.prepare.encode.feature_job import TFIDF_SVD, EncoderSpec, Pooling
 
 Reads = Literal["texts", "images"]
 # Names in the configurations of models that take the one or the other; some take both.
@@ -186,7 +186,7 @@ def find_model_file(name: str, file: str) -> str | None:
     return None if found is None else str(found)
 
 
-def read_model(encoder: Encoder, device: Any) -> tuple[Any, dict[str, Any]]:
+def read_model(encoder: EncoderSpec, device: Any) -> tuple[Any, dict[str, Any]]:
     """A model on a device, ready to encode; and for :func:`refuse_missing_weights`, what it lacks.
 
     Raises:
@@ -212,7 +212,7 @@ def reading(name: str) -> Iterator[None]:
         raise DataError(f"cannot read the encoder {name!r}: {first_sentence(error)}") from error
 
 
-def refuse_missing_weights(info: dict[str, Any], encoder: Encoder, pooling: Pooling) -> None:
+def refuse_missing_weights(info: dict[str, Any], encoder: EncoderSpec, pooling: Pooling) -> None:
     """Refuse a model whose checkpoint lacks weights that the values would depend on.
 
     transformers fills them with random numbers and goes on; poolers are the common case.
@@ -230,7 +230,7 @@ def refuse_missing_weights(info: dict[str, Any], encoder: Encoder, pooling: Pool
         )
 
 
-def mixed_precision(encoder: Encoder, device: Any) -> Any:
+def mixed_precision(encoder: EncoderSpec, device: Any) -> Any:
     """The context in which a model computes in the encoder's type."""
     import torch
 

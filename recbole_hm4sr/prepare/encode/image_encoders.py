@@ -16,7 +16,7 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 from recbole_hm4sr.prepare.encode.feature_job import (
     Array,
-    Encoder,
+    EncoderSpec,
     FeatureReport,
     OnBatch,
     Pooling,
@@ -39,7 +39,7 @@ from recbole_hm4sr.prepare.images.folder import file_stem
 from recbole_hm4sr.prepare.images.pictures import IMAGE_SUFFIXES, PIXELS_VERSION, read_rgb
 
 # The paper's, 768 wide as the authors' files are: before CLIP's projection to 512.
-IMAGE_PRESETS = {"paper": Encoder(name="openai/clip-vit-base-patch16", pooling="cls")}
+IMAGE_PRESETS = {"paper": EncoderSpec(name="openai/clip-vit-base-patch16", pooling="cls")}
 NO_IMAGE = "no image file"
 UNDECODABLE = "the image is damaged, too large, or not of 1 to 16 bits a channel"
 _DECODERS = 4
@@ -117,7 +117,7 @@ def _preference(name: str) -> tuple[int, str]:
 def encode_images(
     paths: Sequence[Path],
     *,
-    encoder: Encoder,
+    encoder: EncoderSpec,
     batch_size: int = 32,
     device: str = "auto",
     keep: Path | None = None,
@@ -170,7 +170,7 @@ def encode_item_images(
     tokens: Sequence[str],
     out: Path,
     *,
-    encoder: Encoder,
+    encoder: EncoderSpec,
     batch_size: int = 32,
     device: str = "auto",
     on_batch: OnBatch | None = None,
@@ -229,7 +229,7 @@ def _notes(files: ImageFiles) -> list[str]:
     return notes
 
 
-def image_revision(encoder: Encoder) -> str:
+def image_revision(encoder: EncoderSpec) -> str:
     """What decides the values besides the encoder's name, for the feature file."""
     transformers = _import_packages()
     require_model(encoder.name, "images")
@@ -247,7 +247,7 @@ def _import_packages() -> Any:
     return import_transformers("image")
 
 
-def open_image_model(encoder: Encoder, *, device: str) -> Callable[[list[Any]], Array]:
+def open_image_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[Any]], Array]:
     """Read a vision model and its preprocessing.
 
     Returns:

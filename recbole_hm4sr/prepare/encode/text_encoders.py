@@ -20,7 +20,7 @@ from recbole_hm4sr.data.features import (
 from recbole_hm4sr.prepare.encode.feature_job import (
     TFIDF_SVD,
     Array,
-    Encoder,
+    EncoderSpec,
     FeatureReport,
     OnBatch,
     Pooling,
@@ -43,7 +43,7 @@ from recbole_hm4sr.prepare.encode.hub import (
 from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd, read_item_texts
 
 # The paper's: the [CLS] vector of title, categories and brand.
-TEXT_PRESETS = {"paper": Encoder(name="bert-base-uncased", pooling="cls", max_length=512)}
+TEXT_PRESETS = {"paper": EncoderSpec(name="bert-base-uncased", pooling="cls", max_length=512)}
 PAPER_FIELDS = ("title", "categories", "brand")
 # Tokenizers without a limit of their own name a number near 1e30.
 _NO_LIMIT = 10**6
@@ -53,7 +53,7 @@ _USUAL_LIMIT = 512
 def encode_texts(
     texts: Sequence[str],
     *,
-    encoder: Encoder,
+    encoder: EncoderSpec,
     batch_size: int = 64,
     device: str = "auto",
     keep: Path | None = None,
@@ -97,7 +97,7 @@ def encode_item_texts(
     *,
     item_field: str,
     fields: Sequence[str],
-    encoder: Encoder,
+    encoder: EncoderSpec,
     batch_size: int = 64,
     device: str = "auto",
     on_batch: OnBatch | None = None,
@@ -146,7 +146,7 @@ def encode_item_texts(
     return FeatureReport(out, len(values), values.shape[1], skipped)
 
 
-def text_revision(encoder: Encoder) -> str:
+def text_revision(encoder: EncoderSpec) -> str:
     """What decides the values besides the encoder's name, for the feature file."""
     if encoder.name == TFIDF_SVD:
         return tfidf_svd_revision()
@@ -159,7 +159,7 @@ def text_revision(encoder: Encoder) -> str:
     )
 
 
-def open_text_model(encoder: Encoder, *, device: str) -> Callable[[list[str]], Array]:
+def open_text_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[str]], Array]:
     """Read a text model.
 
     Returns:
@@ -179,13 +179,13 @@ def open_text_model(encoder: Encoder, *, device: str) -> Callable[[list[str]], A
     return _open_plain_model(encoder, place, pooling)
 
 
-def _choose_pooling(encoder: Encoder) -> Pooling:
+def _choose_pooling(encoder: EncoderSpec) -> Pooling:
     if encoder.pooling != "auto":
         return encoder.pooling
     return "mean" if find_model_file(encoder.name, "modules.json") is None else "model"
 
 
-def _open_sentence_model(encoder: Encoder, device: Any) -> Callable[[list[str]], Array]:
+def _open_sentence_model(encoder: EncoderSpec, device: Any) -> Callable[[list[str]], Array]:
     import torch
 
     try:
@@ -210,7 +210,7 @@ def _open_sentence_model(encoder: Encoder, device: Any) -> Callable[[list[str]],
 
 
 def _open_plain_model(
-    encoder: Encoder, device: Any, pooling: Pooling
+    encoder: EncoderSpec, device: Any, pooling: Pooling
 ) -> Callable[[list[str]], Array]:
     import torch
     from transformers import AutoTokenizer
@@ -282,7 +282,7 @@ def _length_limit(tokenizer: Any, model: Any) -> int:
     return min(_USUAL_LIMIT, getattr(config, "max_position_embeddings", None) or _USUAL_LIMIT)
 
 
-def _check_length(encoder: Encoder, limit: int) -> None:
+def _check_length(encoder: EncoderSpec, limit: int) -> None:
     if encoder.max_length is not None and encoder.max_length > limit:
         raise ConfigError(
             f"max_length must be at most {limit} for {encoder.name!r}, got {encoder.max_length}"

@@ -36,7 +36,7 @@ from recbole_hm4sr.prepare.images.folder import (
     require_pillow,
     write_missing,
 )
-from recbole_hm4sr.prepare.images.polite import Job, PoliteQueue
+from recbole_hm4sr.prepare.images.polite import Download, PoliteQueue
 
 _LONGEST_BACKOFF = 60.0
 # After so many jobs in a row without an answer, the rest of a host is not asked for.
@@ -186,7 +186,7 @@ def _fetch_rules(options: ImageOptions, hosts: Iterable[str]) -> FetchRules:
     )
 
 
-def _plan(wanted: dict[str, str]) -> tuple[list[Job], dict[str, str]]:
+def _plan(wanted: dict[str, str]) -> tuple[list[Download], dict[str, str]]:
     """A job for each address, whatever number of items share it; and items refused at once."""
     shared: dict[str, list[str]] = {}
     refused = {}
@@ -197,7 +197,7 @@ def _plan(wanted: dict[str, str]) -> tuple[list[Job], dict[str, str]]:
         try:
             if not url:
                 raise FetchError("no address in the table")
-            jobs.append(Job(url, parse_address(url).host, tuple(tokens)))
+            jobs.append(Download(url, parse_address(url).host, tuple(tokens)))
         except FetchError as error:
             refused.update(dict.fromkeys(tokens, error.reason))
     return jobs, refused
@@ -224,7 +224,7 @@ def _work(state: _State) -> None:
             raise
 
 
-def _try(state: _State, job: Job) -> None:
+def _try(state: _State, job: Download) -> None:
     """One try of a job: its images, a later try, or the reason why not."""
     options = state.options
     try:
@@ -251,7 +251,7 @@ def _try(state: _State, job: Job) -> None:
     state.queue.done(job)
 
 
-def _finish(state: _State, job: Job, *, reason: str = "") -> None:
+def _finish(state: _State, job: Download, *, reason: str = "") -> None:
     if reason:
         for token in job.tokens:
             _record(state, token, job.url, reason=reason)

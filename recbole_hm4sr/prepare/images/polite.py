@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Job:
+class Download:
     """An address to fetch, for the items that share it.
 
     Attributes:
@@ -29,7 +29,7 @@ class Job:
 @dataclass
 class _Host:
     name: str
-    jobs: deque[Job] = field(default_factory=deque)
+    jobs: deque[Download] = field(default_factory=deque)
     active: int = 0
     free_at: float = 0.0
 
@@ -46,7 +46,7 @@ class PoliteQueue:
         pause: Seconds between the starts of two jobs of a host.
     """
 
-    def __init__(self, jobs: Iterable[Job], *, per_host: int, pause: float) -> None:
+    def __init__(self, jobs: Iterable[Download], *, per_host: int, pause: float) -> None:
         self._per_host, self._pause = per_host, pause
         self._changed = threading.Condition()
         self._hosts: dict[str, _Host] = {}
@@ -56,7 +56,7 @@ class PoliteQueue:
         self._n_active = 0
         self._stopped = False
 
-    def take(self) -> Job | None:
+    def take(self) -> Download | None:
         """The next job that may start, or None when all is done."""
         with self._changed:
             while not self._stopped and (self._turn or self._n_active):
@@ -66,12 +66,12 @@ class PoliteQueue:
                 self._changed.wait(wait)
             return None
 
-    def done(self, job: Job) -> None:
+    def done(self, job: Download) -> None:
         """A job has ended, well or not."""
         with self._changed:
             self._end(job)
 
-    def again(self, job: Job, *, seconds: float, whole_host: bool) -> None:
+    def again(self, job: Download, *, seconds: float, whole_host: bool) -> None:
         """A job is to be tried again later; ``whole_host`` rests its host until then, too."""
         moment = time.monotonic() + seconds
         with self._changed:
@@ -80,7 +80,7 @@ class PoliteQueue:
                 host.free_at = max(host.free_at, moment)
             if not host.jobs:
                 self._turn.append(host)
-            host.jobs.append(Job(job.url, job.host, job.tokens, job.tries + 1, moment))
+            host.jobs.append(Download(job.url, job.host, job.tokens, job.tries + 1, moment))
             self._end(job)
 
     def stop(self) -> None:
@@ -89,7 +89,7 @@ class PoliteQueue:
             self._stopped = True
             self._changed.notify_all()
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: Download) -> None:
         self._hosts[job.host].active -= 1
         self._n_active -= 1
         self._changed.notify_all()
@@ -107,7 +107,7 @@ class PoliteQueue:
             self._turn.rotate(-1)
         return None if soonest is None else soonest - now
 
-    def _start(self) -> Job:
+    def _start(self) -> Download:
         host = self._turn.popleft()
         job = host.jobs.popleft()
         host.active += 1

@@ -28,9 +28,9 @@ from recbole_hm4sr.prepare.raw.amazon_forms import (
     read_review,
     recognise,
 )
-from recbole_hm4sr.prepare.tables.drops import Drops
+from recbole_hm4sr.prepare.tables.drops import DropCounts
 from recbole_hm4sr.prepare.tables.item_fields import ItemRow
-from recbole_hm4sr.prepare.tables.job import Job, Loaded, Source
+from recbole_hm4sr.prepare.tables.job import Loaded, Preparation, Source
 from recbole_hm4sr.prepare.tables.tables import WorkTables, require_engine
 
 _BATCH = 1 << 16
@@ -47,7 +47,7 @@ class ReviewColumns:
 
 
 def prepare_amazon(
-    reviews: Sequence[Path], meta: Sequence[Path], job: Job, *, report: Report = silent
+    reviews: Sequence[Path], meta: Sequence[Path], job: Preparation, *, report: Report = silent
 ) -> dict[str, Any]:
     """Write the atomic folder of some review and metadata files.
 
@@ -85,7 +85,7 @@ def prepare_amazon(
 
 def parse_reviews(
     lines: Sequence[bytes], first: int, form: Form, parse: Parser, *, offset: int, name: str,
-    drops: Drops, into: ReviewColumns,
+    drops: DropCounts, into: ReviewColumns,
 ) -> None:  # fmt: skip
     """Add the reviews of some lines to the columns, and count the others.
 

@@ -6,7 +6,7 @@ from typing import Any
 _EXAMPLES = 3
 
 
-class Drops:
+class DropCounts:
     """Counts by reason, with the first places of each."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.raw_lines import FileFacts
 from recbole_hm4sr.prepare.progress import Report, engine_progress
 from recbole_hm4sr.prepare.tables.atomic_folder import PROVENANCE, write_folder
-from recbole_hm4sr.prepare.tables.drops import Drops
+from recbole_hm4sr.prepare.tables.drops import DropCounts
 from recbole_hm4sr.prepare.tables.tables import DATABASE, WorkTables
 
 KEEP_ITEMS = ("all", "interacted")
@@ -53,8 +53,8 @@ class Loaded:
         unit: Unit of the times.
     """
 
-    dropped: Drops = field(default_factory=Drops)
-    emptied: Drops = field(default_factory=Drops)
+    dropped: DropCounts = field(default_factory=DropCounts)
+    emptied: DropCounts = field(default_factory=DropCounts)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     unit: str = "s"
 
@@ -63,7 +63,7 @@ Load = Callable[[WorkTables], Loaded]
 
 
 @dataclass(frozen=True)
-class Job:
+class Preparation:
     """Where to write, and how.
 
     Attributes:
@@ -208,15 +208,15 @@ def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
 
 
 def _stage_filter(
-    tables: WorkTables, job: Job, loaded: dict[str, Any], report: Report
+    tables: WorkTables, job: Preparation, loaded: dict[str, Any], report: Report
 ) -> list[dict[str, Any]]:
     """Number, drop repeats, then rounds of the k-core; each a stage, so that its space is freed."""
 
-    def finish(name: str, work: Callable[[], Drops | None]) -> dict[str, Any]:
+    def finish(name: str, work: Callable[[], DropCounts | None]) -> dict[str, Any]:
         found = tables.finished(name)
         if found is None:
             with engine_progress(tables.connection, name, report), tables.stage(name) as found:
-                drops = work() or Drops()
+                drops = work() or DropCounts()
                 found.update(step=name, **tables.counts(), dropped=drops.record())
         return dict(found)
 

@@ -13,7 +13,7 @@ from recbole_hm4sr.base.raw_lines import FileFacts, RawLines, hash_file
 from recbole_hm4sr.base.text_files import looks_like
 from recbole_hm4sr.prepare.progress import Report
 from recbole_hm4sr.prepare.raw.csv_rows import BAD, UTF8, CsvRows, not_encoded
-from recbole_hm4sr.prepare.tables.drops import Drops
+from recbole_hm4sr.prepare.tables.drops import DropCounts
 from recbole_hm4sr.prepare.tables.job import Loaded, Source
 from recbole_hm4sr.prepare.tables.tables import WorkTables, first_line, quote
 
@@ -85,7 +85,11 @@ def load_source(
 
 
 def _load_csv(
-    tables: WorkTables, source: Source, wanted: Mapping[str, str], dropped: Drops, report: Report
+    tables: WorkTables,
+    source: Source,
+    wanted: Mapping[str, str],
+    dropped: DropCounts,
+    report: Report,
 ) -> tuple[dict[str, str], FileFacts]:
     rows, size = CsvRows(source.path, source.encoding), source.path.stat().st_size
     if any(BAD in name for name in rows.header):
@@ -122,7 +126,7 @@ def _load_csv(
     return dict.fromkeys(wanted, "VARCHAR"), rows.facts
 
 
-def refuse_mostly_dropped(source: Source, dropped: Drops, n_rows: int) -> None:
+def refuse_mostly_dropped(source: Source, dropped: DropCounts, n_rows: int) -> None:
     """Refuse a table of which more than half of the rows are left out.
 
     Args:

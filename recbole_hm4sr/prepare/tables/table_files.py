@@ -13,9 +13,9 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS
 from recbole_hm4sr.prepare.progress import Report, engine_progress, silent
 from recbole_hm4sr.prepare.raw.csv_rows import UTF8, check_encoding
-from recbole_hm4sr.prepare.tables.drops import Drops
+from recbole_hm4sr.prepare.tables.drops import DropCounts
 from recbole_hm4sr.prepare.tables.item_fields import ItemRow, clean_token, make_item_row
-from recbole_hm4sr.prepare.tables.job import Job, Loaded, Source
+from recbole_hm4sr.prepare.tables.job import Loaded, Preparation, Source
 from recbole_hm4sr.prepare.tables.source import (
     KEYS,
     load_source,
@@ -88,7 +88,7 @@ class ItemColumns:
 def prepare_tables(
     interactions: Path,
     columns: InteractionColumns,
-    job: Job,
+    job: Preparation,
     *,
     items: Path | None = None,
     item_columns: ItemColumns | None = None,
@@ -205,7 +205,7 @@ def _load_items(tables: WorkTables, source: Source, columns: ItemColumns, report
 
 
 def _item_row(
-    values: dict[str, Any], columns: ItemColumns, emptied: Drops, place: str
+    values: dict[str, Any], columns: ItemColumns, emptied: DropCounts, place: str
 ) -> ItemRow | str:
     raw = values["item"]
     if raw is None or raw == "":

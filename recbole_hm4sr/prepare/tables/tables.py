@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.tables.drops import Drops
+from recbole_hm4sr.prepare.tables.drops import DropCounts
 from recbole_hm4sr.prepare.tables.item_fields import COLUMNS, ItemRow
 
 DATABASE = "work.duckdb"
@@ -261,7 +261,7 @@ class WorkTables:
         )
         self.run("DROP TABLE raw")
 
-    def drop_repeats(self, *, keep_later: bool) -> Drops:
+    def drop_repeats(self, *, keep_later: bool) -> DropCounts:
         """Keep the earliest interaction of each user and item; of equal times, the first row.
 
         Args:
@@ -281,7 +281,7 @@ class WorkTables:
             """,
             keep_later,
         )
-        drops = Drops()
+        drops = DropCounts()
         for copy, count in self.run("SELECT copy, count(*) FROM repeats GROUP BY copy"):
             drops.add(SAME_AGAIN if copy else LATER_AGAIN, count=count)
         if drops.total:
@@ -290,9 +290,9 @@ class WorkTables:
         self.run("DROP TABLE repeats")
         return drops
 
-    def drop_below_core(self, core: int) -> Drops:
+    def drop_below_core(self, core: int) -> DropCounts:
         """One round of the k-core: users with too few interactions, then items."""
-        drops = Drops()
+        drops = DropCounts()
         before = self.run("SELECT count(*) FROM inter")[0][0]
         for column in ("user", "item"):
             self.run(

@@ -88,7 +88,7 @@ def test_the_other_processes_of_a_run_write_no_events(seconds, tmp_path, monkeyp
 def test_torch_knows_the_argument_that_leaves_buffers_alone():
     known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
     assert "init_sync_buffers" not in known  # its announcement: then take this one
-    with compat.buffers_left_alone() as options:
+    with compat.ddp_without_buffer_sync() as options:
         assert set(options) <= set(known)
 
 

@@ -23,7 +23,7 @@ def started(monkeypatch):
 
 def test_the_same_words_start_again_with_the_setting(started, monkeypatch):
     monkeypatch.setenv("SOME_NAME", "kept")
-    memory.start_again_without_block_cache()
+    memory.reexec_without_tcache()
     ((path, words, environment),) = started
     assert path == sys.executable
     assert words == [sys.executable, "-X", "utf8", "-m", "recbole_hm4sr", "check"]
@@ -33,7 +33,7 @@ def test_the_same_words_start_again_with_the_setting(started, monkeypatch):
 
 def test_the_user_s_own_setting_stays(started, monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
-    memory.start_again_without_block_cache()
+    memory.reexec_without_tcache()
     assert started == []
 
 
@@ -42,9 +42,9 @@ def test_other_c_libraries_are_left_alone(started, monkeypatch):
         raise ValueError
 
     monkeypatch.setattr(os, "confstr", unknown)
-    memory.start_again_without_block_cache()
+    memory.reexec_without_tcache()
     monkeypatch.delattr(os, "confstr")
-    memory.start_again_without_block_cache()
+    memory.reexec_without_tcache()
     assert started == []
 
 

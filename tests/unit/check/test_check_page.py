@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from recbole_hm4sr.check.charts import bar_chart, interval_chart
-from recbole_hm4sr.check.collect import Check, ModalityFacts
 from recbole_hm4sr.check.facts import (
     DAY,
     FileFacts,
@@ -19,6 +18,7 @@ from recbole_hm4sr.check.facts import (
 )
 from recbole_hm4sr.check.features import CategoryFacts, FeatureFacts, Signal
 from recbole_hm4sr.check.findings import duration, percent, warnings
+from recbole_hm4sr.check.inspect import Check, ModalityFacts
 from recbole_hm4sr.check.page import as_text, write_page
 from recbole_hm4sr.config.compose import properties_dir, recbole_defaults
 from recbole_hm4sr.config.settings import DataSettings

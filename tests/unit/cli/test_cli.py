@@ -75,16 +75,16 @@ def test_an_exit_code_of_a_command_is_kept(monkeypatch):
 
 
 def test_errors_of_our_own_code_keep_their_kind():
-    with pytest.raises(KeyError, match="ours"), compat.recbole_refusals():
+    with pytest.raises(KeyError, match="ours"), compat.recbole_errors_as_config_errors():
         raise KeyError("ours")
-    with pytest.raises(ConfigError, match="theirs"), compat.recbole_refusals():
+    with pytest.raises(ConfigError, match="theirs"), compat.recbole_errors_as_config_errors():
         raise ConfigError("theirs")
 
 
 def test_errors_of_torch_become_one_sentence():
     with (
         pytest.raises(ConfigError, match=r"^the model and the data must fit the settings, but: "),
-        compat.recbole_refusals(),
+        compat.recbole_errors_as_config_errors(),
     ):
         torch.nn.Dropout(2.0)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recbole_hm4sr.base.errors import ConfigError, TrainingError, WriteError
-from recbole_hm4sr.cli.words import parse_overrides
+from recbole_hm4sr.cli.options import parse_overrides
 from recbole_hm4sr.compare import worker
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.runner import train_command

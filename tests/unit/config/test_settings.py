@@ -12,9 +12,9 @@ from recbole_hm4sr.config.settings import (
     RunSettings,
     build_settings,
     convert,
-    expected_words,
     read_settings,
     require,
+    type_in_words,
 )
 
 PROTOCOL = read_yaml(properties_dir() / "overall.yaml")
@@ -89,7 +89,7 @@ def test_a_value_of_another_type_does_not_fit(value, hint):
     ],
 )
 def test_types_are_put_in_words(hint, words):
-    assert expected_words(hint) == words
+    assert type_in_words(hint) == words
 
 
 def test_lists_become_tuples_and_settings_are_frozen():

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.cli.words import parse_overrides
+from recbole_hm4sr.cli.options import parse_overrides
 from recbole_hm4sr.config import yaml_limits
 from recbole_hm4sr.config.compose import parse_value, read_yaml
 from recbole_hm4sr.config.settings import build_settings
 from recbole_hm4sr.config.yaml_limits import MOST_ENTRIES
 
 
-def one_sentence(error):
+def error_sentence(error):
     assert len(str(error).splitlines()) == 1
 
 
@@ -83,7 +83,7 @@ def test_any_text_is_settings_or_one_sentence(tmp_path, text):
     try:
         assert isinstance(read_yaml(write(tmp_path / "a.yaml", text)), dict)
     except ConfigError as error:
-        one_sentence(error)
+        error_sentence(error)
 
 
 @given(words=st.lists(st.text(alphabet="-ab=[]{}1:.!&*'\"", max_size=8), max_size=4))
@@ -91,7 +91,7 @@ def test_any_words_are_flags_or_one_sentence(words):
     try:
         assert all(isinstance(name, str) for name in parse_overrides(words))
     except ConfigError as error:
-        one_sentence(error)
+        error_sentence(error)
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])

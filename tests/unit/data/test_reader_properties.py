@@ -26,7 +26,7 @@ TOKEN = CELL.filter(bool)
 SECONDS = st.integers(0, 10**11 - 1)
 
 
-def one_sentence(error):
+def error_sentence(error):
     assert len(str(error).splitlines()) == 1
     assert str(error)
 
@@ -77,7 +77,7 @@ def test_any_bytes_are_a_table_or_one_sentence(tmp_path, content):
     try:
         table = read_atomic(path)
     except DataError as error:
-        one_sentence(error)
+        error_sentence(error)
     else:
         assert dict(read_header(path)) == table.kinds
 
@@ -97,7 +97,7 @@ def test_any_lines_below_a_header_are_a_table_or_one_sentence(tmp_path, body):
         table = read_atomic(path)
         times = read_times(table, "t", "s")
     except DataError as error:
-        one_sentence(error)
+        error_sentence(error)
     else:
         assert len(times) == len(table.frame) == len(body.rstrip("\r\n").split("\n"))
         assert (times >= 0).all()
@@ -146,7 +146,7 @@ def test_any_bytes_are_features_or_one_sentence(tmp_path, content, prefix):
     try:
         load_features(path)
     except DataError as error:
-        one_sentence(error)
+        error_sentence(error)
     else:
         raise AssertionError("bytes without an archive's directory cannot be features")
 
@@ -162,7 +162,7 @@ def test_an_altered_byte_anywhere_is_refused_or_changes_nothing(tmp_path):
         try:
             found = load_features(path)
         except DataError as error:
-            one_sentence(error)
+            error_sentence(error)
             refused += 1
         else:
             assert found.tokens.tolist() == ["a", "b"]

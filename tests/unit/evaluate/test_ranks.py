@@ -12,7 +12,7 @@ from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.ranks import describe_samples, rank_samples, top_hits
 from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 
 def samples_of(users, items, times):
@@ -115,7 +115,7 @@ def test_metrics_equal_those_of_recbole_to_the_last_digit(toy_path, tmp_path, mo
         overrides=overrides,
         checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = open_session(config, tmp_path, entry.model_class)
+    session = build_parts(config, tmp_path, entry.model_class)
     loader = getattr(session, part)
     ours = session.trainer.evaluate(loader, load_best_model=False)
     theirs = RecBoleTrainer.evaluate(session.trainer, loader, load_best_model=False)
@@ -128,7 +128,7 @@ def test_metrics_beyond_ranks_are_recboles_own(toy_path, tmp_path):
     config = build_config(
         entry.model_class, "toy", overrides=overrides, checkpoint_dir=tmp_path / "checkpoint"
     )
-    session = open_session(config, tmp_path, entry.model_class)
+    session = build_parts(config, tmp_path, entry.model_class)
     result = session.trainer.evaluate(session.test_data, load_best_model=False)
     assert 0 < result["itemcoverage@10"] <= 1
 
@@ -146,7 +146,7 @@ def test_groups_describe_the_test_users(toy_path, tmp_path):
         overrides={**QUICK, "data_path": str(toy_path)},
         checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = open_session(config, tmp_path, entry.model_class)
+    session = build_parts(config, tmp_path, entry.model_class)
     groups = describe_samples(session.test_data._dataset, session.train_data._dataset)
     rows = [
         line.split("\t") for line in (toy_path / "toy" / "toy.inter").read_text().split("\n")[1:-1]

@@ -8,7 +8,7 @@ import torch
 from recbole_hm4sr.layers.losses import (
     category_prediction,
     draw_placeholders,
-    match_rows,
+    loss_rows,
     plan_placeholders,
 )
 from recbole_hm4sr.layers.packing import build_packing
@@ -60,5 +60,5 @@ def test_no_prefix_has_more_than_its_share():
 
 
 def test_pairs_with_the_same_target_are_named_both_ways():
-    rows = match_rows(torch.tensor([7, 3, 7, 9]))
+    rows = loss_rows(torch.tensor([7, 3, 7, 9]))
     assert rows.excluded.nonzero().tolist() == [[0, 2], [2, 0]]

@@ -23,7 +23,7 @@ def test_every_token_is_in_one_bucket_and_found_again(lengths):
         range(len(lengths))
     )
     places = torch.cat([b.tokens.flatten() for b in packing.buckets])
-    real = torch.cat([(b.hide_padding == 0).flatten() for b in packing.buckets])
+    real = torch.cat([(b.padding_bias == 0).flatten() for b in packing.buckets])
     assert places[packing.from_buckets].tolist() == list(range(n_tokens))
     assert real[packing.from_buckets].all()
     assert int(real.sum()) == n_tokens
@@ -50,7 +50,7 @@ def test_what_is_spread_is_collected_again(lengths):
     assert torch.equal(packing.collect(packing.spread(tokens)), tokens)
     assert torch.equal(packing.collect_sequences(packing.spread_sequences(users)), users)
     last = [
-        block[torch.arange(len(block)), (rows.hide_padding == 0).sum(dim=1) - 1]
+        block[torch.arange(len(block)), (rows.padding_bias == 0).sum(dim=1) - 1]
         for block, rows in zip(packing.spread(tokens), packing.buckets, strict=True)
     ]
     assert torch.equal(packing.collect_sequences(last), tokens[packing.last])

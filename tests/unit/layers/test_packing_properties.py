@@ -41,7 +41,7 @@ def test_spreading_and_collecting_give_the_tokens_back(lengths):
     assert packing.collect(blocks).equal(tokens)
     for bucket, block in zip(packing.buckets, blocks, strict=True):
         for row, sequence in enumerate(bucket.sequences.tolist()):
-            inside = block[row][bucket.hide_padding[row] == 0].tolist()
+            inside = block[row][bucket.padding_bias[row] == 0].tolist()
             assert inside == [1000 * sequence + k + 1 for k in range(lengths[sequence])]
     rows = sorted(int(b) for bucket in packing.buckets for b in bucket.sequences)
     assert rows == list(range(len(lengths)))

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_hm4sr.layers.losses import match_rows
+from recbole_hm4sr.layers.losses import loss_rows
 from recbole_hm4sr.layers.seen import holds, pairs_of_rows
 
 
@@ -26,9 +26,9 @@ def test_nothing_seen_is_nowhere():
 
 def test_a_row_whose_target_was_seen_is_no_negative():
     # Row 1 has taken 7, row 0's target: 0 is no negative of 1, but 1 is one of 0.
-    rows = match_rows(torch.tensor([7, 3, 9]), pairs_of_rows(torch.tensor([[1, 7], [1, 5]]), 3))
+    rows = loss_rows(torch.tensor([7, 3, 9]), pairs_of_rows(torch.tensor([[1, 7], [1, 5]]), 3))
     assert rows.excluded.nonzero().tolist() == [[1, 0]]
-    rows = match_rows(torch.tensor([7, 3, 7]), pairs_of_rows(torch.tensor([[1, 7]]), 3))
+    rows = loss_rows(torch.tensor([7, 3, 7]), pairs_of_rows(torch.tensor([[1, 7]]), 3))
     assert rows.excluded.nonzero().tolist() == [[0, 2], [1, 0], [1, 2], [2, 0]]
 
 

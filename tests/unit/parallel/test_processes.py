@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.layers.losses import category_prediction, info_nce, match_rows
+from recbole_hm4sr.layers.losses import category_prediction, info_nce, loss_rows
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
 from recbole_hm4sr.parallel import processes as distributed
-from recbole_hm4sr.parallel.processes import JoinedRows, join_rows, own_device, own_share
+from recbole_hm4sr.parallel.processes import GlobalRows, global_rows, own_device, own_share
 from recbole_hm4sr.parallel.training import (
     JoinedLosses,
     SharedCollate,
@@ -56,13 +56,13 @@ def test_without_torchrun_there_is_one_process_and_nothing_is_exchanged(monkeypa
     assert distributed.job_name() is None
     with distributed.processes(torch.device("cpu"), timeout_seconds=1):
         assert distributed.is_first()
-        assert distributed.of_first("mine") == "mine"
+        assert distributed.broadcast_object("mine") == "mine"
         assert distributed.gather_rows(values) is values
         assert distributed.mean_over_processes(values) is values
         distributed.require_same("a", "letters")
-        distributed.wait_for_all()
-    joined = join_rows(5)
-    assert joined == JoinedRows((5,), 0, 5)
+        distributed.barrier()
+    joined = global_rows(5)
+    assert joined == GlobalRows((5,), 0, 5)
     assert joined.gather(values) is values
     loader = Loader()
     share_batches(loader)
@@ -140,10 +140,10 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     candidates = torch.randn(8, 4, dtype=torch.float64)
     seen = torch.tensor([[0, 4], [2, 0], [4, 1], [7, 5], [7, 9]])
     expected = info_nce(
-        users, candidates, match_rows(targets, pairs_of_rows(seen, 8)), temperature=0.5
+        users, candidates, loss_rows(targets, pairs_of_rows(seen, 8)), temperature=0.5
     )
 
-    class Joined(JoinedRows):
+    class Joined(GlobalRows):
         def gather(self, rows):
             whole = targets if rows.dtype == torch.int64 else F.normalize(candidates, dim=-1)
             torch.testing.assert_close(whole[self.first : self.first + len(rows)], rows)
@@ -152,9 +152,9 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
     contrast = []
     for p in parts:
         joined = Joined((3, 5), p.start, 4)
-        monkeypatch.setattr("recbole_hm4sr.layers.losses.join_rows", lambda n, it=joined: it)
+        monkeypatch.setattr("recbole_hm4sr.layers.losses.global_rows", lambda n, it=joined: it)
         own = (seen[:, 0] >= p.start) & (seen[:, 0] < p.stop)
-        rows = match_rows(
+        rows = loss_rows(
             targets[p], pairs_of_rows(seen[own] - torch.tensor([p.start, 0]), p.stop - p.start)
         )
         contrast.append(info_nce(users[p], candidates[p], rows, temperature=0.5))

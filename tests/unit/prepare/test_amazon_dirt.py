@@ -21,7 +21,7 @@ from amazonfiles import (
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.atomic import read_atomic
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 
 def test_every_line_that_cannot_be_used_is_counted_under_a_reason_with_its_place(tmp_path):
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_reviews_is_answered_with_one_sentence(write, message
     path = tmp_path / "r.json"
     write(path)
     with pytest.raises(DataError, match=message):
-        prepare_amazon([path], [], Job(tmp_path / "shop", core=0, threads=1))
+        prepare_amazon([path], [], Preparation(tmp_path / "shop", core=0, threads=1))
     assert not (tmp_path / "shop").exists()
 
 
@@ -180,7 +180,7 @@ def test_reviews_given_as_metadata_are_refused(tmp_path):
 def test_releases_of_two_units_are_not_mixed(tmp_path):
     paths = [write_raw(tmp_path / f"{r}", reviews(r, [("U1", "B1")])) for r in (2018, 2023)]
     with pytest.raises(DataError, match=r"must be of one release, got reviews of 2018.*of 2023"):
-        prepare_amazon(paths, [], Job(tmp_path / "shop"))
+        prepare_amazon(paths, [], Preparation(tmp_path / "shop"))
 
 
 def test_an_empty_core_is_refused(tmp_path):
@@ -206,7 +206,7 @@ def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(DataError, match=r"--out must be another than the one you are in, got \."):
-        prepare_amazon([path], [], Job(Path(), core=0, threads=1))
+        prepare_amazon([path], [], Preparation(Path(), core=0, threads=1))
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):

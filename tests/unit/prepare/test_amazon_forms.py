@@ -22,7 +22,7 @@ from amazonfiles import (
 
 from recbole_hm4sr.data.atomic import read_atomic
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 BEAUTY = Path(__file__).resolve().parents[4] / "shared/datasets/beauty"
 
@@ -35,7 +35,7 @@ def test_each_release_is_recognised_and_kept_in_the_order_of_the_file(release, p
     names = ("B2", "B1", "B9")
     meta = write_raw(tmp_path / "meta.bin", [item(release, name) for name in names], packed)
     out = tmp_path / "shop"
-    provenance = prepare_amazon([path], [meta], Job(out, core=2, threads=1))
+    provenance = prepare_amazon([path], [meta], Preparation(out, core=2, threads=1))
     unit, factor = ("ms", 1000) if release == 2023 else ("s", 1)
     assert read_inter(out) == [(user, name, time * factor) for user, name, time in rows]
     assert [entry["form"] for entry in provenance["inputs"]] == [
@@ -68,7 +68,7 @@ def test_files_follow_each_other_and_gzip_may_have_several_members(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(first) + gzip.compress(second) + b"\0" * 7)
     write_raw(tmp_path / "b", reviews(2018, [("U0", "B0")]))
     prepare_amazon(
-        [tmp_path / "a.gz", tmp_path / "b"], [], Job(tmp_path / "shop", core=0, threads=1)
+        [tmp_path / "a.gz", tmp_path / "b"], [], Preparation(tmp_path / "shop", core=0, threads=1)
     )
     assert [row[0] for row in read_inter(tmp_path / "shop")] == ["U1", "U2", "U0"]
 
@@ -115,7 +115,7 @@ def test_a_raw_form_of_beauty_gives_its_rows_back(release, tmp_path):
     path = write_raw(tmp_path / "reviews.json.gz", lines, packed=True)
     meta = write_raw(tmp_path / "meta.json", raw_items(release, columns))
     out = tmp_path / "shop"
-    provenance = prepare_amazon([path], [meta], Job(out, threads=1))
+    provenance = prepare_amazon([path], [meta], Preparation(out, threads=1))
     factor = 1000 if release == 2023 else 1
     assert read_inter(out) == [(user, name, time * factor) for user, name, time in rows]
     counts = [provenance["steps"][-2][name] for name in ("users", "items", "interactions")]

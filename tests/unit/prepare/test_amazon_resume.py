@@ -11,7 +11,7 @@ from amazonfiles import JULY, item, prepare, read_inter, reviews, write_raw
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 
 def test_a_finished_folder_is_not_overwritten(tmp_path):
@@ -27,7 +27,7 @@ def test_a_stopped_run_leaves_no_data_set_and_goes_on_behind_its_last_stage(tmp_
     lines = reviews(2018, [("U1", "B1"), ("U1", "B2"), ("U2", "B1"), ("U2", "B2")])
     path = write_raw(tmp_path / "reviews.json", lines)
     meta = write_raw(tmp_path / "meta.json", [item(2018, "B1")])
-    job = Job(tmp_path / "shop", core=2, threads=1)
+    job = Preparation(tmp_path / "shop", core=2, threads=1)
 
     def stop_at(word):
         def report(what, done, total):
@@ -44,7 +44,7 @@ def test_a_stopped_run_leaves_no_data_set_and_goes_on_behind_its_last_stage(tmp_
         except KeyboardInterrupt:
             assert not (tmp_path / "shop").exists()
     assert set(said) == {"writing"}  # the stages before it were finished by the calls before
-    at_once = prepare_amazon([path], [meta], Job(tmp_path / "once/shop", core=2, threads=1))
+    at_once = prepare_amazon([path], [meta], Preparation(tmp_path / "once/shop", core=2, threads=1))
     varying = {"made_at": ""}
     assert provenance | varying == at_once | varying
     assert not job.work.exists()
@@ -55,7 +55,7 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 reviews, meta, out, number, word, place = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,7 +68,8 @@ def report(what, done, total):
         if not left:
             os.kill(os.getpid(), int(number))
 
-prepare_amazon([Path(reviews)], [Path(meta)], Job(Path(out), core=5, threads=1), report=report)
+job = Preparation(Path(out), core=5, threads=1)
+prepare_amazon([Path(reviews)], [Path(meta)], job, report=report)
 """
 
 
@@ -89,10 +90,10 @@ def test_a_killed_process_leaves_no_data_set_and_the_next_goes_on(tmp_path):
         assert stopped.returncode == -signal.SIGKILL, stopped.stderr
         assert [entry.name for entry in out.parent.iterdir()] == [".shop.unfinished"]
     said = []
-    job = Job(out, core=5, threads=1)
+    job = Preparation(out, core=5, threads=1)
     provenance = prepare_amazon([path], [meta], job, report=lambda what, *_: said.append(what))
     assert set(said) == {"writing"}
-    at_once = prepare_amazon([path], [meta], Job(tmp_path / "once/shop", core=5, threads=1))
+    at_once = prepare_amazon([path], [meta], Preparation(tmp_path / "once/shop", core=5, threads=1))
     assert provenance | {"made_at": ""} == at_once | {"made_at": ""}
     for name in ("shop.inter", "shop.item", "shop.yaml"):
         assert (out / name).read_bytes() == (tmp_path / "once/shop" / name).read_bytes()
@@ -107,17 +108,17 @@ import os, signal, sys
 from pathlib import Path
 from recbole_hm4sr.prepare.tables import atomic_folder
 from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 
 atomic_folder.write_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # the interactions stand
-prepare_amazon([Path(sys.argv[1])], [], Job(Path(sys.argv[2]), core=0, threads=1))
+prepare_amazon([Path(sys.argv[1])], [], Preparation(Path(sys.argv[2]), core=0, threads=1))
 """
     words = [sys.executable, "-c", killed, str(path), str(out)]
     stopped = subprocess.run(words, capture_output=True, timeout=300)
     assert stopped.returncode == -signal.SIGKILL, stopped.stderr
     assert (out.parent / ".shop.unfinished/dataset/shop.inter").is_file()
     assert not out.exists()
-    prepare_amazon([path], [], Job(out, core=0, threads=1))
+    prepare_amazon([path], [], Preparation(out, core=0, threads=1))
     assert read_inter(out) == [("U1", "B1", JULY), ("U2", "B1", JULY)]
 
 
@@ -151,7 +152,7 @@ def test_half_done_work_on_other_files_is_not_taken_over(tmp_path):
 
     path = write_raw(tmp_path / "reviews.json", reviews(2018, [("U1", "B1")]))
     with pytest.raises(KeyboardInterrupt, match="stopped"):
-        prepare_amazon([path], [], Job(tmp_path / "shop", core=0, threads=1), report=stop)
+        prepare_amazon([path], [], Preparation(tmp_path / "shop", core=0, threads=1), report=stop)
     out, _ = prepare(tmp_path, reviews(2018, [("U22", "B22")]))
     assert read_inter(out) == [("U22", "B22", JULY)]
 

@@ -5,7 +5,7 @@ from amazonfiles import JULY, read_rows, write_raw
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.prepare.raw.csv_rows import CsvRows
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, ItemColumns, prepare_tables
 
 BROKEN = "line has a broken quotation"
@@ -14,7 +14,7 @@ BROKEN = "line has a broken quotation"
 def prepare(path, columns=None, **tables):
     out = path.parent / "shop"
     return out, prepare_tables(
-        path, columns or InteractionColumns(), Job(out, core=0, threads=1), **tables
+        path, columns or InteractionColumns(), Preparation(out, core=0, threads=1), **tables
     )
 
 

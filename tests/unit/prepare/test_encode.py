@@ -7,7 +7,7 @@ from datafiles import write_lines
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
 from recbole_hm4sr.prepare.encode.feature_job import (
-    Encoder,
+    EncoderSpec,
     encode_in_batches,
     kept_batches,
     read_tokens,
@@ -136,11 +136,11 @@ def test_options_out_of_range_are_refused():
     with pytest.raises(ConfigError, match="batch_size must be 1 or more, got 0"):
         run(batch_size=0)
     with pytest.raises(ConfigError, match="pooling must be one of auto, cls, mean, model, got 'x'"):
-        Encoder(name="m", pooling="x")
+        EncoderSpec(name="m", pooling="x")
     with pytest.raises(ConfigError, match=r"dtype must be one of float32, .* got 'half'"):
-        Encoder(name="m", dtype="half")
+        EncoderSpec(name="m", dtype="half")
     with pytest.raises(ConfigError, match="max_length must be 1 or more, got 0"):
-        Encoder(name="m", max_length=0)
+        EncoderSpec(name="m", max_length=0)
     with pytest.raises(ConfigError, match="device must be auto, cpu or cuda, got 'toaster'"):
         choose_torch_device("toaster")
     assert choose_torch_device("cpu").type == "cpu"
@@ -162,7 +162,7 @@ ROWS = [
     ("i2", "blue running shoe", "Acme"),
     ("i3", "steel hammer", "Bolt"),
 ]
-TFIDF = Encoder(name="tfidf-svd", storage="float32")
+TFIDF = EncoderSpec(name="tfidf-svd", storage="float32")
 
 
 def encode_items(tmp_path, rows):

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.feature_job import EncoderSpec
 from recbole_hm4sr.prepare.encode.hub import require_model
 from recbole_hm4sr.prepare.encode.image_encoders import encode_images
 from recbole_hm4sr.prepare.encode.text_encoders import encode_texts
@@ -48,11 +48,11 @@ def encoders(tmp_path_factory):
 
 
 def encode_text(folder):
-    return encode_texts(["w"], encoder=Encoder(name=str(folder), pooling="cls"))
+    return encode_texts(["w"], encoder=EncoderSpec(name=str(folder), pooling="cls"))
 
 
 def encode_image(folder):
-    return encode_images([], encoder=Encoder(name=str(folder)))
+    return encode_images([], encoder=EncoderSpec(name=str(folder)))
 
 
 def test_an_encoder_of_the_other_kind_is_named_as_such(encoders):

@@ -7,7 +7,7 @@ import pytest
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.feature_job import EncoderSpec
 from recbole_hm4sr.prepare.encode.image_encoders import (
     IMAGE_PRESETS,
     encode_images,
@@ -177,7 +177,7 @@ def flat_pooler(model, pixels):
     ],
 )
 def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, pick):
-    encoder = Encoder(name=str(models / name), pooling=pooling)
+    encoder = EncoderSpec(name=str(models / name), pooling=pooling)
     good, values = encode_images(paths_of(images), encoder=encoder, batch_size=4)
     assert good.all()
     assert values.dtype == np.float16
@@ -188,13 +188,13 @@ def test_batches_equal_images_encoded_one_by_one(models, images, name, pooling, 
 @needs_models
 @pytest.mark.parametrize("name", ["siglip", "swin", "resnet"])
 def test_a_model_without_a_class_token_has_no_first_token(models, images, name):
-    encoder = Encoder(name=str(models / name), pooling="cls")
+    encoder = EncoderSpec(name=str(models / name), pooling="cls")
     with pytest.raises(ConfigError, match="pooling cls must have a model with a class token"):
         encode_images(paths_of(images), encoder=encoder)
 
 
 def encode_folder(folder, tokens, out, model, **options):
-    encoder = Encoder(name=str(model), pooling="cls")
+    encoder = EncoderSpec(name=str(model), pooling="cls")
     report = encode_item_images(folder, tokens, out, encoder=encoder, batch_size=2, **options)
     return report, load_features(out)
 
@@ -232,7 +232,7 @@ def test_grey_of_16_bits_has_the_features_of_its_8(models, images, tmp_path):
         grey = np.asarray(Image.open(path).convert("L"))
         Image.fromarray(grey).save(images / f"{path.stem}.png")
         Image.fromarray(grey.astype(np.uint16) * 257).save(deep / f"{path.stem}.png")
-    encoder = Encoder(name=str(models / "vit"))
+    encoder = EncoderSpec(name=str(models / "vit"))
     _, expected = encode_images(sorted(images.glob("*.png")), encoder=encoder)
     good, values = encode_images(paths_of(deep), encoder=encoder)
     assert good.all()
@@ -282,9 +282,9 @@ def test_a_folder_of_which_nothing_decodes_is_refused(models, images, tmp_path):
 @needs_models
 def test_a_folder_that_is_no_model_is_refused(images, tmp_path):
     with pytest.raises(DataError, match=r"the folder .*nowhere of the encoder does not exist"):
-        encode_images(paths_of(images), encoder=Encoder(name=str(tmp_path / "nowhere")))
+        encode_images(paths_of(images), encoder=EncoderSpec(name=str(tmp_path / "nowhere")))
     with pytest.raises(DataError, match="cannot read the encoder"):
-        encode_images(paths_of(images), encoder=Encoder(name=str(tmp_path)))
+        encode_images(paths_of(images), encoder=EncoderSpec(name=str(tmp_path)))
 
 
 # --- without any package --------------------------------------------------------------------------
@@ -338,4 +338,4 @@ def test_a_missing_package_names_the_extra(package, monkeypatch):
     with pytest.raises(
         ConfigError, match=r"not installed; .* pip install 'recbole-hm4sr\[image\]'"
     ):
-        encode_images([], encoder=Encoder(name="some-model"))
+        encode_images([], encoder=EncoderSpec(name="some-model"))

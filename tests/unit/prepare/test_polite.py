@@ -7,11 +7,11 @@ import time
 import pytest
 from imageserver import paths
 
-from recbole_hm4sr.prepare.images.polite import Job, PoliteQueue
+from recbole_hm4sr.prepare.images.polite import Download, PoliteQueue
 
 
 def test_the_queue_keeps_its_limits_and_takes_hosts_in_turn():
-    jobs = [Job(f"{host}{n}", host, ()) for host in "ab" for n in range(2)]
+    jobs = [Download(f"{host}{n}", host, ()) for host in "ab" for n in range(2)]
     queue = PoliteQueue(jobs, per_host=1, pause=0.0)
     first, second = queue.take(), queue.take()
     assert {first.host, second.host} == {"a", "b"}
@@ -28,7 +28,7 @@ def test_the_queue_keeps_its_limits_and_takes_hosts_in_turn():
 
 
 def test_a_pause_stands_between_two_jobs_of_a_host():
-    queue = PoliteQueue([Job(str(n), "a", ()) for n in range(3)], per_host=9, pause=0.1)
+    queue = PoliteQueue([Download(str(n), "a", ()) for n in range(3)], per_host=9, pause=0.1)
     began = time.monotonic()
     for _ in range(3):
         queue.done(queue.take())

@@ -7,7 +7,7 @@ import yaml
 from amazonfiles import DAY, JULY, read_rows, write_raw
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, ItemColumns, prepare_tables
 
 NAMES = InteractionColumns("user", "item", "time")
@@ -17,7 +17,7 @@ def prepare(path, columns=NAMES, **options):
     """Prepare a table beside ``path``. Returns the data set's folder and its provenance."""
     out = path.parent / "shop"
     tables = {name: options.pop(name) for name in ("items", "item_columns") if name in options}
-    job = Job(out, **{"core": 0, "threads": 1, **options})
+    job = Preparation(out, **{"core": 0, "threads": 1, **options})
     return out, prepare_tables(path, columns, job, **tables)
 
 

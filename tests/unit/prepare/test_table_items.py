@@ -7,7 +7,7 @@ import pytest
 from amazonfiles import JULY, read_rows, write_raw
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, ItemColumns, prepare_tables
 
 NEVER, OUT = "items that nobody interacted with", "items that the core took out"
@@ -21,7 +21,7 @@ def shop(folder, **options):
     lines = ["item_id,title", "e,E", "a,A", "c,C", "d,D", "a,again", "d,again", ",none"]
     items = write_raw(folder / "items.csv", lines)
     out = folder / "shop"
-    job = Job(out, **{"core": 2, "threads": 1, **options})
+    job = Preparation(out, **{"core": 2, "threads": 1, **options})
     columns = ItemColumns(title="title")
     return out, prepare_tables(path, InteractionColumns(), job, items=items, item_columns=columns)
 
@@ -89,7 +89,7 @@ def test_no_row_is_lost_whatever_stands_in_it(dirt, end, tmp_path):
     encoded = [one if isinstance(one, bytes) else one.encode() for one in lines]
     path.write_bytes(end.encode().join(encoded))
     out = tmp_path / "shop"
-    provenance = prepare_tables(path, InteractionColumns(), Job(out, core=0, threads=1))
+    provenance = prepare_tables(path, InteractionColumns(), Preparation(out, core=0, threads=1))
     facts = provenance["inputs"][0]
     assert [facts["n_lines"], facts["n_rows"]] == [8, 7]
     lost = sum(sum(counts(step).values()) for step in provenance["steps"])
@@ -114,7 +114,7 @@ def test_a_workbook_or_text_in_utf_16_is_named_as_such(role, packed, tmp_path):
         log, items = (path, good) if role == "log" else (good, path)
         with pytest.raises(DataError, match=message) as caught:
             prepare_tables(
-                log, InteractionColumns(), Job(tmp_path / "shop"), items=items,
+                log, InteractionColumns(), Preparation(tmp_path / "shop"), items=items,
                 item_columns=ItemColumns(title="title"),
             )  # fmt: skip
         assert str(caught.value).isprintable()
@@ -125,7 +125,7 @@ def test_other_unicode_is_read_where_it_is_named(code, tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(f"{HEAD}\nu,é,{JULY}\n".encode(code))
     out = tmp_path / "shop"
-    prepare_tables(path, InteractionColumns(encoding=code), Job(out, core=0, threads=1))
+    prepare_tables(path, InteractionColumns(encoding=code), Preparation(out, core=0, threads=1))
     assert read_rows(out / "shop.inter")[1:] == [["u", "é", str(JULY)]]
 
 
@@ -135,7 +135,11 @@ def test_levels_of_a_category_are_names_of_their_own(tmp_path):
     out = tmp_path / "shop"
     columns = ItemColumns(categories="groups", level_separator=">")
     prepare_tables(
-        path, InteractionColumns(), Job(out, core=0, threads=1), items=items, item_columns=columns
+        path,
+        InteractionColumns(),
+        Preparation(out, core=0, threads=1),
+        items=items,
+        item_columns=columns,
     )
     assert read_rows(out / "shop.item")[1] == ["i", "Shoes > Running", "Shoes Running Gifts"]
 
@@ -143,5 +147,5 @@ def test_levels_of_a_category_are_names_of_their_own(tmp_path):
 def test_names_of_columns_that_are_control_codes_are_spelt(tmp_path):
     path = write_raw(tmp_path / "log.csv", ["a\x1b[2J,b", "1,2"])
     with pytest.raises(DataError, match=r"got 'a\\x1b\[2J', b") as caught:
-        prepare_tables(path, InteractionColumns(), Job(tmp_path / "shop"))
+        prepare_tables(path, InteractionColumns(), Preparation(tmp_path / "shop"))
     assert str(caught.value).isprintable()

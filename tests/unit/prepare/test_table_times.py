@@ -5,7 +5,7 @@ import yaml
 from amazonfiles import JULY, read_rows, write_raw
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.prepare.tables.job import Job
+from recbole_hm4sr.prepare.tables.job import Preparation
 from recbole_hm4sr.prepare.tables.table_files import InteractionColumns, prepare_tables
 
 DATE = "2014-07-14 00:00:"  # of JULY
@@ -17,7 +17,9 @@ def prepare(folder, rows, **columns):
         folder / "log.csv", ["user_id,item_id,timestamp", *(f"u1,{i},{t}" for i, t in rows)]
     )
     out = folder / "shop"
-    provenance = prepare_tables(path, InteractionColumns(**columns), Job(out, core=0, threads=1))
+    provenance = prepare_tables(
+        path, InteractionColumns(**columns), Preparation(out, core=0, threads=1)
+    )
     unit = yaml.safe_load((out / "shop.yaml").read_text())["timestamp_unit"]
     written = [(item, int(time)) for _, item, time in read_rows(out / "shop.inter")[1:]]
     return written, unit, provenance
@@ -110,7 +112,9 @@ def test_spaces_other_than_blanks_and_tabs_are_letters_of_a_name(tmp_path):
     ]
     out = tmp_path / "shop"
     provenance = prepare_tables(
-        write_raw(tmp_path / "log.csv", lines), InteractionColumns(), Job(out, core=0, threads=1)
+        write_raw(tmp_path / "log.csv", lines),
+        InteractionColumns(),
+        Preparation(out, core=0, threads=1),
     )
     items = [
         line.split("\t")[1] for line in (out / "shop.inter").read_text("utf-8").split("\n")[1:-1]

@@ -9,7 +9,7 @@ from datafiles import write_lines
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.prepare.encode.feature_job import Encoder
+from recbole_hm4sr.prepare.encode.feature_job import EncoderSpec
 from recbole_hm4sr.prepare.encode.text_encoders import TEXT_PRESETS, encode_item_texts, encode_texts
 
 HAS_MODELS = importlib.util.find_spec("transformers") is not None
@@ -89,7 +89,7 @@ PICKS = {
 @pytest.mark.parametrize("pooling", PICKS)
 def test_batches_equal_texts_encoded_one_by_one(bert, pooling):
     texts = make_texts()
-    values = encode_texts(texts, encoder=Encoder(name=str(bert), pooling=pooling), batch_size=4)
+    values = encode_texts(texts, encoder=EncoderSpec(name=str(bert), pooling=pooling), batch_size=4)
     assert values.dtype == np.float16
     np.testing.assert_allclose(values, one_by_one(bert, texts, PICKS[pooling]), **TOLERANCE)
 
@@ -98,7 +98,7 @@ def test_batches_equal_texts_encoded_one_by_one(bert, pooling):
 def test_the_mean_is_the_choice_for_a_model_without_pooling_of_its_own(bert):
     texts = make_texts(3)
     auto, mean = (
-        encode_texts(texts, encoder=Encoder(name=str(bert), pooling=name))
+        encode_texts(texts, encoder=EncoderSpec(name=str(bert), pooling=name))
         for name in ("auto", "mean")
     )
     assert np.array_equal(auto, mean)
@@ -108,22 +108,22 @@ def test_the_mean_is_the_choice_for_a_model_without_pooling_of_its_own(bert):
 def test_long_texts_are_cut_at_the_length_asked_for_and_at_the_models(bert):
     words = " ".join(WORDS)
     short, long = (
-        Encoder(name=str(bert), pooling="cls", max_length=6),
-        Encoder(name=str(bert), pooling="cls"),
+        EncoderSpec(name=str(bert), pooling="cls", max_length=6),
+        EncoderSpec(name=str(bert), pooling="cls"),
     )
     # [CLS] and [SEP] count too: of 6 tokens 4 are words, of the model's 16 positions 14.
     for encoder, n_words in ((short, 4), (long, 14)):
         whole, cut = encode_texts([words, " ".join(WORDS[:n_words])], encoder=encoder)
         np.testing.assert_allclose(whole, cut, **TOLERANCE)
     with pytest.raises(ConfigError, match=r"max_length must be at most 16 for .*, got 17"):
-        encode_texts([words], encoder=Encoder(name=str(bert), max_length=17))
+        encode_texts([words], encoder=EncoderSpec(name=str(bert), max_length=17))
 
 
 @needs_models
 def test_mixed_precision_stays_close(bert):
     texts = make_texts(6)
     exact, mixed = (
-        encode_texts(texts, encoder=Encoder(name=str(bert), pooling="mean", dtype=dtype))
+        encode_texts(texts, encoder=EncoderSpec(name=str(bert), pooling="mean", dtype=dtype))
         for dtype in ("float32", "bfloat16")
     )
     assert not np.array_equal(exact, mixed)
@@ -144,7 +144,7 @@ def encode_file(item_file, name, **options):
         out,
         item_field="item_id",
         fields=["title"],
-        encoder=Encoder(name=str(name), pooling="cls"),
+        encoder=EncoderSpec(name=str(name), pooling="cls"),
         batch_size=4,
         **options,
     )
@@ -229,7 +229,9 @@ def test_clips_text_tower_is_encoded_too(tmp_path):
     tokenizer = make_tokenizer(eos_token="[SEP]")
     tokenizer.save_pretrained(tmp_path)
     texts = make_texts(5)
-    values = encode_texts(texts, encoder=Encoder(name=str(tmp_path), pooling="model"), batch_size=2)
+    values = encode_texts(
+        texts, encoder=EncoderSpec(name=str(tmp_path), pooling="model"), batch_size=2
+    )
     assert values.shape == (5, 12)
     inputs = tokenizer([texts[0]], return_tensors="pt", return_token_type_ids=False)
     with torch.no_grad():
@@ -244,19 +246,22 @@ def test_a_checkpoint_without_the_pooler_is_refused_for_pooling_model(bert, tmp_
 
     BertModel.from_pretrained(bert, add_pooling_layer=False).save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
-    assert encode_texts(["w1"], encoder=Encoder(name=str(tmp_path), pooling="cls")).shape == (1, 16)
+    assert encode_texts(["w1"], encoder=EncoderSpec(name=str(tmp_path), pooling="cls")).shape == (
+        1,
+        16,
+    )
     with pytest.raises(
         DataError, match=r"must hold all weights that are used, but lacks 2, .*pool"
     ):
-        encode_texts(["w1"], encoder=Encoder(name=str(tmp_path), pooling="model"))
+        encode_texts(["w1"], encoder=EncoderSpec(name=str(tmp_path), pooling="model"))
 
 
 @needs_models
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"the folder .*nowhere of the encoder does not exist"):
-        encode_texts(["a"], encoder=Encoder(name=str(tmp_path / "nowhere")))
+        encode_texts(["a"], encoder=EncoderSpec(name=str(tmp_path / "nowhere")))
     with pytest.raises(DataError, match="cannot read the encoder"):
-        encode_texts(["a"], encoder=Encoder(name=str(tmp_path)))
+        encode_texts(["a"], encoder=EncoderSpec(name=str(tmp_path)))
 
 
 def test_the_papers_preset_is_bert_with_its_first_token():
@@ -267,7 +272,7 @@ def test_the_papers_preset_is_bert_with_its_first_token():
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"transformers, .* pip install 'recbole-hm4sr\[text\]'"):
-        encode_texts(["a"], encoder=Encoder(name="bert-base-uncased"))
+        encode_texts(["a"], encoder=EncoderSpec(name="bert-base-uncased"))
 
 
 def test_a_real_sentence_encoder_finds_the_nearest_meaning():
@@ -279,7 +284,9 @@ def test_a_real_sentence_encoder_finds_the_nearest_meaning():
         "insulated coat against the cold",
         "cordless power drill",
     ]
-    values = encode_texts(texts, encoder=Encoder(name=str(package.get_model_path())), batch_size=2)
+    values = encode_texts(
+        texts, encoder=EncoderSpec(name=str(package.get_model_path())), batch_size=2
+    )
     assert values.shape == (3, 384)
     similar = values.astype(np.float32) @ values.astype(np.float32).T
     # Its own modules end in a normalisation.

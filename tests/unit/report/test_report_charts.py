@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recbole_hm4sr.report.bars import row_chart
+from recbole_hm4sr.report.bar_chart import horizontal_bars
 from recbole_hm4sr.report.buckets import (
     GAPS,
     HISTORY,
@@ -13,8 +13,8 @@ from recbole_hm4sr.report.buckets import (
     month_of_year,
 )
 from recbole_hm4sr.report.charts import axis_ticks, line_chart
+from recbole_hm4sr.report.format import gap_text, moment, percent, seconds_text
 from recbole_hm4sr.report.groups import group_scores
-from recbole_hm4sr.report.words import gap_text, moment, percent, seconds_text
 
 
 def chart(x, series, **options):
@@ -69,7 +69,9 @@ def test_ticks_enclose_the_values(values, options, ticks):
 
 
 def test_negative_pieces_lie_left_of_zero():
-    result = row_chart("t", [("a", [1.0, -1.0, 2.0], "2")], x_title="score", pieces=["p", "q", "r"])
+    result = horizontal_bars(
+        "t", [("a", [1.0, -1.0, 2.0], "2")], x_title="score", pieces=["p", "q", "r"]
+    )
     first, second, third = result.rows[0].pieces
     assert first.x == result.zero
     assert second.x + second.width == pytest.approx(result.zero, abs=0.2)
@@ -79,7 +81,7 @@ def test_negative_pieces_lie_left_of_zero():
 
 
 def test_whiskers_and_their_numbers():
-    result = row_chart(
+    result = horizontal_bars(
         "t",
         [("a", [0.5], "0.5"), ("b", [1.0], "1")],
         x_title="m",

@@ -13,12 +13,12 @@ from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.model.hm4sr.experts import TemporalMoE
 from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.report import collect, permutation
+from recbole_hm4sr.report import model_facts, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
 from recbole_hm4sr.report.items import describe_items, title_column
 from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):
@@ -31,7 +31,7 @@ def open_toy(toy_path, folder, model="HM4SR", **overrides):
         overrides={**settings, "data_path": str(toy_path), **overrides},
         checkpoint_dir=folder / "checkpoint",
     )
-    return open_session(config, folder, entry.model_class)
+    return build_parts(config, folder, entry.model_class)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def session(toy_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def facts(session):
-    return collect.collect_facts(session)
+    return model_facts.collect_facts(session)
 
 
 def whole_test_part(session):
@@ -114,8 +114,8 @@ def test_parts_add_up_to_the_score_above_the_mean_of_the_catalogue(session, fact
 
 def test_parts_are_summed_in_chunks_as_in_one(session, facts, monkeypatch):
     monkeypatch.setattr("recbole_hm4sr.report.parts._VALUES_AT_A_TIME", 5 * 3 * N_USERS)
-    monkeypatch.setattr(collect, "_SCORES_AT_A_TIME", 1)
-    again = collect.collect_facts(session)
+    monkeypatch.setattr(model_facts, "_SCORES_AT_A_TIME", 1)
+    again = model_facts.collect_facts(session)
     np.testing.assert_allclose(again["parts"]["ranks"], facts["parts"]["ranks"], atol=1e-5)
     assert [c["user"] for c in again["cases"]] == [c["user"] for c in facts["cases"]]
 
@@ -153,7 +153,7 @@ def test_items_have_their_titles_and_categories(facts):
 
 
 def test_the_file_holds_plain_numbers(session, facts):
-    written = collect.write_facts(session)
+    written = model_facts.write_facts(session)
     read = json.loads((session.run_dir / "report.json").read_text())
     assert read["cases"] == written["cases"] == facts["cases"]
     assert read["data"]["samples"] == [len(p._dataset) for p in (
@@ -161,8 +161,8 @@ def test_the_file_holds_plain_numbers(session, facts):
 
 
 def test_few_users_are_sampled_by_the_seed(session, monkeypatch):
-    monkeypatch.setattr(collect, "_MAX_USERS", 12)
-    found = collect.collect_facts(session)
+    monkeypatch.setattr(model_facts, "_MAX_USERS", 12)
+    found = model_facts.collect_facts(session)
     assert 12 <= found["users"] <= 22  # the ten cases are among them, or join them
     assert found["of_users"] == N_USERS
     assert draw(N_USERS, 10, 2020) == draw(N_USERS, 10, 2020) != draw(N_USERS, 10, 2021)
@@ -170,14 +170,14 @@ def test_few_users_are_sampled_by_the_seed(session, monkeypatch):
 
 
 def test_a_model_of_recbole_has_cases_and_no_parts(toy_path, tmp_path):
-    found = collect.collect_facts(open_toy(toy_path, tmp_path, "SASRec"))
+    found = model_facts.collect_facts(open_toy(toy_path, tmp_path, "SASRec"))
     assert found["temporal"] is found["interactive"] is found["parts"] is None
     assert found["streams"] == ["score"]
     assert len(found["cases"]) == 10
 
 
 def test_without_the_history_no_item_is_shown_twice(toy_path, tmp_path):
-    found = collect.collect_facts(open_toy(toy_path, tmp_path, rank_history="exclude"))
+    found = model_facts.collect_facts(open_toy(toy_path, tmp_path, rank_history="exclude"))
     entries = [entry for case in found["cases"] for entry in case["top"]]
     assert not any(entry["taken"] and not entry["true"] for entry in entries)
 
@@ -190,7 +190,7 @@ def test_sampled_candidates_leave_the_model_out(toy_path, tmp_path):
         eval_args={"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO",
                    "mode": "uni10"},
     )  # fmt: skip
-    assert collect.collect_facts(session)["cases"] == []
+    assert model_facts.collect_facts(session)["cases"] == []
 
 
 def test_equal_scores_stand_in_the_order_of_item_ids():

@@ -7,8 +7,8 @@ import pytest
 from runfiles import some_facts
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.report.collect import add_images
 from recbole_hm4sr.report.items import make_thumbnails
+from recbole_hm4sr.report.model_facts import add_images
 
 pillow = pytest.importorskip("PIL.Image", reason="images need pillow")
 

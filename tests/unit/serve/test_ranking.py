@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_hm4sr.serve.ranking import find_twins, top_items
+from recbole_hm4sr.serve.ranking import find_identical_items, top_items
 
 
 def sorted_one_by_one(scores, k):
@@ -40,14 +40,14 @@ def test_equal_rows_of_the_table_are_found():
     table = torch.randn(5000, 6, generator=torch.Generator().manual_seed(2))
     table[[4100, 4999]] = table[7].clone()
     table[12] = table[11].clone()
-    twins = find_twins(table)
+    twins = find_identical_items(table)
     assert twins.items.tolist() == [12, 4100, 4999]
     assert twins.firsts.tolist() == [11, 7, 7]
-    assert find_twins(torch.empty(0, 0)).items.tolist() == []
+    assert find_identical_items(torch.empty(0, 0)).items.tolist() == []
 
 
 def test_twins_share_a_score_unless_something_else_parts_them():
-    twins = find_twins(torch.tensor([[1.0], [2.0], [1.0], [1.0]]))
+    twins = find_identical_items(torch.tensor([[1.0], [2.0], [1.0], [1.0]]))
     scores = torch.tensor([[0.5, 9.0, 0.5 + 2**-22, 0.6]])  # rounding; and, say, a bias
     twins.unite(scores)
     assert scores.tolist() == [[0.5, 9.0, 0.5, pytest.approx(0.6)]]

@@ -10,7 +10,7 @@ import typer.main
 
 import recbole_hm4sr
 from recbole_hm4sr.cli import app
-from recbole_hm4sr.cli.words import parse_overrides
+from recbole_hm4sr.cli.options import parse_overrides
 from recbole_hm4sr.config.compose import parse_value, recbole_defaults
 from recbole_hm4sr.config.settings import DataSettings, RunSettings
 from recbole_hm4sr.model.registry import MODELS, model_names

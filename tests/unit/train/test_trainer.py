@@ -7,7 +7,7 @@ from recbole.utils import InputType
 from toydata import QUICK
 
 from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.run.parts import open_session
+from recbole_hm4sr.run.parts import build_parts
 
 GRADIENT = torch.tensor([3.0, 4.0])  # of norm 5
 
@@ -43,7 +43,7 @@ def session(toy_path, tmp_path):
             overrides={**QUICK, "data_path": str(toy_path), "use_gpu": False, **settings},
             checkpoint_dir=tmp_path / "checkpoint",
         )
-        return open_session(config, tmp_path, Arithmetic)
+        return build_parts(config, tmp_path, Arithmetic)
 
     return open_with
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from recbole_hm4sr.cli.words import out
+from recbole_hm4sr.cli.options import out
 
 _LINE_SECONDS = 30.0
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-from recbole_hm4sr.base.errors import PluginError
+from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.check.facts import (
     FileFacts,
     InteractionFacts,
@@ -100,7 +100,7 @@ class _Errors:
     def attempt(self, step: Callable[[], Result]) -> Result | None:
         try:
             return step()
-        except PluginError as error:
+        except UserError as error:
             if str(error) not in self.found:
                 self.found.append(str(error))
             return None

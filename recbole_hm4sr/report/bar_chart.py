@@ -73,7 +73,7 @@ class RowChart:
     bar: int = _BAR
 
 
-def row_chart(
+def horizontal_bars(
     title: str,
     rows: Sequence[tuple[str, Sequence[float], str]],
     *,

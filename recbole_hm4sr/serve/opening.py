@@ -17,7 +17,7 @@ from recbole_hm4sr.data.serving_data import (
     describe_dataset,
 )
 from recbole_hm4sr.model.capabilities import build_to_serve
-from recbole_hm4sr.run.parts import open_session, read_run_config
+from recbole_hm4sr.run.parts import build_parts, read_run_config
 from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
@@ -43,7 +43,7 @@ class OpenRun:
     fingerprints: Mapping[str, str]
 
 
-def open_run(run_dir: str | Path) -> OpenRun:
+def open_for_serving(run_dir: str | Path) -> OpenRun:
     """Open a run to score with it.
 
     ``config.yaml``, ``checkpoint/best.pt`` and ``serving.npz`` of the run are enough. A run without
@@ -86,7 +86,7 @@ def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -
 
 def _open_dataset(folder: Path) -> OpenRun:
     config, model_class = read_run_config(folder)
-    session = open_session(config, folder, model_class)
+    session = build_parts(config, folder, model_class)
     session.trainer.load_best()
     data = describe_dataset(session.train_data._dataset, {})
     return OpenRun(folder, config, session.model, data, session.trainer.fingerprints)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_hm4sr.report.bars import RowChart
+from recbole_hm4sr.report.bar_chart import RowChart
 from recbole_hm4sr.report.charts import LineChart
 
 # What stays among the candidates when a target is ranked, by the setting rank_history.

@@ -14,7 +14,7 @@ from recbole_hm4sr.tune.trials import Trial, read_trials, run_dir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search has found so far.
 
     Attributes:
@@ -60,7 +60,7 @@ class Found:
         return folder if same else None
 
 
-def read_found(folder: Path) -> Found:
+def read_found(folder: Path) -> SearchResult:
     """What the search of a folder has found.
 
     Raises:
@@ -90,7 +90,7 @@ def read_found(folder: Path) -> Found:
             f"hm4sr tune --model={about['model']} --dataset={about['dataset']} --out={folder}"
         )
     left_out = (*OF_THE_MACHINE, "seed")
-    return Found(
+    return SearchResult(
         folder=folder,
         # A failed trial may have been tried again under another number.
         n_trials=len({same_text(dict(trial.settings)) for trial in trials}),

@@ -34,7 +34,7 @@ from recbole_hm4sr.report.routing import GateRecorder, token_flags, window_gaps
 from recbole_hm4sr.report.run_files import FACTS_FILE, FACTS_VERSION
 
 if TYPE_CHECKING:
-    from recbole_hm4sr.run.parts import Session
+    from recbole_hm4sr.run.parts import RunParts
 
 N_CASES = 10
 # Users whose gates and scores are read: enough for means, few enough for a few seconds.
@@ -43,7 +43,7 @@ _MAX_SCORES = 10**8  # users times items
 _SCORES_AT_A_TIME = 2**22
 
 
-def write_facts(session: "Session", images: Path | None = None) -> dict[str, Any]:
+def write_facts(session: "RunParts", images: Path | None = None) -> dict[str, Any]:
     """Collect what the model tells and write it into the run's folder.
 
     Args:
@@ -85,7 +85,7 @@ def add_images(facts: dict[str, Any], folder: Path, *, required: bool) -> None:
 
 
 @torch.no_grad()
-def collect_facts(session: "Session") -> dict[str, Any]:
+def collect_facts(session: "RunParts") -> dict[str, Any]:
     """Everything the page shows besides the run's own files."""
     began = time.perf_counter()
     seed = int(session.config["seed"])
@@ -110,7 +110,7 @@ def collect_facts(session: "Session") -> dict[str, Any]:
     return facts
 
 
-def data_facts(session: "Session") -> dict[str, Any]:
+def data_facts(session: "RunParts") -> dict[str, Any]:
     """What the run was on, in numbers."""
     dataset = session.train_data._dataset
     histories = dataset.inter_feat.histories
@@ -139,7 +139,7 @@ def data_facts(session: "Session") -> dict[str, Any]:
     }
 
 
-def _model_facts(session: "Session", seed: int) -> dict[str, Any]:
+def _model_facts(session: "RunParts", seed: int) -> dict[str, Any]:
     """Gates, parts and cases of sampled test users."""
     dataset = session.test_data._dataset
     n_samples, n_items = len(dataset), dataset.item_num
@@ -157,7 +157,7 @@ def _model_facts(session: "Session", seed: int) -> dict[str, Any]:
 class _Reader:
     """Passes samples through the model and keeps what the report needs of each."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: "RunParts") -> None:
         self.session = session
         self.dataset = session.test_data._dataset
         self.gates = GateRecorder(session.model)

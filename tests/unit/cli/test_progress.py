@@ -3,8 +3,8 @@
 import pytest
 import typer
 
-from recbole_hm4sr.cli import bars
-from recbole_hm4sr.cli.bars import progress
+from recbole_hm4sr.cli import progress as progress_module
+from recbole_hm4sr.cli.progress import progress
 
 
 def test_ctrl_c_is_answered_with_what_is_left_and_130(capsys):
@@ -16,7 +16,7 @@ def test_ctrl_c_is_answered_with_what_is_left_and_130(capsys):
 
 def test_a_log_file_gets_a_line_at_most_every_half_minute(monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr(bars.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
     with progress("") as report:
         for moment, *words in (
             (1.0, "reading", 1, 8),
