@@ -72,7 +72,8 @@ class JoinedLosses:
     Args:
         model: If its attribute ``has_global_rows`` is true, its losses are those of the global
             batch already (see :class:`~recbole_hm4sr.parallel.processes.GlobalRows`). The losses of
-            other models are taken for means over samples, and weighted by the samples of each process.
+            other models are taken for means over samples, and weighted by the samples of each
+            process.
         named_losses: Computes them.
     """
 

@@ -1,7 +1,8 @@
 """What all encoders share: batches by length, kept batches to go on from, the feature file.
 
 An encoding is a pure function of its inputs and its :class:`EncoderSpec`. Its batches are cut in
-one fixed order, so a run that was interrupted and goes on writes the very bytes of one that was not.
+one fixed order, so a run that was interrupted and goes on writes the very bytes of one that was
+not.
 """
 
 import contextlib
