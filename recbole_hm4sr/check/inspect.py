@@ -40,7 +40,7 @@ from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, align_features
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.model.registry import DEFAULT_MODEL, find_model
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
 
 Result = TypeVar("Result")
@@ -120,7 +120,7 @@ class _Split:
 def check_dataset(
     dataset: str,
     *,
-    model: str = "HM4SR",
+    model: str = DEFAULT_MODEL,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> Check:

@@ -7,6 +7,7 @@ import typer
 
 from recbole_hm4sr.cli.options import OVERRIDES, parse_overrides
 from recbole_hm4sr.cli.preflight import check_settings_of
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def check(
     context: typer.Context,
     dataset: Annotated[str, typer.Option(help="Name of a folder of atomic files.")] = "sports",
-    model: Annotated[str, typer.Option(help="Model of the run to come.")] = "HM4SR",
+    model: Annotated[str, typer.Option(help="Model of the run to come.")] = DEFAULT_MODEL,
     config_files: Annotated[
         list[str] | None,
         typer.Option("--config_files", help="YAML files of settings, separated by spaces."),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from recbole_hm4sr.cli.options import out
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 DatasetOption = Annotated[str, typer.Option(help="Name of a folder of atomic files.")]
 DataPathOption = Annotated[
@@ -63,7 +64,7 @@ def find_target(dataset: str, data_path: str | None, modality: str, **flags: obj
 
     given = {"data_path": data_path, **flags}
     overrides = {name: value for name, value in given.items() if value is not None}
-    settings, _ = compose_settings("HM4SR", dataset, overrides=overrides)
+    settings, _ = compose_settings(DEFAULT_MODEL, dataset, overrides=overrides)
     folder, item_field = Path(settings["data_path"]), str(settings["ITEM_ID_FIELD"])
     return Target(dataset, folder, item_field, modality, settings)
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.cli.preflight import check_run, check_training
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -19,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Option(help="HM4SR, or any sequential model of RecBole.")
-    ] = "HM4SR",
+    model: Annotated[str, typer.Option(help="Any name that hm4sr models lists.")] = DEFAULT_MODEL,
     dataset: Annotated[str, typer.Option(help="Name of a folder of atomic files.")] = "sports",
     config_files: Annotated[
         list[str] | None,

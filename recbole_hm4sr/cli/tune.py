@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -16,9 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def tune(  # noqa: PLR0913  # a flag each
     context: typer.Context,
-    model: Annotated[
-        str, typer.Option(help="HM4SR, or any sequential model of RecBole.")
-    ] = "HM4SR",
+    model: Annotated[str, typer.Option(help="Any name that hm4sr models lists.")] = DEFAULT_MODEL,
     dataset: Annotated[str, typer.Option(help="Name of a folder of atomic files.")] = "sports",
     params: Annotated[
         str | None,

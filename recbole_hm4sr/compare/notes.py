@@ -6,9 +6,7 @@ from typing import Any
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.config.compose import read_yaml
-
-# tied and official: as released; separate and from_homo: as the paper describes it.
-_VARIANTS = {"MMSR": ("qkv_mode", "asy_second_phase")}
+from recbole_hm4sr.model.registry import variant_of
 
 
 def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -57,12 +55,9 @@ def _variants(outcomes: Sequence[Outcome]) -> list[str]:
     """Which of its variants a model is, where the released one is not the published one."""
     notes = {}
     for outcome in outcomes:
-        names = _VARIANTS.get(outcome.cell.model, ())
-        path = outcome.folder / "config.yaml"
-        if names and path.is_file():
-            settings = read_yaml(path)
-            values = {name: settings.get(name) for name in names}
-            notes[outcome.cell.label] = f"{outcome.cell.label}: {_in_words(values)}."
+        cell, path = outcome.cell, outcome.folder / "config.yaml"
+        if path.is_file() and (text := variant_of(cell.model, read_yaml(path))):
+            notes[cell.label] = f"{cell.label}: {text}."
     return list(notes.values())
 
 

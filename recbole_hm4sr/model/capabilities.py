@@ -8,16 +8,60 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``from_serving(config, dataset)`` (class) | the model built from those, without features |
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
+| ``probes()`` | what its layers decide while it scores, for the report |
+| ``score_parts(interaction, items)`` and ``streams`` | what each modality adds to a score |
+| ``permuted_modality(name, generator)`` | a context in which items have each other's features |
+| ``parameter_groups()`` | groups of parameters with learning rates of their own |
+| ``begin_epoch(epoch, data)`` | called before each training epoch |
+
+The class of a model's settings may have one more, ``variant(settings)``: see ``registry.py``.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
+
+
+class Probe(NamedTuple):
+    """A decision that a layer takes for every token, which a report can show.
+
+    Attributes:
+        module: The layer.
+        read: From the layer's inputs to what it decides. Shape ``[T, E]`` or ``[T, M, E]`` for T
+            tokens, M modalities and E experts; each row of E values sums to 1.
+        names: Of the M modalities; empty where there is no such axis.
+        strength: How much of the decision each modality takes up; None if it has no such factor.
+            Shape ``[M]``.
+    """
+
+    module: nn.Module
+    read: Callable[..., Tensor]
+    names: tuple[str, ...] = ()
+    strength: Tensor | None = None
+
+
+# The decisions that a report has a section for.
+TIME_ROUTES = "time routes"  # [T, E]: experts chosen by the time of each token
+MODALITY_WEIGHTS = "modality weights"  # [T, M, E]: how each modality weighs its experts
+
+
+def probes(model: Any) -> Mapping[str, Probe]:
+    """What a model's layers decide while it scores, by the name of the decision.
+
+    Args:
+        model: Any model; one without ``probes()`` has none.
+
+    Returns:
+        :data:`TIME_ROUTES`, :data:`MODALITY_WEIGHTS` or both, or names of other decisions, which
+        the report leaves out.
+    """
+    own = getattr(model, "probes", None)
+    return {} if own is None else own()
 
 
 def serving_arrays(model: Any) -> Mapping[str, Array]:

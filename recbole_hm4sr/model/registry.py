@@ -6,7 +6,7 @@ Names are known without importing what they name: torch and RecBole take seconds
 import difflib
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,25 @@ def find_model(name: str) -> ModelEntry:
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
     raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def variant_of(name: str, settings: Mapping[str, Any]) -> str:
+    """Which of the forms that go by a model's name its settings choose.
+
+    Args:
+        name: Name of the model.
+        settings: All settings of a run.
+
+    Returns:
+        Words for a note below a table. Empty for a model with one form, and for one that is not
+        installed here: tables are made where the runs' models need not be.
+    """
+    try:
+        settings_class = find_model(name).settings_class
+    except ConfigError:
+        return ""
+    own = getattr(settings_class, "variant", None)
+    return "" if own is None else str(own(settings))
 
 
 def _load_recbole(name: str) -> Any:

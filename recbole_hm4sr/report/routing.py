@@ -1,14 +1,15 @@
-"""How the two mixtures of experts choose: their gates, on the histories of sampled users."""
+"""How a model's mixtures of experts choose: their gates, on the histories of sampled users."""
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
+from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe, probes
 from recbole_hm4sr.report.buckets import (
     DAY,
     GAPS,
@@ -28,47 +29,50 @@ class GateRecorder:
     """Keeps what the gates of a model say while it scores.
 
     Args:
-        model: Any model; without a mixture of this package nothing is kept.
+        model: Any model; of one without probes nothing is kept.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = list(model.modules())
-        self.temporal = next((m for m in modules if isinstance(m, TemporalMoE)), None)
-        self.interactive = next((m for m in modules if isinstance(m, InteractiveMoE)), None)
-        self.routes: list[Array] = []
-        self.weights: list[Array] = []
+        self.probes = {
+            name: probe
+            for name, probe in probes(model).items()
+            if name in (TIME_ROUTES, MODALITY_WEIGHTS)
+        }
+        self.values: dict[str, list[Array]] = {name: [] for name in self.probes}
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Keep the gates of every token that passes through the model inside."""
-        hooks = []
-        if self.temporal is not None:
-            hooks.append(self.temporal.register_forward_pre_hook(self._keep_route))
-        if self.interactive is not None:
-            hooks.append(self.interactive.register_forward_pre_hook(self._keep_weights))
+        hooks = [
+            probe.module.register_forward_pre_hook(partial(self._keep, name, probe))
+            for name, probe in self.probes.items()
+        ]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _keep_route(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
-        self.routes.append(_array(module.route(inputs[1])))
+    def _keep(self, name: str, probe: Probe, _module: Any, inputs: tuple[Tensor, ...]) -> None:
+        self.values[name].append(_array(probe.read(*inputs)))
 
-    def _keep_weights(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
-        self.weights.append(_array(module.weights(inputs[0])))
+    def _read(self, name: str) -> Array | None:
+        values = self.values.get(name)
+        return np.concatenate(values) if values else None
 
     def interactive_facts(self) -> dict[str, Any] | None:
-        """Mean and spread of each stream's weights of the experts; None without the mixture."""
-        if self.interactive is None or not self.weights:
+        """Mean and spread of each modality's weights of the experts; None without the mixture."""
+        weights = self._read(MODALITY_WEIGHTS)  # [T, M, E]
+        if weights is None:
             return None
-        weights = np.concatenate(self.weights)  # [T, M, E]
+        probe = self.probes[MODALITY_WEIGHTS]
+        strength = np.ones(len(probe.names)) if probe.strength is None else _array(probe.strength)
         return {
-            "streams": list(self.interactive.gates),
+            "streams": list(probe.names),
             "tokens": len(weights),
             "mean": weights.mean(axis=0).tolist(),
             "deviation": weights.std(axis=0).tolist(),
-            "strength": _array(self.interactive.modality_weights).tolist(),
+            "strength": strength.tolist(),
         }
 
     def temporal_facts(self, gaps: Array, times: Array) -> dict[str, Any] | None:
@@ -79,9 +83,9 @@ class GateRecorder:
                 ``[T]``.
             times: Whole seconds since the epoch. Shape ``[T]``.
         """
-        if self.temporal is None or not self.routes:
+        routes = self._read(TIME_ROUTES)  # [T, E]
+        if routes is None:
             return None
-        routes = np.concatenate(self.routes)  # [T, E]
         later = gaps >= 0
         groups = {"gap": group_routes(routes[later], GAPS.number(gaps[later]), GAPS.labels)}
         if (times % DAY).any():

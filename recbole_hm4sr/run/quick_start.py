@@ -13,7 +13,7 @@ from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.base.files import remove_leftovers, write_text
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.model.registry import DEFAULT_MODEL, find_model
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.run.folder import (
     new_run_dir,
@@ -85,7 +85,7 @@ class RunResult(Evaluation):
 
 @kept_process_state()
 def run(  # noqa: PLR0913  # all but two are keywords only
-    model: str = "HM4SR",
+    model: str = DEFAULT_MODEL,
     dataset: str = "sports",
     *,
     config_files: Iterable[str | Path] = (),

@@ -7,6 +7,7 @@ from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import locked
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.tune.search import (
     ALGORITHMS,
     ENGINES,
@@ -64,7 +65,7 @@ class Tuned:
 
 
 def tune_model(
-    model: str = "HM4SR",
+    model: str = DEFAULT_MODEL,
     dataset: str = "sports",
     *,
     params: str | Path | None = None,

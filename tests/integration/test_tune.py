@@ -189,7 +189,9 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_runs_again_when_asked(
     assert sum(": started" in line for line in said) == 2
     assert len(again.trials) == 4
     assert len(lines(tmp_path / "out" / "trials.jsonl")) == 6
-    assert any("failed: the model and the data must fit" in line for line in summary_of(again))
+    assert any(
+        "failed: hidden_size must be a multiple of n_heads" in line for line in summary_of(again)
+    )
     assert [row[1] for row in table_of(again)[1]][2:] == ["failed", "failed"]
 
 

@@ -9,7 +9,7 @@ all items, is projected once a step; inputs, category loss and scores read from 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
@@ -31,6 +31,7 @@ from recbole_hm4sr.layers.losses import (
     info_nce,
 )
 from recbole_hm4sr.layers.time import TimeEncoding
+from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
 from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
@@ -278,6 +279,19 @@ class HM4SR(PackedRecommender):
         """A context in which the items have each other's features of a modality."""
         table = cast(FeatureTable, self.features[name])
         return table.permuted(generator, self._cache.forget)
+
+    def probes(self) -> Mapping[str, Probe]:
+        """The gates of both mixtures."""
+        found = {}
+        if self.settings.use_temporal_moe:
+            routes = self.temporal_moe.route
+            found[TIME_ROUTES] = Probe(self.temporal_moe, lambda _tokens, time: routes(time))
+        if self.settings.use_interactive_moe:
+            moe = self.interactive_moe
+            found[MODALITY_WEIGHTS] = Probe(
+                moe, moe.weights, names=tuple(moe.gates), strength=moe.modality_weights
+            )
+        return found
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:

@@ -1,7 +1,8 @@
 """Settings of MMSR: the fields of ``properties/model/MMSR.yaml``, typed and checked."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from recbole_hm4sr.config.choices import CodeReduction, FusionType, QkvMode, SecondPhase, SeqPooling
 from recbole_hm4sr.config.settings import require
@@ -73,6 +74,16 @@ class MMSRSettings:
     def takes_fast_path(self) -> bool:
         """Whether the model computes the last item's neighbourhood only."""
         return self.graph_path != "dense" and self.fast_path_is_exact
+
+    @staticmethod
+    def variant(settings: Mapping[str, Any]) -> str:
+        """Tied and official: as the authors' code runs; separate and from_homo: as the paper says.
+
+        Args:
+            settings: All settings of a run.
+        """
+        names = ("qkv_mode", "asy_second_phase")
+        return ", ".join(f"{name} {settings.get(name)}" for name in names)
 
     def problems(self) -> list[str]:
         """What is wrong with values whose type is right, a sentence each."""

@@ -11,7 +11,7 @@ from toydata import N_USERS, QUICK, QUICK_HM4SR
 from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
-from recbole_hm4sr.model.hm4sr.experts import TemporalMoE
+from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.report import model_facts, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
@@ -229,13 +229,50 @@ def test_the_explained_share_by_hand():
     assert explained_share(group_routes(np.full((4, 2), 0.5), numbers, ("a", "b"))) == 0
 
 
-@pytest.mark.parametrize(("shift", "known"), [(0, False), (3600, True)])
-def test_whole_days_have_no_hours(shift, known):
-    model = TemporalMoE(n_streams=1, hidden_size=4, time_size=8, n_experts=3)
+class ModelWithProbes(torch.nn.Module):
+    """Four tokens, each routed to the expert of its number; what two modalities weigh is known."""
+
+    WEIGHTS = torch.tensor([[[0.25, 0.75], [1.0, 0.0]]]).expand(4, 2, 2)
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Identity()
+
+    def forward(self):
+        return self.layer(torch.eye(4))
+
+    def probes(self):
+        return {
+            TIME_ROUTES: Probe(self.layer, lambda routes: routes),
+            MODALITY_WEIGHTS: Probe(self.layer, lambda _: self.WEIGHTS, names=("id", "text")),
+            "another": Probe(self.layer, lambda _: 1 / 0),
+        }
+
+
+def test_any_model_says_what_its_layers_decide():
+    model = ModelWithProbes()
     recorder = GateRecorder(model)
     with recorder.recording():
-        model(torch.ones(4, 1, 4), torch.randn(4, 8))
-    model(torch.ones(4, 1, 4), torch.randn(4, 8))  # outside: not kept
+        model()
+        model()
+    times = np.arange(8) * DAY
+    assert recorder.temporal_facts(np.full(8, DAY), times)["mean"] == [0.25] * 4
+    found = recorder.interactive_facts()
+    assert found["streams"] == ["id", "text"]
+    assert found["tokens"] == 8
+    assert found["mean"] == [[0.25, 0.75], [1.0, 0.0]]
+    assert found["strength"] == [1.0, 1.0]
+    nothing = GateRecorder(torch.nn.Linear(1, 1))
+    assert nothing.temporal_facts(times, times) is nothing.interactive_facts() is None
+
+
+@pytest.mark.parametrize(("shift", "known"), [(0, False), (3600, True)])
+def test_whole_days_have_no_hours(shift, known):
+    model = ModelWithProbes()
+    recorder = GateRecorder(model)
+    with recorder.recording():
+        model()
+    model()  # outside: not kept
     times = np.array([0, 1, 2, 3]) * DAY + shift
     found = recorder.temporal_facts(np.array([-1, DAY, DAY, DAY]), times)
     assert ("hour" in found["groups"]) is known
@@ -243,7 +280,6 @@ def test_whole_days_have_no_hours(shift, known):
     days = {row["label"]: row["n"] for row in found["groups"]["weekday"]}
     assert days == {"Thu": 1, "Fri": 1, "Sat": 1, "Sun": 1}  # from 1 January 1970 on
     assert found["groups"]["gap"][0]["n"] == 3
-    assert recorder.interactive_facts() is None
 
 
 def test_the_span_is_cut_into_equal_parts():
