@@ -16,7 +16,7 @@ imports:
 	lint-imports --config setup.cfg
 
 test:
-	python -m pytest
+	python -m pytest -n 2
 
 # Not part of check: pip install -c constraints.txt -e '.[fuzz]' first.
 FUZZ_SECONDS ?= 60

@@ -40,7 +40,7 @@ def shell(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "last"),
-    [("run", "python run_hm4sr.py --dataset=sports"), ("test", "python -m pytest")],
+    [("run", "python run_hm4sr.py --dataset=sports"), ("test", "python -m pytest -n 2")],
 )
 def test_a_command_stands_on_three_narrow_lines_and_is_one(shell, name, last):
     lines = COMMANDS[name].split("\n")
@@ -74,5 +74,5 @@ def test_ci_installs_first_and_tests_last(shell):
         "activated",
         "pip install -c constraints.txt -e .[test]",
         "lint",
-        "python -m pytest",
+        "python -m pytest -n 2",
     ]
