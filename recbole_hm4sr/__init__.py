@@ -1,3 +1,62 @@
-"""Multi-modal, time-aware sequential recommendation for RecBole."""
+"""Multi-modal, time-aware sequential recommendation for RecBole.
+
+>>> import recbole_hm4sr
+>>> result = recbole_hm4sr.run("HM4SR", "sports", on_finish=recbole_hm4sr.report_run)
+>>> recbole_hm4sr.evaluate(result.run_dir).test["ndcg@10"]
+
+Nothing is imported before it is asked for: torch and RecBole take seconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.base.errors import UserError as UserError
+    from recbole_hm4sr.compare.command import compare_grid as compare
+    from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender
+    from recbole_hm4sr.report.finish import report_run as report_run
+    from recbole_hm4sr.run.quick_start import RunResult as RunResult
+    from recbole_hm4sr.run.quick_start import evaluate as evaluate
+    from recbole_hm4sr.run.quick_start import resume as resume
+    from recbole_hm4sr.run.quick_start import run as run
+    from recbole_hm4sr.serve.recommend import Recommender as Recommender
+    from recbole_hm4sr.tune.command import tune_model as tune
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "PackedRecommender",
+    "Recommender",
+    "RunResult",
+    "UserError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "report_run",
+    "resume",
+    "run",
+    "tune",
+]
+
+# Folders of the package that are also what they do: see base/callable_room.py.
+_ROOMS = ("compare", "evaluate", "run", "tune")
+_NAMES = {
+    "PackedRecommender": "recbole_hm4sr.model.packed",
+    "Recommender": "recbole_hm4sr.serve.recommend",
+    "RunResult": "recbole_hm4sr.run.quick_start",
+    "UserError": "recbole_hm4sr.base.errors",
+    "report_run": "recbole_hm4sr.report.finish",
+    "resume": "recbole_hm4sr.run.quick_start",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

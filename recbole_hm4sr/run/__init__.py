@@ -1,1 +1,5 @@
 """One run, from settings to its folder."""
+
+from recbole_hm4sr.base.callable_room import make_callable
+
+make_callable(__name__, "recbole_hm4sr.run.quick_start:run")
