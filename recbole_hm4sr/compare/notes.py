@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.grid import Grid, ModelSpec
 from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.config.compose import read_yaml
 from recbole_hm4sr.model.registry import variant_of
+from recbole_hm4sr.tune.search_result import SearchResult
 
 
 def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -27,24 +28,23 @@ def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 def _searches(grid: Grid) -> list[str]:
     """Where the settings of the rows come from, if any were searched."""
     tuned = [(spec, spec.tuned) for spec in grid.models if spec.tuned is not None]
-    notes = []
-    for spec, found in tuned:
-        note = (
-            f"{spec.label}: {_in_words(found.best.settings)}, the best of {found.n_trials} trials "
-            f"on {found.dataset} by validation {found.metric} ({found.best.score:.4f})"
-        )
-        fixed = {
-            name: value
-            for name, value in found.settings.items()
-            if name not in (*found.best.settings, *grid.settings, *spec.settings)
-        }
-        note += f", all with {_in_words(fixed)}" if fixed else ""
-        own = {n: v for n, v in spec.settings.items() if found.settings.get(n) != v}
-        notes.append(f"{note}; the row has {_in_words(own)} besides." if own else f"{note}.")
+    notes = [_search_of(grid, spec, found) for spec, found in tuned]
     counts = {found.n_trials for _, found in tuned}
     if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
         notes.append("The rows have not had the same number of trials.")
     return notes
+
+
+def _search_of(grid: Grid, spec: ModelSpec, found: SearchResult) -> str:
+    note = (
+        f"{spec.label}: {_in_words(found.best.settings)}, the best of {found.n_trials} trials "
+        f"on {found.dataset} by validation {found.metric} ({found.best.score:.4f})"
+    )
+    said = (*found.best.settings, *grid.settings, *spec.settings)
+    fixed = {name: value for name, value in found.settings.items() if name not in said}
+    note += f", all with {_in_words(fixed)}" if fixed else ""
+    own = {name: v for name, v in spec.settings.items() if found.settings.get(name) != v}
+    return f"{note}; the row has {_in_words(own)} besides." if own else f"{note}."
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

@@ -149,6 +149,21 @@ def _search(store: TrialStore, plan: Plan, n_trials: int, say: Callable[[str], N
 
 def _check_plan(plan: Plan, space: Space) -> int:
     """The number of trials, if the plan and the space fit together."""
+    _check_words(plan)
+    endless = [f"{dim.name} (line {dim.line})" for dim in space.dimensions if dim.grid is None]
+    if plan.algorithm == "exhaustive" and endless:
+        raise ConfigError(
+            f"an exhaustive search must have choice and quniform only, got {', '.join(endless)} in "
+            f"{space.path}; use --algo=random or bayes"
+        )
+    if space.size is None:
+        return plan.n_trials or N_TRIALS
+    default = space.size if plan.algorithm == "exhaustive" else N_TRIALS
+    return min(plan.n_trials or default, space.size)
+
+
+def _check_words(plan: Plan) -> None:
+    """Refuse a plan that no space could fit."""
     for name, value, known in (
         ("algo", plan.algorithm, ALGORITHMS),
         ("engine", plan.engine, ENGINES),
@@ -162,16 +177,6 @@ def _check_plan(plan: Plan, space: Space) -> int:
         raise ConfigError(
             "--prune must go with --engine=optuna; hyperopt sees finished trials only"
         )
-    endless = [f"{dim.name} (line {dim.line})" for dim in space.dimensions if dim.grid is None]
-    if plan.algorithm == "exhaustive" and endless:
-        raise ConfigError(
-            f"an exhaustive search must have choice and quniform only, got {', '.join(endless)} in "
-            f"{space.path}; use --algo=random or bayes"
-        )
-    if space.size is None:
-        return plan.n_trials or N_TRIALS
-    default = space.size if plan.algorithm == "exhaustive" else N_TRIALS
-    return min(plan.n_trials or default, space.size)
 
 
 def _in_words(dimension: Dimension) -> str:

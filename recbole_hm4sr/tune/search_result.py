@@ -66,15 +66,7 @@ def read_found(folder: Path) -> SearchResult:
     Raises:
         ConfigError: If the folder holds no search, or none of its trials has a score.
     """
-    try:
-        search = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-        names = [str(dimension[0]) for dimension in search["space"]]
-        about = {name: str(search[name]) for name in ("model", "dataset", "metric", "fingerprint")}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(
-            f"{folder} must be the folder of a search by hm4sr tune, but has no readable "
-            f"search.json"
-        ) from error
+    names, about = _read_search(folder)
     # Before the trials: a search that goes on meanwhile writes a trial's line first.
     settings = read_yaml(folder / "best.yaml") if (folder / "best.yaml").is_file() else {}
     trials = read_trials(folder, names).values()
@@ -98,3 +90,17 @@ def read_found(folder: Path) -> SearchResult:
         settings={name: value for name, value in settings.items() if name not in left_out},
         **about,
     )
+
+
+def _read_search(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Names of the searched settings, and what was searched for."""
+    try:
+        search = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+        names = [str(dimension[0]) for dimension in search["space"]]
+        about = {name: str(search[name]) for name in ("model", "dataset", "metric", "fingerprint")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(
+            f"{folder} must be the folder of a search by hm4sr tune, but has no readable "
+            f"search.json"
+        ) from error
+    return names, about

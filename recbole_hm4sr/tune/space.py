@@ -236,15 +236,7 @@ def _options(name: str, text: str) -> tuple[Any, ...]:
 
 
 def _number(name: str, kind: str, text: str, line: int) -> Dimension:
-    names = _NUMBERS[kind]
-    form = ",".join(names)
-    try:
-        values = [float(part) for part in text.split("#")[0].split(",")]
-    except ValueError as error:
-        raise ConfigError(f"{kind} of {name} must have the form {form}, got {text!r}") from error
-    if len(values) != len(names) or not all(math.isfinite(value) for value in values):
-        raise ConfigError(f"{kind} of {name} must have the form {form}, got {text!r}")
-    low, high, *rest = values
+    low, high, *rest = _finite_numbers(name, kind, text)
     if low >= high:
         raise ConfigError(f"{kind} of {name} must go from low to high, got {text!r}")
     step = rest[0] if rest else 0.0
@@ -255,3 +247,15 @@ def _number(name: str, kind: str, text: str, line: int) -> Dimension:
             f"loguniform of {name} must have natural logarithms as bounds, got {text!r}"
         )
     return Dimension(name, kind, low=low, high=high, step=step, line=line)  # type: ignore[arg-type]
+
+
+def _finite_numbers(name: str, kind: str, text: str) -> list[float]:
+    names = _NUMBERS[kind]
+    rule = f"{kind} of {name} must have the form {','.join(names)}, got {text!r}"
+    try:
+        values = [float(part) for part in text.split("#")[0].split(",")]
+    except ValueError as error:
+        raise ConfigError(rule) from error
+    if len(values) != len(names) or not all(map(math.isfinite, values)):
+        raise ConfigError(rule)
+    return values

@@ -1,6 +1,6 @@
 """Use weights that the authors' HM4SR code has trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -44,13 +44,8 @@ def convert_authors_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     n_temporal = _count(left, "time_moe.expert.{}")
     names = _parameter_names(n_layers)
     experts = [f"start_moe.expert.{number}" for number in range(n_interactive)]
-    needed = [*names.values(), *(f"{e}.{leaf}" for e in experts for leaf in ("weight", "bias"))]
-    missing = [name for name in needed if name not in left]
-    if missing or not n_interactive:
-        raise DataError(
-            f"the weights must be of the authors' HM4SR, but {len(missing)} are missing, e.g. "
-            f"{', '.join(missing[:3]) or 'start_moe.expert.0.weight'}"
-        )
+    first_expert = ["start_moe.expert.0"]  # a model without interactive experts is not theirs
+    _require(left, [*names.values(), *_with_leaves(experts or first_expert)])
     ours = {name: left.pop(their_name) for name, their_name in names.items()}
     ours["time_encoding.frequency"] = ours["time_encoding.frequency"].squeeze(1)
     for leaf in ("weight", "bias"):
@@ -65,6 +60,19 @@ def convert_authors_state(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f"{', '.join(sorted(left)[:3])}"
         )
     return ours
+
+
+def _with_leaves(modules: Iterable[str]) -> list[str]:
+    return [f"{module}.{leaf}" for module in modules for leaf in ("weight", "bias")]
+
+
+def _require(state: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise DataError(
+            f"the weights must be of the authors' HM4SR, but {len(missing)} are missing, e.g. "
+            f"{', '.join(missing[:3])}"
+        )
 
 
 def _count(names: Mapping[str, Tensor], pattern: str) -> int:

@@ -53,6 +53,23 @@ def read_mapping(path: Path, item_tokens: Array) -> Array:
     Raises:
         DataError: If the rows are not 0, 1, 2, ..., or it cannot be told what names the items.
     """
+    tokens = _tokens_by_row(path)
+    n_rows = len(tokens)
+    items = set(map(str, item_tokens[1:]))
+    by_token, by_row = len(items & set(tokens)), len(items & {str(n) for n in range(n_rows)})
+    rows = [str(number) for number in range(n_rows)]
+    if by_token and (not by_row or tokens == rows or by_row < by_token == len(items)):
+        return np.array(tokens)
+    if by_row and (not by_token or by_token < by_row == len(items)):
+        return np.array(rows)
+    raise DataError(
+        f"{path} must name the {len(items):,} items of the data set, got {by_token:,} of them as "
+        f"tokens and {by_row:,} as rows; the order of the features cannot be proved"
+    )
+
+
+def _tokens_by_row(path: Path) -> list[str]:
+    """The token of each row, if every row from 0 on has one line."""
     pairs = list(_mapping_lines(path))
     if not pairs:
         raise DataError(f"{path} must hold lines of token and row, got none")
@@ -67,17 +84,7 @@ def read_mapping(path: Path, item_tokens: Array) -> Array:
                 f"{row[:40]!r}"
             )
         tokens[int(row)], seen[int(row)] = token, True
-    items = set(map(str, item_tokens[1:]))
-    by_token, by_row = len(items & set(tokens)), len(items & {str(n) for n in range(len(pairs))})
-    rows = [str(number) for number in range(len(pairs))]
-    if by_token and (not by_row or tokens == rows or by_row < by_token == len(items)):
-        return np.array(tokens)
-    if by_row and (not by_token or by_token < by_row == len(items)):
-        return np.array(rows)
-    raise DataError(
-        f"{path} must name the {len(items):,} items of the data set, got {by_token:,} of them as "
-        f"tokens and {by_row:,} as rows; the order of the features cannot be proved"
-    )
+    return tokens
 
 
 def _mapping_lines(path: Path) -> Iterator[tuple[int, str, str]]:

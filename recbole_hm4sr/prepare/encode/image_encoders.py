@@ -3,8 +3,9 @@
 The heavy packages are the extra ``image`` and are imported where they are used.
 """
 
+import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +79,7 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     Raises:
         DataError: If the folder cannot be read, or holds no image of an item.
     """
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise DataError(f"images must be in a folder, got {folder}: {error.strerror}") from error
-    found: dict[str, list[str]] = {}
-    others: dict[str, list[str]] = {}
-    for name in names:
-        suffix = Path(name).suffix
-        kind = found if suffix.lower() in IMAGE_SUFFIXES else others
-        kind.setdefault(name.removesuffix(suffix), []).append(name)
+    found, others = _by_stem(folder)
     stems = {token: token if token in found else file_stem(token) for token in map(str, tokens)}
     paths = {
         token: folder / min(found[stem], key=_preference)
@@ -95,19 +87,40 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
         if stem in found
     }
     if not paths:
+        n_files = sum(map(len, [*found.values(), *others.values()]))
         raise DataError(
             f"{folder} must hold images named by item token, such as {tokens[0]}.jpg, got "
-            f"{len(names):,} files and none of an item; endings that are read: "
+            f"{n_files:,} files and none of an item; endings that are read: "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
-    without = [token for token in stems if token not in paths]
+    without = {token: stem for token, stem in stems.items() if token not in paths}
+    unused = found.keys() - stems.values()
     return ImageFiles(
         paths,
-        without,
-        [name for stem, files in found.items() if stem not in stems.values() for name in files],
-        [token for token in paths if len(found[stems[token]]) > 1],
-        [name for token in without for name in others.get(stems[token], [])],
+        without=list(without),
+        unused=_joined(files for stem, files in found.items() if stem in unused),
+        doubled=[token for token in paths if len(found[stems[token]]) > 1],
+        unread=_joined(others.get(stem, []) for stem in without.values()),
     )
+
+
+def _joined(lists: Iterable[list[str]]) -> list[str]:
+    return list(itertools.chain.from_iterable(lists))
+
+
+def _by_stem(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Names of a folder's files by what comes before their ending: images, and all others."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise DataError(f"images must be in a folder, got {folder}: {error.strerror}") from error
+    images: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for name in names:
+        suffix = Path(name).suffix
+        kind = images if suffix.lower() in IMAGE_SUFFIXES else others
+        kind.setdefault(name.removesuffix(suffix), []).append(name)
+    return images, others
 
 
 def _preference(name: str) -> tuple[int, str]:
@@ -297,12 +310,16 @@ def _pool(model: Any, pixels: Any, pooling: Pooling) -> Any:
         if getattr(outputs, "pooler_output", None) is None:
             raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
         return outputs.pooler_output.flatten(1)  # of convolutions it has a height and width of 1
-    hidden = outputs.last_hidden_state
+    return _pool_tokens(outputs.last_hidden_state, model.config, pixels, pooling)
+
+
+def _pool_tokens(hidden: Any, config: Any, pixels: Any, pooling: Pooling) -> Any:
+    """The class token, or the mean of the patches. Shapes of the last layer to ``[B, F]``."""
     if hidden.ndim == 4:  # convolutions: [B, F, height, width]
         hidden = hidden.flatten(2).transpose(1, 2)
         n_patches = hidden.shape[1]
     else:  # [B, 1 + registers + patches, F]; Swin merges patches and ends with fewer
-        size = getattr(model.config, "vision_config", model.config).patch_size
+        size = getattr(config, "vision_config", config).patch_size
         n_patches = (pixels.shape[-2] // size) * (pixels.shape[-1] // size)
     has_class_token = hidden.shape[1] > n_patches
     if pooling == "cls" and not has_class_token:
