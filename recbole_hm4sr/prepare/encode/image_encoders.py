@@ -81,11 +81,8 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
     """
     found, others = _by_stem(folder)
     stems = {token: token if token in found else file_stem(token) for token in map(str, tokens)}
-    paths = {
-        token: folder / min(found[stem], key=_preference)
-        for token, stem in stems.items()
-        if stem in found
-    }
+    best = {stem: folder / min(names, key=_preference) for stem, names in found.items()}
+    paths = {token: best[stem] for token, stem in stems.items() if stem in best}
     if not paths:
         n_files = sum(map(len, [*found.values(), *others.values()]))
         raise DataError(
@@ -95,11 +92,12 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
         )
     without = {token: stem for token, stem in stems.items() if token not in paths}
     unused = found.keys() - stems.values()
+    several = [token for token in paths if len(found[stems[token]]) > 1]
     return ImageFiles(
         paths,
         without=list(without),
-        unused=_joined(files for stem, files in found.items() if stem in unused),
-        doubled=[token for token in paths if len(found[stems[token]]) > 1],
+        unused=_joined(found[stem] for stem in found if stem in unused),
+        doubled=several,
         unread=_joined(others.get(stem, []) for stem in without.values()),
     )
 
