@@ -5,7 +5,7 @@ The heavy packages are the extra ``image`` and are imported where they are used.
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,16 @@ def find_images(folder: Path, tokens: Sequence[str]) -> ImageFiles:
             f"{n_files:,} files and none of an item; endings that are read: "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
+    return _matched(stems, paths, found, others)
+
+
+def _matched(
+    stems: Mapping[str, str],
+    paths: dict[str, Path],
+    found: Mapping[str, list[str]],
+    others: Mapping[str, list[str]],
+) -> ImageFiles:
+    """What became of the tokens and of the files, given the stem of each token."""
     without = {token: stem for token, stem in stems.items() if token not in paths}
     unused = found.keys() - stems.values()
     several = [token for token in paths if len(found[stems[token]]) > 1]
