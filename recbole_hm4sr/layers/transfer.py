@@ -84,7 +84,7 @@ def _copy(tensors: list[Tensor], dtype: torch.dtype, device: torch.device) -> It
 
 
 def _replace(value: Any, of_tensor: Callable[[Tensor], Any]) -> Any:
-    """The value with what a function gives for each of its tensors, in the order they stand."""
+    """The value with what a function gives for each of its tensors, in their order."""
     if isinstance(value, Tensor):
         return of_tensor(value)
     if isinstance(value, dict):

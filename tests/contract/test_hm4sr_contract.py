@@ -48,7 +48,8 @@ class TestHM4SR(RecommenderContract):
         with torch.no_grad():
             with model.permuted_modality("text", torch.Generator().manual_seed(3)):
                 shuffled = model.full_sort_predict(batch)
-            model.features["text"].values.copy_(model.features["text"].values[order])
+            values = model.projections["text"].table.values
+            values.copy_(values[order])
             model.eval()  # forgets the catalogue of before
             assert torch.equal(model.full_sort_predict(batch), shuffled)
 
@@ -75,7 +76,8 @@ class TestHM4SRWithSampledSoftmax(RecommenderContract):
     def test_a_step_reads_the_features_of_what_it_shows_only(self, session, train_batch):
         model = session.model.train()
         taken = []
-        for table in model.features.values():
+        for part in model.projections.values():
+            table = part.table
             take = table._take
             table._take = lambda items, take=take: taken.append(items) or take(items)
         model.calculate_loss(train_batch)
