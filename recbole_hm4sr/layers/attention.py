@@ -6,7 +6,7 @@ Terms between two tokens (:class:`PairRows`), further streams of queries and key
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -148,12 +148,13 @@ class SelfAttention(MultiHeadAttention):
         output_map: Whether the heads' outputs pass through one more linear map.
         sink_length: If given, each sequence has as many keys of zero vectors as it is shorter than
             this: the padding that the original SASRec does not mask.
-        side_sizes: Widths D_f of the context's further streams. Each has a query map and a key
-            map to D; scores of all streams are summed, and scaled as the tokens' own.
+        side_sizes: Widths D_f of the context's further streams, multiples of ``n_heads``. Each has
+            a query map and a key map of its width; the scores of all streams are summed, and
+            scaled as the tokens' own.
 
     Raises:
-        ValueError: If ``hidden_size`` is not a multiple of ``n_heads``, or further streams meet a
-            sink, whose keys they do not have.
+        ValueError: If a width is not a multiple of ``n_heads``, or further streams meet a sink,
+            whose keys they do not have.
     """
 
     def __init__(
@@ -175,10 +176,14 @@ class SelfAttention(MultiHeadAttention):
         )
         if side_sizes and sink_length is not None:
             raise ValueError("side_sizes must be empty where there is a sink_length")
+        if any(size % n_heads for size in side_sizes):
+            raise ValueError(
+                f"side_sizes must be multiples of n_heads ({n_heads}), got {list(side_sizes)}"
+            )
         self.causal = causal
         self.sink_length = sink_length
-        self.side_queries = nn.ModuleList(nn.Linear(size, hidden_size) for size in side_sizes)
-        self.side_keys = nn.ModuleList(nn.Linear(size, hidden_size) for size in side_sizes)
+        self.side_queries = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
+        self.side_keys = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
 
     def forward(self, queries: Tensor, sources: Tensor, context: StepContext) -> Tensor:
         """Attend at every token.
@@ -258,9 +263,10 @@ class SelfAttention(MultiHeadAttention):
 
     @property
     def _wide(self) -> list[int]:
-        """Widths of queries, keys and values: D for each stream, and D."""
+        """Widths of queries, keys and values: those of all streams, the same, and D."""
         size = self.value.out_features
-        return [size * (1 + len(self.side_keys))] * 2 + [size]
+        wide = size + sum(cast(nn.Linear, linear).out_features for linear in self.side_keys)
+        return [wide, wide, size]
 
     def _beside(self, own: Tensor, maps: nn.ModuleList, side: Sequence[Tensor]) -> Tensor:
         """Maps of the further streams beside the tokens' own, head by head.
@@ -271,13 +277,13 @@ class SelfAttention(MultiHeadAttention):
             side: The streams.
 
         Returns:
-            Shape ``[T, (1 + F) * D]``; a product of two such is the sum of the streams' scores.
+            Shape ``[T, D + D_1 + ...]``; a head's product of two is the sum of its streams' scores.
         """
         if not maps and not side:
             return own
         parts = [own, *(linear(stream) for linear, stream in zip(maps, side, strict=True))]
-        heads = [part.unflatten(-1, (self.n_heads, -1)) for part in parts]  # [T, h, d] each
-        return torch.cat(heads, dim=-1).flatten(-2)  # [T, h, (1 + F) * d]
+        heads = [part.unflatten(-1, (self.n_heads, -1)) for part in parts]  # [T, h, width / h]
+        return torch.cat(heads, dim=-1).flatten(-2)
 
     def _sink(self, sequences: Tensor, packing: Arrangement) -> Tensor | None:
         """Logarithm of the number of zero vectors before each sequence. Shape ``[b]``."""

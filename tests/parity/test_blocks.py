@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from helpers import assert_close
 
 from recbole_hm4sr.layers.attention import SelfAttention, StepContext
-from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.blocks import FeedForward, PostNormBlock, SASRecBlock, SequenceEncoder
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.pairs import interval_pairs, scaled_times
@@ -213,6 +213,60 @@ def test_tisasrec(padded):
     users = check(encoder, x, context, norm, numbers["out/hidden"], lengths)
     scores = users @ numbers["param/token_embedding.emb.weight"][:29].T
     assert_close(scores, numbers["out/scores"], TOLERANCE)
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_difsr_with_summed_streams(padded):
+    numbers = load("difsr")
+    lengths = numbers["in/item_len"]
+    packing = arrangements(lengths)[padded]
+    shared = {"hidden_size": SIZE, "hidden_dropout_prob": 0.0, "layer_norm_eps": 1e-12}
+    encoder = SequenceEncoder(
+        [
+            PostNormBlock(
+                attention=SelfAttention(
+                    hidden_size=SIZE, n_heads=2, attn_dropout_prob=0.0, side_sizes=(4, 6, SIZE)
+                ),
+                feed_forward=FeedForward(inner_size=16, hidden_act="gelu", **shared),
+                **shared,
+            )
+            for _ in range(2)
+        ]
+    ).double()
+    theirs = {
+        "attention.query": "multi_head_attention.query",
+        "attention.key": "multi_head_attention.key",
+        "attention.value": "multi_head_attention.value",
+        "attention.output": "multi_head_attention.dense",
+        "attention_norm": "multi_head_attention.LayerNorm",
+        "feed_forward.inner": "feed_forward.dense_1",
+        "feed_forward.output": "feed_forward.dense_2",
+        "feed_forward.norm": "feed_forward.LayerNorm",
+    }
+    for kind, other in (("queries", "query"), ("keys", "key")):
+        for number in range(2):
+            theirs[f"attention.side_{kind}.{number}"] = (
+                f"multi_head_attention.{other}_layers.{number}"
+            )
+        theirs[f"attention.side_{kind}.2"] = f"multi_head_attention.{other}_p"
+    names = {
+        f"layers.{layer}.{ours}.{leaf}": f"layer.{layer}.{name}.{leaf}"
+        for layer in range(2)
+        for ours, name in theirs.items()
+        for leaf in ("weight", "bias")
+    }
+    encoder.load_state_dict({ours: numbers[f"sum/param/{name}"] for ours, name in names.items()})
+    side = [packing.pack(numbers[f"in/attr{number}"]) for number in range(2)]
+    side.append(F.embedding(packing.position, numbers["in/pos"]))
+    context = StepContext(packing, side=side)
+    x = packing.pack(numbers["in/x"])
+    users = encoder(x, context)
+    assert_close(users, numbers["sum/ours/user"], TOLERANCE)
+    assert_close(encoder.at_every_position(x, context)[packing.last], users, TOLERANCE)
+    (users * numbers["in/cotangent"]).sum().backward()
+    for ours, name in names.items():
+        gradient = encoder.get_parameter(ours).grad
+        assert_close(gradient, numbers[f"sum/ours/grad/{name}"], TOLERANCE)
 
 
 def test_times_are_scaled_by_the_smallest_gap():

@@ -14,7 +14,6 @@ from recbole_hm4sr.layers.padded_rows import PaddedRows
 LENGTHS = torch.tensor([3, 1, 17, 9, 4, 20, 2])
 SOURCES = torch.tensor([2, 5, 1, 6, 3, 4, 9])
 LENGTH, N_SOURCES, SIZE, HEADS = 20, 9, 8, 2
-D = SIZE // HEADS
 
 
 def wave(*shape, frequency=1.0):
@@ -31,24 +30,27 @@ def arrange(lengths, width, *, padded):
     return PaddedRows(lengths, width) if padded else build_packing(lengths, width)
 
 
+def own_head(x, head):
+    return x[:, head * x.shape[1] // HEADS : (head + 1) * x.shape[1] // HEADS]
+
+
 def one_by_one(queries, keys, values, *, causal):
     """One sequence, one head and one query at a time. ``[n, D]``.
 
     Args:
-        queries: A tensor a stream, each ``[n, D]``; likewise ``keys``.
+        queries: A tensor a stream, each ``[n, width]``; likewise ``keys``.
     """
     found = []
     for position in range(len(queries[0])):
         heads = []
         for head in range(HEADS):
-            part = slice(head * D, (head + 1) * D)
             shown = position + 1 if causal else len(values)
             scores = sum(
-                key[:shown, part] @ query[position, part]
+                own_head(key, head)[:shown] @ own_head(query, head)[position]
                 for query, key in zip(queries, keys, strict=True)
             )
-            weights = (scores / math.sqrt(D)).softmax(dim=0)
-            heads.append(weights @ values[:shown, part])
+            weights = (scores / math.sqrt(SIZE / HEADS)).softmax(dim=0)
+            heads.append(weights @ own_head(values, head)[:shown])
         found.append(torch.cat(heads))
     return torch.stack(found)
 
@@ -89,7 +91,7 @@ def valid(out, packing, *, last_only):
 @pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 def test_further_streams_of_queries_and_keys(causal, same, last_only, padded):
-    sizes = (3, 6)
+    sizes = (4, 6)
     layer = SelfAttention(
         hidden_size=SIZE, n_heads=HEADS, attn_dropout_prob=0.0, causal=causal, side_sizes=sizes
     ).double()
@@ -172,8 +174,13 @@ def test_cross_attention_without_rows_is_refused():
 def test_streams_beside_a_sink_are_refused():
     with pytest.raises(ValueError, match="side_sizes must be empty"):
         SelfAttention(
-            hidden_size=SIZE, n_heads=HEADS, attn_dropout_prob=0.0, sink_length=9, side_sizes=(3,)
+            hidden_size=SIZE, n_heads=HEADS, attn_dropout_prob=0.0, sink_length=9, side_sizes=(4,)
         )
+
+
+def test_a_stream_is_split_among_the_heads():
+    with pytest.raises(ValueError, match=r"side_sizes must be multiples of n_heads \(2\)"):
+        SelfAttention(hidden_size=SIZE, n_heads=HEADS, attn_dropout_prob=0.0, side_sizes=(4, 3))
 
 
 def test_a_stream_of_which_the_layer_has_no_maps_is_refused():
