@@ -241,7 +241,8 @@ class SelfAttention(MultiHeadAttention):
         queries = packing.spread_sequences(query)
         projected = _project(sources, self.key, self.value)
         if not _is_plain(context):
-            key, value = _shifted(*projected.chunk(2, dim=-1), context)
+            key, value = projected.chunk(2, dim=-1)
+            key, value = _shifted(key, value, context)
             key = self._beside(key, self.side_keys, context.side)
             projected = torch.cat([key, value], dim=-1)
         wide = self._wide[1:]
