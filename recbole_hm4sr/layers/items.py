@@ -129,7 +129,7 @@ class FeatureTable(nn.Module):
         take: Gives the features of items, shape ``[N]``, int64, as ``[N, F]``, float32.
         n_items: I, padding included.
         width: F.
-        resident: Whether to keep all rows in memory, on the model's device; else they are taken
+        resident: Whether to keep all rows in memory, on the model's device; else they are read
             when asked for, which suits a file mapped into memory and larger than the device.
     """
 
@@ -185,6 +185,6 @@ class FeatureTable(nn.Module):
 
 
 def permuted_items(n_items: int, generator: torch.Generator) -> Tensor:
-    """All items shuffled, the padding item 0 in its place. Shape ``[I]``, int64, on the CPU."""
+    """All items shuffled, the padding item 0 first. Shape ``[I]``, int64, on the CPU."""
     shuffled = 1 + torch.randperm(n_items - 1, generator=generator)
     return torch.cat([torch.zeros(1, dtype=torch.int64), shuffled])

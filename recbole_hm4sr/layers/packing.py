@@ -1,4 +1,4 @@
-"""Valid tokens side by side: the work on padding is not done.
+"""Packing: valid tokens side by side, without work on padding.
 
 Histories are short and padded to L: with L 50 and a mean length near 10, four of five positions
 are padding. A :class:`Packing` says where the tokens of a batch are once padding is gone. Only

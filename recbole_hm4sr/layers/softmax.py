@@ -1,4 +1,4 @@
-"""Cross-entropy over a whole catalogue without ever holding all its scores, or over a sample of it.
+"""Cross-entropies over a catalogue: exact without holding all scores, or from a sample.
 
 Scores of ``[B, I]`` are the largest tensor of a step: the plain form writes them, their logarithm
 and the gradient of each to memory. Here a few rows at a time are scored, normalised and turned into

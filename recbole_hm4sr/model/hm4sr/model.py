@@ -33,10 +33,11 @@ from recbole_hm4sr.layers.losses import (
 )
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.time import TimeEncoding
+from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.packed import BatchReader, PackedRecommender
+from recbole_hm4sr.model.packed import PackedRecommender
 from recbole_hm4sr.parallel.processes import global_rows
 
 logger = logging.getLogger(__name__)
