@@ -113,13 +113,13 @@ class Progress:
         """After each epoch: losses, validation, seconds, and the time left."""
         trainer = self._session.trainer
         self._seconds.append(record.train_seconds + record.valid_seconds)
-        left = (trainer.epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
+        left = (trainer.max_epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
         losses = f"loss {record.loss:.4f}"
         if len(record.losses) > 1:
             parts = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
             losses += f" ({parts})"
         out.print(
-            f"epoch {record.epoch:>3}/{trainer.epochs}  {losses}  "
+            f"epoch {record.epoch:>3}/{trainer.max_epochs}  {losses}  "
             f"valid {self._session.config['valid_metric']} {record.valid_score:.4f}"
             f"{' best' if record.is_best else '     '}  {self._seconds[-1]:.1f} s"
             f"  at most {_duration(left)} left"
@@ -127,7 +127,7 @@ class Progress:
 
     def interrupted(self) -> None:
         """After Ctrl-C: what is kept and how to go on."""
-        if self._session is None or not self._session.trainer.last_file.is_file():
+        if self._session is None or not self._session.trainer.files.checkpoints.last.is_file():
             out.print("\ninterrupted before the first epoch ended: nothing to go on with")
             return
         folder = self._session.run_dir
@@ -149,7 +149,7 @@ def _print_result(result: Any) -> None:
     generated = ", GENERATED data" if result.generated else ""
     out.print(
         f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
-        f"{len(result.history)}, chosen on validation"
+        f"{len(result.epochs)}, chosen on validation"
     )
     out.print(_metrics_table(result))
 

@@ -1,4 +1,4 @@
-"""One run in a folder that may hold the beginnings of it; S3Rec's two stages as one run."""
+"""Run in a folder that may hold an interrupted run; S3Rec's two stages as one run."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ from recbole_hm4sr.base.files import write_text, write_whole
 from recbole_hm4sr.config.compose import compose_settings
 from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.folder import remove_results
+from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.place import TRAINED_BY
-from recbole_hm4sr.run.quick_start import RunResult
-from recbole_hm4sr.train.trainer import EpochRecord
+from recbole_hm4sr.run.results import RunResult
+from recbole_hm4sr.train.epochs import EpochRecord
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ def run_or_resume(
     on_finish: Callable[[RunParts], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
-    """Run in a folder, or go on there where a crash has left it.
+    """Run in a folder, or resume there where a crash has left it.
 
     Args:
-        folder: Folder of the run; what cannot be gone on with there is trained anew.
+        folder: Folder of the run; what cannot be resumed there is trained anew.
         model: Name of the model.
         dataset: Name of the data set.
         overrides: Settings that win over the YAML files.
@@ -91,7 +91,7 @@ def _run(
             return run_here()
     except CheckpointError as error:
         _log.warning("cannot go on, training anew: %s", error)
-        remove_results(folder)
+        RunFolder(folder).remove_results()
         for name in ("config.yaml", "history.jsonl", TRAINED_BY):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)

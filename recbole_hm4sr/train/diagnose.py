@@ -1,4 +1,4 @@
-"""What made a loss or a weight non-finite: found after the fact, so that a sound step pays nothing.
+"""Find the cause of a non-finite loss or weight, after the fact: a sound step pays nothing.
 
 A step only asks whether its losses are finite. Where one is not, its batch is computed once more
 with a hook on every layer, and halved until one row is left that gives the same by itself. Weights
