@@ -249,7 +249,7 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def require_same(value: str, what: str) -> None:
-    """Refuse to go on where processes hold different things.
+    """Refuse to continue where processes hold different things.
 
     Raises:
         ConfigError: In every process, if the values differ.

@@ -67,7 +67,7 @@ class GlobalRows:
 
 
 def global_rows(n_rows: int) -> GlobalRows:
-    """Where the own rows of a loss stand among those of all processes.
+    """The position of the own rows of a loss among those of all processes.
 
     Args:
         n_rows: Own rows; may differ between processes.

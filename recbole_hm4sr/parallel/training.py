@@ -2,7 +2,7 @@
 
 Each process takes its share of every batch that one process would have; ``DistributedDataParallel``
 averages the gradients, and the losses are weighted so that the average is the gradient of the whole
-batch, whatever the shares are. In evaluation each process takes some of the batches that one
+batch, whatever the shares are. In evaluation each process ranks some of the batches that one
 process would have, and the ranks come together in the order of the users.
 """
 
@@ -67,7 +67,7 @@ class JoinedLosses:
     Args:
         model: If its attribute ``has_global_rows`` is true, its losses are those of the global
             batch already (see :class:`~recbole_hm4sr.parallel.rows.GlobalRows`). The losses of
-            other models are taken for means over samples, and weighted by the samples of each
+            other models are treated as means over samples, and weighted by the samples of each
             process.
         named_losses: Computes them.
     """
@@ -147,7 +147,7 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
 
 def own_batches(loader: Any) -> tuple[Iterable[Any], slice]:
-    """The evaluation batches that this process takes, and the samples they hold.
+    """The evaluation batches that this process ranks, and the samples they hold.
 
     Batches are those of one process, so that every score has the same digits; a process may have
     one more than another, or none.

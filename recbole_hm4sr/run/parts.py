@@ -90,14 +90,7 @@ def build_parts(
     _refuse_plan(plan)
     config = plan.to_recbole()
     init_seed(config["seed"], config["reproducibility"])
-    with distributed.first_process_first("text features"):
-        make_missing_text_features(
-            Path(config["data_path"]),
-            plan.dataset,
-            plan.data,
-            item_field=config["ITEM_ID_FIELD"],
-        )
-    dataset, loaders = _read_data(config)
+    dataset, loaders = _read_data(plan, config)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_errors_as_config_errors():
@@ -109,13 +102,10 @@ def build_parts(
     settings = {**plan.to_plain(), "data_path": None}
     distributed.require_same(repr((settings, fingerprints)), "settings and data")
     bar = StepBar(shown=shows_bar(config["show_progress"]))
-    evaluator = Evaluator(
-        config, model, loaders[0], rank_history=plan.run.rank_history, step_bar=bar
-    )
     trainer = Trainer(
         config,
         model,
-        evaluator,
+        Evaluator(config, model, loaders[0], rank_history=plan.run.rank_history, step_bar=bar),
         files=_training_files(plan, config, run_dir, fingerprints),
         amp_dtype=plan.run.amp_dtype,
         step_bar=bar,
@@ -138,8 +128,17 @@ def _refuse_plan(plan: RunPlan) -> None:
         read_checkpoint(Path(path))
 
 
-def _read_data(config: Config) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
+def _read_data(
+    plan: RunPlan, config: Config
+) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
     """The data set, and the loaders of its three splits."""
+    with distributed.first_process_first("text features"):
+        make_missing_text_features(
+            Path(config["data_path"]),
+            plan.dataset,
+            plan.data,
+            item_field=config["ITEM_ID_FIELD"],
+        )
     with compat.recbole_errors_as_config_errors(), compat.lean_loaders():
         dataset = MultiModalSequentialDataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)

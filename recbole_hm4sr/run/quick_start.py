@@ -191,7 +191,7 @@ def _with_resume_hint(folder: Path) -> Iterator[None]:
             raise
         raise WriteError(
             f"{error}; the finished epochs are kept: make room, or let the folder be written to, "
-            f"and go on with --resume {folder}"
+            f"and resume by --resume {folder}"
         ) from error
 
 

@@ -38,7 +38,7 @@ def run_or_resume(
     """Run in a folder, or resume there where a crash has left it.
 
     Args:
-        folder: Folder of the run; what cannot be resumed there is trained anew.
+        folder: Folder of the run; what cannot be resumed there is trained from the start.
         model: Name of the model.
         dataset: Name of the data set.
         overrides: Settings that win over the YAML files.
@@ -46,7 +46,7 @@ def run_or_resume(
         on_epoch: Called after every epoch; of S3Rec's two stages, of the second.
         on_finish: Called when the run's files are written.
         trained: Folder of a run of the same settings that has trained already: this one begins with
-            its checkpoints. What cannot be taken over is trained.
+            its checkpoints. Without them it trains.
 
     Raises:
         UserError: If settings or files are wrong.
@@ -90,7 +90,7 @@ def _run(
             _take_over(trained, folder)
             return run_here()
     except CheckpointError as error:
-        _log.warning("cannot go on, training anew: %s", error)
+        _log.warning("cannot resume, training from the start: %s", error)
         RunFolder(folder).remove_results()
         for name in ("config.yaml", "history.jsonl", TRAINED_BY):
             (folder / name).unlink(missing_ok=True)

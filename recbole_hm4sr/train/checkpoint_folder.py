@@ -124,7 +124,7 @@ class CheckpointFolder:
                 reasons.append(str(error))
                 continue
             if reasons:
-                _log.warning("%s; going on from the epoch before it, %s", reasons[0], path)
+                _log.warning("%s; resuming from the epoch before it, %s", reasons[0], path)
                 self._promote(path)
             return state
         if reasons:

@@ -66,7 +66,7 @@ class TrainStep:
         return losses, finite
 
     def move_weights(self) -> None:
-        """Let the optimizer take the step."""
+        """Let the optimizer move the weights."""
         self._precision.step(self._optimizer)
 
     def refuse(self, losses: dict[str, Tensor], moment: str, batch: Any, dataset: Any) -> None:

@@ -134,7 +134,7 @@ def test_a_damaged_last_pt_gives_way_to_the_one_before(hm4sr, harm, caplog):
     harm(run_dir / "checkpoint" / "last.pt")
     with caplog.at_level(logging.WARNING):
         ends_as_never_stopped(hm4sr, run_dir)
-    (warning,) = [r.getMessage() for r in caplog.records if "going on from" in r.getMessage()]
+    (warning,) = [r.getMessage() for r in caplog.records if "resuming from" in r.getMessage()]
     reason = {damage: "does not meet its check sum", cut: "that is cut short, altered"}[harm]
     assert reason in warning
     assert "previous.pt" in warning
