@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import WriteError
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.run import parts as stages
 from recbole_hm4sr.run.folder import RunFolder, new_run_dir
@@ -30,7 +31,7 @@ class _Calls:
 
 @kept_process_state()
 def run(  # noqa: PLR0913  # all but two are keywords only
-    model: str = "HM4SR",
+    model: str = DEFAULT_MODEL,
     dataset: str = "sports",
     *,
     config_files: Iterable[str | Path] = (),

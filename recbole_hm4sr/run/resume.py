@@ -1,4 +1,4 @@
-"""Run in a folder that may hold an interrupted run; S3Rec's two stages as one run."""
+"""Run in a folder that may hold an interrupted run; pre-training and fine-tuning as one run."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def run_or_resume(
         dataset: Name of the data set.
         overrides: Settings that win over the YAML files.
         test: Whether the best epoch is tested.
-        on_epoch: Called after every epoch; of S3Rec's two stages, of the second.
+        on_epoch: Called after every epoch, but not of a pre-training.
         on_finish: Called when the run's files are written.
         trained: Folder of a run of the same settings that has trained already: this one begins with
             its checkpoints. Without them it trains.
@@ -51,9 +51,8 @@ def run_or_resume(
     Raises:
         UserError: If settings or files are wrong.
     """
-    if model == "S3Rec":
-        before = None if trained is None else trained / "pretrain"
-        overrides = _pretrained(folder / "pretrain", dataset, overrides, trained=before)
+    before = None if trained is None else trained / "pretrain"
+    overrides = _pretrained(folder / "pretrain", model, dataset, overrides, trained=before)
     return _run(
         folder,
         model,
@@ -130,20 +129,22 @@ def _take_over(trained: Path, folder: Path) -> None:
 
 def _pretrained(
     folder: Path,
+    model: str,
     dataset: str,
     overrides: Mapping[str, Any],
     *,
     trained: Path | None,
 ) -> dict[str, Any]:
-    """Settings of S3Rec's fine-tuning, after its pre-training.
+    """Settings of a run, after its pre-training if the model has one (RecBole's S3Rec).
 
     Validation chooses nothing there, and nothing is tested before the fine-tuning has ended.
     """
-    values, _ = compose_settings("S3Rec", dataset, overrides=overrides)
-    if values["train_stage"] != "finetune" or values["pre_model_path"]:
+    values, _ = compose_settings(model, dataset, overrides=overrides)
+    has_pretraining = {"train_stage", "pretrain_epochs", "pre_model_path"} <= values.keys()
+    if not has_pretraining or values["train_stage"] != "finetune" or values["pre_model_path"]:
         return dict(overrides)
     n_epochs = values["pretrain_epochs"]
     stage = {"train_stage": "pretrain", "epochs": n_epochs, "stopping_step": n_epochs}
     if not (folder / "metrics.json").is_file():
-        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=False, trained=trained)
+        _run(folder, model, dataset, {**overrides, **stage}, test=False, trained=trained)
     return {**overrides, "pre_model_path": str(folder / "checkpoint" / "last.pt")}
