@@ -17,12 +17,12 @@ from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import TrainingError
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.parallel.training import JoinedLosses, rows_of_step, seed_epoch
 from recbole_hm4sr.run import parts as sessions
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.train.trainer import Trainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
@@ -64,14 +64,12 @@ def build_parts(folder, title):
     model = title.split()[0]
     run_dir = folder / f"session-{title}-{distributed.started_processes()}"
     entry = find_model(model)
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides=settings(folder, model, **NO_DROPOUT, **MODELS[title]),
-        checkpoint_dir=run_dir / "checkpoint",
     )
-    return sessions.build_parts(config, run_dir, entry.model_class)
+    return sessions.build_parts(plan, run_dir)
 
 
 def gradients(folder):
@@ -83,7 +81,7 @@ def gradients(folder):
         with distributed.processes(torch.device("cpu"), timeout_seconds=60):
             session = build_parts(folder, title)
             found[title] = {
-                "ranks": session.trainer.rank(session.test_data),
+                "ranks": session.trainer.evaluator.rank(session.test_data),
                 "steps": [_step(session, *step) for step in _steps(session)],
             }
     return found
@@ -99,7 +97,7 @@ def _step(session, number, batch):
     model.zero_grad(set_to_none=True)
     joined = JoinedLosses(model, session.trainer._named_losses)
     n_rows = rows_of_step(session.train_data, number)
-    losses = joined(batch, None, n_rows)
+    losses = joined(batch, n_rows)
     torch.stack(list(losses.values())).sum().backward()
     return {
         "n_rows": n_rows,
@@ -149,16 +147,16 @@ def runs(folder):
 
 def killed(folder):
     """A run whose second process gets ``HM4SR_SIGNAL`` in epoch 3 of the first attempt."""
-    train_epoch = Trainer._train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def die(trainer, train_data, epoch_idx, **others):
+    def die(trainer, train_data, epoch):
         first_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         name = os.environ.get("HM4SR_SIGNAL")
-        if name and epoch_idx == 2 and first_attempt and os.environ["RANK"] == "1":
+        if name and epoch == 2 and first_attempt and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.Signals[name])
-        return train_epoch(trainer, train_data, epoch_idx, **others)
+        return train_epoch(trainer, train_data, epoch)
 
-    Trainer._train_epoch = die
+    Trainer.train_epoch = die
     os.chdir(folder)
     timeout = float(os.environ.get("HM4SR_TIMEOUT", "60"))
     overrides = settings(folder, "HM4SR", epochs=4, process_timeout=timeout)

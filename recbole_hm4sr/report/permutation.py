@@ -67,7 +67,7 @@ def _rank(session: "RunParts", rows: list[int]) -> Ranks:
     size = max(1, min(_SCORES_AT_A_TIME // dataset.item_num, session.config["eval_batch_size"]))
 
     def score(some: list[int]) -> tuple[Any, Tensor, Tensor, Tensor]:
-        interaction, scores = session.trainer.score(loader, some)
+        interaction, scores = session.trainer.evaluator.score(loader, some)
         return (
             interaction,
             scores,
@@ -85,6 +85,6 @@ def _rank(session: "RunParts", rows: list[int]) -> Ranks:
 
 def _metric(ranks: Ranks) -> dict[str, float]:
     return {
-        name: float(user_metric(ranks.of(name).numpy(), METRIC).mean())
+        name: float(user_metric(ranks.under(name).numpy(), METRIC).mean())
         for name in ("include", "exclude")
     }

@@ -19,9 +19,9 @@ def require_free_folder(folder: Path) -> None:
     """
     if (folder / "config.yaml").exists():
         raise ConfigError(
-            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
+            f"run_dir must not hold a run already, got {folder}; resume it by --resume {folder}"
         )
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
     if there is not None and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise ConfigError(
             f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
@@ -47,7 +47,7 @@ def hint_for_folder(folder: Path) -> str:
     if (folder / "trials.jsonl").is_file():
         return "it is a search: name one of its trials, trial-<number>"
     if (folder / "config.yaml").is_file():
-        return f"it has not ended: go on with hm4sr train --resume {folder}"
+        return f"it has not ended: resume it by hm4sr train --resume {folder}"
     return "a run that was stopped before it began is started by its own command"
 
 
@@ -67,7 +67,7 @@ def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
     if missing:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
-    # A run's folder may come from elsewhere: it names no place to write. It may be of an older
-    # release, which took settings that have gone.
+    # A run's folder may come from elsewhere: it names no path to write. It may come from an
+    # older release, with settings that are gone.
     values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
     return values.pop("model"), values.pop("dataset"), values

@@ -10,10 +10,10 @@ import yaml
 from recbole.data.interaction import Interaction
 from toydata import QUICK
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
 
 
 class RecommenderContract:
@@ -24,14 +24,12 @@ class RecommenderContract:
 
     def open(self, toy_path, tmp_path, **overrides):
         entry = MODELS[self.model]
-        config = build_config(
-            entry.model_class,
+        plan = compose(
+            entry,
             "toy",
-            settings_class=entry.settings_class,
             overrides={**QUICK, **self.overrides, "data_path": str(toy_path), **overrides},
-            checkpoint_dir=tmp_path / "checkpoint",
         )
-        return build_parts(config, tmp_path, entry.model_class)
+        return build_parts(plan, tmp_path)
 
     @pytest.fixture
     def session(self, toy_path, tmp_path):

@@ -238,7 +238,7 @@ FAULTS = [
     Fault("flag: a run's folder below a file", [*TRAIN[:3], "--run_dir=mine.yaml/run"],
           r"mine\.yaml", put(FILE, "")),
     Fault("flag: a run's folder in use", [*TRAIN[:3], "--run_dir=done"],
-          "run_dir must not hold a run already, got done; go on with it by --resume done"),
+          "run_dir must not hold a run already, got done; resume it by --resume done"),
     Fault("flag: unknown command", ["trian"], "trian"),
     Fault("flag: unknown command below", ["prepare", "amzon"], "amzon"),
     Fault("flag: unknown of evaluate", ["evaluate", "--rnu=done"], "--rnu"),

@@ -70,7 +70,7 @@ def test_testing_the_run_later_gives_the_same_digits(toy_path, tmp_path):
         [
             sys.executable,
             "-c",
-            "import dataclasses, json, sys; from recbole_hm4sr import quick_start; "
+            "import dataclasses, json, sys; from recbole_hm4sr.run import quick_start; "
             "print(json.dumps(dataclasses.asdict(quick_start.evaluate(sys.argv[1]))))",
             str(run_dir),
         ],

@@ -9,8 +9,8 @@ import pytest
 from toydata import QUICK
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.train.step_bar import StepBar, shows_bar
 
 
 class Stream(io.StringIO):
@@ -62,7 +62,7 @@ def test_of_several_processes_the_first_shows_it(monkeypatch):
 def test_a_bar_counts_the_steps_and_vanishes(streams):
     stream, threads = streams(out=True, err=True), threading.active_count()
     batches = ["a", "b", "c"]
-    assert list(StepBar().over(batches, "epoch 7", shown=True)) == batches
+    assert list(StepBar(shown=True).over(batches, "epoch 7")) == batches
     said = stream.getvalue()
     assert "epoch 7" in said
     assert "0/3" in said
@@ -72,13 +72,13 @@ def test_a_bar_counts_the_steps_and_vanishes(streams):
 
 def test_no_bar_gives_the_batches_themselves(streams):
     stream, batches = streams(out=True, err=True), [1, 2]
-    assert StepBar().over(batches, "epoch 1", shown=False) is batches
+    assert StepBar(shown=False).over(batches, "epoch 1") is batches
     assert stream.getvalue() == ""
 
 
 def test_a_bar_whose_loop_has_ended_early_is_removed(streams):
-    stream, bar = streams(out=True, err=True), StepBar()
-    steps = iter(bar.over([1, 2], "epoch 1", shown=True))
+    stream, bar = streams(out=True, err=True), StepBar(shown=True)
+    steps = iter(bar.over([1, 2], "epoch 1"))
     next(steps)  # held, as the traceback of an error holds it
     assert "epoch 1" in stream.getvalue().split("\r")[-1]
     bar.close()

@@ -25,23 +25,27 @@ def shows_bar(setting: bool | None) -> bool:  # noqa: FBT001
 
 
 class StepBar:
-    """One bar at a time, on stderr."""
+    """One bar at a time, on stderr.
 
-    def __init__(self) -> None:
+    Args:
+        shown: False for no bar.
+    """
+
+    def __init__(self, *, shown: bool = False) -> None:
+        self._shown = shown
         self._bar: Any = None
 
-    def over(self, batches: Iterable[Any], what: str, *, shown: bool) -> Iterable[Any]:
+    def over(self, batches: Iterable[Any], title: str) -> Iterable[Any]:
         """The batches, with a bar that counts them.
 
         Args:
             batches: A loader.
-            what: What they are for, the bar's title.
-            shown: False for no bar.
+            title: What they are for.
         """
-        if not shown:
+        if not self._shown:
             return batches
         self._bar = _Bar(
-            batches, desc=what, unit="step", leave=False, dynamic_ncols=True, file=sys.stderr
+            batches, desc=title, unit="step", leave=False, dynamic_ncols=True, file=sys.stderr
         )
         return self._bar  # type: ignore[no-any-return, unused-ignore]
 
