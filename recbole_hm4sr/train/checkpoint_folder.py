@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
+from recbole_hm4sr.config.renamed import with_new_names
 from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.train.checkpoint import (
     read_checkpoint,
@@ -86,7 +87,8 @@ class CheckpointFolder:
             state, path, name=self._owner["model"], fingerprints=self._owner["fingerprints"]
         )
         with refusing_damage(path):
-            ours, theirs = json.loads(self._owner["settings"]), json.loads(state["settings"])
+            ours = json.loads(self._owner["settings"])
+            theirs = with_new_names(json.loads(state["settings"]))
         for name in sorted(ours.keys() & theirs.keys()):
             if ours[name] != theirs[name]:
                 raise CheckpointError(
