@@ -74,7 +74,8 @@ def _as_tuple(value: Any) -> Any:
 Count: TypeAlias = Annotated[int, pydantic.Field(ge=1)]
 Whole: TypeAlias = Annotated[int, pydantic.Field(ge=0)]
 Layers: TypeAlias = Annotated[int, pydantic.Field(ge=0, le=1000)]
-Seed: TypeAlias = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # of NumPy
+MAX_SEED = 2**32 - 1  # of NumPy
+Seed: TypeAlias = Annotated[int, pydantic.Field(ge=0, le=MAX_SEED)]
 Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
 Dropout: TypeAlias = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Weight: TypeAlias = Annotated[float, pydantic.Field(ge=0)]

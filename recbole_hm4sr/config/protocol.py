@@ -18,8 +18,6 @@ PROTOCOL = tuple(
     )
 )
 
-MAX_SEED = 2**32 - 1  # of NumPy
-
 
 def wrong_recbole_values(
     values: dict[str, Any], defaults: dict[str, Any], own: set[str]

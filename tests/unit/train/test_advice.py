@@ -16,7 +16,7 @@ from recbole_hm4sr.model.registry import MODELS, model_names
 
 # Flags of git, pip and torchrun, and the form of a flag itself.
 OF_OTHERS = {"short", "show-toplevel", "porcelain", "untracked-files"}
-OF_OTHERS |= {"nproc_per_node", "no-deps", "help", "name"}
+OF_OTHERS |= {"nproc_per_node", "no-deps", "help", "version", "name"}
 
 
 def commands(group=None, path=()):
