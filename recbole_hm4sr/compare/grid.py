@@ -11,7 +11,7 @@ from typing import Any
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
-from recbole_hm4sr.config.protocol import MAX_SEED
+from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.tune.search_result import SearchResult, read_found

@@ -11,8 +11,8 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_text
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
 from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
+from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.report.bar_chart import horizontal_bars
 from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
 from recbole_hm4sr.report.format import CANDIDATES, Section, Table, seconds_text
@@ -258,7 +258,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     rows = tuple(
         (key, *(_setting(run, key) for run in runs))
         for key in keys
-        if key not in OF_THE_MACHINE and _differs([_setting(run, key) for run in runs])
+        if key not in settings_with("machine") and _differs([_setting(run, key) for run in runs])
     )
     words = () if rows else ("All settings are the same.",)
     tables = (Table(("setting", *names), rows),) if rows else ()

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.config.compose import FLAGS_ONLY, UNSUPPORTED, read_yaml
+from recbole_hm4sr.config.compose import UNSUPPORTED, read_yaml
+from recbole_hm4sr.config.renamed import with_new_names
+from recbole_hm4sr.model.registry import settings_with
 
 # In the folder of a run that another one has trained: which, and what that one ran on.
 TRAINED_BY = "trained_by.json"
@@ -67,7 +69,8 @@ def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]
     if missing:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
-    # A run's folder may come from elsewhere: it names no path to write. It may come from an
-    # older release, with settings that are gone.
-    values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
+    # A run's folder may come from elsewhere: it names no place to write. It may be of an older
+    # release, which took settings that have gone or have another name now.
+    left_out = UNSUPPORTED.keys() | settings_with("flag only")
+    values = {k: v for k, v in with_new_names(values).items() if k not in left_out}
     return values.pop("model"), values.pop("dataset"), values

@@ -95,7 +95,7 @@ def resume(
 
     Args:
         run_dir: Folder of the run.
-        machine: Settings of ``fingerprint.OF_THE_MACHINE`` that have changed, as ``data_path`` when
+        machine: Settings of the role ``machine`` that have changed, as ``data_path`` when
             the data has moved; the run's folder takes them over.
         test: Whether the best epoch is tested.
         on_start: Called before the first epoch.

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.base.files import write_text, write_whole
 from recbole_hm4sr.config.compose import compose_settings
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.model.registry import find_model, settings_with
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.parts import RunParts
@@ -99,11 +99,13 @@ def _run(
 
 def _of_this_machine(model: str, dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Settings no result depends on, which may have changed since a run was begun."""
-    values, _ = compose_settings(model, dataset, overrides=overrides)
+    values, _ = compose_settings(
+        model, dataset, overrides=overrides, settings_class=find_model(model).settings_class
+    )
     values["data_path"] = str(Path(values["data_path"]).resolve().parent)
     return {
         name: values[name]
-        for name in OF_THE_MACHINE
+        for name in sorted(settings_with("machine"))
         if name in values and name != "checkpoint_dir"  # the run's folder has its own
     }
 
@@ -139,7 +141,8 @@ def _pretrained(
 
     Validation chooses nothing there, and nothing is tested before the fine-tuning has ended.
     """
-    values, _ = compose_settings(model, dataset, overrides=overrides)
+    settings_class = find_model(model).settings_class
+    values, _ = compose_settings(model, dataset, overrides=overrides, settings_class=settings_class)
     has_pretraining = {"train_stage", "pretrain_epochs", "pre_model_path"} <= values.keys()
     if not has_pretraining or values["train_stage"] != "finetune" or values["pre_model_path"]:
         return dict(overrides)

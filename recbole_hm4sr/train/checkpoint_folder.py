@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.config.renamed import with_new_names
+from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.train.checkpoint import (
     read_checkpoint,
     refuse_foreign,
@@ -28,25 +29,14 @@ from recbole_hm4sr.train.checkpoint import (
 
 _log = logging.getLogger(__name__)
 
-# What may differ between the parts of one run: where and how fast it runs, what it reports, when
-# it ends.
-_FREE = frozenset(
-    {
-        *OF_THE_MACHINE,
-        "epochs",
-        "eval_batch_size",
-        "metric_decimal_place",
-        "metrics",
-        "pre_model_path",
-        "stopping_step",
-        "topk",
-    }
-)
-
 
 def settings_to_meet(values: Mapping[str, Any]) -> str:
-    """The settings that the parts of one run have in common, as JSON."""
-    return json.dumps({k: v for k, v in values.items() if k not in _FREE}, default=str)
+    """The settings that the parts of one run have in common, as JSON.
+
+    Where and how fast it runs, what it reports and when it ends may differ.
+    """
+    free = settings_with("machine") | settings_with("free on resume")
+    return json.dumps({k: v for k, v in values.items() if k not in free}, default=str)
 
 
 class CheckpointFolder:
@@ -98,7 +88,8 @@ class CheckpointFolder:
             state, path, name=self._owner["model"], fingerprints=self._owner["fingerprints"]
         )
         with refusing_damage(path):
-            ours, theirs = json.loads(self._owner["settings"]), json.loads(state["settings"])
+            ours = json.loads(self._owner["settings"])
+            theirs = with_new_names(json.loads(state["settings"]))
         for name in sorted(ours.keys() & theirs.keys()):
             if ours[name] != theirs[name]:
                 raise CheckpointError(

@@ -1,7 +1,6 @@
 """What every model of this package must do. A model's test file is a subclass of the contract."""
 
 import copy
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -150,7 +149,7 @@ class RecommenderContract:
     def test_settings_survive_yaml(self, session):
         cls = MODELS[self.model].settings_class
         settings = read_settings(session.config, cls)
-        text = yaml.safe_dump(dataclasses.asdict(settings))
+        text = yaml.safe_dump(settings.model_dump())
         assert read_settings(yaml.safe_load(text), cls) == settings
 
     def test_frozen_features_are_not_in_the_checkpoint(self, session):

@@ -11,7 +11,7 @@ from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import find_space, read_space
 
-MODELS = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (properties_dir() / "tune").glob("*.hyper"))
 SPACES = sorted((properties_dir() / "tune").rglob("*.hyper"))
 
 
@@ -200,7 +200,7 @@ def test_a_space_has_values_that_its_model_takes(path):
     model, space = path.stem, read_space(path)
     search = plan_search("sports", model, space)  # refuses what it does not take
     entry = find_model(model)
-    defaults = compose_settings(model, "sports")[0]
+    defaults, _ = compose_settings(model, "sports", settings_class=entry.settings_class)
     for dimension in space.dimensions:
         default = defaults[dimension.name]
         if dimension.kind == "choice":
