@@ -211,15 +211,7 @@ def compose_settings(
     user.update(copy.deepcopy(dict(overrides or {})))
     origin.update(dict.fromkeys(overrides or {}, "flag"))
 
-    values = recbole_defaults(model)
-    values.pop("data_path")
-    for cls in _own_classes(settings_class):
-        # RecBole's defaults for a model of another package are that package's own file.
-        values = {**copy.deepcopy(cls.defaults()), **values}
-    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
-    for path in (properties_dir() / "overall.yaml", of_model):
-        if path.is_file():
-            values.update(_read_packaged(path))
+    values = _packaged_settings(model, settings_class)
     if needs_data:
         folder = resolve_data_path(dataset, user.get("data_path"))
     else:
@@ -237,6 +229,20 @@ def compose_settings(
             values[name] = f"[{','.join(map(str, values[name]))}]".replace(".inf", "inf")
     values["data_path"] = str(folder)
     return values, origin
+
+
+def _packaged_settings(model: str, settings_class: type[Settings] | None) -> dict[str, Any]:
+    """What a model is run with unless a data set or a user says otherwise."""
+    values = recbole_defaults(model)
+    values.pop("data_path")
+    for cls in _own_classes(settings_class):
+        # Those of a model of another package are in its own file too, which wins.
+        values = {**copy.deepcopy(cls.defaults()), **values}
+    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
+    for path in (properties_dir() / "overall.yaml", of_model):
+        if path.is_file():
+            values.update(_read_packaged(path))
+    return values
 
 
 def _own_classes(settings_class: type[Settings] | None) -> list[type[Settings]]:

@@ -120,23 +120,29 @@ def type_in_words(hint: Any) -> str:
     return "null" if hint in (None, type(None)) else _WORDS.get(hint, str(hint))
 
 
+_RANGES = {
+    ("ge",): "{ge} or more",
+    ("gt",): "above {gt}",
+    ("le",): "at most {le}",
+    ("lt",): "below {lt}",
+    ("ge", "le"): "from {ge} to {le}",
+    ("ge", "lt"): "in [{ge}, {lt})",
+    ("gt", "le"): "in ({gt}, {le}]",
+    ("gt", "lt"): "in ({gt}, {lt})",
+}
+
+
 def range_in_words(metadata: typing.Iterable[Any]) -> str:
     """The range of a field in words, from what its type is annotated with; empty for none."""
     bounds: dict[str, Any] = {}
     for part in metadata:
         if isinstance(part, Rule):
             return part.words
-        for name in ("ge", "gt", "le", "lt"):
-            if getattr(part, name, None) is not None:
-                bounds[name] = getattr(part, name)
-    if "ge" in bounds and "lt" in bounds:
-        return f"in [{bounds['ge']}, {bounds['lt']})"
-    if "ge" in bounds and "le" in bounds:
-        low, high = bounds["ge"], bounds["le"]
-        return f"in [{low}, {high}]" if high == 1 else f"from {low} to {high}"
-    if "gt" in bounds:
-        return f"above {bounds['gt']}"
-    return f"{bounds['ge']} or more" if "ge" in bounds else ""
+        found = {name: getattr(part, name, None) for name in ("ge", "gt", "le", "lt")}
+        bounds |= {name: bound for name, bound in found.items() if bound is not None}
+    if bounds == {"ge": 0, "le": 1}:
+        return "in [0, 1]"
+    return _RANGES.get(tuple(sorted(bounds)), "").format(**bounds)
 
 
 def field_in_words(field: Any) -> str:

@@ -45,10 +45,12 @@ def _wrong_model_values(
     """The types of RecBole's defaults, and ranges by name: settings of RecBole's models."""
     found = []
     for name, default in defaults.items():
-        value, kind = values.get(name, default), type(default)
+        value = values.get(name, default)
         if name in own or name in RecBoleSettings.model_fields or default is None:
             continue
-        if kind is dict or (kind is str and (value is None or isinstance(value, int))):
+        if isinstance(default, dict) or (
+            isinstance(default, str) and isinstance(value, int | None)
+        ):
             continue
         kind = _kind_by_name(name, default)
         if not fits(value, kind):

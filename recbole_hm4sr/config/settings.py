@@ -240,4 +240,9 @@ def _sentence(cls: type[Settings], given: Mapping[str, Any], problem: Any) -> st
     value = given.get(name, problem["input"])
     if problem["type"] in _BEYOND_RANGE and len(problem["loc"]) == 1:
         return f"{name} must be {range_in_words(field.metadata)}, got {value!r}"
-    return f"{name} must be {type_in_words(field.annotation)}, got {value!r}"
+    words = type_in_words(field.annotation)
+    if len(problem["loc"]) == 1 and not problem["type"].endswith(("_type", "_error", "_number")):
+        words = (
+            f"{words} ({problem['msg']})"  # a constraint of pydantic's that is none of fields.py
+        )
+    return f"{name} must be {words}, got {value!r}"

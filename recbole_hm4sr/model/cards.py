@@ -6,6 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.plugins import plugin_modules
@@ -78,14 +79,17 @@ def _source(module: str) -> str:
 
 def _literal_reads(tree: ast.Module, name: str) -> tuple[str, ...]:
     """The words of a class attribute ``reads``, in the order of the source."""
-    classes = [it for it in tree.body if isinstance(it, ast.ClassDef) and it.name == name]
-    for node in classes[0].body if classes else ():
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if value is not None and any(isinstance(t, ast.Name) and t.id == "reads" for t in targets):
-            parts = [it.value for it in ast.walk(value) if isinstance(it, ast.Constant)]
-            return tuple(part for part in parts if isinstance(part, str))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            values = [it.value for it in node.body if _assigns_reads(it)]
+            parts = [it for value in values for it in ast.walk(value)]
+            words = [it.value for it in parts if isinstance(it, ast.Constant)]
+            return tuple(word for word in words if isinstance(word, str))
     return ()
+
+
+def _assigns_reads(node: ast.stmt) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "reads"
 
 
 def _about(document: str) -> str:

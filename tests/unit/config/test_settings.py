@@ -118,6 +118,8 @@ def test_types_are_put_in_words(hint, words):
         (Dropout, "a number, in [0, 1)", [0, 0.999], [-0.1, 1]),
         (Weight, "a number, 0 or more", [0, 1e300], [-1e-9]),
         (Positive, "a number, above 0", [1e-300], [0, -1]),
+        (Annotated[float, pydantic.Field(gt=0, le=1)], "a number, in (0, 1]", [1], [0, 1.1]),
+        (Annotated[int, pydantic.Field(le=3)], "a whole number, at most 3", [-9, 3], [4]),
         (Annotated[str, Rule("a tab", lambda text: text == "\t")], "a tab", ["\t"], [" ", ""]),
     ],
 )
@@ -194,6 +196,14 @@ def test_a_missing_value_says_what_it_must_be():
         width: Count = setting(..., "Width.")
 
     assert build_settings({}, Part) == (None, ["width is missing: a whole number, 1 or more"])
+
+
+def test_a_constraint_without_words_of_ours_has_pydantic_s():
+    cls = pydantic.create_model(
+        "Part", __base__=Settings, part=(Annotated[int, pydantic.Field(multiple_of=8)], ...)
+    )
+    sentence = "part must be a whole number (Input should be a multiple of 8), got 12"
+    assert build_settings({"part": 12}, cls) == (None, [sentence])
 
 
 def test_nothing_is_built_of_wrong_values():
