@@ -27,7 +27,7 @@ from recbole.data.dataset import SequentialDataset
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.model.registry import find_model
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000

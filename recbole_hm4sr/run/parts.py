@@ -22,9 +22,9 @@ from recbole_hm4sr.config.evaluation_rules import (
     require_three_parts,
 )
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.loaders import SequenceTrainDataLoader
 from recbole_hm4sr.data.packed import ArrangingCollate
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.parallel.training import share_batches

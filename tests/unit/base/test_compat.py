@@ -22,7 +22,7 @@ from recbole.utils import argument_list
 
 from recbole_hm4sr.base import compat, recbole_files
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 needs_numpy_2 = pytest.mark.skipif(

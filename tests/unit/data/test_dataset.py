@@ -18,8 +18,8 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 # RecBole's own reader and augmentation, on pandas 3 and numpy 2.
 pytestmark = [
@@ -128,7 +128,9 @@ def test_batches_equal_recbole_s_without_groups(mixed):
         {"normalize_field": ["rating"], "load_col": {"inter": "*"}},
         {"RATING_FIELD": "rating", "threshold": {"rating": 3}, "load_col": {"inter": "*"}},
         {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+        {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 2, "alpha": 0.5}},
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}},
+        {"eval_args": {"split": {"RS": [6, 2, 2]}, "order": "TO", "mode": "pop3"}},
         {"shuffle": False},
     ],
     ids=lambda settings: ", ".join(settings),

@@ -7,8 +7,8 @@ from recbole.data import data_preparation
 from recbole.data.interaction import Interaction
 
 from recbole_hm4sr.base import compat
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 
