@@ -29,6 +29,23 @@ class InteractionLog:
     def __len__(self) -> int:
         return len(self.users)
 
+    @classmethod
+    def of_ordered(
+        cls, users: Array, items: Array, times: Array, *, n_users: int | None = None
+    ) -> "InteractionLog":
+        """The log of interactions that are in order already; the arrays are not copied.
+
+        Args:
+            users: Shape ``[N]``, int64, 0 or more.
+            items: Shape ``[N]``, int64.
+            times: Shape ``[N]``, int64.
+            n_users: Number of users, padding included; None takes the largest number there is.
+        """
+        if n_users is None:
+            n_users = int(users.max(initial=-1)) + 1
+        offsets = np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64)
+        return cls(users, items, times, offsets)
+
     @cached_property
     def starts(self) -> Array:
         """Index at which the history of each interaction's user begins. Shape ``[N]``, int64."""
@@ -42,41 +59,21 @@ class InteractionLog:
         return np.flatnonzero(np.arange(len(self)) > self.starts)
 
 
-def build_log(
-    users: Array,
-    items: Array,
-    times: Array,
-    *,
-    n_users: int | None = None,
-    shuffle_ties: int | None = None,
-) -> tuple[InteractionLog, Array]:
-    """Order interactions by user, then time, then their order in the file.
+def order_interactions(users: Array, times: Array, *, shuffle_ties: int | None = None) -> Array:
+    """The order of interactions by user, then time, then their order in the file.
 
     Args:
-        users: Number of each interaction's user, in file order. Shape ``[N]``, int64, 0 or more.
-        items: Shape ``[N]``, int64.
+        users: Number of each interaction's user, in file order. Shape ``[N]``, int64.
         times: Shape ``[N]``, int64.
-        n_users: Number of users, padding included; None takes the largest number there is.
         shuffle_ties: Seed of a random order of equal times; None keeps the file's.
 
     Returns:
-        The log, and the index in the given arrays of each of its interactions. Shape ``[N]``,
-        int64.
+        Index in the given arrays of each interaction of the log. Shape ``[N]``, int64.
 
     Example:
-        >>> log, order = build_log(np.array([2, 1, 2]), np.array([7, 8, 9]), np.array([5, 3, 4]))
-        >>> log.items.tolist(), log.offsets.tolist(), order.tolist()
-        ([8, 9, 7], [0, 0, 1, 3], [1, 2, 0])
+        >>> order_interactions(np.array([2, 1, 2]), np.array([5, 3, 4])).tolist()
+        [1, 2, 0]
     """
-    order = _order(users, times, shuffle_ties)
-    users, count = users[order], n_users
-    if count is None:
-        count = int(users.max(initial=-1)) + 1
-    offsets = np.searchsorted(users, np.arange(count + 1)).astype(np.int64)
-    return InteractionLog(users, items[order], times[order], offsets), order
-
-
-def _order(users: Array, times: Array, shuffle_ties: int | None) -> Array:
     # np.lexsort is stable.
     if shuffle_ties is None:
         return np.lexsort((times, users))

@@ -26,7 +26,12 @@ from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
-from recbole_hm4sr.data.log import InteractionLog, build_log, longest_gap, shown_interactions
+from recbole_hm4sr.data.log import (
+    InteractionLog,
+    longest_gap,
+    order_interactions,
+    shown_interactions,
+)
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
@@ -116,11 +121,9 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         gap = int(self.settings.same_visit_gap * PER_SECOND[self.timestamp_unit])
         split = split_log(self.log, arguments, same_visit_gap=gap)
         require_samples(split, arguments["split"], self.dataset_path)
+        self.inter_feat = self.inter_feat.select(torch.from_numpy(split.samples))
         parts = [self.copy(self.inter_feat.select(torch.from_numpy(p))) for p in split.parts]
-        if split.cuts is None:
-            # As RecBole leaves it: negatives drawn by popularity depend on the order of samples.
-            self.inter_feat.sort(by=self.time_field)
-        else:
+        if split.cuts is not None:
             parts[0].ends_before = split.cuts[0]
             _log.info(
                 "interactions of training, validation and test that are the first of their user "
@@ -144,21 +147,22 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 f"there"
             )
         shuffled = self.settings.tie_order == "shuffle"
-        names = (self.uid_field, self.iid_field, self.time_field)
-        self.log, order = build_log(
-            *(frame[name].to_numpy() for name in names),
-            n_users=self.user_num,
+        order = order_interactions(
+            frame[self.uid_field].to_numpy(),
+            frame[self.time_field].to_numpy(),
             shuffle_ties=self.config["seed"] if shuffled else None,
         )
-        of_log = dict(zip(names, (self.log.users, self.log.items, self.log.times), strict=True))
         # Column by column, each leaving the frame, so that no second copy of all is alive.
         columns = {}
         for name in list(frame):
-            if name in of_log:
-                columns[name] = torch.from_numpy(of_log[name])
+            if name == self.time_field:  # RecBole would make float32 of it
+                columns[name] = torch.from_numpy(frame[name].to_numpy()[order])
             else:
                 columns[name] = self._as_tensors(frame[[name]])[name][torch.from_numpy(order)]
             del frame[name]
+        names = (self.uid_field, self.iid_field, self.time_field)
+        users, items, times = (columns[name].numpy() for name in names)
+        self.log = InteractionLog.of_ordered(users, items, times, n_users=self.user_num)
         self.inter_feat = HistorySamples(
             histories_of(self.log, columns),
             torch.from_numpy(self.log.targets()),

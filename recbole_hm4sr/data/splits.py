@@ -32,8 +32,9 @@ class Split:
     """Targets of the training, validation and test part.
 
     Attributes:
-        parts: Indices of the targets in the log, in the order of the samples. Each of shape
-            ``[S]``, int64.
+        samples: Indices of all targets in the log, in the order in which RecBole keeps them: by
+            time, but for a split by one moment. What it draws by popularity depends on it. Int64.
+        parts: Indices of the targets of each part, in the order of its samples. Int64.
         cuts: The first moment of the validation part, and of the test part, in the unit of the
             times; an interaction at a cut belongs to the later part. None where the parts of a
             user end by its own interactions.
@@ -41,6 +42,7 @@ class Split:
             their user: there is nothing to recommend from.
     """
 
+    samples: Array
     parts: Parts
     cuts: tuple[int, int] | None = None
     without_history: tuple[int, int, int] = (0, 0, 0)
@@ -111,18 +113,21 @@ class _Grouped:
     Sorted by time, then brought together by user; users come in the order of their first target.
 
     Attributes:
+        samples: Indices in the log, sorted by time alone. Shape ``[S]``, int64.
         targets: Indices in the log. Shape ``[S]``, int64.
         rank: How many targets of the same user come before. Shape ``[S]``, int64.
         count: How many targets the user has. Shape ``[S]``, int64.
     """
 
+    samples: Array
     targets: Array
     rank: Array
     count: Array
 
-    def parts(self, numbers: Array) -> Parts:
-        """The targets of each part, by the number of each target's part. Shape ``[S]``."""
-        return tuple(self.targets[numbers == part] for part in range(3))
+    def split(self, numbers: Array) -> Split:
+        """The split that puts each target into the part of a number. Shape ``[S]``."""
+        train, valid, test = (self.targets[numbers == part] for part in range(3))
+        return Split(self.samples, (train, valid, test))
 
 
 def _by_time(log: InteractionLog) -> Array:
@@ -131,17 +136,17 @@ def _by_time(log: InteractionLog) -> Array:
 
 
 def _group(log: InteractionLog) -> _Grouped:
-    targets = _by_time(log)
-    users = log.users[targets]
+    samples = _by_time(log)
+    users = log.users[samples]
     first = np.empty(len(log.offsets), dtype=np.int64)
     # Of several values for one user the last stays: the earliest, since they come backwards.
     first[users[::-1]] = np.arange(len(users))[::-1]
-    targets = targets[np.argsort(first[users], kind="stable")]
+    targets = samples[np.argsort(first[users], kind="stable")]
     users = log.users[targets]
     begins = np.flatnonzero(np.diff(users, prepend=-1))
     counts = np.diff(begins, append=len(users))
     rank = np.arange(len(users)) - np.repeat(begins, counts)
-    return _Grouped(targets, rank, np.repeat(counts, counts))
+    return _Grouped(samples, targets, rank, np.repeat(counts, counts))
 
 
 def leave_one_out(log: InteractionLog, mode: LeaveOneOut) -> Split:
@@ -159,7 +164,7 @@ def leave_one_out(log: InteractionLog, mode: LeaveOneOut) -> Split:
     part = np.zeros(len(left), dtype=np.int64)
     for back, number in enumerate(_HELD_OUT[mode]):
         part[(left == back) & (grouped.rank > 0)] = number
-    return Split(grouped.parts(part))
+    return grouped.split(part)
 
 
 def split_by_ratio(
@@ -178,7 +183,8 @@ def split_by_ratio(
         grouped = _group(log)
     else:
         targets = _by_time(log)
-        grouped = _Grouped(targets, np.arange(len(targets)), np.full(len(targets), len(targets)))
+        size = len(targets)
+        grouped = _Grouped(targets, targets, np.arange(size), np.full(size, size))
     total = sum(shares)
     count = grouped.count
     sizes = [(share / total * count).astype(np.int64) for share in shares]
@@ -189,7 +195,7 @@ def split_by_ratio(
         sizes[number] = sizes[number] + more
         sizes[0] = sizes[0] - more
     part = (grouped.rank >= sizes[0]).astype(np.int64) + (grouped.rank >= sizes[0] + sizes[1])
-    return Split(grouped.parts(part))
+    return grouped.split(part)
 
 
 def split_by_moment_and_ratio(log: InteractionLog, shares: tuple[float, float, float]) -> Split:
@@ -208,7 +214,7 @@ def split_by_moment_and_ratio(log: InteractionLog, shares: tuple[float, float, f
     before = np.add.reduceat(~is_test, firsts, dtype=np.int64)
     n_train = (before * (train / (1 - test) if test < 1 else 0)).astype(np.int64)
     is_valid = grouped.rank >= np.repeat(n_train, grouped.count[firsts])
-    return Split(grouped.parts(np.where(is_test, 2, is_valid)))
+    return grouped.split(np.where(is_test, 2, is_valid))
 
 
 # --- one moment for all users -------------------------------------------------------------------
@@ -267,7 +273,7 @@ def split_by_moment(
     inside = [chosen & (part == number) for number in range(3)]
     train, valid, test = (np.flatnonzero(flags & ~begins) for flags in inside)
     missing = tuple(int((flags & begins).sum()) for flags in inside)
-    return Split((train, valid, test), cuts, missing)  # type: ignore[arg-type]
+    return Split(log.targets(), (train, valid, test), cuts, missing)  # type: ignore[arg-type]
 
 
 def _all(_log: InteractionLog, begins: Array, _part: Array, _gap: int) -> Array:

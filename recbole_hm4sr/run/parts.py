@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.data import data_preparation
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import init_seed
 
@@ -22,7 +21,7 @@ from recbole_hm4sr.config.evaluation_rules import (
     require_three_parts,
 )
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.data.loaders import SequenceTrainDataLoader
+from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.model.registry import find_model
@@ -91,17 +90,11 @@ def build_parts(
             read_settings(config, DataSettings),
             item_field=config["ITEM_ID_FIELD"],
         )
-    with compat.recbole_errors_as_config_errors(), compat.lean_loaders():
+    with compat.recbole_errors_as_config_errors():
         dataset = MultiModalSequentialDataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        _refuse_what_cannot_run(config, train_data, valid_data, test_data)
-        if config["train_mode"] == "sequence":
-            train_data = SequenceTrainDataLoader(
-                config,
-                train_data._dataset,
-                shuffle=config["shuffle"],
-                visits=config["passes_per_epoch"],
-            )
+        parts = dataset.build()
+        _refuse_what_cannot_run(config, parts)
+        train_data, valid_data, test_data = make_loaders(config, dataset, parts)
     share_batches(train_data)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
@@ -139,10 +132,10 @@ def _check_pretraining(path: str | None) -> None:
     read_checkpoint(Path(path))
 
 
-def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
-    if any(len(loader._dataset) == 0 for loader in loaders):
+def _refuse_what_cannot_run(config: Config, parts: Sequence[Any]) -> None:
+    if any(len(part) == 0 for part in parts):
         raise no_three_parts(config["eval_args"]["split"])
-    refuse_long_lists(config, loaders[0]._dataset.item_num - 1)
+    refuse_long_lists(config, parts[0].item_num - 1)
 
 
 @contextlib.contextmanager

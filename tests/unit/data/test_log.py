@@ -1,22 +1,22 @@
 """Interactions as a value: their order, and what a part shows of them."""
 
 import numpy as np
-from logs import log_of
+from logs import log_of, put_in_order
 
-from recbole_hm4sr.data.log import build_log, longest_gap, shown_interactions
+from recbole_hm4sr.data.log import longest_gap, order_interactions, shown_interactions
 
 
 def test_interactions_come_by_user_then_time_then_file():
     users, times = np.array([2, 1, 2, 1, 2]), np.array([5, 9, 5, 1, 4])
-    log, order = build_log(users, np.array([10, 11, 12, 13, 14]), times)
+    log = put_in_order(users, np.array([10, 11, 12, 13, 14]), times)
     assert log.users.tolist() == [1, 1, 2, 2, 2]
     assert log.times.tolist() == [1, 9, 4, 5, 5]
     assert log.items.tolist() == [13, 11, 14, 10, 12]
-    assert order.tolist() == [3, 1, 4, 0, 2]
+    assert order_interactions(users, times).tolist() == [3, 1, 4, 0, 2]
 
 
 def test_offsets_are_indexed_by_user_those_without_interactions_too():
-    log, _ = build_log(*np.array([[3, 1, 3], [7, 8, 9], [0, 0, 1]]), n_users=6)
+    log = put_in_order(*np.array([[3, 1, 3], [7, 8, 9], [0, 0, 1]]), n_users=6)
     assert log.offsets.tolist() == [0, 0, 1, 1, 3, 3, 3]
     assert log.items[log.offsets[3] : log.offsets[4]].tolist() == [7, 9]
     assert log.starts.tolist() == [0, 1, 1]
@@ -31,7 +31,7 @@ def test_shuffled_ties_follow_the_seed_and_leave_different_times_in_order():
     users, items = np.ones(31, dtype=np.int64), np.arange(31)
     times = np.append(np.zeros(30, dtype=np.int64), 1)
     first, again, other = (
-        build_log(users, items, times, shuffle_ties=seed)[0].items.tolist() for seed in (1, 1, 2)
+        put_in_order(users, items, times, shuffle_ties=seed).items.tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
     assert sorted(first) == items.tolist()
