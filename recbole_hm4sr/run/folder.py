@@ -25,7 +25,14 @@ from recbole_hm4sr.train.trainer import EpochRecord
 
 _SIGNATURE = "torchrun.txt"
 # What a run writes at its end, all of its best epoch; of its end speaks the first.
-_RESULTS = ("metrics.json", "serving.npz", "test_ranks.npz", "report.json", "report.html")
+_RESULTS = (
+    "metrics.json",
+    "serving.npz",
+    "vocabulary.npz",
+    "test_ranks.npz",
+    "report.json",
+    "report.html",
+)
 
 
 def new_run_dir(dataset: str, model: str) -> Path:

@@ -12,6 +12,7 @@ from recbole.config import Config
 from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.base.files import remove_leftovers, write_text
 from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.data import vocabulary
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel import processes as distributed
@@ -309,6 +310,7 @@ def _execute(
     facts["stages"] = {"opening": costs.opening_seconds, "testing": testing}
     if ranks is not None:
         write_ranks(folder / "test_ranks.npz", ranks, session)
+    session.train_data._dataset.vocabulary.save(folder / vocabulary.FILE_NAME)
     write_serving_file(
         folder, session.model, session.train_data._dataset, fingerprints=trainer.fingerprints
     )
