@@ -3,8 +3,8 @@
 import numpy as np
 
 from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, save_features
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.model.hm4sr.model import HM4SR
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.registry import find_model

@@ -1,8 +1,8 @@
 """RecBole 1.2.1 on today's torch, numpy and pandas: one function for each thing that breaks.
 
 RecBole's last release is of February 2025. Each function here says what breaks and from which
-version; ``tests/unit/test_compat.py`` has a test for each that fails as soon as the workaround is
-no longer needed. Nothing here is a fork, and nothing runs on import.
+version; ``tests/unit/base/test_compat*.py`` have a test for each that fails as soon as the
+workaround is no longer needed. Nothing here is a fork, and nothing runs on import.
 
 Some traps need no function but a habit. ``recbole.quick_start`` imports ray, which does not import
 on a fresh machine: nothing in this package imports it. RecBole's data set cache, its FLOPs counter
@@ -213,43 +213,6 @@ def make_collector(config: Any) -> Any:
             return struct
 
     return WorkingCollector(config)
-
-
-class _SampleNumbers:
-    """The numbers of all samples as torch's ``DataLoader`` reads them: a batch is its numbers."""
-
-    def __init__(self, numbers: range) -> None:
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: int) -> int:
-        return self._numbers[index]
-
-    def __getitems__(self, indices: list[int]) -> list[int]:
-        return indices
-
-
-@contextlib.contextmanager
-def lean_loaders() -> Iterator[None]:
-    """Let RecBole's loaders that are made meanwhile hold nothing for each sample and user.
-
-    ``AbstractDataLoader`` hands torch ``list(range(n))``: 36 bytes a sample, and a look-up for each
-    sample of a batch. ``RepeatableSampler`` makes an empty set for each user (216 bytes), twice,
-    and replaces them all before it reads one.
-    """
-    from recbole.data.dataloader import abstract_dataloader as module
-    from recbole.sampler import RepeatableSampler
-
-    original = RepeatableSampler.get_used_ids
-    vars(module)["list"] = _SampleNumbers
-    RepeatableSampler.get_used_ids = lambda _: np.empty(0, dtype=object)
-    try:
-        yield
-    finally:
-        RepeatableSampler.get_used_ids = original
-        del vars(module)["list"]
 
 
 def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001

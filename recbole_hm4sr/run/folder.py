@@ -14,6 +14,7 @@ import yaml
 
 from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.base.files import remove_leftovers, write_text, write_whole
+from recbole_hm4sr.data import vocabulary
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
 from recbole_hm4sr.parallel.processes import attempt, job_name
 from recbole_hm4sr.run.facts import run_facts
@@ -24,7 +25,14 @@ from recbole_hm4sr.run.serving_file import write_serving_file
 
 _JOB = "torchrun.txt"
 # What the end of a run leaves, all of its best epoch.
-_RESULTS = ("metrics.json", "serving.npz", "test_ranks.npz", "report.json", "report.html")
+_RESULTS = (
+    "metrics.json",
+    "serving.npz",
+    "vocabulary.npz",
+    "test_ranks.npz",
+    "report.json",
+    "report.html",
+)
 
 
 class RunFolder:
@@ -97,6 +105,7 @@ class RunFolder:
         if evaluation.ranks is not None:
             self._write_ranks(evaluation.ranks, parts)
         train = parts.train_data._dataset
+        train.vocabulary.save(self.path / vocabulary.FILE_NAME)
         write_serving_file(self.path, parts.model, train, fingerprints=parts.fingerprints)
         values = dataclasses.asdict(self.result(trained, evaluation, parts.plan))
         values.pop("epochs")

@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.data import data_preparation
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import init_seed
 
@@ -20,9 +19,9 @@ from recbole_hm4sr.config.evaluation_rules import (
     refuse_long_lists,
     require_three_parts,
 )
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.data.loaders import SequenceTrainDataLoader
+from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
 from recbole_hm4sr.parallel import processes as distributed
@@ -139,19 +138,11 @@ def _read_data(
             plan.data,
             item_field=config["ITEM_ID_FIELD"],
         )
-    with compat.recbole_errors_as_config_errors(), compat.lean_loaders():
+    with compat.recbole_errors_as_config_errors():
         dataset = MultiModalSequentialDataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        if any(len(loader._dataset) == 0 for loader in (train_data, valid_data, test_data)):
-            raise no_three_parts(config["eval_args"]["split"])
-        refuse_long_lists(config, train_data._dataset.item_num - 1)
-        if config["train_mode"] == "sequence":
-            train_data = SequenceTrainDataLoader(
-                config,
-                train_data._dataset,
-                shuffle=config["shuffle"],
-                visits=config["passes_per_epoch"],
-            )
+        parts = dataset.build()
+        _refuse_what_cannot_run(config, parts)
+        train_data, valid_data, test_data = make_loaders(config, dataset, parts)
     share_batches(train_data)
     return dataset, (train_data, valid_data, test_data)
 
@@ -246,6 +237,12 @@ def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _refuse_what_cannot_run(config: Config, parts: Sequence[Any]) -> None:
+    if any(len(part) == 0 for part in parts):
+        raise no_three_parts(config["eval_args"]["split"])
+    refuse_long_lists(config, parts[0].item_num - 1)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import pytest
 from datafiles import DAY, NEW_YEAR, walks, write_dataset, write_features, write_lines
 
 from recbole_hm4sr import cli
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 pytestmark = pytest.mark.integration
 

@@ -133,13 +133,13 @@ class Sealed:
 
 
 def test_no_trial_reads_the_test_part(toy_path, tmp_path, monkeypatch):
-    original = session.data_preparation
+    original = session.make_loaders
 
-    def sealed(config, dataset):
-        train, valid, test = original(config, dataset)
+    def sealed(config, dataset, parts):
+        train, valid, test = original(config, dataset, parts)
         return train, valid, Sealed(test)
 
-    monkeypatch.setattr(session, "data_preparation", sealed)
+    monkeypatch.setattr(session, "make_loaders", sealed)
     tuned = tune(toy_path, tmp_path, algorithm="random", n_trials=2)
     assert [trial.status for trial in tuned.trials] == ["done"] * 2
     for number in (1, 2):

@@ -52,7 +52,7 @@ class MMSR(SequentialRecommender):
     Args:
         config: RecBole ``Config`` with the fields of
             :class:`~recbole_hm4sr.model.mmsr.settings.MMSRSettings`.
-        dataset: A :class:`~recbole_hm4sr.data.dataset.MultiModalSequentialDataset`.
+        dataset: A :class:`~recbole_hm4sr.data.recbole.MultiModalSequentialDataset`.
         codes: Codes of each modality; None to find them in the features.
 
     Raises:

@@ -30,7 +30,7 @@ def read_item_order(dataset: str, data_path: str | None = None) -> Array:
     """
     # Imported here: they take torch's seconds, and a wrong flag must not.
     from recbole_hm4sr.base import compat
-    from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+    from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
     overrides = {} if data_path is None else {"data_path": data_path}
     # The numbers depend on the interactions and their filters; any model will do.

@@ -11,7 +11,7 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import InputType
 
 from recbole_hm4sr.base import compat
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")

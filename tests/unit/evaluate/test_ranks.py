@@ -1,12 +1,12 @@
 """Ranks against RecBole's own evaluation, and by hand."""
 
+import logs
 import numpy as np
 import pytest
 import torch
 from toydata import QUICK
 
 from recbole_hm4sr.base.errors import TrainingError
-from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.ranks import describe_samples, rank_samples, top_hits
 from recbole_hm4sr.model.registry import find_model
@@ -15,10 +15,7 @@ from recbole_hm4sr.run.plan import compose
 
 
 def samples_of(users, items, times):
-    columns = {"user": users, "item": items, "time": times}
-    columns = {name: torch.tensor(values) for name, values in columns.items()}
-    histories = build_histories(columns, user_field="user", time_field="time")
-    return HistorySamples(histories, sample_targets(histories), length_field="n", max_length=50)
+    return logs.samples_of(logs.histories_in_order(user=users, item=items, time=times))
 
 
 def rank(samples, scores, batch_size=2):
