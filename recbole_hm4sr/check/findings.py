@@ -4,11 +4,10 @@ A sentence says first what was found, then the setting (as in a YAML file or a f
 command that changes it.
 """
 
-import datetime
-
-from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts, share
+from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts
 from recbole_hm4sr.check.features import NEAR, CategoryFacts
 from recbole_hm4sr.check.inspect import Check, ModalityFacts
+from recbole_hm4sr.page.format import day, duration, percent
 
 _EARLIEST = 315_532_800  # 1980-01-01: times before are mostly zeros that stand for "unknown"
 _NOTABLE = 0.01
@@ -37,33 +36,6 @@ def warnings(check: Check, *, now: float) -> tuple[str, ...]:
     if check.categories is not None:
         found += _of_categories(check.categories)
     return tuple(found)
-
-
-def day(seconds: float) -> str:
-    """A moment as its date in UTC."""
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} s"
-    return moment.strftime("%Y-%m-%d")
-
-
-def percent(part: float, whole: float = 1.0) -> str:
-    """A share as a percentage that shows neither 0 nor 100 for what is not quite so."""
-    value = 100 * share(part, whole)
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    if 99.9 < value < 100:
-        return "> 99.9 %"
-    return f"{value:.1f} %"
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its natural unit."""
-    for unit, name in ((365.25 * DAY, "years"), (DAY, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.3g} s"
 
 
 def _of_file(facts: FileFacts, tie_order: str) -> list[str]:

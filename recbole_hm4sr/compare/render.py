@@ -14,7 +14,7 @@ from recbole_hm4sr.compare.table import Table, build_tables, csv_records, detail
 
 
 def as_text(table: Table, *, bold: bool = False) -> str:
-    """Columns in line, the best of each marked with a star.
+    """Columns in line, the best of each (or of each row) marked with a star.
 
     Args:
         table: The table.
@@ -40,12 +40,14 @@ def as_text(table: Table, *, bold: bool = False) -> str:
             for entry, text, width in zip(row, marked, widths, strict=False)
         ]
         lines.append("  ".join(fields).rstrip())
-    legend = ["*: the best of the column."] * any(entry.best for row in table.rows for entry in row)
+    legend = [f"*: the best of the {table.best_of}."] * any(
+        entry.best for row in table.rows for entry in row
+    )
     return "\n".join([*lines, *legend, *table.notes]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
-    """A Markdown table, the best of each column in bold."""
+    """A Markdown table, the best of each column (or row) in bold."""
 
     def line(texts: Sequence[str]) -> str:
         rest = [""] * (len(table.columns) - len(texts))

@@ -3,7 +3,7 @@
 Nothing is chosen here; ``hm4sr compare`` runs grids over seeds and tests differences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,23 @@ import numpy as np
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.groups import GROUP_NOTE, GROUPINGS, Grouping
 from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
-from recbole_hm4sr.report.bar_chart import horizontal_bars
-from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
-from recbole_hm4sr.report.format import CANDIDATES, Section, Table, seconds_text
-from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
-from recbole_hm4sr.report.page import render
+from recbole_hm4sr.page.bar_chart import horizontal_bars
+from recbole_hm4sr.page.charts import LineChart, line_chart
+from recbole_hm4sr.page.format import NONE, duration
+from recbole_hm4sr.page.section import Section, Table
+from recbole_hm4sr.page.shell import render
+from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
-from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
+from recbole_hm4sr.report.sections import (
+    SMALL_NOTE,
+    metric_text,
+    metric_title,
+    validation_metrics,
+)
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -39,12 +47,13 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
     """
     if len(run_dirs) < 2:
         raise ConfigError(f"a comparison must have two or more runs, got {len(run_dirs)}")
-    places = [folder.resolve() for folder in run_dirs]
-    if len(set(places)) < len(places):
+    folders = [folder.resolve() for folder in run_dirs]
+    if len(set(folders)) < len(folders):
         raise ConfigError("a comparison must name each run once; leave the second name out")
     runs = [read_run(folder) for folder in run_dirs]
     names = run_names(runs)
     page = render(
+        "report",
         "comparison.html",
         title=f"{len(runs)} runs on {' and '.join(dict.fromkeys(_dataset(r) for r in runs))}",
         runs=[(name, run.metrics) for name, run in zip(names, runs, strict=True)],
@@ -94,7 +103,7 @@ def comparison_warnings(runs: Sequence[RunFiles]) -> list[str]:
         )
     if any(run.metrics["generated"] for run in runs):
         found.append(
-            "The data set is generated: its numbers say nothing of a real shop. hm4sr prepare "
+            "The data set is generated: its numbers say nothing of real users. hm4sr prepare "
             "makes one of your own data, or --dataset=ml-100k takes a real one."
         )
     return found
@@ -199,37 +208,55 @@ def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
     if any(run.ranks is None for run in runs):
         return []
     cut = runs[0].cut
-    scores = [
-        scores_by_group(run.ranks, run.metrics["rank_history"], f"ndcg@{cut}")
-        for run in runs
+    scores = {
+        name: scores_by_group(run.ranks, run.metrics["rank_history"], f"ndcg@{cut}")
+        for name, run in zip(names, runs, strict=True)
         if run.ranks is not None
-    ]
-    charts: list[LineChart] = []
-    for column, buckets in GROUPINGS.items():
-        known = {group.label for one in scores for group in one[column]}
-        labels = [label for label in buckets.labels if label in known]
-        series = {}
-        for name, one in zip(names, scores, strict=True):
-            means = {group.label: group.mean for group in one[column]}
-            series[name] = [means.get(label) for label in labels]
-        charts.append(
-            line_chart(
-                buckets.title, labels, series, x_title=buckets.title.lower(), y_title=f"NDCG@{cut}"
-            )
-        )
-    words = "Test users by how much a model knew of them and of the item they interacted with next."
-    return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts))]
+    }
+    charts = []
+    for grouping in GROUPINGS:
+        found = {name: one.get(grouping.title, ()) for name, one in scores.items()}
+        if any(found.values()):
+            charts.append(_group_chart(grouping, found, f"NDCG@{cut}"))
+    small = any(g.small for one in scores.values() for groups in one.values() for g in groups)
+    words = (
+        "Test targets by what a model knew of the user and of the target. Questions with the same "
+        "answer for all targets are left out."
+    )
+    notes = (*[SMALL_NOTE] * small, GROUP_NOTE)
+    return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts), (), notes)]
+
+
+def _group_chart(
+    grouping: Grouping, scores: Mapping[str, Sequence[GroupScore]], metric: str
+) -> LineChart:
+    """A metric by group, one curve per run; a group that is small in any run is grey."""
+    known = {group.label for groups in scores.values() for group in groups}
+    small = {group.label for groups in scores.values() for group in groups if group.small}
+    labels = [label for label in grouping.labels if label in known]
+    series = {}
+    for name, groups in scores.items():
+        means = {group.label: group.mean for group in groups}
+        series[name] = [means.get(label) for label in labels]
+    return line_chart(
+        grouping.title,
+        labels,
+        series,
+        x_title="group",
+        y_title=metric,
+        faint=[number for number, label in enumerate(labels) if label in small],
+    )
 
 
 def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     charts = (
         horizontal_bars(
-            "Training time of an epoch, median",
+            "Training time per epoch, median",
             [
                 (
                     name,
                     [run.metrics["train_seconds_per_epoch"]],
-                    seconds_text(run.metrics["train_seconds_per_epoch"]),
+                    duration(run.metrics["train_seconds_per_epoch"]),
                 )
                 for name, run in zip(names, runs, strict=True)
             ],
@@ -267,6 +294,6 @@ def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
 
 def _setting(run: RunFiles, key: str) -> str:
     if key not in run.settings:
-        return number_text(None)
+        return NONE
     value = run.settings[key]
     return "null" if value is None else str(value)
