@@ -18,7 +18,7 @@ from recbole_hm4sr.page.shell import render
 
 def as_text(check: Check, *, now: float | None = None) -> str:
     """The page for a terminal."""
-    lines = [_title(check), _verdict(check, now)]
+    lines = [f"{check.dataset}: the data of {check.folder}", _verdict(check, now)]
     if check.settings.generated:
         lines.append(
             "note: this data set is GENERATED; its numbers say nothing of real shops; make one of "
@@ -46,7 +46,8 @@ def write_page(check: Check, path: Path, *, now: float | None = None) -> Path:
     page = render(
         "check",
         "check.html",
-        title=_title(check),
+        title=f"Data check of {check.dataset}",
+        folder=check.folder,
         verdict=_verdict(check, now),
         generated=check.settings.generated,
         errors=check.errors,
@@ -80,10 +81,6 @@ def _section(
 ) -> Section:
     """A heading, charts for the HTML page, and rows of a label and what there is to say."""
     return Section(anchor, title, link, charts=charts, tables=(facts_table(rows),))
-
-
-def _title(check: Check) -> str:
-    return f"{check.dataset}: the data of {check.folder}"
 
 
 def _warnings(check: Check, now: float | None) -> tuple[str, ...]:

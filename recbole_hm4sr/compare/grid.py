@@ -117,48 +117,68 @@ def read_grid(
     Raises:
         ConfigError: If a key is unknown, or a value is missing or wrong; one error for all.
     """
-    values = {**_DEFAULTS, **(read_yaml(path) if path is not None else {})}
+    in_file = read_yaml(path) if path is not None else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    settings = {
-        name: value for file in config_files for name, value in read_yaml(Path(file)).items()
-    }
     of_flags = given.pop("settings", {})
-    values["settings"] = {**settings, **_mapping(values.get("settings")), **of_flags}
-    rows = _rows(values.get("models"))
-    values.update(given)
+    rows = _rows(in_file.get("models"))
+    values = {**_DEFAULTS, **in_file, **given}
+    values["settings"] = {
+        **_settings(config_files),
+        **_mapping(in_file.get("settings")),
+        **of_flags,
+    }
     found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
     models = [_model_spec(entry, found) for entry in entries]
-    found += [
-        f"the flag --{name} must leave it to the row {label!r} of the grid, which sets it to "
-        f"{row['settings'][name]!r}, got {value!r}"
-        for label, row in rows.items()
-        for name, value in of_flags.items()
-        if any(row is entry for entry in entries)
-        and isinstance(row.get("settings"), dict)
-        and row["settings"].get(name, value) != value
-    ]
+    found += _set_by_a_row(rows, entries, of_flags)
     lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
-    lists["seeds"] = [seed for entry in lists["seeds"] for seed in _seeds(entry)]
-    grid = Grid(
-        tuple(map(str, lists["datasets"])),
-        tuple(spec for spec in models if spec is not None),
-        tuple(lists["seeds"]),
-        values["settings"],
-        str(values.get("baseline") or (models[0].label if models and models[0] else "")),
-        tuple(map(str, lists["metrics"])),
-        _columns(values, lists["metrics"], found),
-        values.get("real_data") is True,
-    )
+    real_data = values.get("real_data", False)
     found += require(
-        isinstance(values.get("real_data", False), bool),
-        "real_data must be true or false",
-        values.get("real_data"),
+        isinstance(real_data, bool), "real_data must be true or false", values.get("real_data")
+    )
+    first = models[0].label if models and models[0] else ""
+    grid = Grid(
+        datasets=tuple(map(str, lists["datasets"])),
+        models=tuple(spec for spec in models if spec is not None),
+        seeds=tuple(seed for entry in lists["seeds"] for seed in _seeds(entry)),
+        settings=values["settings"],
+        baseline=str(values.get("baseline") or first),
+        metrics=tuple(map(str, lists["metrics"])),
+        columns=_columns(values, lists["metrics"], found),
+        real_data=real_data is True,
     )
     found += _problems(grid)
     if found:
         raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
     return grid
+
+
+def _settings(config_files: Iterable[str | Path]) -> dict[str, Any]:
+    """The settings of YAML files, later ones win."""
+    return {name: value for file in config_files for name, value in read_yaml(Path(file)).items()}
+
+
+def _set_by_a_row(
+    rows: Mapping[str, dict[str, Any]], entries: list[Any], of_flags: Mapping[str, Any]
+) -> list[str]:
+    """Flags that a row of the grid, which is among the entries, sets to another value."""
+    shown = {
+        label: _own_settings(row)
+        for label, row in rows.items()
+        if any(row is entry for entry in entries)
+    }
+    return [
+        f"the flag --{name} must leave it to the row {label!r} of the grid, which sets it to "
+        f"{settings[name]!r}, got {value!r}"
+        for label, settings in shown.items()
+        for name, value in of_flags.items()
+        if settings.get(name, value) != value
+    ]
+
+
+def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings = row.get("settings")
+    return settings if isinstance(settings, dict) else {}
 
 
 def _columns(values: Mapping[str, Any], metrics: list[Any], found: list[str]) -> tuple[str, ...]:
@@ -185,22 +205,7 @@ def _problems(grid: Grid) -> list[str]:
         for seed in grid.seeds
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
-    lists = {
-        "datasets": grid.datasets,
-        "seeds": grid.seeds,
-        "metrics": grid.metrics,
-        "columns": grid.columns,
-        "labels of models": [slug(label) for label in labels],
-    }
-    for name, entries in lists.items():
-        counts = Counter(str(e).lower() if name == "metrics" else str(e) for e in entries)
-        found += [f"{name} must differ, got {e!r} twice" for e in counts if counts[e] > 1]
-    for metric in grid.metrics:
-        try:
-            parse_metric(metric)
-        except ConfigError as error:
-            found.append(str(error))
-    found += _column_problems(grid)
+    found += [*_given_twice(grid), *_metric_problems(grid), *_column_problems(grid)]
     if labels and grid.baseline not in labels:
         found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
@@ -208,6 +213,33 @@ def _problems(grid: Grid) -> list[str]:
     if any("data_path" in spec.settings for spec in grid.models):
         found.append("settings of a row must leave data_path to the grid's, since all share it")
     return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+
+
+def _given_twice(grid: Grid) -> list[str]:
+    lists = {
+        "datasets": grid.datasets,
+        "seeds": grid.seeds,
+        "metrics": [metric.lower() for metric in grid.metrics],
+        "columns": grid.columns,
+        "labels of models": [slug(spec.label) for spec in grid.models],
+    }
+    counts = {name: Counter(map(str, entries)) for name, entries in lists.items()}
+    return [
+        f"{name} must differ, got {entry!r} twice"
+        for name, counted in counts.items()
+        for entry, number in counted.items()
+        if number > 1
+    ]
+
+
+def _metric_problems(grid: Grid) -> list[str]:
+    found = []
+    for metric in grid.metrics:
+        try:
+            parse_metric(metric)
+        except ConfigError as error:
+            found.append(str(error))
+    return found
 
 
 def _column_problems(grid: Grid) -> list[str]:

@@ -112,8 +112,7 @@ def _float(
     number: int,
     count: int,
 ) -> str:
-    width = sum(_column_width(table, column) for column in columns)
-    font, small, _ = next((f for f in _FONTS if width * f[2] <= _TEXT_WIDTH), _FONTS[-1])
+    font, small = _fonts(table, columns)
     part = f" ({number} of {count})" if count > 1 else ""
     words = re.findall(r"\w+", table.title.replace("tie_order", ""))
     label = "-".join([*words, *[str(number)] * (count > 1)]).lower()
@@ -133,11 +132,25 @@ def _float(
         r"\bottomrule",
         r"\end{tabular}}",
     ]
-    notes = _notes(table) if number == count else []
-    if notes:
-        lines.append(r"\par\smallskip")
-        lines += [rf"{{\footnotesize\raggedright {note}\par}}" for note in notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    below = _lines_below(table) if number == count else []
+    return "\n".join([*lines, *below, r"\end{table}"]) + "\n"
+
+
+def _fonts(table: Table, columns: Sequence[int]) -> tuple[str, str]:
+    """The largest font in which the columns fit, and that of a deviation."""
+    width = sum(_column_width(table, column) for column in columns)
+    font, small, _ = next((f for f in _FONTS if width * f[2] <= _TEXT_WIDTH), _FONTS[-1])
+    return font, small
+
+
+def _lines_below(table: Table) -> list[str]:
+    notes = _notes(table)
+    if not notes:
+        return []
+    return [
+        r"\par\smallskip",
+        *(rf"{{\footnotesize\raggedright {note}\par}}" for note in notes),
+    ]
 
 
 def _heading(table: Table, column: int) -> str:

@@ -23,12 +23,7 @@ def as_text(table: Table, *, bold: bool = False) -> str:
     texts = [
         [f"{entry.text}*" if entry.best else entry.text for entry in row] for row in table.rows
     ]
-    # The last entry of a short row runs on over the columns that it spans.
-    own = [
-        texts[:-1] if row[-1].spans else texts for row, texts in zip(table.rows, texts, strict=True)
-    ]
-    columns = itertools.zip_longest(table.columns, *own, fillvalue="")
-    widths = [max(map(len, column)) for column in columns]
+    widths = _widths(table, texts)
     lines = [
         table.title,
         "  ".join(map(str.ljust, table.columns, widths)).rstrip(),
@@ -40,10 +35,18 @@ def as_text(table: Table, *, bold: bool = False) -> str:
             for entry, text, width in zip(row, marked, widths, strict=False)
         ]
         lines.append("  ".join(fields).rstrip())
-    legend = [f"*: the best of the {table.best_of}."] * any(
-        entry.best for row in table.rows for entry in row
-    )
-    return "\n".join([*lines, *legend, *table.notes]) + "\n"
+    if any(entry.best for row in table.rows for entry in row):
+        lines.append(f"*: the best of the {table.best_of}.")
+    return "\n".join([*lines, *table.notes]) + "\n"
+
+
+def _widths(table: Table, texts: Sequence[Sequence[str]]) -> list[int]:
+    """Width of each column; the last entry of a short row runs on over the columns it spans."""
+    own = [
+        texts[:-1] if row[-1].spans else texts for row, texts in zip(table.rows, texts, strict=True)
+    ]
+    columns = itertools.zip_longest(table.columns, *own, fillvalue="")
+    return [max(map(len, column)) for column in columns]
 
 
 def as_markdown(table: Table) -> str:

@@ -212,19 +212,18 @@ def _rows(
     rows = []
     for label, own in by_label.items():
         reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
-        row = _row(
-            label,
-            own,
-            reason,
-            scores=_scores(own, history, grid.metrics),
-            relative=_relative(grid, pairs[label], history) if label in pairs else {},
-            tests=tests,
-        )
-        shared = _seeds(pairs[label][0]) if label in pairs else row.seeds
+        pair = pairs.get(label)
         found = grid.tuned(label)
-        if found is not None:
-            row = dataclasses.replace(row, n_trials=found.n_trials, searched_on=found.dataset)
-        rows.append(dataclasses.replace(row, shared_seeds=shared))
+        row = dataclasses.replace(
+            _row(label, own, reason),
+            scores=_scores(own, history, grid.metrics),
+            relative=_relative(grid, pair, history) if pair else {},
+            tests={metric: test for (name, metric), test in tests.items() if name == label},
+            shared_seeds=_seeds(pair[0] if pair else own),
+            n_trials=found.n_trials if found else 0,
+            searched_on=found.dataset if found else "",
+        )
+        rows.append(row)
     return tuple(rows)
 
 
@@ -241,15 +240,8 @@ def _of_the_same_seeds(
     return own, base
 
 
-def _row(
-    label: str,
-    runs: Sequence[_Run],
-    reason: str,
-    *,
-    scores: dict[tuple[str, str], Score],
-    relative: dict[str, float],
-    tests: dict[tuple[str, str], tuple[PairedTest, float]],
-) -> Row:
+def _row(label: str, runs: Sequence[_Run], reason: str) -> Row:
+    """What the records of a row's runs say, without scores."""
     records = [outcome.record or {} for outcome, _ in runs]
     seconds = [record["train_seconds_per_epoch"] for record in records]
     peaks = [r["peak_memory_mb"] for r in records if r["peak_memory_mb"] is not None]
@@ -258,9 +250,9 @@ def _row(
         seeds=_seeds(runs),
         shared_seeds=(),
         reason=reason,
-        scores=scores,
-        relative=relative,
-        tests={metric: test for (name, metric), test in tests.items() if name == label},
+        scores={},
+        relative={},
+        tests={},
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else math.nan,
         n_parameters=records[0]["n_parameters"] if records else 0,
         peak_memory_mb=max(peaks, default=math.nan),

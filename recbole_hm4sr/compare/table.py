@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES, GROUP_NOTE, SMALL_WORDS, telling
+from recbole_hm4sr.evaluate.statistics import PairedTest
 
 _NONE = "-"
 _SIGNIFICANT = 0.05
 _TEST = "paired t-test over the users, Holm's correction"
 _LONGEST_BASELINE = 16  # letters in a heading
 SMALL_MARK = "†"
+_NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 # What a results table can show of a row besides its metrics; "difference" stands beside each.
 _HEADINGS = {
     "seeds": "seeds",
@@ -245,15 +247,17 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
 def _seeds(summary: Summary) -> list[str]:
     """Which seeds rows are compared over, where they have not the same."""
     base = next(row for row in summary.rows if row.label == summary.baseline)
-    notes = []
-    for row in summary.rows:
-        if row.seeds and base.seeds and row.seeds != base.seeds:
-            shared = ", ".join(map(str, row.shared_seeds))
-            over = f"over seed {shared} alone, which both have" if shared else "not at all"
-            notes.append(f"{row.label} is compared with {base.label} {over}.")
-    if len({row.seeds for row in summary.rows if row.seeds}) > 1:
+    finished = [row for row in summary.rows if row.seeds]
+    others = [row for row in finished if base.seeds and row.seeds != base.seeds]
+    notes = [f"{row.label} is compared with {base.label} {_over(row)}." for row in others]
+    if len({row.seeds for row in finished}) > 1:
         notes.append("The best is looked for among the rows with the most seeds.")
     return notes
+
+
+def _over(row: Row) -> str:
+    shared = ", ".join(map(str, row.shared_seeds))
+    return f"over seed {shared} alone, which both have" if shared else "not at all"
 
 
 def _highest(summary: Summary, group: str, metric: str) -> list[float]:
@@ -303,7 +307,6 @@ def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
 
 def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str, object]:
     score = row.scores[group, metric]
-    test, adjusted = row.tests.get(metric, (None, math.nan)) if group == ALL else (None, math.nan)
     values: dict[str, object] = {
         "dataset": summary.dataset,
         "generated": summary.generated,
@@ -318,13 +321,7 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
         "mean": score.mean,
         "standard_deviation": score.deviation,
         "baseline": summary.baseline,
-        "relative_difference": row.relative.get(metric, math.nan) if group == ALL else math.nan,
-        "difference": test.difference if test else math.nan,
-        "interval_low": test.low if test else math.nan,
-        "interval_high": test.high if test else math.nan,
-        "d_z": test.effect_size if test else math.nan,
-        "p": test.p if test else math.nan,
-        "p_holm": adjusted,
+        **_csv_test(row, metric if group == ALL else ""),
         "seconds_per_epoch": row.seconds_per_epoch,
         "n_parameters": row.n_parameters or math.nan,
         "peak_memory_mb": row.peak_memory_mb,
@@ -333,4 +330,18 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
     return {
         name: "" if isinstance(value, float) and math.isnan(value) else value
         for name, value in values.items()
+    }
+
+
+def _csv_test(row: Row, metric: str) -> dict[str, float]:
+    """The comparison with the baseline; NaN where there is none, as for groups."""
+    test, adjusted = row.tests.get(metric, (_NO_TEST, math.nan))
+    return {
+        "relative_difference": row.relative.get(metric, math.nan),
+        "difference": test.difference,
+        "interval_low": test.low,
+        "interval_high": test.high,
+        "d_z": test.effect_size,
+        "p": test.p,
+        "p_holm": adjusted,
     }

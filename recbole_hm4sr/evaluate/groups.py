@@ -126,7 +126,7 @@ GROUPINGS = (
         lambda ranks: np.where(_training_length(ranks) == 0, 0, 1),
     ),
     Grouping(
-        "Target at the time of the interaction before",
+        "Ties: target at the time of the interaction before",
         ("tie", "non-tie"),
         ("tie", "non-tie"),
         ("gap_seconds",),

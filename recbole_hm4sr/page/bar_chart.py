@@ -16,7 +16,7 @@ from recbole_hm4sr.page.format import NONE, number_text
 
 _ROW = 26
 _BAR = 15
-_LONGEST_LABEL = 24  # letters; longer ones are cut, and whole in the tip and the table
+_LONGEST_LABEL = 22  # letters; longer ones are cut, and whole in the tip and the table
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,27 @@ def horizontal_bars(
         ceiling: Right end of the axis, where it is known.
         faint: Rows that are greyed out, from 0.
     """
-    across, right = _across(rows, intervals, ceiling)
-    drawn = []
-    for number, (label, values, text) in enumerate(rows):
-        interval = intervals[number] if intervals else None
-        whisker = None if interval is None else (across.at(interval[0]), across.at(interval[1]))
-        parts = _pieces(label, values, pieces, across)
-        y = 4.0 + number * _ROW
-        short = _shortened(label)
-        drawn.append(Row(short, y, parts, text, right + 8, whisker, number in faint))
+    ticks = _ticks(rows, intervals, ceiling)
+    across, right = _across(rows, ticks)
+    drawn = [
+        Row(
+            label=_shortened(label),
+            y=4.0 + number * _ROW,
+            pieces=_pieces(label, values, pieces, across),
+            text=text,
+            text_x=right + 8,
+            whisker=_whisker(intervals[number], across) if intervals else None,
+            faint=number in faint,
+        )
+        for number, (label, values, text) in enumerate(rows)
+    ]
     bottom = 6.0 + _ROW * len(rows)
     return RowChart(
         title=title,
         x_title=x_title,
         rows=tuple(drawn),
         legend=tuple((name, k % N_COLOURS) for k, name in enumerate(pieces)),
-        x_ticks=tuple(
-            (across.at(tick), number_text(tick)) for tick in _ticks(rows, intervals, ceiling)
-        ),
+        x_ticks=tuple((across.at(tick), number_text(tick)) for tick in ticks),
         zero=across.at(0),
         label_x=coordinate(across.begin - 8),
         height=bottom + 36,
@@ -132,12 +135,9 @@ def horizontal_bars(
 
 
 def _across(
-    rows: Sequence[tuple[str, Sequence[float], str]],
-    intervals: Sequence[tuple[float, float] | None],
-    ceiling: float | None,
+    rows: Sequence[tuple[str, Sequence[float], str]], ticks: Sequence[float]
 ) -> tuple[Scale, float]:
     """The axis between the labels and the texts, and its right end."""
-    ticks = _ticks(rows, intervals, ceiling)
     labels = (_shortened(label) for label, _, _ in rows)
     left = 14 + LETTER * max((len(label) for label in labels), default=0)
     text_room = 10 + LETTER * max((len(text) for _, _, text in rows), default=0)
@@ -155,6 +155,10 @@ def _ticks(
     reach = [bound for _, values, _ in rows for bound in _reach(values)]
     reach += [end for interval in intervals if interval for end in interval]
     return axis_ticks([0.0, *reach], n_steps=3)
+
+
+def _whisker(interval: tuple[float, float] | None, across: Scale) -> tuple[float, float] | None:
+    return None if interval is None else (across.at(interval[0]), across.at(interval[1]))
 
 
 def _shortened(label: str) -> str:

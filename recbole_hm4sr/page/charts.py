@@ -19,11 +19,11 @@ from recbole_hm4sr.page.format import number_text
 
 WIDTH = 400
 HEIGHT = 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 42
+RIGHT, TOP, BOTTOM = 12, 10, 42
 N_COLOURS = 8
 _N_LABELS = 12  # of the lower axis, at most
 _N_DOTS = 31  # curves of more values have none
-LETTER = 6.1  # width of a letter of the labels, about
+LETTER = 7.0  # width of a letter of the labels, in the widest of the common fonts
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,16 @@ class LabelAxis:
         return coordinate(HEIGHT + (0.62 * self.longest if self.slanted else 0))
 
 
-def label_axis(labels: Sequence[str]) -> LabelAxis:
-    """Choose the labels that have room below a picture."""
+def left_edge(y_labels: Sequence[str]) -> int:
+    """Where a picture begins beside the labels and the title of its left axis."""
+    return math.ceil(26 + LETTER * max(map(len, y_labels), default=0))
+
+
+def label_axis(labels: Sequence[str], left: int) -> LabelAxis:
+    """Choose the labels that have room below a picture that begins at ``left``."""
     every = max(1, math.ceil(len(labels) / _N_LABELS))
     longest = LETTER * max((len(label) for label in labels), default=0)
-    room = (WIDTH - LEFT - RIGHT) / max(1, math.ceil(len(labels) / every))
+    room = (WIDTH - left - RIGHT) / max(1, math.ceil(len(labels) / every))
     return LabelAxis(every, longest > room, longest)
 
 
@@ -124,6 +129,7 @@ class LineChart:
         numbers: The same as a table.
         slanted: Whether the labels of the lower axis are aslant.
         height: Height of the picture.
+        left: Where the left axis is.
         bottom: Where the lower axis is.
     """
 
@@ -138,10 +144,10 @@ class LineChart:
     numbers: Numbers
     slanted: bool
     height: float
+    left: int
     bottom: float
     kind: str = "lines"
     width: int = WIDTH
-    left: int = LEFT
     right: int = WIDTH - RIGHT
     top: int = TOP
 
@@ -169,14 +175,13 @@ def line_chart(
         marker: A value of ``x`` (the index among names) to mark.
         faint: Indices into ``x`` that are greyed out.
     """
-    named = bool(x) and isinstance(x[0], str)
-    values_x = [float(k) for k in range(len(x))] if named else [float(value) for value in x]
-    labels = [str(value) if named else number_text(float(value)) for value in x]
-    axis = label_axis(labels)
+    labels = [value if isinstance(value, str) else number_text(value) for value in x]
     known = [v for values in series.values() for v in values if v is not None]
     ticks = axis_ticks(known, from_zero=from_zero)
-    bottom = HEIGHT - BOTTOM
-    across = _across(values_x, axis, named=named)
+    y_labels = [number_text(tick) for tick in ticks]
+    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
+    axis = label_axis(labels, left)
+    across, values_x = _across(x, axis, left)
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
     xs = [across.at(value) for value in values_x]
     cells = {name: [number_text(value) for value in values] for name, values in series.items()}
@@ -184,25 +189,30 @@ def line_chart(
         title=title,
         x_title=x_title,
         y_title=y_title,
-        lines=tuple(
-            _line(name, number % N_COLOURS, xs, values, up)
-            for number, (name, values) in enumerate(series.items())
-        ),
+        lines=_lines(xs, series, up),
         x_ticks=lower_ticks(xs, labels, axis, faint),
-        y_ticks=tuple((up.at(tick), number_text(tick)) for tick in ticks),
+        y_ticks=tuple(zip(map(up.at, ticks), y_labels, strict=True)),
         marker=None if marker is None else across.at(marker),
-        bands=bands(xs, labels, cells, x_title, faint),
+        bands=bands(xs, labels, cells, x_title, left, faint),
         numbers=Numbers((x_title, *series), tuple(zip(labels, *cells.values(), strict=True))),
         slanted=axis.slanted,
         height=axis.height,
+        left=left,
         bottom=bottom,
     )
 
 
-def _across(values: Sequence[float], axis: LabelAxis, *, named: bool) -> Scale:
-    """The lower axis; names are in the middle below their point and must not leave the picture."""
-    inset = max(6.0, axis.longest / 2 - RIGHT + 2) if named and not axis.slanted else 6.0 * named
-    return Scale(values[0], values[-1], LEFT + inset, WIDTH - RIGHT - inset)
+def _across(
+    x: Sequence[float] | Sequence[str], axis: LabelAxis, left: int
+) -> tuple[Scale, list[float]]:
+    """The lower axis, and the values on it; names are at equal distances.
+
+    A name is in the middle below its point and must not leave the picture.
+    """
+    named = bool(x) and isinstance(x[0], str)
+    values = [float(k) if named else float(value) for k, value in enumerate(x)]
+    inset = 6.0 * named if axis.slanted else named * max(6.0, axis.longest / 2 - RIGHT + 2)
+    return Scale(values[0], values[-1], left + inset, WIDTH - RIGHT - inset), values
 
 
 def lower_ticks(
@@ -211,6 +221,15 @@ def lower_ticks(
     """The ticks of a lower axis whose labels have room."""
     pairs = enumerate(zip(xs, labels, strict=True))
     return tuple(Tick(x, label, number in faint) for number, (x, label) in pairs)[:: axis.every]
+
+
+def _lines(
+    xs: Sequence[float], series: Mapping[str, Sequence[float | None]], up: Scale
+) -> tuple[Line, ...]:
+    return tuple(
+        _line(name, number % N_COLOURS, xs, values, up)
+        for number, (name, values) in enumerate(series.items())
+    )
 
 
 def _line(
@@ -232,10 +251,11 @@ def bands(
     labels: Sequence[str],
     cells: Mapping[str, Sequence[str]],
     x_title: str,
+    left: int,
     faint: Collection[int] = (),
 ) -> tuple[Band, ...]:
     """A stretch around each point of the lower axis."""
-    edges = [LEFT, *((a + b) / 2 for a, b in itertools.pairwise(xs)), WIDTH - RIGHT]
+    edges = [left, *((a + b) / 2 for a, b in itertools.pairwise(xs)), WIDTH - RIGHT]
     found = []
     for number, (begin, end) in enumerate(itertools.pairwise(edges)):
         lines = [f"{name}: {texts[number]}" for name, texts in cells.items()]

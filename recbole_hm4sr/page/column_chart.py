@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from recbole_hm4sr.page.charts import (
     BOTTOM,
     HEIGHT,
-    LEFT,
     RIGHT,
     TOP,
     WIDTH,
@@ -19,6 +18,7 @@ from recbole_hm4sr.page.charts import (
     bands,
     coordinate,
     label_axis,
+    left_edge,
     lower_ticks,
 )
 from recbole_hm4sr.page.format import number_text
@@ -51,6 +51,7 @@ class ColumnChart:
         numbers: The same as a table.
         slanted: Whether the labels are aslant.
         height: Height of the picture.
+        left: Where the left axis is.
         bottom: Where the lower axis is.
     """
 
@@ -64,10 +65,10 @@ class ColumnChart:
     numbers: Numbers
     slanted: bool
     height: float
+    left: int
     bottom: float
     kind: str = "columns"
     width: int = WIDTH
-    left: int = LEFT
     right: int = WIDTH - RIGHT
     top: int = TOP
 
@@ -84,12 +85,13 @@ def column_chart(
         y_title: What is counted.
     """
     labels = [label for label, _ in counts]
-    axis = label_axis(labels)
     ticks = axis_ticks([0, *(count for _, count in counts)], whole=True)
-    bottom = HEIGHT - BOTTOM
+    y_labels = [number_text(tick) for tick in ticks]
+    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(counts))
-    xs = [LEFT + (number + 0.5) * step for number in range(len(counts))]
+    step = (WIDTH - left - RIGHT) / max(1, len(counts))
+    xs = [left + (number + 0.5) * step for number in range(len(counts))]
+    axis = label_axis(labels, left)
     columns = []
     for x, (_, count) in zip(xs, counts, strict=True):
         y = up.at(count)
@@ -102,11 +104,12 @@ def column_chart(
         y_title=y_title,
         columns=tuple(columns),
         x_ticks=lower_ticks([coordinate(x) for x in xs], labels, axis),
-        y_ticks=tuple((up.at(tick), number_text(tick)) for tick in ticks),
-        bands=bands(xs, labels, {y_title: texts}, x_title),
+        y_ticks=tuple(zip(map(up.at, ticks), y_labels, strict=True)),
+        bands=bands(xs, labels, {y_title: texts}, x_title, left),
         numbers=Numbers((x_title, y_title), tuple(zip(labels, texts, strict=True))),
         slanted=axis.slanted,
         height=axis.height,
+        left=left,
         bottom=bottom,
     )
 

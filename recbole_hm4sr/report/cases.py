@@ -80,29 +80,28 @@ def case_facts(
     """
     histories = dataset.inter_feat.histories
     items = histories.columns[dataset.iid_field].numpy()
-    start = int(histories.starts[target])
+    start, own = int(histories.starts[target]), int(items[target])
     seen = set(items[start:target].tolist())
     user = int(histories.columns[dataset.uid_field][target])
-    tokens = dataset.item_tokens
-    own = items[target]
     shown = range(max(start, target - _N_HISTORY), target)
+    ranked = zip(top.tolist(), top_parts, strict=True)
     return {
         "user": str(dataset.id2token(dataset.uid_field, user)),
         "length": target - start,
         "history": [_event(dataset, position, start) for position in shown],
         "top": [
             {
-                "item": str(tokens[item]),
+                "item": str(dataset.item_tokens[item]),
                 "parts": parts.tolist(),
                 "taken": item in seen,
-                "true": bool(item == own),
+                "true": item == own,
             }
-            for item, parts in zip(top.tolist(), top_parts, strict=True)
+            for item, parts in ranked
         ],
         "target": {
             **_event(dataset, target, start),
             "parts": own_parts.tolist(),
-            "taken": int(own) in seen,
+            "taken": own in seen,
             "rank_include": ranks[0],
             "rank_exclude": ranks[1],
         },

@@ -207,44 +207,52 @@ def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
     """NDCG by group; empty if a run keeps no ranks."""
     if any(run.ranks is None for run in runs):
         return []
-    cut = runs[0].cut
+    metric = f"ndcg@{runs[0].cut}"
     scores = {
-        name: scores_by_group(run.ranks, run.metrics["rank_history"], f"ndcg@{cut}")
+        name: scores_by_group(run.ranks, run.metrics["rank_history"], metric)
         for name, run in zip(names, runs, strict=True)
         if run.ranks is not None
     }
-    charts = []
-    for grouping in GROUPINGS:
-        found = {name: one.get(grouping.title, ()) for name, one in scores.items()}
-        if any(found.values()):
-            charts.append(_group_chart(grouping, found, f"NDCG@{cut}"))
-    small = any(g.small for one in scores.values() for groups in one.values() for g in groups)
+    shown = [
+        grouping for grouping in GROUPINGS if any(grouping.title in one for one in scores.values())
+    ]
+    charts = tuple(_group_chart(grouping, scores, metric_title(metric)) for grouping in shown)
     words = (
         "Test targets by what a model knew of the user and of the target. Questions with the same "
         "answer for all targets are left out."
     )
-    notes = (*[SMALL_NOTE] * small, GROUP_NOTE)
-    return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts), (), notes)]
+    groups = [group for one in scores.values() for found in one.values() for group in found]
+    notes = (*[SMALL_NOTE] * any(group.small for group in groups), GROUP_NOTE)
+    return [Section("groups", "For whom they work", "Groups", (words,), charts, (), notes)]
 
 
 def _group_chart(
-    grouping: Grouping, scores: Mapping[str, Sequence[GroupScore]], metric: str
+    grouping: Grouping, scores: Mapping[str, Mapping[str, Sequence[GroupScore]]], metric: str
 ) -> LineChart:
     """A metric by group, one curve per run; a group that is small in any run is grey."""
-    known = {group.label for groups in scores.values() for group in groups}
-    small = {group.label for groups in scores.values() for group in groups if group.small}
-    labels = [label for label in grouping.labels if label in known]
-    series = {}
-    for name, groups in scores.items():
-        means = {group.label: group.mean for group in groups}
-        series[name] = [means.get(label) for label in labels]
+    found = {
+        name: {group.label: group for group in one.get(grouping.title, ())}
+        for name, one in scores.items()
+    }
+    by_label = {
+        label: [groups.get(label) for groups in found.values()] for label in grouping.labels
+    }
+    shown = {label: groups for label, groups in by_label.items() if any(groups)}
+    columns = zip(*shown.values(), strict=True)
     return line_chart(
         grouping.title,
-        labels,
-        series,
+        list(shown),
+        {
+            name: [group.mean if group else None for group in own]
+            for name, own in zip(found, columns, strict=True)
+        },
         x_title="group",
         y_title=metric,
-        faint=[number for number, label in enumerate(labels) if label in small],
+        faint=[
+            number
+            for number, groups in enumerate(shown.values())
+            if any(group.small for group in groups if group)
+        ],
     )
 
 

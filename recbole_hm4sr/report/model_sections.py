@@ -59,6 +59,7 @@ def parts_section(facts: Mapping[str, Any]) -> Section | None:
         (
             "Users with this largest component: the share of users in the score of whose first "
             "item this modality has the largest component.",
+            "In parentheses the users of a group.",
             *[SMALL_NOTE] * small,
         ),
     )
@@ -140,7 +141,7 @@ def _component_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
             horizontal_bars(
                 f"Components of the first item's score, by {what}",
                 [
-                    (row["label"], row["mean"], f"{sum(row['mean']):.2f} ({row['n']:,} users)")
+                    (row["label"], row["mean"], f"{sum(row['mean']):.2f} ({row['n']:,})")
                     for row in rows
                 ],
                 x_title="score",

@@ -145,21 +145,19 @@ def time_section(run: RunFiles) -> Section:
 
 def _stages(run: RunFiles) -> list[tuple[str, float]]:
     """Seconds of each stage that is known, of all the processes of the run."""
-    history = run.history
     stages = run.metrics.get("stages", {})
-    training = sum(record["train_seconds"] for record in history)
-    validation = sum(record["valid_seconds"] for record in history)
-    parts = [
-        ("read data, build model", stages.get("opening")),
-        ("training", training),
-        ("validation", validation),
-        ("final test", stages.get("testing")),
-        ("for this report", (run.facts or {}).get("seconds")),
-    ]
-    known = [(name, seconds) for name, seconds in parts if seconds is not None]
-    rest = run.metrics["seconds"] - sum(s for name, s in known if name != "for this report")
+    seconds = {
+        "read data, build model": stages.get("opening"),
+        "training": sum(record["train_seconds"] for record in run.history),
+        "validation": sum(record["valid_seconds"] for record in run.history),
+        "final test": stages.get("testing"),
+    }
+    known = [(name, value) for name, value in seconds.items() if value is not None]
+    rest = run.metrics["seconds"] - sum(value for _, value in known)
     if stages and rest > 0:
-        known.insert(-1 if run.facts else len(known), ("checkpoints and other", rest))
+        known.append(("checkpoints and other", rest))
+    if run.facts:
+        known.append(("for this report", run.facts["seconds"]))
     return known
 
 
@@ -180,9 +178,9 @@ def groups_section(run: RunFiles) -> Section:
     }
     words = (
         f"NDCG@{cut} of the {len(run.ranks['user']):,} test targets, {CANDIDATES[protocol]}, by "
-        f"what the model knew of the user and of the target. A whisker is the 95 % interval of the "
-        f"mean. It is missing where all targets of a group have the same value. Questions with "
-        f"the same answer for all targets are left out.",
+        f"what the model knew of the user and of the target. In parentheses the targets of a "
+        f"group. A whisker is the 95 % interval of the mean. It is missing where all targets of a "
+        f"group have the same value. Questions with the same answer for all targets are left out.",
     )
     charts = tuple(
         group_chart(title, groups, f"NDCG@{cut}") for title, groups in scores["ndcg"].items()
@@ -209,7 +207,7 @@ def group_chart(title: str, scores: Sequence[GroupScore], metric: str) -> RowCha
     return horizontal_bars(
         title,
         [
-            (score.label, [score.mean], f"{score.mean:.3f} ({score.n_targets:,} targets)")
+            (score.label, [score.mean], f"{score.mean:.3f} ({score.n_targets:,})")
             for score in scores
         ],
         x_title=metric,

@@ -119,6 +119,6 @@ def test_faint_rows_and_labels_are_marked():
 def test_a_long_label_is_cut_in_the_picture_and_whole_in_the_table():
     name = "a category with a name of forty letters."
     bars = horizontal_bars("t", [(name, [1.0], "1")], x_title="items")
-    assert bars.rows[0].label == name[:23] + "\u2026"
+    assert bars.rows[0].label == name[:21] + "\u2026"
     assert bars.rows[0].pieces[0].tip.startswith(name)
     assert bars.numbers.rows[0][0] == name
