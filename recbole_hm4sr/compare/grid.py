@@ -121,23 +121,29 @@ def read_grid(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     of_flags = given.pop("settings", {})
     rows = _rows(in_file.get("models"))
+    own = _mapping(in_file.get("settings"))
     values = {**_DEFAULTS, **in_file, **given}
-    values["settings"] = {
-        **_settings(config_files),
-        **_mapping(in_file.get("settings")),
-        **of_flags,
-    }
+    values["settings"] = {**_settings(config_files), **own, **of_flags}
     found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
     models = [_model_spec(entry, found) for entry in entries]
     found += _set_by_a_row(rows, entries, of_flags)
+    grid = _grid(values, models, found)
+    found += _problems(grid)
+    if found:
+        raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
+    return grid
+
+
+def _grid(values: Mapping[str, Any], models: list[ModelSpec | None], found: list[str]) -> Grid:
+    """The grid as far as its keys are of the right kind; what is wrong with them is added."""
     lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
     real_data = values.get("real_data", False)
     found += require(
         isinstance(real_data, bool), "real_data must be true or false", values.get("real_data")
     )
     first = models[0].label if models and models[0] else ""
-    grid = Grid(
+    return Grid(
         datasets=tuple(map(str, lists["datasets"])),
         models=tuple(spec for spec in models if spec is not None),
         seeds=tuple(seed for entry in lists["seeds"] for seed in _seeds(entry)),
@@ -147,10 +153,6 @@ def read_grid(
         columns=_columns(values, lists["metrics"], found),
         real_data=real_data is True,
     )
-    found += _problems(grid)
-    if found:
-        raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
-    return grid
 
 
 def _settings(config_files: Iterable[str | Path]) -> dict[str, Any]:
@@ -198,21 +200,31 @@ def _rows(entries: Any) -> dict[str, dict[str, Any]]:
 
 
 def _problems(grid: Grid) -> list[str]:
+    """What is wrong with the values, and with values beside each other."""
     labels = [spec.label for spec in grid.models]
+    found = [
+        *_seed_problems(grid),
+        *_given_twice(grid),
+        *_metric_problems(grid),
+        *_column_problems(grid),
+    ]
+    if labels and grid.baseline not in labels:
+        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
+    if any("data_path" in spec.settings for spec in grid.models):
+        found.append("settings of a row must leave data_path to the grid's, since all share it")
+    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+
+
+def _seed_problems(grid: Grid) -> list[str]:
     found = [
         f"a seed must be a whole number from 0 to {MAX_SEED}, or a range of them as 1-3, got "
         f"{seed!r}"
         for seed in grid.seeds
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
-    found += [*_given_twice(grid), *_metric_problems(grid), *_column_problems(grid)]
-    if labels and grid.baseline not in labels:
-        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
         found.append("settings must leave the seed to seeds")
-    if any("data_path" in spec.settings for spec in grid.models):
-        found.append("settings of a row must leave data_path to the grid's, since all share it")
-    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+    return found
 
 
 def _given_twice(grid: Grid) -> list[str]:

@@ -20,9 +20,7 @@ def as_text(table: Table, *, bold: bool = False) -> str:
         table: The table.
         bold: Whether the best also stand in bold, by the codes of a terminal.
     """
-    texts = [
-        [f"{entry.text}*" if entry.best else entry.text for entry in row] for row in table.rows
-    ]
+    texts = [[entry.text + "*" * entry.best for entry in row] for row in table.rows]
     widths = _widths(table, texts)
     lines = [
         table.title,
@@ -30,10 +28,12 @@ def as_text(table: Table, *, bold: bool = False) -> str:
         "  ".join("-" * width for width in widths),
     ]
     for row, marked in zip(table.rows, texts, strict=True):
-        fields = [
-            f"\033[1m{text:<{width}}\033[0m" if bold and entry.best else f"{text:<{width}}"
-            for entry, text, width in zip(row, marked, widths, strict=False)
-        ]
+        fields = list(map(str.ljust, marked, widths))
+        if bold:
+            fields = [
+                f"\033[1m{field}\033[0m" if entry.best else field
+                for entry, field in zip(row, fields, strict=True)
+            ]
         lines.append("  ".join(fields).rstrip())
     if any(entry.best for row in table.rows for entry in row):
         lines.append(f"*: the best of the {table.best_of}.")

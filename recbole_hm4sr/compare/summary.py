@@ -13,6 +13,7 @@ from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES, group_masks, is_small
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.evaluate.statistics import PairedTest, holm, paired_test, user_metric
+from recbole_hm4sr.tune.search_result import SearchResult
 
 HISTORIES = ("include", "exclude")
 ALL = "all users"
@@ -203,28 +204,36 @@ def _rows(
     by_label = {
         spec.label: [run for run in runs if run[0].cell.label == spec.label] for spec in grid.models
     }
+    baseline = by_label[grid.baseline]
     pairs = {
-        label: _of_the_same_seeds(own, by_label[grid.baseline])
+        label: _of_the_same_seeds(own, baseline)
         for label, own in by_label.items()
         if label != grid.baseline
     }
     tests = _tests(grid, pairs, history)
     rows = []
     for label, own in by_label.items():
-        reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
-        pair = pairs.get(label)
-        found = grid.tuned(label)
-        row = dataclasses.replace(
-            _row(label, own, reason),
-            scores=_scores(own, history, grid.metrics),
-            relative=_relative(grid, pair, history) if pair else {},
-            tests={metric: test for (name, metric), test in tests.items() if name == label},
-            shared_seeds=_seeds(pair[0] if pair else own),
-            n_trials=found.n_trials if found else 0,
-            searched_on=found.dataset if found else "",
-        )
-        rows.append(row)
+        here = [outcome for outcome in outcomes if outcome.cell.label == label]
+        compared = _compared(grid, label, pairs[label], tests, history) if label in pairs else {}
+        scores = _scores(own, history, grid.metrics)
+        row = _row(label, own, _reasons(here), grid.tuned(label))
+        rows.append(dataclasses.replace(row, scores=scores, **compared))
     return tuple(rows)
+
+
+def _compared(
+    grid: Grid,
+    label: str,
+    pair: tuple[Sequence[_Run], Sequence[_Run]],
+    tests: Mapping[tuple[str, str], tuple[PairedTest, float]],
+    history: str,
+) -> dict[str, Any]:
+    """What a row says of its difference to the baseline."""
+    return {
+        "shared_seeds": _seeds(pair[0]),
+        "relative": _relative(grid, pair, history),
+        "tests": {metric: test for (name, metric), test in tests.items() if name == label},
+    }
 
 
 def _seeds(runs: Sequence[_Run]) -> tuple[int, ...]:
@@ -240,16 +249,18 @@ def _of_the_same_seeds(
     return own, base
 
 
-def _row(label: str, runs: Sequence[_Run], reason: str) -> Row:
-    """What the records of a row's runs say, without scores."""
+def _row(label: str, runs: Sequence[_Run], reason: str, found: SearchResult | None) -> Row:
+    """What the records of a row's runs and its search say, without scores."""
     records = [outcome.record or {} for outcome, _ in runs]
     seconds = [record["train_seconds_per_epoch"] for record in records]
     peaks = [r["peak_memory_mb"] for r in records if r["peak_memory_mb"] is not None]
     return Row(
         label=label,
         seeds=_seeds(runs),
-        shared_seeds=(),
+        shared_seeds=_seeds(runs),
         reason=reason,
+        n_trials=found.n_trials if found else 0,
+        searched_on=found.dataset if found else "",
         scores={},
         relative={},
         tests={},

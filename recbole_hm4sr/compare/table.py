@@ -248,11 +248,13 @@ def _seeds(summary: Summary) -> list[str]:
     """Which seeds rows are compared over, where they have not the same."""
     base = next(row for row in summary.rows if row.label == summary.baseline)
     finished = [row for row in summary.rows if row.seeds]
-    others = [row for row in finished if base.seeds and row.seeds != base.seeds]
-    notes = [f"{row.label} is compared with {base.label} {_over(row)}." for row in others]
-    if len({row.seeds for row in finished}) > 1:
-        notes.append("The best is looked for among the rows with the most seeds.")
-    return notes
+    if len({row.seeds for row in finished}) < 2:
+        return []
+    others = [row for row in finished if base.seeds not in ((), row.seeds)]
+    return [
+        *(f"{row.label} is compared with {base.label} {_over(row)}." for row in others),
+        "The best is looked for among the rows with the most seeds.",
+    ]
 
 
 def _over(row: Row) -> str:

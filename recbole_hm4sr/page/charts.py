@@ -12,7 +12,7 @@ numbers as a table for readers who do not see it.
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from recbole_hm4sr.page.format import number_text
@@ -176,8 +176,7 @@ def line_chart(
         faint: Indices into ``x`` that are greyed out.
     """
     labels = [value if isinstance(value, str) else number_text(value) for value in x]
-    known = [v for values in series.values() for v in values if v is not None]
-    ticks = axis_ticks(known, from_zero=from_zero)
+    ticks = axis_ticks(_known(series.values()), from_zero=from_zero)
     y_labels = [number_text(tick) for tick in ticks]
     left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
     axis = label_axis(labels, left)
@@ -202,15 +201,17 @@ def line_chart(
     )
 
 
-def _across(
-    x: Sequence[float] | Sequence[str], axis: LabelAxis, left: int
-) -> tuple[Scale, list[float]]:
+def _known(columns: Iterable[Sequence[float | None]]) -> list[float]:
+    return [value for values in columns for value in values if value is not None]
+
+
+def _across(x: Sequence[float | str], axis: LabelAxis, left: int) -> tuple[Scale, list[float]]:
     """The lower axis, and the values on it; names are at equal distances.
 
     A name is in the middle below its point and must not leave the picture.
     """
-    named = bool(x) and isinstance(x[0], str)
-    values = [float(k) if named else float(value) for k, value in enumerate(x)]
+    named = any(isinstance(value, str) for value in x)
+    values = [float(k) if isinstance(value, str) else float(value) for k, value in enumerate(x)]
     inset = 6.0 * named if axis.slanted else named * max(6.0, axis.longest / 2 - RIGHT + 2)
     return Scale(values[0], values[-1], left + inset, WIDTH - RIGHT - inset), values
 

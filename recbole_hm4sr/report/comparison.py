@@ -205,54 +205,61 @@ def _curves(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
 
 def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
     """NDCG by group; empty if a run keeps no ranks."""
-    if any(run.ranks is None for run in runs):
-        return []
     metric = f"ndcg@{runs[0].cut}"
     scores = {
         name: scores_by_group(run.ranks, run.metrics["rank_history"], metric)
         for name, run in zip(names, runs, strict=True)
         if run.ranks is not None
     }
-    shown = [
-        grouping for grouping in GROUPINGS if any(grouping.title in one for one in scores.values())
-    ]
-    charts = tuple(_group_chart(grouping, scores, metric_title(metric)) for grouping in shown)
+    if len(scores) < len(runs):
+        return []
+    by_grouping = {grouping: _by_label(grouping, scores) for grouping in GROUPINGS}
+    charts = tuple(
+        _group_chart(grouping.title, names, groups, metric_title(metric))
+        for grouping, groups in by_grouping.items()
+        if groups
+    )
+    small = any(_is_small(row) for groups in by_grouping.values() for row in groups.values())
     words = (
         "Test targets by what a model knew of the user and of the target. Questions with the same "
         "answer for all targets are left out."
     )
-    groups = [group for one in scores.values() for found in one.values() for group in found]
-    notes = (*[SMALL_NOTE] * any(group.small for group in groups), GROUP_NOTE)
+    notes = (*[SMALL_NOTE] * small, GROUP_NOTE)
     return [Section("groups", "For whom they work", "Groups", (words,), charts, (), notes)]
 
 
+_Row = Sequence[GroupScore | None]  # one group in each run
+
+
+def _by_label(
+    grouping: Grouping, scores: Mapping[str, Mapping[str, Sequence[GroupScore]]]
+) -> dict[str, _Row]:
+    """The groups of a grouping that any run has, in their order."""
+    runs = [
+        {group.label: group for group in one.get(grouping.title, ())} for one in scores.values()
+    ]
+    rows = {label: [groups.get(label) for groups in runs] for label in grouping.labels}
+    return {label: row for label, row in rows.items() if any(row)}
+
+
+def _is_small(row: _Row) -> bool:
+    """Whether a group is small in any run."""
+    return any(group is not None and group.small for group in row)
+
+
 def _group_chart(
-    grouping: Grouping, scores: Mapping[str, Mapping[str, Sequence[GroupScore]]], metric: str
+    title: str, names: Sequence[str], groups: Mapping[str, _Row], metric: str
 ) -> LineChart:
-    """A metric by group, one curve per run; a group that is small in any run is grey."""
-    found = {
-        name: {group.label: group for group in one.get(grouping.title, ())}
-        for name, one in scores.items()
-    }
-    by_label = {
-        label: [groups.get(label) for groups in found.values()] for label in grouping.labels
-    }
-    shown = {label: groups for label, groups in by_label.items() if any(groups)}
-    columns = zip(*shown.values(), strict=True)
+    """A metric by group, one curve per run; small groups are grey."""
+    rows = list(groups.values())
+    means = [[group.mean if group else None for group in row] for row in rows]
     return line_chart(
-        grouping.title,
-        list(shown),
-        {
-            name: [group.mean if group else None for group in own]
-            for name, own in zip(found, columns, strict=True)
-        },
+        title,
+        list(groups),
+        {name: [row[number] for row in means] for number, name in enumerate(names)},
         x_title="group",
         y_title=metric,
-        faint=[
-            number
-            for number, groups in enumerate(shown.values())
-            if any(group.small for group in groups if group)
-        ],
+        faint=[number for number, row in enumerate(rows) if _is_small(row)],
     )
 
 
