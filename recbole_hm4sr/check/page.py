@@ -21,8 +21,8 @@ def as_text(check: Check, *, now: float | None = None) -> str:
     lines = [f"{check.dataset}: the data of {check.folder}", _verdict(check, now)]
     if check.settings.generated:
         lines.append(
-            "note: this data set is GENERATED; its numbers say nothing of real shops; make one of "
-            "your own data by hm4sr prepare"
+            "note: this data set is GENERATED; its numbers say nothing of real users; hm4sr "
+            "prepare makes one of your own data"
         )
     lines += [f"error: {text}" for text in check.errors]
     lines += [f"warning: {text}" for text in _warnings(check, now)]

@@ -155,11 +155,12 @@ def _print_result(result: Any) -> None:
 
 
 def _metrics_table(evaluation: Any) -> Table:
-    """Metrics of each part, a row a cut-off."""
+    """Metrics of each part, one row per cut-off."""
+    from recbole_hm4sr.evaluate.candidates import CANDIDATES
+
     titles = {
-        "valid": f"valid, history {evaluation.rank_history}d",
-        "test_include": "test, history included",
-        "test_exclude": "test, history excluded",
+        "valid": f"valid, {CANDIDATES[evaluation.rank_history]}",
+        **{f"test_{name}": f"test, {words}" for name, words in CANDIDATES.items()},
     }
     names = list(dict.fromkeys(name.split("@")[0] for name in evaluation.valid))
     cuts = sorted({int(name.split("@")[1]) for name in evaluation.valid})

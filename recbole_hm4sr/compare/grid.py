@@ -33,12 +33,14 @@ class ModelSpec:
         settings: Settings of this row alone; they win over the grid's.
         tuned: What a search has found for it, whose settings win over the YAML files only; None
             without a search. A grid file names the folder of the search.
+        note: What the label does not say, for a footnote below the table.
     """
 
     label: str
     model: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tuned: SearchResult | None = None
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +288,8 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
     label = str(entry.get("label", entry["model"]))
     tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
-    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned)
+    note = str(entry.get("note", ""))
+    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned, note)
 
 
 def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResult | None:

@@ -88,7 +88,7 @@ class Summary:
         group_sizes: Test targets by group (in the first run); empty without a run.
         small_groups: Groups of so few users that their means say little.
         rows: The models.
-        notes: What a reader must know besides, a sentence each.
+        notes: What a reader must know besides, one sentence each.
     """
 
     dataset: str
@@ -184,7 +184,10 @@ def _summarize(
         group_sizes=sizes,
         small_groups=small,
         rows=_rows(grid, outcomes, runs, history),
-        notes=notes_of(grid, [outcome for outcome, _ in runs]),
+        notes=(
+            *(f"{spec.label}: {spec.note}." for spec in grid.models if spec.note),
+            *notes_of(grid, [outcome for outcome, _ in runs]),
+        ),
     )
 
 

@@ -232,6 +232,15 @@ def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path):
     assert [entry.best for entry in (row[2] for row in results.rows[:2])] == [True, False]
 
 
+def test_the_note_of_a_row_is_a_footnote(tmp_path):
+    models = [{"label": "A", "model": "A", "note": "with all its components off"}, "B"]
+    grid = read_grid(flags={"datasets": ["toy"], "models": models, "seeds": [1]})
+    results = build_tables(
+        summarize(grid, [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()])[0]
+    )[0]
+    assert "A: with all its components off." in results.notes
+
+
 def test_one_seed_is_no_mean(tmp_path):
     grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
     outcomes = [outcome(tmp_path, *cell.key[1:], n_items=1234) for cell in grid.cells()]
