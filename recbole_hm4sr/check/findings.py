@@ -1,4 +1,4 @@
-"""What in the numbers deserves a second look: one sentence each, and what changes it.
+"""Warnings about a data set: one sentence each, and what changes it.
 
 A sentence says first what was found, then the setting (as in a YAML file or a flag of a run) or the
 command that changes it.

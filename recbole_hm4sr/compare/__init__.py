@@ -1,1 +1,1 @@
-"""Many runs, one protocol: every cell of a grid run once, and the tables that compare them."""
+"""Comparisons: many runs under one protocol, and the tables of their results."""

@@ -1,4 +1,4 @@
-"""What to compare: data sets × models × seeds, from a YAML file and flags, checked at once."""
+"""Grids of data sets, models and seeds, from a YAML file and flags, checked at once."""
 
 import dataclasses
 import difflib

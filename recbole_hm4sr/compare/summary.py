@@ -1,4 +1,4 @@
-"""From runs to numbers: scores over seeds, by group of users, and tests against the baseline."""
+"""Scores over seeds and by group of users, and tests against the baseline."""
 
 import dataclasses
 import math
@@ -51,7 +51,7 @@ class Row:
             over the shared seeds.
         tests: By metric, the paired test against the baseline over the shared seeds, and its p
             after Holm's correction.
-        seconds_per_epoch: Mean over the seeds of the training time of an epoch.
+        seconds_per_epoch: Mean over the seeds of the training time per epoch.
         n_parameters: Trained parameters.
         peak_memory_mb: Largest of the seeds, in MiB; NaN if it is known of none.
     """

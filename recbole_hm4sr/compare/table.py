@@ -15,7 +15,7 @@ _TEST = "paired t-test over the users, Holm's correction"
 _LONGEST_BASELINE = 16  # letters in a heading
 SMALL_MARK = "†"
 _NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
-# What a results table can show of a row besides its metrics; "difference" stands beside each.
+# What a results table can show of a row besides its metrics; "difference" is beside each.
 _HEADINGS = {
     "seeds": "seeds",
     "trials": "trials",

@@ -1,4 +1,4 @@
-"""Single cases as the page shows them."""
+"""Single test users as the page shows them."""
 
 import re
 from collections.abc import Mapping, Sequence

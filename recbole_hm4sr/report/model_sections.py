@@ -1,4 +1,4 @@
-"""What only a model with experts and several modalities can show."""
+"""Sections about the experts and the modalities of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

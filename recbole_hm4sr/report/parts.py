@@ -1,4 +1,4 @@
-"""What each modality, the item ids among them, adds to the scores that win.
+"""Components of the scores that win, one per modality; the item ids count as one.
 
 Softmax and ranks do not change if a user's scores all rise by the same amount, and one modality may
 add much to all items alike. So a component of a score is counted from that modality's mean over the

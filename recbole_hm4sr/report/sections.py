@@ -1,4 +1,4 @@
-"""What any run shows: its metrics, its training, where the time went, and groups of users."""
+"""Sections of every run: metrics, training, time, and groups of test targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -85,7 +85,7 @@ def test_the_check_counts_no_tie(runs, toy_path, tmp_path, capsys):
     starts = START + 7 * np.repeat(np.arange(N_USERS), 4 + np.arange(N_USERS) % 8)
     steps = STEP * np.concatenate([np.arange(4 + user % 8) for user in range(N_USERS)])
     ties = np.mean((starts + steps) // 1000 == (starts + steps + STEP) // 1000)
-    for unit, zero in (("ms", "; 0.0 % zero"), ("s", f"; {100 * ties:.1f} % zero")):
+    for unit, zero in (("ms", "; 0 % zero"), ("s", f"; {100 * ties:.0f} % zero")):
         folder = write_walks(tmp_path / unit, toy_path, unit)
         with pytest.raises(SystemExit, match="0"):
             cli.main(["check", "--dataset=toy", f"--data_path={folder}"])
