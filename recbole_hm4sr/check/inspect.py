@@ -1,4 +1,4 @@
-"""Read everything that a run would read, and go on where a run would stop.
+"""Read everything that a run would read, and continue where a run would stop.
 
 Each step that a broken file spoils is left out, and its error kept, so that one check names all
 problems. The run's own classes do the reading: what passes here passes there.
@@ -75,7 +75,7 @@ class Check:
         leakage: The test part of a leave-one-out split.
         modalities: The modalities that could be read.
         categories: The categories.
-        errors: What stops a run, a sentence each.
+        errors: What stops a run, one sentence each.
     """
 
     dataset: str

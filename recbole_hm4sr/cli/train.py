@@ -154,12 +154,12 @@ def _print_result(result: Any) -> None:
 
 
 def _metrics_table(evaluation: Any) -> Table:
-    """Metrics of each part, a row a cut-off."""
-    kept = {"include": "kept", "exclude": "removed"}
+    """Metrics of each part, one row per cut-off."""
+    from recbole_hm4sr.evaluate.candidates import CANDIDATES
+
     titles = {
-        "valid": f"valid, seen items {kept[evaluation.rank_history]}",
-        "test_include": "test, seen items kept",
-        "test_exclude": "test, seen items removed",
+        "valid": f"valid, {CANDIDATES[evaluation.rank_history]}",
+        **{f"test_{name}": f"test, {words}" for name, words in CANDIDATES.items()},
     }
     names = list(dict.fromkeys(name.split("@")[0] for name in evaluation.valid))
     cuts = sorted({int(name.split("@")[1]) for name in evaluation.valid})

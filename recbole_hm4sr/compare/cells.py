@@ -1,4 +1,4 @@
-"""One run of a comparison: what names it, where it lies, and what its result depends on."""
+"""One run of a comparison: its name, its folder, and what its result depends on."""
 
 import dataclasses
 import re
@@ -70,5 +70,7 @@ def slug(label: str) -> str:
 
     >>> slug("HM4SR without time & text")
     'HM4SR-without-time-text'
+    >>> slug("SASRec+")
+    'SASRec+'
     """
-    return re.sub(r"[^\w.]+", "-", label).strip("-.") or "model"
+    return re.sub(r"[^\w.+]+", "-", label).strip("-.") or "model"

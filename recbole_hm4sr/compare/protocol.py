@@ -1,4 +1,4 @@
-"""What all models of a comparison share, and the check that they do, before anything runs."""
+"""Check, before anything runs, that all models of a comparison share one protocol."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
-from recbole_hm4sr.report.buckets import DAY, Array
+from recbole_hm4sr.evaluate.groups import DAY, Array
 from recbole_hm4sr.report.cases import (
     case_facts,
     case_tokens,

@@ -1,9 +1,9 @@
-"""What a modality is worth: the metric that is lost when its features are at the wrong items.
+"""Permutation importance of a modality: the metric lost with its features at the wrong items.
 
 The features of one modality are shuffled among the items, and the test users are ranked again. A
-part of a score says how much of a sum comes from a modality; this says what the ranking loses
-without its right features, other modalities standing in where they can. The model is the one of the
-best epoch, it is not trained again, and nothing is chosen by the result.
+component of a score says how much of a sum comes from a modality. This says what the ranking loses
+without its right features, where other modalities may replace it. The model is the one of the best
+epoch. It is not trained again, and nothing is chosen by the result.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -117,7 +117,7 @@ def read_plan(
 
     Args:
         run_dir: Folder of the run.
-        machine: Settings of ``fingerprint.OF_THE_MACHINE`` that have changed since.
+        machine: Settings of ``the role machine`` that have changed since.
         needs_data: False if its data set may be elsewhere.
 
     Raises:

@@ -158,8 +158,8 @@ def test_the_tables_are_there_in_every_form(comparison):
         "table.tex", "table_details.tex", "table_tests.tex", "table_groups.tex",
     }  # fmt: skip
     said = "\n".join(comparison["said"])
-    for history in ("include", "exclude"):
-        assert f"results; rank_history: {history}, tie_order: file" in said
+    for candidates in ("kept", "removed"):
+        assert f"results; seen items {candidates}, tie_order: file" in said
     row = comparison["summaries"][0].rows[0]
     assert (len(row.seeds), row.reason) == (2, "")
     assert row.peak_memory_mb > 0

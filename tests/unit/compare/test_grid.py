@@ -198,6 +198,7 @@ def test_the_hash_of_a_data_set_changes_with_any_of_its_files(tmp_path):
 def test_labels_become_names_of_folders():
     assert slug("HM4SR, without time & text") == "HM4SR-without-time-text"
     assert slug("../..") == "model"
+    assert slug("SASRec+") == "SASRec+"  # beside the row SASRec
 
 
 def test_columns_are_spelled_as_the_metrics_are():

@@ -1,20 +1,10 @@
-"""Charts: axes, curves, bars and groups by hand."""
+"""Charts: axes, curves, bars and columns by hand."""
 
-import numpy as np
 import pytest
 
-from recbole_hm4sr.report.bar_chart import horizontal_bars
-from recbole_hm4sr.report.buckets import (
-    GAPS,
-    HISTORY,
-    POPULARITY,
-    day_of_week,
-    hour_of_day,
-    month_of_year,
-)
-from recbole_hm4sr.report.charts import axis_ticks, line_chart
-from recbole_hm4sr.report.format import gap_text, moment, percent, seconds_text
-from recbole_hm4sr.report.groups import group_scores
+from recbole_hm4sr.page.bar_chart import horizontal_bars
+from recbole_hm4sr.page.charts import axis_ticks, line_chart
+from recbole_hm4sr.page.column_chart import column_chart
 
 
 def chart(x, series, **options):
@@ -62,6 +52,9 @@ def test_one_epoch_stands_in_the_middle():
         ([-0.3, 0.9], {"n_steps": 3}, (-0.5, 0, 0.5, 1)),
         ([6.31, 6.48], {"from_zero": False}, (6.3, 6.35, 6.4, 6.45, 6.5)),
         ([5.0, 5.0], {"from_zero": False}, (0, 2, 4, 6)),
+        ([1], {"whole": True}, (0, 1)),
+        ([10], {"whole": True}, (0, 5, 10)),
+        ([100], {"whole": True}, (0, 25, 50, 75, 100)),
     ],
 )
 def test_ticks_enclose_the_values(values, options, ticks):
@@ -94,46 +87,38 @@ def test_whiskers_and_their_numbers():
     assert result.numbers.rows == (("a", "0.5", "0 to 1", "0.5"), ("b", "1", "\u2013", "1"))
 
 
-def test_groups_by_hand():
-    # Two users with 3 to 5 items, one with 60.
-    scores = group_scores(np.array([0.0, 0.5, 1.0]), np.array([4, 5, 60]), HISTORY)
-    assert [(s.label, s.n_users, s.mean) for s in scores] == [
-        ("3 to 5", 2, 0.25),
-        ("51 or more", 1, 1.0),
-    ]
-    # 0.25 ± 1.96 · 0.3536 / √2, cut at 0.
-    assert scores[0].interval == pytest.approx((0.0, 0.25 + 1.96 * 0.25))
-    assert scores[1].interval is None
+def test_columns_start_at_zero_and_have_whole_ticks():
+    result = column_chart("t", [("a", 0), ("b", 1), ("c", 2)], x_title="x", y_title="users")
+    assert [label for _, label in result.y_ticks] == ["0", "1", "2"]
+    heights = [column.height for column in result.columns]
+    assert heights == [0, (result.bottom - result.top) / 2, result.bottom - result.top]
+    assert {column.y + column.height for column in result.columns} == {result.bottom}
+    assert result.bands[1].tip == "x: b\nusers: 1"
+    assert result.numbers.rows == (("a", "0"), ("b", "1"), ("c", "2"))
 
 
-@pytest.mark.parametrize("buckets", [GAPS, HISTORY, POPULARITY])
-def test_every_bucket_begins_at_its_edge(buckets):
-    assert len(buckets.edges) == len(buckets.labels)
-    edges = np.array(buckets.edges)
-    assert buckets.number(edges).tolist() == list(range(len(edges)))
-    assert buckets.number(edges[1:] - 1).tolist() == list(range(len(edges) - 1))
+def test_many_columns_stay_in_the_picture_and_not_every_one_has_a_label():
+    counts = [(f"2020-01-{day:02d}", 10_000 * day) for day in range(1, 31)]
+    result = column_chart("t", counts, x_title="from", y_title="users")
+    assert result.columns[0].x >= result.left
+    assert result.columns[-1].x + result.columns[-1].width <= result.right
+    # At most 12 labels: every third of 30.
+    assert [tick.label[-2:] for tick in result.x_ticks] == [f"{d:02d}" for d in range(1, 31, 3)]
+    assert result.slanted
+    assert result.y_ticks[-1][1] == "300,000"
 
 
-def test_the_calendar_by_pandas():
-    import pandas as pd
-
-    times = np.random.default_rng(1).integers(-(10**9), 4 * 10**9, size=500)
-    stamps = pd.to_datetime(times, unit="s", utc=True)
-    assert hour_of_day(times).tolist() == stamps.hour.tolist()
-    assert day_of_week(times).tolist() == stamps.day_of_week.tolist()
-    assert month_of_year(times).tolist() == (stamps.month - 1).tolist()
+def test_faint_rows_and_labels_are_marked():
+    bars = horizontal_bars("t", [("a", [1.0], ""), ("b", [2.0], "")], x_title="m", faint=[1])
+    assert [row.faint for row in bars.rows] == [False, True]
+    lines = chart(["a", "b"], {"m": [1.0, 2.0]}, faint={0})
+    assert [tick.faint for tick in lines.x_ticks] == [True, False]
+    assert [band.faint for band in lines.bands] == [True, False]
 
 
-def test_words():
-    assert moment(1_609_475_146) == "2021-01-01 04:25"
-    assert moment(1_609_475_146, whole_days=True) == "2021-01-01"
-    gaps = (None, 0, 45, 60, 1500, 7200, 90_000, 259_200, 3 * 365 * 86400)
-    words = ["", "same time", "+ 45 s", "+ 1 min", "+ 25 min", "+ 2 h", "+ 25 h", "+ 3 days"]
-    assert [gap_text(gap) for gap in gaps] == [*words, "+ 3 years"]
-    assert [seconds_text(s) for s in (0.04, 92, 1200, 4000)] == [
-        "0.04 s",
-        "92 s",
-        "20 min",
-        "1 h 7 min",
-    ]
-    assert [percent(share) for share in (0, 0.004, 0.66)] == ["0 %", "0.4 %", "66 %"]
+def test_a_long_label_is_cut_in_the_picture_and_whole_in_the_table():
+    name = "a category with a name of forty letters."
+    bars = horizontal_bars("t", [(name, [1.0], "1")], x_title="items")
+    assert bars.rows[0].label == name[:21] + "\u2026"
+    assert bars.rows[0].pieces[0].tip.startswith(name)
+    assert bars.numbers.rows[0][0] == name

@@ -1,27 +1,27 @@
-"""Lying bars as inline SVG, in the coordinates of a picture."""
+"""Horizontal bars as inline SVG, in the coordinates of a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from recbole_hm4sr.report.charts import (
+from recbole_hm4sr.page.charts import (
     LETTER,
     N_COLOURS,
-    NONE,
     WIDTH,
     Numbers,
     Scale,
     axis_ticks,
-    number_text,
-    to_place,
+    coordinate,
 )
+from recbole_hm4sr.page.format import NONE, number_text
 
 _ROW = 26
 _BAR = 15
+_LONGEST_LABEL = 22  # letters; longer ones are cut, and whole in the tip and the table
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a lying bar."""
+    """A piece of a bar."""
 
     x: float
     width: float
@@ -31,7 +31,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Row:
-    """A lying bar with its label and its number; ``whisker`` is where its interval lies."""
+    """A bar with its label and its number.
+
+    Attributes:
+        label: Its name.
+        y: Its upper edge.
+        pieces: What it is made of.
+        text: What is written at its end.
+        text_x: Where that begins.
+        whisker: Ends of its interval, or None.
+        faint: Whether it is greyed out.
+    """
 
     label: str
     y: float
@@ -39,11 +49,12 @@ class Row:
     text: str
     text_x: float
     whisker: tuple[float, float] | None
+    faint: bool = False
 
 
 @dataclass(frozen=True)
 class RowChart:
-    """Lying bars, whole or in pieces.
+    """Horizontal bars, whole or in pieces.
 
     Attributes:
         title: What is drawn.
@@ -80,10 +91,10 @@ def horizontal_bars(
     x_title: str,
     pieces: Sequence[str] = (),
     intervals: Sequence[tuple[float, float] | None] = (),
-    colour: int = 0,
     ceiling: float | None = None,
+    faint: Collection[int] = (),
 ) -> RowChart:
-    """Lying bars that start at zero; negative pieces lie left of it.
+    """Horizontal bars that start at zero; negative pieces are left of it.
 
     Args:
         title: What is drawn.
@@ -91,39 +102,71 @@ def horizontal_bars(
         x_title: What a length counts.
         pieces: Names of the pieces; none for bars of one.
         intervals: The interval of each bar of one piece, or None.
-        colour: Number of the first piece's colour.
         ceiling: Right end of the axis, where it is known.
+        faint: Rows that are greyed out, from 0.
     """
-    reach = [bound for _, values, _ in rows for bound in _reach(values)]
-    reach += [end for interval in intervals if interval for end in interval]
-    ticks = axis_ticks([0.0, *reach], n_steps=3) if ceiling is None else _even_ticks(ceiling)
-    label_x = min(150.0, 14 + LETTER * max((len(label) for label, _, _ in rows), default=0))
-    text_room = 10 + LETTER * max((len(text) for _, _, text in rows), default=0)
-    right = WIDTH - max(text_room, 14)
-    across = Scale(ticks[0], ticks[-1], label_x, right)
-    drawn = []
-    for place, (label, values, text) in enumerate(rows):
-        interval = intervals[place] if intervals else None
-        whisker = None if interval is None else (across.at(interval[0]), across.at(interval[1]))
-        parts = _pieces(label, values, pieces, across, colour)
-        drawn.append(Row(label, 4.0 + place * _ROW, parts, text, right + 8, whisker))
+    ticks = _ticks(rows, intervals, ceiling)
+    across, right = _across(rows, ticks)
+    drawn = [
+        Row(
+            label=_shortened(label),
+            y=4.0 + number * _ROW,
+            pieces=_pieces(label, values, pieces, across),
+            text=text,
+            text_x=right + 8,
+            whisker=_whisker(intervals[number], across) if intervals else None,
+            faint=number in faint,
+        )
+        for number, (label, values, text) in enumerate(rows)
+    ]
     bottom = 6.0 + _ROW * len(rows)
     return RowChart(
         title=title,
         x_title=x_title,
         rows=tuple(drawn),
-        legend=tuple((name, (colour + k) % N_COLOURS) for k, name in enumerate(pieces)),
-        x_ticks=tuple((across.at(tick), f"{tick:.4g}") for tick in ticks),
+        legend=tuple((name, k % N_COLOURS) for k, name in enumerate(pieces)),
+        x_ticks=tuple((across.at(tick), number_text(tick)) for tick in ticks),
         zero=across.at(0),
-        label_x=to_place(label_x - 8),
+        label_x=coordinate(across.begin - 8),
         height=bottom + 36,
         bottom=bottom,
         numbers=_row_numbers(rows, x_title, pieces, intervals),
     )
 
 
+def _across(
+    rows: Sequence[tuple[str, Sequence[float], str]], ticks: Sequence[float]
+) -> tuple[Scale, float]:
+    """The axis between the labels and the texts, and its right end."""
+    labels = (_shortened(label) for label, _, _ in rows)
+    left = 14 + LETTER * max((len(label) for label in labels), default=0)
+    text_room = 10 + LETTER * max((len(text) for _, _, text in rows), default=0)
+    right = WIDTH - max(text_room, 14)
+    return Scale(ticks[0], ticks[-1], left, right), right
+
+
+def _ticks(
+    rows: Sequence[tuple[str, Sequence[float], str]],
+    intervals: Sequence[tuple[float, float] | None],
+    ceiling: float | None,
+) -> tuple[float, ...]:
+    if ceiling is not None:
+        return tuple(ceiling * part / 4 for part in range(5))
+    reach = [bound for _, values, _ in rows for bound in _reach(values)]
+    reach += [end for interval in intervals if interval for end in interval]
+    return axis_ticks([0.0, *reach], n_steps=3)
+
+
+def _whisker(interval: tuple[float, float] | None, across: Scale) -> tuple[float, float] | None:
+    return None if interval is None else (across.at(interval[0]), across.at(interval[1]))
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+
+
 def _pieces(
-    label: str, values: Sequence[float], names: Sequence[str], across: Scale, colour: int
+    label: str, values: Sequence[float], names: Sequence[str], across: Scale
 ) -> tuple[Piece, ...]:
     """Positive pieces one after the other to the right of zero, negative ones to the left."""
     parts, left, right = [], 0.0, 0.0
@@ -134,8 +177,8 @@ def _pieces(
         parts.append(
             Piece(
                 x,
-                to_place(across.at(begin + abs(value)) - x),
-                (colour + number) % N_COLOURS,
+                coordinate(across.at(begin + abs(value)) - x),
+                number % N_COLOURS,
                 f"{label}\n{name}{number_text(value)}",
             )
         )
@@ -151,10 +194,10 @@ def _row_numbers(
 ) -> Numbers:
     columns = ["", *(pieces or [x_title])]
     table = []
-    for place, (label, values, text) in enumerate(rows):
+    for number, (label, values, text) in enumerate(rows):
         cells = [label, *(number_text(value) for value in values)]
         if intervals:
-            interval = intervals[place]
+            interval = intervals[number]
             cells.append(NONE if interval is None else " to ".join(map(number_text, interval)))
         table.append((*cells, text))
     columns += ["95 % interval"] if intervals else []
@@ -163,7 +206,3 @@ def _row_numbers(
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:
     return sum(min(value, 0.0) for value in values), sum(max(value, 0.0) for value in values)
-
-
-def _even_ticks(ceiling: float) -> tuple[float, ...]:
-    return tuple(ceiling * part / 4 for part in range(5))
