@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import replace_at
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import TrainingError
@@ -23,6 +22,7 @@ from recbole_hm4sr.parallel.training import JoinedLosses, rows_of_step, seed_epo
 from recbole_hm4sr.run import parts as sessions
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.trainer import Trainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}

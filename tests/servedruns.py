@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import read_plan
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 
 def train_toy(model, toy_path, run_dir, **overrides):

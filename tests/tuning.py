@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 
-from toydata import QUICK
-
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.tune.command import Plan, tune_model
 
 SETTINGS = {**QUICK, "hidden_size": 16, "inner_size": 32, "n_layers": 1}

@@ -5,13 +5,13 @@ import itertools
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from toydata import QUICK
 
 from recbole_hm4sr.base.compat import import_recbole_models
 from recbole_hm4sr.model.recbole.trimming import MODELS, groups_of_length, groups_of_masks
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK
 
 OVERRIDES = {"FDSA": {"selected_features": ["categories"]}, "S3Rec": {"train_stage": "pretrain"}}
 MAX_LENGTH = 16  # toy histories have up to 15 interactions

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from toydata import QUICK
 
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
@@ -13,6 +12,7 @@ from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.quick_start import run
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = [
     pytest.mark.gpu,

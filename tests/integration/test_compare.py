@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import yaml
-from toydata import QUICK
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, error_sentence
@@ -24,6 +23,7 @@ from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.worker import run_cell
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.run.resume import run_or_resume
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = pytest.mark.integration
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from datafiles import DAY, NEW_YEAR, walks, write_dataset, write_features, write_lines
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import DataError, TrainingError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 from recbole_hm4sr.train.trainer import Trainer
 
 pytestmark = pytest.mark.integration

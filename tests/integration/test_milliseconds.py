@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from servedruns import expected_of, train_toy
-from toydata import N_ITEMS
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.evaluate.groups import group_masks
 from recbole_hm4sr.report.run_files import FACTS_FILE
 from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.testing.toydata import N_ITEMS
 
 pytestmark = pytest.mark.integration
 START, STEP, N_USERS = 1_600_000_000_000, 300, 50

@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.data.packed import send_batch
@@ -15,6 +14,7 @@ from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration

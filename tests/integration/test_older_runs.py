@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toydata import QUICK
 
 from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.data.vocabulary import FILE_NAME, Vocabulary
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = pytest.mark.integration
 

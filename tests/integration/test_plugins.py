@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from toydata import QUICK
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base import plugins
@@ -16,6 +15,7 @@ from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.config.compose import recbole_defaults
 from recbole_hm4sr.model.registry import find_model, model_names
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from toydata import N_ITEMS, QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.recbole_files import properties_folder
@@ -16,6 +15,7 @@ from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.parts import build_parts as open_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import N_ITEMS, QUICK, QUICK_HM4SR, write_toy_dataset
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ import io
 import shutil
 
 import pytest
-from toydata import QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR, write_toy_dataset
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright and a browser")
 pillow = pytest.importorskip("PIL.Image", reason="needs pillow")

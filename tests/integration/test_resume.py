@@ -11,10 +11,10 @@ import shutil
 import pytest
 import torch
 from killing import contents, history_of
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration

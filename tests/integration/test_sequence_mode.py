@@ -3,12 +3,12 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}

@@ -7,13 +7,13 @@ where nothing has a value and every question of one is an error.
 import pytest
 import torch
 from helpers import count_operators
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.data.packed import PackedInteraction, send_batch
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 

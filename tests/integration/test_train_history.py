@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 START, SPAN = 1_600_000_000, 10**6  # each user has a span of time alone

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features, save_features
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import yaml
-from toydata import QUICK
 from tuning import SETTINGS, lines, tune, tune_in_process, words, write_space
 
 from recbole_hm4sr import cli
@@ -12,6 +11,7 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.run import parts as session
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.tune.command import summary_of, table_of
 from recbole_hm4sr.tune.trials import TrialStore
 

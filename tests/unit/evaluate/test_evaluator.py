@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from recbole.trainer import trainer as recbole_trainer
-from toydata import N_ITEMS, QUICK
 
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import N_ITEMS, QUICK
 
 EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"}
 METRICS = ["NDCG", "MRR", "Hit", "Recall", "Precision", "MAP"]

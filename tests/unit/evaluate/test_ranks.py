@@ -4,7 +4,6 @@ import logs
 import numpy as np
 import pytest
 import torch
-from toydata import QUICK
 
 from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.data.seen import mark_seen
@@ -12,6 +11,7 @@ from recbole_hm4sr.evaluate.ranks import describe_samples, rank_samples, top_hit
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK
 
 
 def samples_of(users, items, times):

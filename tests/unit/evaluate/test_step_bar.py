@@ -6,11 +6,11 @@ import sys
 import threading
 
 import pytest
-from toydata import QUICK
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 
 
 class Stream(io.StringIO):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from datafiles import DAY
-from toydata import N_USERS, QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
@@ -19,6 +18,7 @@ from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import N_USERS, QUICK, QUICK_HM4SR
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import yaml
-from toydata import N_ITEMS, N_USERS, QUICK
 
 from recbole_hm4sr.run import parts as stages
 from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import N_ITEMS, N_USERS, QUICK
 from recbole_hm4sr.train.costs import Costs
 
 

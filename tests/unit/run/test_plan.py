@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import torch
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.plan import compose, read_plan
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import InputType
-from toydata import QUICK
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.model.registry import ModelEntry
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK
 
 GRADIENT = torch.tensor([3.0, 4.0])  # of norm 5
 

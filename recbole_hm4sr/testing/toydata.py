@@ -1,5 +1,8 @@
 """A toy data set whose right answer is known: every user walks from item i to item i + 1."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from recbole_hm4sr.data.features import ItemFeatures, save_features
@@ -13,7 +16,7 @@ category_field: categories
 generated: true
 """
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "epochs": 2,
     "train_batch_size": 64,
     "eval_batch_size": 32,
@@ -23,7 +26,7 @@ QUICK = {
     "valid_metric": "NDCG@10",
     "n_threads": 1,
 }
-QUICK_HM4SR = {
+QUICK_HM4SR: dict[str, Any] = {
     **QUICK,
     "hidden_size": 16,
     "inner_size": 32,
@@ -32,8 +35,12 @@ QUICK_HM4SR = {
 }
 
 
-def write_toy_dataset(folder):
-    """Write ``toy.inter``, ``toy.item``, two modalities and the settings of the data set."""
+def write_toy_dataset(folder: Path) -> None:
+    """Write ``toy.inter``, ``toy.item``, two modalities and the settings of the data set.
+
+    Args:
+        folder: To be made; its name is the data set's, ``toy``.
+    """
     random = np.random.default_rng(5)
     folder.mkdir()
     rows = []
@@ -63,5 +70,5 @@ def write_toy_dataset(folder):
         )
 
 
-def _write(path, header, rows):
+def _write(path: Path, header: str, rows: list[str]) -> None:
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
