@@ -43,7 +43,8 @@ class ModelContract:
         return build_parts(compose(find_model(self.model), "toy", overrides=values), run_dir)
 
     @pytest.fixture(scope="class")
-    def toy_path(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def toy_path(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """The folder above the toy data set."""
         path = tmp_path_factory.mktemp("atomic")
         write_toy_dataset(path / "toy")

@@ -18,7 +18,7 @@ class TestHM4SR(ModelContract):
     def test_temporal_experts_are_left_alone_when_told_so(self, toy_path, tmp_path):
         session = self.open(toy_path, tmp_path, train_temporal_experts=False)
         before = session.model.temporal_moe.experts.clone()
-        session.trainer.fit(session.train_data, session.valid_data, verbose=False)
+        session.trainer.fit(session.train_data, session.valid_data)
         assert torch.equal(session.model.temporal_moe.experts, before)
 
     def test_an_evaluation_projects_the_catalogue_once(self, session, batch):
