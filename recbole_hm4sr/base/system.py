@@ -57,6 +57,13 @@ def peak_process_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def total_memory() -> int:
+    """The memory of this machine, in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
 def is_alive(process: int) -> bool:
     """Whether a process of this number runs, anybody's."""
     import psutil

@@ -33,7 +33,6 @@ from recbole_hm4sr.check.features import (
     feature_facts,
     feature_signal,
 )
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.columns import PADDING
@@ -41,8 +40,9 @@ from recbole_hm4sr.data.features import ItemFeatures, align_features
 from recbole_hm4sr.data.item_files import ItemFiles
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.model.registry import DEFAULT_MODEL, find_model
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.plan import compose
 
 Result = TypeVar("Result")
 
@@ -136,7 +136,8 @@ def check_dataset(
     Raises:
         ConfigError: If settings are wrong: then it is not known what a run would read.
     """
-    config = _config(dataset, model, config_files=config_files, overrides=overrides)
+    plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    config = plan.to_recbole()
     settings = read_settings(config, DataSettings)
     errors = _Errors()
     facts: dict[str, Any] = {}
@@ -157,11 +158,6 @@ def check_dataset(
         errors=tuple(errors.found),
         **facts,
     )
-
-
-def _config(dataset: str, model: str, **sources: Any) -> Any:
-    entry = find_model(model)
-    return build_config(entry.model_class, dataset, settings_class=entry.settings_class, **sources)
 
 
 def _read_file(config: Any, settings: DataSettings, errors: _Errors) -> tuple[Log, Any] | None:

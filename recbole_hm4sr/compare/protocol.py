@@ -31,6 +31,7 @@ def check_grid(grid: Grid) -> None:
                     spec.model,
                     dataset,
                     settings_class=entry.settings_class,
+                    losses=entry.losses,
                     overrides=overrides,
                 )
             except ConfigError as error:

@@ -19,9 +19,9 @@ import yaml
 
 from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.base.plugins import plugin_names, plugin_settings
+from recbole_hm4sr.base.plugins import plugin_settings
 from recbole_hm4sr.base.text_files import read_text
-from recbole_hm4sr.config.loss_rules import wrong_losses
+from recbole_hm4sr.config.loss_rules import LossFacts, wrong_losses
 from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.renamed import RENAMED
@@ -254,6 +254,7 @@ def check_settings(
     dataset: str,
     *,
     settings_class: type[Settings] | None = None,
+    losses: LossFacts | None = None,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     needs_data: bool = True,
@@ -264,6 +265,7 @@ def check_settings(
         model: Name of the model.
         dataset: Name of the data set: its folder, and the stem of its files.
         settings_class: The class of the model's settings, if it has one.
+        losses: What is known of the model's loss; None: it is not checked.
         config_files: The user's YAML files, later ones win.
         overrides: The user's flags, parsed; they win over all files.
         needs_data: False where the data set may be on another machine.
@@ -288,58 +290,13 @@ def check_settings(
     flags_only = {name for cls in classes for name in cls.names_with("flag only")}
     found = _unknown_names(values, known | set(defaults), flags_only, origin)
     found += wrong_recbole_values(values, defaults, known)
-    if model not in plugin_names():
-        found += wrong_losses(model, values)
+    if losses is not None:
+        found += wrong_losses(model, losses, values)
     for cls in classes:
         found += build_settings(values, cls)[1]
     if found:
         raise ConfigError("; ".join(found))
     return values
-
-
-def build_config(
-    model_class: Any,
-    dataset: str,
-    *,
-    settings_class: type[Settings] | None = None,
-    config_files: Iterable[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    checkpoint_dir: Path | None = None,
-    needs_data: bool = True,
-) -> Any:
-    """Compose and check the settings of one run.
-
-    Args:
-        model_class: RecBole model class, of this package or of RecBole.
-        dataset: Name of the data set: its folder, and the stem of its files.
-        settings_class: The class of the model's settings, if it has one.
-        config_files: The user's YAML files, later ones win.
-        overrides: The user's flags, parsed; they win over all files.
-        checkpoint_dir: Folder of the run's checkpoints.
-        needs_data: False where the data set may be on another machine: its folder is not looked
-            for, and ``overrides`` hold the settings of a whole run.
-
-    Returns:
-        A RecBole ``Config``.
-
-    Raises:
-        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
-    """
-    values = check_settings(
-        model_class.__name__,
-        dataset,
-        settings_class=settings_class,
-        config_files=config_files,
-        overrides=overrides,
-        needs_data=needs_data,
-    )
-    if checkpoint_dir is not None:
-        values["checkpoint_dir"] = str(checkpoint_dir)
-    from recbole_hm4sr.config.recbole_config import (
-        make_config,  # it takes torch's seconds to import
-    )
-
-    return make_config(model_class, dataset, values)
 
 
 def _unknown_names(

@@ -44,7 +44,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     """RecBole's sequential data set with int64 times, windows on demand and item features.
 
     Args:
-        config: RecBole ``Config`` of :func:`recbole_hm4sr.config.compose.build_config`.
+        config: RecBole ``Config`` of a :class:`~recbole_hm4sr.run.plan.RunPlan`.
         vocabulary: Of an earlier run, to begin from: known tokens keep their numbers, new ones get
             the numbers after them.
 

@@ -14,8 +14,10 @@ from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.plugins import load_plugin, plugin_names
 from recbole_hm4sr.config.fields import Role
+from recbole_hm4sr.config.loss_rules import LossFacts
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, Settings
+from recbole_hm4sr.model.recbole.losses import loss_facts
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,15 @@ class ModelEntry:
         name: Its name.
         load: Gives its class.
         load_settings: Gives the class of its settings, or None: RecBole's own read the config.
-        module: Where its class is.
+        module: Where its class is, to be read without importing it; empty if not known.
+        losses: What is known of its loss; None where nothing is.
     """
 
     name: str
     load: Callable[[], Any]
     load_settings: Callable[[], type[Settings] | None]
-    module: str
+    module: str = ""
+    losses: LossFacts | None = None
 
     @functools.cached_property
     def model_class(self) -> Any:
@@ -47,6 +51,12 @@ class ModelEntry:
         """
         return self.load_settings()
 
+    @property
+    def has_pretraining(self) -> bool:
+        """Whether it is trained in two stages, of which the first is a run of its own."""
+        cls = self.settings_class
+        return cls is not None and {"train_stage", "pretrain_epochs"} <= set(cls.names())
+
 
 def _load(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
@@ -58,6 +68,7 @@ def _own(name: str, module: str, settings: str) -> ModelEntry:
         functools.partial(_load, module, name),
         functools.partial(_load, settings, f"{name}Settings"),
         f"recbole_hm4sr.model.{module}",
+        LossFacts(),
     )
 
 
@@ -144,6 +155,7 @@ def _of_recbole(name: str) -> ModelEntry:
         functools.partial(_load_recbole, name),
         functools.partial(_load, module, f"{name}Settings") if module else lambda: None,
         recbole_files.sequential_models()[name],
+        loss_facts(name),
     )
 
 
@@ -175,4 +187,6 @@ def _plugin(name: str, *, taken: bool) -> ModelEntry:
             f"settings_class of the model {name} must be a subclass of "
             f"recbole_hm4sr.config.settings.Settings (docs/models.md), got {settings_class!r}"
         )
-    return ModelEntry(name, lambda: model_class, lambda: settings_class, model_class.__module__)
+    return ModelEntry(
+        name, lambda: model_class, lambda: settings_class, model_class.__module__, losses=None
+    )

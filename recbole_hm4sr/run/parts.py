@@ -117,7 +117,7 @@ def build_parts(
 def _refuse_plan(plan: RunPlan) -> None:
     require_three_parts(plan.protocol["eval_args"])
     if plan.values.get("train_stage") == "finetune":
-        # S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6.
+        # RecBole reads the file by itself, and would run code in it on torch before 2.6.
         path = plan.values["pre_model_path"]
         if not path:
             raise ConfigError(

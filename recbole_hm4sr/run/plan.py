@@ -95,6 +95,7 @@ def compose(
         entry.name,
         dataset,
         settings_class=entry.settings_class,
+        losses=entry.losses,
         config_files=config_files,
         overrides=overrides,
         needs_data=needs_data,
@@ -117,7 +118,7 @@ def read_plan(
 
     Args:
         run_dir: Folder of the run.
-        machine: Settings of ``the role machine`` that have changed since.
+        machine: Settings of the machine that have changed since.
         needs_data: False if its data set may be elsewhere.
 
     Raises:

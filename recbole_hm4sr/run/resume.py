@@ -137,14 +137,17 @@ def _pretrained(
     *,
     trained: Path | None,
 ) -> dict[str, Any]:
-    """Settings of a run, after its pre-training if the model has one (RecBole's S3Rec).
+    """Settings of a run, after its pre-training if the model has one.
 
     Validation chooses nothing there, and nothing is tested before the fine-tuning has ended.
     """
-    settings_class = find_model(model).settings_class
-    values, _ = compose_settings(model, dataset, overrides=overrides, settings_class=settings_class)
-    has_pretraining = {"train_stage", "pretrain_epochs", "pre_model_path"} <= values.keys()
-    if not has_pretraining or values["train_stage"] != "finetune" or values["pre_model_path"]:
+    entry = find_model(model)
+    if not entry.has_pretraining:
+        return dict(overrides)
+    values, _ = compose_settings(
+        model, dataset, overrides=overrides, settings_class=entry.settings_class
+    )
+    if values["train_stage"] != "finetune" or values["pre_model_path"]:
         return dict(overrides)
     n_epochs = values["pretrain_epochs"]
     stage = {"train_stage": "pretrain", "epochs": n_epochs, "stopping_step": n_epochs}

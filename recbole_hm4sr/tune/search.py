@@ -137,20 +137,23 @@ def _check(dataset: str, model: str, space: Space, fixed: Mapping[str, Any]) -> 
     """Refuse unknown names, and values that no other setting of the space could make right."""
     entry = find_model(model)
 
+    def check(overrides: Mapping[str, Any]) -> None:
+        check_settings(
+            model,
+            dataset,
+            settings_class=entry.settings_class,
+            losses=entry.losses,
+            overrides=overrides,
+        )
+
     def refusal(settings: Mapping[str, Any]) -> str | None:
         try:
-            check_settings(
-                model,
-                dataset,
-                settings_class=entry.settings_class,
-                overrides={**fixed, **settings},
-            )
+            check({**fixed, **settings})
         except ConfigError as error:
             return str(error)
         return None
 
-    outside = {name: value for name, value in fixed.items() if name not in space.names}
-    check_settings(model, dataset, settings_class=entry.settings_class, overrides=outside)
+    check({name: value for name, value in fixed.items() if name not in space.names})
     found = []
     for name, line, value in _samples(space):
         sentence = refusal({name: value})

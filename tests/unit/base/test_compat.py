@@ -101,13 +101,13 @@ facts = {"names on import": sorted(
 )}
 from recbole.utils import argument_list
 from recbole_hm4sr.base import compat
-from recbole_hm4sr.config.compose import build_config
+from recbole_hm4sr.run.plan import compose
 models = compat.import_recbole_models()
 facts["anomaly"] = torch.is_anomaly_enabled()
 before = {name: list(v) for name, v in vars(argument_list).items() if isinstance(v, list)}
 environment = dict(os.environ)
-config = build_config(models.SASRec, "ml-100k", overrides={
-    "wandb_project": "__import__('os').mkdir('evaluated')"})
+config = compose("SASRec", "ml-100k", overrides={
+    "wandb_project": "__import__('os').mkdir('evaluated')"}).to_recbole()
 facts["epochs"] = config["epochs"]
 facts["text"] = config["wandb_project"]
 facts["lists"] = before == {n: v for n, v in vars(argument_list).items() if isinstance(v, list)}

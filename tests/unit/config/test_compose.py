@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from datafiles import read_config, walks, write_dataset
+from datafiles import config_of, read_config, walks, write_dataset
 from recbole.config import Config
 from recbole.utils import argument_list
 
-from recbole_hm4sr.base import compat, recbole_files
+from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.compose import (
     UNSUPPORTED,
-    build_config,
     properties_dir,
     read_yaml,
     recbole_defaults,
@@ -24,7 +23,6 @@ from recbole_hm4sr.config.compose import (
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.renamed import RENAMED
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.model.hm4sr.model import HM4SR
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.registry import MODELS, find_model
 from recbole_hm4sr.run.place import read_run_settings
@@ -41,13 +39,7 @@ def write(path, text):
 
 
 def build(folder, files=(), **flags):
-    return build_config(
-        HM4SR,
-        "toy",
-        settings_class=HM4SRSettings,
-        config_files=files,
-        overrides={"data_path": str(folder), **flags},
-    )
+    return config_of("HM4SR", "toy", files, **{"data_path": str(folder), **flags})
 
 
 # --- precedence --------------------------------------------------------------------------------
@@ -67,7 +59,7 @@ def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
 
 
 def test_the_data_set_s_file_of_the_package_counts(tmp_path):
-    config = build_config(HM4SR, "ml-100k", settings_class=HM4SRSettings)
+    config = config_of("HM4SR", "ml-100k")
     assert read_settings(config, DataSettings).modalities == {"text": "tfidf-svd"}
     assert Path(config["data_path"]) == recbole_files.bundled_dataset_folder("ml-100k")
 
@@ -268,10 +260,9 @@ def test_values_that_recbole_s_users_write_are_taken(data_path):
 
 
 def test_a_share_of_a_recbole_model_may_be_a_fraction_where_its_default_is_whole(data_path):
-    models = compat.import_recbole_models()
     assert recbole_defaults("SASRecCPR")["hidden_dropout_prob"] == 0
     flags = {"data_path": str(data_path), "hidden_dropout_prob": 0.2}
-    assert build_config(models.SASRecCPR, "toy", overrides=flags)["hidden_dropout_prob"] == 0.2
+    assert config_of("SASRecCPR", "toy", **flags)["hidden_dropout_prob"] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -350,21 +341,9 @@ def test_the_user_s_own_mapping_is_not_changed(data_path):
     negatives = {"distribution": "uniform"}
     given = {"data_path": str(data_path), "loss_type": "BPR", "train_neg_sample_args": negatives}
     flags = dict(given)
-    build_config(compat.import_recbole_models().SASRec, "toy", overrides=flags)
+    config_of("SASRec", "toy", **flags)
     assert flags == given
     assert negatives == {"distribution": "uniform"}
-
-
-def test_the_checkpoints_folder_is_the_run_s(data_path, tmp_path):
-    config = build_config(
-        HM4SR,
-        "toy",
-        settings_class=HM4SRSettings,
-        overrides={"data_path": str(data_path)},
-        checkpoint_dir=tmp_path / "run" / "checkpoint",
-    )
-    assert config["checkpoint_dir"] == str(tmp_path / "run" / "checkpoint")
-    assert not (tmp_path / "run").exists()
 
 
 # --- properties/ -------------------------------------------------------------------------------
@@ -406,9 +385,7 @@ def test_a_data_set_s_file_sets_known_names_and_builds(path, tmp_path):
     values = read_yaml(path)
     assert set(values) <= fields(DataSettings) | set(recbole_defaults("HM4SR"))
     (tmp_path / path.stem).mkdir()
-    config = build_config(
-        HM4SR, path.stem, settings_class=HM4SRSettings, overrides={"data_path": str(tmp_path)}
-    )
+    config = config_of("HM4SR", path.stem, data_path=str(tmp_path))
     assert {name: config[name] for name in values} == values
 
 

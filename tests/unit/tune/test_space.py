@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.config.compose import build_config, compose_settings, properties_dir
+from recbole_hm4sr.config.compose import compose_settings, properties_dir
 from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import find_space, read_space
 
@@ -212,6 +213,4 @@ def test_a_space_has_values_that_its_model_takes(path):
         settings = {
             dimension.name: dimension.samples()[choose] for dimension in search.space.dimensions
         }
-        build_config(
-            entry.model_class, "sports", settings_class=entry.settings_class, overrides=settings
-        )
+        compose(entry, "sports", overrides=settings)
