@@ -66,6 +66,7 @@ class MMSR(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE
+    reads = frozenset({"features"})
     code_links: Tensor
 
     def __init__(
