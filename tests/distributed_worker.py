@@ -17,7 +17,7 @@ from helpers import replace_at
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import JoinedLosses, rows_of_step, seed_epoch
 from recbole_hm4sr.run import parts as sessions
 from recbole_hm4sr.run import quick_start
@@ -52,7 +52,7 @@ def main(task, folder):
     folder = Path(folder)
     number = int(os.environ.get("RANK", "0"))
     results = TASKS[task](folder)
-    torch.save(results, folder / f"{task}-{distributed.started_processes()}-{number}.pt")
+    torch.save(results, folder / f"{task}-{processes.started_processes()}-{number}.pt")
 
 
 def settings(folder, model, **overrides):
@@ -62,7 +62,7 @@ def settings(folder, model, **overrides):
 
 def build_parts(folder, title):
     model = title.split()[0]
-    run_dir = folder / f"session-{title}-{distributed.started_processes()}"
+    run_dir = folder / f"session-{title}-{processes.started_processes()}"
     entry = find_model(model)
     plan = compose(
         entry,
@@ -78,7 +78,7 @@ def gradients(folder):
     replace_at(pytest.MonkeyPatch(), lambda packing: packing.position % 2 == 0)
     found = {}
     for title in MODELS:
-        with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+        with processes.processes(torch.device("cpu"), timeout_seconds=60):
             session = build_parts(folder, title)
             found[title] = {
                 "ranks": session.trainer.evaluator.rank(session.test_data),
@@ -103,7 +103,7 @@ def _step(session, number, batch):
         "n_rows": n_rows,
         "own_rows": len(batch),
         "losses": {
-            name: distributed.mean_over_processes(value.detach()) for name, value in losses.items()
+            name: processes.mean_over_processes(value.detach()) for name, value in losses.items()
         },
         "gradients": {
             name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
@@ -113,7 +113,7 @@ def _step(session, number, batch):
 
 def runs(folder):
     """Whole runs: without random numbers, with dropout, and with dropout from the middle on."""
-    here = folder / f"runs-{distributed.started_processes()}"
+    here = folder / f"runs-{processes.started_processes()}"
     # Plain gradient descent: Adam's first steps blow the last digits of small gradients up. Times
     # in days from the first, for the same reason.
     descent = {
@@ -140,7 +140,7 @@ def runs(folder):
         on_epoch=keep_first_epoch,
     )
     quick_start.resume(here / "resumed")
-    with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+    with processes.processes(torch.device("cpu"), timeout_seconds=60):
         seed_epoch(2020, 0)
         return {"random": torch.rand(3)}
 
@@ -164,7 +164,7 @@ def killed(folder):
     def say(session):
         if session.trainer.start_epoch:
             done = session.trainer.start_epoch
-            sys.stdout.write(f"attempt {distributed.attempt()} goes on after epoch {done}\n")
+            sys.stdout.write(f"attempt {processes.attempt()} goes on after epoch {done}\n")
 
     return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
 
@@ -200,7 +200,7 @@ def not_finite(folder):
     for name, spoil in SPOILS.items():
 
         def spoiled_fit(trainer, *arguments, spoil=spoil, **named):
-            if distributed.rank() == 1:
+            if processes.rank() == 1:
                 spoil(trainer.model)
             return fit(trainer, *arguments, **named)
 

@@ -17,7 +17,7 @@ from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.rows import gather_rows
 from recbole_hm4sr.parallel.training import own_batches
 
@@ -70,7 +70,7 @@ class Evaluator:
         """
         if self.metrics_follow_from_ranks(eval_data):
             return self.metrics(self.rank(eval_data).under(self.rank_history))
-        metrics: dict[str, float] = distributed.broadcast_object(self._measure_scores(eval_data))
+        metrics: dict[str, float] = processes.broadcast_object(self._measure_scores(eval_data))
         return metrics
 
     def metrics_follow_from_ranks(self, eval_data: Any) -> bool:
@@ -93,7 +93,7 @@ class Evaluator:
         score = self._prepare_to_score(eval_data)
         batches, own = own_batches(eval_data)
         samples = dataset.inter_feat
-        with distributed.failing_together():
+        with processes.failing_together():
             ranks = rank_samples(
                 score,
                 self._step_bar.over(batches, "evaluation"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 
 
 def shows_bar(setting: bool | None) -> bool:  # noqa: FBT001
@@ -17,7 +17,7 @@ def shows_bar(setting: bool | None) -> bool:  # noqa: FBT001
             errors go to a file or another program. Of processes that train together, the first
             shows it.
     """
-    if not distributed.is_first():
+    if not processes.is_first():
         return False
     if setting is not None:
         return setting

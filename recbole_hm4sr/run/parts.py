@@ -24,7 +24,7 @@ from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
 from recbole_hm4sr.run.plan import RunPlan
@@ -96,10 +96,10 @@ def build_parts(
         model = plan.entry.model_class(config, loaders[0]._dataset).to(config["device"])
     _arrange_batches(model, *loaders)
     fingerprints = dataset.fingerprints()
-    distributed.barrier_without_timeout("data")
+    processes.barrier_without_timeout("data")
     # Each machine may keep the data where it likes.
     settings = {**plan.to_plain(), "data_path": None}
-    distributed.require_same(repr((settings, fingerprints)), "settings and data")
+    processes.require_same(repr((settings, fingerprints)), "settings and data")
     bar = StepBar(shown=shows_bar(config["show_progress"]))
     trainer = Trainer(
         config,
@@ -131,7 +131,7 @@ def _read_data(
     plan: RunPlan, config: Config
 ) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
     """The data set, and the loaders of its three splits."""
-    with distributed.first_process_first("text features"):
+    with processes.first_process_first("text features"):
         make_missing_text_features(
             Path(config["data_path"]),
             plan.dataset,
@@ -167,7 +167,7 @@ def _training_files(
         fingerprints=fingerprints,
         settings=settings_to_meet(plan.values),
     )
-    events = EventLog(config, run_dir / "tensorboard", silent=not distributed.is_first())
+    events = EventLog(config, run_dir / "tensorboard", silent=not processes.is_first())
     return TrainingFiles(checkpoints, run_dir / "history.jsonl", events)
 
 

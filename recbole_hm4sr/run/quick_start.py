@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.run import parts as stages
 from recbole_hm4sr.run.folder import RunFolder, new_run_dir
 from recbole_hm4sr.run.parts import RunParts, build_parts, closing_run, set_threads
@@ -71,10 +71,10 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         WriteError: If a file cannot be written; what was finished before is kept.
     """
     calls = _Calls(on_start, on_epoch, on_finish)
-    path = distributed.agree_on_folder(
+    path = processes.agree_on_folder(
         lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
     )
-    if distributed.attempt() and (path / "config.yaml").exists():
+    if processes.attempt() and (path / "config.yaml").exists():
         return _execute(read_plan(path), RunFolder(path), calls, test=test)
     require_free_folder(path)
     plan = compose(model, dataset, config_files=config_files, overrides=overrides)
@@ -161,7 +161,7 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             _begin(parts, folder, calls)
             trained = stages.train(parts)
             evaluation = stages.test(parts) if test else stages.validation_alone(parts, trained)
-        if distributed.started_as_first():
+        if processes.started_as_first():
             folder.finish(trained, evaluation, parts)
             if test and calls.on_finish is not None:
                 calls.on_finish(parts)
@@ -170,11 +170,11 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
 
 def _begin(parts: RunParts, folder: RunFolder, calls: _Calls) -> None:
     """Begin or resume: the folder is there, the trainer at the last finished epoch."""
-    with distributed.failing_together():
-        if distributed.is_first():
+    with processes.failing_together():
+        if processes.is_first():
             folder.begin(parts.plan)
     parts.trainer.resume(parts.train_data, parts.valid_data)
-    if not distributed.is_first():
+    if not processes.is_first():
         return
     if calls.on_start is not None:
         calls.on_start(parts)
@@ -198,4 +198,4 @@ def _with_resume_hint(folder: Path) -> Iterator[None]:
 
 def _other_processes(plan: RunPlan) -> contextlib.AbstractContextManager[None]:
     """Meet the other processes of ``torchrun``, if there are any, and part from them."""
-    return distributed.processes(plan.device(), timeout_seconds=plan.run.process_timeout)
+    return processes.processes(plan.device(), timeout_seconds=plan.run.process_timeout)

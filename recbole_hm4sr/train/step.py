@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from recbole_hm4sr.layers.transfer import Pending
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.rows import without_gathering
 from recbole_hm4sr.parallel.training import JoinedLosses, NamedLosses
 from recbole_hm4sr.train.diagnose import refuse_losses
@@ -58,7 +58,7 @@ class TrainStep:
             losses = self._joined_losses(batch, n_rows)
             each = torch.stack(list(losses.values()))
             loss = each.sum()
-        finite = Pending(distributed.true_everywhere(each.detach().isfinite().all()))
+        finite = Pending(processes.true_everywhere(each.detach().isfinite().all()))
         self._precision.backward(loss)
         if self._clip_grad_norm:
             self._precision.unscale(self._optimizer)
@@ -88,7 +88,7 @@ class TrainStep:
             with self._precision.autocast(), without_gathering():
                 return self._named_losses(part)
 
-        alone = " and without the rows of other processes" * (distributed.world_size() > 1)
+        alone = " and without the rows of other processes" * (processes.world_size() > 1)
         again = f"with other dropout{alone}"
-        with distributed.failing_together(patient=True):
+        with processes.failing_together(patient=True):
             refuse_losses(losses, moment, self._model, batch, losses_of, dataset, again=again)

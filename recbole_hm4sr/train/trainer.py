@@ -24,7 +24,7 @@ from recbole_hm4sr.base.errors import CheckpointError, WriteError
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import rows_of_step, seed_epoch
 from recbole_hm4sr.train.checkpoint import (
     random_states,
@@ -213,7 +213,7 @@ class Trainer:
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
-        totals = {name: distributed.mean_over_processes(total) for name, total in totals.items()}
+        totals = {name: processes.mean_over_processes(total) for name, total in totals.items()}
         return {name: float(total) / max(n_steps, 1) for name, total in totals.items()}
 
     def _named_losses(self, batch: Any) -> dict[str, Tensor]:
@@ -240,10 +240,10 @@ class Trainer:
     def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
         """Keep an epoch, and tell of it."""
         self.epochs.append(record)
-        with distributed.failing_together():
-            if distributed.is_first():
+        with processes.failing_together():
+            if processes.is_first():
                 self._keep(record, loaders)
-        if distributed.is_first() and self._on_epoch is not None:
+        if processes.is_first() and self._on_epoch is not None:
             self._on_epoch(record)
 
     def _keep(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
@@ -302,14 +302,14 @@ class Trainer:
         """
         checkpoints = self.files.checkpoints
         # The first process may replace a damaged file, which the others then read.
-        with distributed.first_process_first("checkpoints"):
+        with processes.first_process_first("checkpoints"):
             state = checkpoints.read_last(self.device)
         if state is None:
             return False
         set_weights(self.model, state, checkpoints.last)
         with refusing_damage(checkpoints.last):
             self._set_state(state, (train_data, valid_data))
-        if distributed.is_first():
+        if processes.is_first():
             checkpoints.mend_best(state, self.best_epoch - 1)
             write_epochs(self.files.epochs, self.epochs)
         return True
@@ -326,7 +326,7 @@ class Trainer:
             self._meter.resume_from(state.get("costs"), self.epochs)
         for loader, loader_state in zip(loaders, state["loader_states"], strict=True):
             loader.generator.set_state(loader_state.cpu())
-        if distributed.world_size() == 1:  # several processes draw theirs for each epoch
+        if processes.world_size() == 1:  # several processes draw theirs for each epoch
             set_random_states(state["random_states"])
 
     def load_best(self) -> None:
@@ -335,7 +335,7 @@ class Trainer:
         Raises:
             CheckpointError: If ``best.pt`` is damaged, of another run, or of another epoch.
         """
-        distributed.barrier()  # until the first process has written it
+        processes.barrier()  # until the first process has written it
         path = self.files.checkpoints.best
         state = self.files.checkpoints.read(path, self.device)
         set_weights(self.model, state, path)
