@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from datafiles import config_of, read_config, walks, write_dataset
+from datafiles import config_of, walks, write_dataset
 from recbole.config import Config
 from recbole.utils import argument_list
 
@@ -15,17 +15,10 @@ from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.compose import (
     UNSUPPORTED,
-    properties_dir,
-    read_yaml,
     recbole_defaults,
     resolve_data_path,
 )
-from recbole_hm4sr.config.recbole_settings import RecBoleSettings
-from recbole_hm4sr.config.renamed import RENAMED
-from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.registry import MODELS, find_model
-from recbole_hm4sr.run.place import read_run_settings
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 
 
 @pytest.fixture
@@ -344,80 +337,3 @@ def test_the_user_s_own_mapping_is_not_changed(data_path):
     config_of("SASRec", "toy", **flags)
     assert flags == given
     assert negatives == {"distribution": "uniform"}
-
-
-# --- properties/ -------------------------------------------------------------------------------
-
-
-def fields(*classes):
-    return {name for cls in classes for name in cls.names()}
-
-
-OWN_FILES = sorted((properties_dir() / "model").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", OWN_FILES, ids=lambda path: path.stem)
-def test_a_model_s_file_sets_only_what_differs(path):
-    settings_class = find_model(path.stem).settings_class
-    defaults = settings_class.defaults() if settings_class else {}
-    below = defaults | recbole_defaults(path.stem) | read_yaml(properties_dir() / "overall.yaml")
-    values = read_yaml(path)
-    assert set(values) <= set(below)
-    assert {name for name, value in values.items() if below[name] == value} == set()
-
-
-def test_the_protocol_s_file_sets_only_what_differs():
-    values = read_yaml(properties_dir() / "overall.yaml")
-    below = DataSettings.defaults() | RunSettings.defaults() | recbole_defaults("HM4SR")
-    assert set(values) <= set(below)
-    assert {name for name, value in values.items() if below[name] == value} == set()
-
-
-def test_recbole_has_the_settings_that_are_declared_for_it():
-    outdated = {"neg_sampling", "training_neg_sample_num"}
-    assert fields(RecBoleSettings) - outdated <= set(recbole_defaults("HM4SR"))
-
-
-@pytest.mark.parametrize(
-    "path", sorted((properties_dir() / "dataset").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_a_data_set_s_file_sets_known_names_and_builds(path, tmp_path):
-    values = read_yaml(path)
-    assert set(values) <= fields(DataSettings) | set(recbole_defaults("HM4SR"))
-    (tmp_path / path.stem).mkdir()
-    config = config_of("HM4SR", path.stem, data_path=str(tmp_path))
-    assert {name: config[name] for name in values} == values
-
-
-def test_no_setting_is_ours_and_recbole_s_at_once():
-    assert not fields(DataSettings, RunSettings) & set(recbole_defaults("HM4SR"))
-
-
-def test_settings_read_from_a_config_are_those_of_the_files(data_path):
-    config = read_config(data_path)
-    values = HM4SRSettings.defaults() | read_yaml(properties_dir() / "model" / "HM4SR.yaml")
-    assert read_settings(config, HM4SRSettings).model_dump() == values
-
-
-# --- other names of before ----------------------------------------------------------------------
-
-
-def test_a_setting_s_old_name_is_refused_with_the_new_one(data_path, tmp_path):
-    path = write(tmp_path / "mine.yaml", "visits_per_epoch: 2\n")
-    sentence = "is now called 'passes_per_epoch'"
-    with pytest.raises(ConfigError, match=rf"^the setting 'visits_per_epoch' \(flag\) {sentence}$"):
-        build(data_path, visits_per_epoch=2)
-    with pytest.raises(
-        ConfigError, match=rf"^the setting 'visits_per_epoch' \(.*yaml\) {sentence}$"
-    ):
-        build(data_path, [path])
-    assert set(RENAMED.values()) <= fields(*(entry.settings_class for entry in MODELS.values()))
-
-
-def test_a_run_of_an_earlier_release_is_read_by_the_new_name(data_path, tmp_path):
-    text = f"model: HM4SR\ndataset: toy\ndata_path: {data_path}\nvisits_per_epoch: 3\n"
-    write(tmp_path / "config.yaml", text)
-    model, dataset, values = read_run_settings(tmp_path)
-    assert (model, dataset) == ("HM4SR", "toy")
-    assert values == {"data_path": str(data_path), "passes_per_epoch": 3}
-    assert build(data_path, passes_per_epoch=values["passes_per_epoch"])["passes_per_epoch"] == 3
