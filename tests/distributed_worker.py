@@ -185,8 +185,15 @@ def _spoil_a_layer(model):
 
 
 def _spoil_the_scores(model):
-    original = model.full_sort_predict
-    model.full_sort_predict = lambda batch: original(batch) * torch.nan
+    original = model.encode
+
+    def spoiled(batch, catalogue):
+        encoded = original(batch, catalogue)
+        if model.training:
+            return encoded
+        return encoded._replace(users=encoded.users.map(lambda values: values * torch.nan))
+
+    model.encode = spoiled
 
 
 SPOILS = {"loss": _spoil_a_loss, "layer": _spoil_a_layer, "scores": _spoil_the_scores}

@@ -68,18 +68,12 @@ def compare_grid(  # noqa: PLR0913  # a flag each
             grid, folder, jobs=jobs, retry=retry, on_start=on_start, on_cell=on_cell
         )
     else:
-        outcomes = _finished(grid, folder)
+        check_grid(grid)
+        outcomes = read_outcomes(grid, folder)
         on_start(outcomes)
+        if not any(outcome.done for outcome in outcomes):
+            raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
     return _tables(grid, outcomes, folder, say, bold=bold)
-
-
-def _finished(grid: Grid, folder: Path) -> list[Outcome]:
-    """What is known of a grid without running any of it."""
-    check_grid(grid)
-    outcomes = read_outcomes(grid, folder)
-    if not any(outcome.done for outcome in outcomes):
-        raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
-    return outcomes
 
 
 def _tables(

@@ -31,5 +31,5 @@ def test_the_example_is_whole_and_without_a_warning(shop, capsys):
     said = capsys.readouterr().out
     assert "interactions  320" in said
     assert "users, items  40 and 30" in said
-    assert re.search(r"coverage +30 of 30 items \(100\.0 %\)", said)
+    assert re.search(r"coverage +30 of 30 items \(100 %\)", said)
     assert "no error, 0 warnings" in said

@@ -61,7 +61,7 @@ def test_seconds_are_of_all_processes_and_the_peak_is_the_largest(stopped):
     assert metrics["peak_memory_mb"] == 2**30
     assert metrics["measured_whole_run"] is True
     assert "1,073,741,824 MiB" in page
-    assert re.search(r"24 h \d+ min", page)
+    assert "24 h" in page
     assert not re.search(r"at least [\d.,]+ (s|min|h|MiB)", page)
 
 

@@ -178,7 +178,7 @@ def test_no_signal_is_a_warning():
 
 
 def test_ties_that_are_shuffled_do_not_stand_in_the_order_of_names():
-    settings = dataclasses.replace(SETTINGS, tie_order="shuffle")
+    settings = SETTINGS.changed(tie_order="shuffle")
     file = dataclasses.replace(FILE, n_ties=100, ascending_ties=1.0)
     assert warnings(check(file=file, settings=settings), now=NOW) == ()
 
@@ -194,7 +194,7 @@ def test_errors_come_first_and_spoiled_parts_are_left_out():
 
 
 def test_the_html_page_has_the_same_sentences_and_a_plot_for_each_distribution(tmp_path):
-    settings = dataclasses.replace(SETTINGS, generated=True)
+    settings = SETTINGS.changed(generated=True)
     two = (*check().modalities, dataclasses.replace(check().modalities[0], name="image"))
     whole = check(settings=settings, modalities=two)
     page = write_page(whole, tmp_path / "page.html", now=NOW).read_text()

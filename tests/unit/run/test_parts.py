@@ -55,7 +55,7 @@ def test_each_stage_writes_its_own_files(plan, tmp_path):
     assert len(evaluation.ranks.include) == len(parts.test_data._dataset)
 
     folder.finish(trained, evaluation, parts)
-    new = ["metrics.json", "serving.npz", "test_ranks.npz"]
+    new = ["metrics.json", "serving.npz", "test_ranks.npz", "vocabulary.npz"]
     assert sorted(set(files(folder.path)) - set(before)) == new
     metrics = json.loads(folder.metrics.read_text())
     assert metrics["test"] == evaluation.metrics.test
