@@ -44,7 +44,7 @@ def make_loaders(config: Any, dataset: Any, parts: Sequence[Any]) -> tuple[Any, 
     train, valid, test = parts
     if config["train_mode"] == "sequence":
         train_data: Any = SequenceTrainDataLoader(
-            config, train, shuffle=config["shuffle"], visits=config["passes_per_epoch"]
+            config, train, shuffle=config["shuffle"], passes=config["passes_per_epoch"]
         )
     else:
         sampler = _make_sampler(config, dataset, "train")
@@ -193,14 +193,14 @@ class SequenceTrainDataLoader(_LeanDataLoader):  # type: ignore[misc, unused-ign
     Args:
         config: RecBole ``Config``.
         dataset: Training split of a ``MultiModalSequentialDataset``.
-        shuffle: Whether to shuffle the visits before each epoch.
-        visits: Times an epoch shows a segment, or as often as it has targets if that is less. Its
-            targets are dealt out to its visits in turn; a visit ends with its last target's
-            history. 1 trains all targets at once; as many as a segment can have targets, one at a
-            time, as RecBole's samples do.
+        shuffle: Whether to shuffle the passes before each epoch.
+        passes: Over a segment per epoch, or as many as it has targets if that is less. Its targets
+            are dealt out to its passes in turn; a pass ends with its last target's history. 1
+            trains all targets at once; as many as a segment can have targets, one at a time, as
+            RecBole's samples do.
     """
 
-    def __init__(self, config: Any, dataset: Any, *, shuffle: bool, visits: int = 1) -> None:
+    def __init__(self, config: Any, dataset: Any, *, shuffle: bool, passes: int = 1) -> None:
         samples = dataset.inter_feat
         self._max_length = config["MAX_ITEM_LIST_LENGTH"]
         self._segments = cut_segments(samples, self._max_length)
@@ -208,30 +208,30 @@ class SequenceTrainDataLoader(_LeanDataLoader):  # type: ignore[misc, unused-ign
         is_target[samples.targets] = True
         so_far = is_target.cumsum(0, dtype=torch.int32)
         before = so_far[self._segments.first_targets - 1]
-        of_segment = (so_far[self._segments.ends] - before).clamp(max=visits).long()
-        self._segment_of_visit = torch.arange(len(before)).repeat_interleave(of_segment)
-        self._first_visit = of_segment.cumsum(0) - of_segment
-        self._visits = visits
+        of_segment = (so_far[self._segments.ends] - before).clamp(max=passes).long()
+        self._segment_of_pass = torch.arange(len(before)).repeat_interleave(of_segment)
+        self._first_pass = of_segment.cumsum(0) - of_segment
+        self._passes = passes
         # Targets count on through all segments, so a segment's begin at any turn.
-        self._first_turn = (before + 1) % visits
-        self._turn = (so_far % visits).short().masked_fill_(~is_target, -1)
-        self.sample_size = len(self._segment_of_visit)
-        self._targets_per_visit = len(samples) / self.sample_size
+        self._first_turn = (before + 1) % passes
+        self._turn = (so_far % passes).short().masked_fill_(~is_target, -1)
+        self.sample_size = len(self._segment_of_pass)
+        self._targets_per_pass = len(samples) / self.sample_size
         super().__init__(config, dataset, None, shuffle=shuffle)
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = max(1, round(self.config["train_batch_size"] / self._targets_per_visit))
+        self.step = max(1, round(self.config["train_batch_size"] / self._targets_per_pass))
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: Any) -> Interaction:
-        """The visits of the given numbers, padded on the right."""
+        """The passes of the given numbers, padded on the right."""
         dataset, histories = self._dataset, self._dataset.inter_feat.histories
         numbers = torch.as_tensor(index)
-        segments = self._segment_of_visit[numbers]
+        segments = self._segment_of_pass[numbers]
         begins, ends = self._segments.begins[segments], self._segments.ends[segments]
         length, steps = self._max_length, torch.arange(self._max_length)
-        turns = self._first_turn[segments] + numbers - self._first_visit[segments]
-        turns = (turns % self._visits)[:, None]
+        turns = self._first_turn[segments] + numbers - self._first_pass[segments]
+        turns = (turns % self._passes)[:, None]
         trained = cut_rows(self._turn, begins + 1, length) == turns  # [B, L]
         trained &= steps < (ends - begins)[:, None]
         trained &= steps >= (self._segments.first_targets[segments] - begins - 1)[:, None]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^```(toml|python|yaml)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+BLOCKS = dict(re.findall(r"^```(toml|python|py|yaml)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 COMMAND = next(line for line in PAGE.splitlines() if line.startswith("python run_hm4sr.py"))
 
 
@@ -38,6 +38,8 @@ def ranks(tmp_path_factory):
     run = folder / "run"
     paths = [str(ROOT), str(folder / "site")]
     _python([*shlex.split(COMMAND)[1:], f"--run_dir={run}"], ROOT, paths)
+    (folder / "test_mean_rec.py").write_text(BLOCKS["py"])
+    _python(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mean_rec.py"], folder, paths)
     with np.load(run / "test_ranks.npz") as file:
         return dict(file)
 
