@@ -29,7 +29,7 @@ from recbole_hm4sr.layers.softmax import (
 
 # Scores, or numbers of looked up rows, of drawn items that are held at a time.
 _NUMBERS_AT_A_TIME = 2**21
-_PRODUCTS_A_LOOKUP = 32
+_PRODUCTS_A_LOOKUP = 32  # scores by product that cost what a looked up row does
 Held = TypeVar("Held", bound="Catalogue")
 
 
