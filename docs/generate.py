@@ -8,6 +8,7 @@ What a page says stands in the model's file: its docstrings, and its settings wi
 import ast
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 from recbole_hm4sr.config.catalog import settings_of
@@ -16,6 +17,7 @@ from recbole_hm4sr.model.cards import model_cards
 from recbole_hm4sr.model.registry import MODELS
 
 FOLDER = Path(__file__).parent / "models"
+_MATH = re.compile(r"^( *)\.\. math::((?:.+|\n)(?:\n\1    .+)*)", re.MULTILINE)
 
 
 def page(name: str) -> str:
@@ -51,16 +53,20 @@ def _text(docstring: str | None) -> str:
     """A docstring in Markdown, without what is for those who call its class."""
     lines: list[str] = []
     is_shown = True
-    for line in (docstring or "").splitlines():
+    for line in _MATH.sub(_formula, docstring or "").splitlines():
         if line and not line.startswith(" "):  # a section, or a paragraph of no section
             is_shown = line not in ("Args:", "Raises:", "Attributes:")
             if is_shown and line.endswith(":"):
                 lines += [f"**{line}**", ""]
                 continue
         if is_shown:
-            text = line.strip().removeprefix(".. math::").strip()
-            lines.append(text.replace("``", "`").replace(":class:", "").replace(":func:", ""))
+            text = line.strip().replace("``", "`")
+            lines.append(text.replace(":class:", "").replace(":func:", ""))
     return "\n".join(lines).strip()
+
+
+def _formula(found: re.Match[str]) -> str:
+    return f"{found[1]}$$ {' '.join(found[2].split())} $$"
 
 
 def _settings(name: str) -> str:

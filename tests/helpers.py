@@ -28,7 +28,8 @@ RECBOLE_NAMES = {
 def model_config(model="HM4SR", **overrides):
     """The settings a model reads, as RecBole's ``Config`` would hold them."""
     values = find_model(model).settings_class.defaults()
-    values |= read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    path = properties_dir() / "model" / f"{model}.yaml"
+    values |= read_yaml(path) if path.is_file() else {}
     return {**RECBOLE_NAMES, "MAX_ITEM_LIST_LENGTH": 10, **values, **overrides}
 
 

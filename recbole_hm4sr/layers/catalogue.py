@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.ranking import (
@@ -26,7 +27,9 @@ from recbole_hm4sr.layers.softmax import (
     sampled_cross_entropy,
 )
 
-_ROWS_AT_A_TIME = 65_536
+# Scores, or numbers of looked up rows, of drawn items that are held at a time.
+_NUMBERS_AT_A_TIME = 2**21
+_PRODUCTS_A_LOOKUP = 32  # scores by product that cost what a looked up row does
 Held = TypeVar("Held", bound="Catalogue")
 
 
@@ -138,6 +141,41 @@ class Catalogue:
             return products
         scores = self.scorer.scores(users, candidates)
         return torch.cat([products, (scores - products.sum(dim=2))[..., None]], dim=2)
+
+    def scores_beside(
+        self, users: UserRows, targets: Tensor, drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of the targets and of items drawn beside them, with their gradients.
+
+        Args:
+            users: N rows.
+            targets: Shape ``[N]``, int64.
+            drawn: Items of each row, ``[N, K]``, or the same of all, ``[K]``; int64. Of the first a
+                part of the users is scored at a time, and once more for the gradient.
+
+        Returns:
+            Shapes ``[N]`` and ``[N, K]``.
+        """
+        users = self.prepared(users)
+        own = self._own(users, targets)
+        # Products with all rows cost less than looked up rows until these are far fewer.
+        by_product = drawn.ndim == 2 and len(self.rows) <= _PRODUCTS_A_LOOKUP * drawn.shape[1]
+
+        def scored(users: UserRows, drawn: Tensor) -> Tensor:
+            if by_product:
+                every = self.block(users, slice(0, len(self.rows)))
+                return every.gather(1, self._numbers(drawn))
+            return self.scorer.scores(users, self._named(drawn))
+
+        width = len(self.rows) if by_product else drawn.shape[-1] * self._mapped[0].numel()
+        step = max(1, _NUMBERS_AT_A_TIME // width)
+        if drawn.ndim == 1 or len(drawn) <= step:
+            return own, scored(users, drawn)
+        parts = [
+            checkpoint(scored, users.select(part), drawn[part], use_reentrant=False)
+            for part in _slices(len(drawn), step)
+        ]
+        return own, torch.cat(parts)
 
     # --- losses --------------------------------------------------------------------------------
 
@@ -338,10 +376,8 @@ class SampledCatalogue(Catalogue):
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy that the sample estimates, without the seen items. A scalar."""
-        users = self.prepared(users)
         return sampled_cross_entropy(
-            self._own(users, rows.targets),
-            self.scorer.scores(users, self._named(self.drawn)),
+            *self.scores_beside(users, rows.targets, self.drawn),
             log_expected=self.log_expected,
             excluded=rows.excluded_from(self.drawn),
             divisor=rows.joined.divisor,
@@ -357,38 +393,3 @@ class SampledCatalogue(Catalogue):
         """
         del users, scores
         raise ValueError("n_negatives must be 0 with a score that is normalised over all items")
-
-
-class CatalogueCache:
-    """The whole catalogue of an evaluation, made again only when a weight has changed."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, ...] = ()
-        self._catalogue: Catalogue | None = None
-
-    def get(
-        self,
-        weights: Sequence[Tensor],
-        rows: Callable[[Tensor], Tensor],
-        n_items: int,
-        make: Callable[[Tensor], Catalogue] = Catalogue,
-    ) -> Catalogue:
-        """The catalogue.
-
-        Args:
-            weights: All that the rows depend on, at least one.
-            rows: Makes the rows of some items. Shapes ``[N]``, int64, to ``[N, M, D]``.
-            n_items: I, padding included.
-            make: Makes the catalogue of all rows.
-        """
-        key = tuple(part for weight in weights for part in (weight._version, weight.data_ptr()))
-        if self._catalogue is None or self._key != key:
-            # Some rows at a time: features that are read when asked for may be larger than memory.
-            items = torch.arange(n_items, device=weights[0].device)
-            parts = [rows(some) for some in items.split(_ROWS_AT_A_TIME)]
-            self._key, self._catalogue = key, make(torch.cat(parts))
-        return self._catalogue
-
-    def forget(self) -> None:
-        """Make it again the next time: fused optimizers leave the versions of weights alone."""
-        self._catalogue = None

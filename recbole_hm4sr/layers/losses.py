@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Packing
-from recbole_hm4sr.layers.seen import holds
+from recbole_hm4sr.layers.seen import holds, holds_own
 from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
 from recbole_hm4sr.parallel.rows import GlobalRows, global_rows
 
@@ -37,10 +37,24 @@ class LossRows(NamedTuple):
         Returns:
             Shape ``[B, K]``, bool.
         """
-        excluded = self.targets[:, None] == sample
-        if self.seen is not None:
-            excluded = excluded | holds(self.seen.pairs, sample, len(self.targets))
-        return excluded
+        excluded, seen = self.targets[:, None] == sample, self.seen_in(sample)
+        return excluded if seen is None else excluded | seen
+
+    def seen_in(self, sample: Tensor) -> Tensor | None:
+        """Where a sample of items holds one that a row has seen and that is no candidate of it.
+
+        Args:
+            sample: Items, the same of all rows or each row's own. Shape ``[K]`` or ``[B, K]``,
+                int64.
+
+        Returns:
+            Shape ``[B, K]``, bool; None if every item is a candidate.
+        """
+        if self.seen is None:
+            return None
+        if sample.ndim == 2:
+            return holds_own(self.seen.pairs, sample)
+        return holds(self.seen.pairs, sample, len(self.targets))
 
 
 def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:

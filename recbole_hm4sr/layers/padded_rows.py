@@ -28,7 +28,7 @@ class PaddedRows:
         self.lengths = lengths
         self.max_length = max_length
         self.position = steps.repeat(n_rows)  # [B * L]
-        self.sequence = rows.repeat_interleave(max_length)  # [B * L]
+        self.sequence = rows[:, None].repeat(1, max_length).flatten()  # [B * L]
         self.last = rows * max_length + lengths - 1  # [B]
         is_later = steps > steps[:, None]
         is_padding = steps >= lengths[:, None]

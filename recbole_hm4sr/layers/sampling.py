@@ -1,4 +1,4 @@
-"""Negative sampling for the sampled softmax."""
+"""Negative sampling: by popularity for the sampled softmax, and uniform."""
 
 import math
 
@@ -38,3 +38,13 @@ class NegativeSampler(nn.Module):
     def log_expected(self, drawn: Tensor) -> Tensor:
         """Logarithm of how often each drawn item is expected among them. Shape ``[n]``."""
         return self.log_probability[drawn] + math.log(len(drawn))
+
+
+def draw_uniformly(n_items: int, *shape: int) -> Tensor:
+    """Items drawn uniformly with replacement, never padding; on the CPU, int64.
+
+    Args:
+        n_items: I, padding included.
+        *shape: Of the result.
+    """
+    return torch.randint(1, n_items, shape, device="cpu")

@@ -40,3 +40,23 @@ def holds(pairs: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
     steps.index_put_((rows, torch.searchsorted(ordered, items, right=True)), -one, accumulate=True)
     covered = steps.cumsum(dim=1, dtype=torch.int32)[:, :-1] > 0
     return covered.index_select(1, order.argsort())
+
+
+def holds_own(pairs: Tensor, candidates: Tensor) -> Tensor:
+    """Which of a row's own candidates are in its pairs.
+
+    Args:
+        pairs: Pairs of a row and an item. Shape ``[E, 2]``, int64.
+        candidates: Items of each row. Shape ``[B, K]``, int64.
+
+    Returns:
+        Shape ``[B, K]``, bool.
+    """
+    if not len(pairs):
+        return torch.zeros_like(candidates, dtype=torch.bool)
+    rows = torch.arange(len(candidates), device=candidates.device)[:, None]
+    # A number for each pair that is one of a pair alone: items are below 2**31.
+    known = ((pairs[:, 0] << 31) + pairs[:, 1]).sort().values
+    wanted = (rows << 31) + candidates
+    found = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
+    return known[found] == wanted

@@ -1,7 +1,8 @@
 """The base of models that work on packed tokens: the protocol of a step, and no layer.
 
 A subclass says what its item rows are (:meth:`PackedRecommender.item_rows`), how a batch becomes
-user vectors (:meth:`PackedRecommender.encode`) and what its losses are besides the cross-entropy
+user vectors (:meth:`PackedRecommender.encode`), what trains its scores if not the cross-entropy
+(:meth:`PackedRecommender.main_loss`) and what its losses are besides
 (:meth:`PackedRecommender.auxiliary_losses`). It gets RecBole's methods, both training modes, the
 exact and the sampled softmax, batches arranged by the loader, serving without the data set, and a
 user tower that can be exported.
@@ -21,7 +22,8 @@ from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.catalogue import Catalogue, CatalogueCache, SampledCatalogue
+from recbole_hm4sr.layers.catalogue import Catalogue, SampledCatalogue
+from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
@@ -78,7 +80,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
         self.timestamp_unit: str = dataset.timestamp_unit
         self.arrange = self.make_reader(config, dataset)
-        if self.settings.n_negatives:
+        if self.samples_softmax:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
@@ -119,8 +121,23 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         """
         raise NotImplementedError
 
+    @property
+    def samples_softmax(self) -> bool:
+        """Whether the catalogue of a training step holds the items of the step and a sample."""
+        return bool(self.settings.n_negatives)
+
+    def main_loss(self, encoded: Any, rows: LossRows) -> tuple[str, Tensor]:
+        """The loss that trains the scores, and its name: the cross-entropy unless overridden.
+
+        Args:
+            encoded: Of :meth:`encode`.
+            rows: The targets, the items seen before them, and ``rows.joined.divisor``: what a sum
+                over the own rows is divided by, so that it is right with several processes too.
+        """
+        return "cross_entropy", encoded.catalogue.loss(encoded.users, rows)
+
     def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
-        """The losses besides the cross-entropy, each times its weight.
+        """The losses besides the main one, each times its weight.
 
         Args:
             encoded: Of :meth:`encode`.
@@ -192,12 +209,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
         batch = self.read(interaction, train=True)
-        catalogue = self._sampled(batch) if self.settings.n_negatives else self.catalogue()
-        encoded = self(batch, catalogue)
+        encoded = self(batch, self._sampled(batch) if self.samples_softmax else self.catalogue())
         rows = loss_rows(cast(Tensor, batch.targets), batch.seen)
-        losses = {"cross_entropy": catalogue.loss(encoded.users, rows)}
-        losses.update(self.auxiliary_losses(encoded, rows))
-        return losses
+        return dict([self.main_loss(encoded, rows), *self.auxiliary_losses(encoded, rows)])
 
     def _sampled(self, batch: PackedBatch) -> SampledCatalogue:
         """The rows of a sample of items and of those of the batch."""

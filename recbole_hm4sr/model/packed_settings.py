@@ -25,7 +25,7 @@ class PackedTraining(Settings):
     train_history: Literal["include", "exclude"] = setting(
         "include",
         "Whether the items before a target stay among the candidates of its softmax and the "
-        "negatives of its contrastive losses, as in the paper; exclude leaves out all items seen "
+        "negatives of its other losses, as in the paper; exclude leaves out all items seen "
         "before it, those older than the window too, as rank_history: exclude does in the ranking.",
     )
     n_negatives: Annotated[int, pydantic.Field(ge=0, le=10**6)] = setting(
@@ -35,16 +35,12 @@ class PackedTraining(Settings):
     )
 
 
-class TransformerSettings(Settings):
-    """The encoder of a stream: equal transformer blocks."""
+class EncoderSettings(Settings):
+    """A stream's encoder: what every block of attention and feed-forward layers has."""
 
     hidden_size: Count = setting(64, "D, width of every stream; a multiple of n_heads.")
-    inner_size: Count = setting(256, "Width inside the feed-forward layers.")
     n_layers: Layers = setting(2, "Transformer blocks of each stream.")
     n_heads: Count = setting(2, "Attention heads.")
-    hidden_act: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = setting(
-        "gelu", "Activation of the feed-forward layers; gelu is by the error function."
-    )
     hidden_dropout_prob: Dropout = setting(0.5, "Dropout of inputs and sub-layers.")
     attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
     layer_norm_eps: Positive = setting(1e-12, "Added to variances.")
@@ -57,6 +53,15 @@ class TransformerSettings(Settings):
         if size is not None and size % value:
             raise ValueError(f"hidden_size must be a multiple of n_heads ({value}), got {size}")
         return value
+
+
+class TransformerSettings(EncoderSettings):
+    """An encoder of BERT's blocks: ``layers.blocks.build_encoder``."""
+
+    inner_size: Count = setting(256, "Width inside the feed-forward layers.")
+    hidden_act: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = setting(
+        "gelu", "Activation of the feed-forward layers; gelu is by the error function."
+    )
 
     def encoder_options(self) -> dict[str, Any]:
         """The arguments of ``layers.blocks.build_encoder``, one encoder a stream."""

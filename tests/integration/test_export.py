@@ -18,6 +18,8 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export"
 pytest.importorskip("onnxscript", reason="needs the extra export")
 pytest.importorskip("faiss", reason="needs the extra export")
 
+from recbole_hm4sr.model.packed_settings import PackedTraining  # noqa: E402
+from recbole_hm4sr.model.registry import MODELS  # noqa: E402
 from recbole_hm4sr.serve.export import export_index  # noqa: E402
 from recbole_hm4sr.serve.recommend import Recommender  # noqa: E402
 
@@ -126,6 +128,17 @@ def test_models_of_another_form_are_refused_and_leave_nothing(toy_path, tmp_path
     with pytest.raises(ConfigError, match=r"as HM4SR and SASRec are; got GRU4Rec"):
         export_index(run_dir, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+PACKED = [name for name, it in MODELS.items() if issubclass(it.settings_class, PackedTraining)]
+
+
+@pytest.mark.parametrize("name", sorted({*PACKED} - {"HM4SR"}))  # the fixture exports that one
+def test_every_other_packed_model_is_exported(name, toy_path, tmp_path):
+    run_dir = train_toy(name, toy_path, tmp_path / "run", epochs=1)
+    expected = expected_of(run_dir)
+    recommend = run_lines(export_index(run_dir, tmp_path / "index"))
+    assert ask(recommend, expected.histories) == expected.top(10)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ VARIANTS = {
         "n_negatives": 30,
         "train_history": "exclude",
     },
+    "negatives of each target": {"model": "gSASRec", "n_negatives": 7, "train_history": "exclude"},
     "clipped": {"train_mode": "sequence", "clip_grad_norm": {"max_norm": 1}},
     "bfloat16": {"train_mode": "sequence", "enable_amp": True},
     "float16": {"train_mode": "sequence", "enable_amp": True, "amp_dtype": "float16"},
@@ -83,7 +84,10 @@ def test_a_step_asks_the_device_once(settings, toy_path, tmp_path):
     assert counts == {"_local_scalar_dense": 1}
 
 
-@pytest.mark.parametrize("name", ["prefix", "history excluded", "sampled, history excluded"])
+@pytest.mark.parametrize(
+    "name",
+    ["prefix", "history excluded", "sampled, history excluded", "negatives of each target"],
+)
 def test_losses_and_gradients_ask_nothing_of_a_device_without_values(name, toy_path, tmp_path):
     session = open_on_cpu(toy_path, tmp_path, **VARIANTS[name])
     batch = next(iter(session.train_data))

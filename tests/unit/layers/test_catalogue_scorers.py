@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scorers import DummyMemory, SoftmaxMix
 
 from recbole_hm4sr.base.errors import TrainingError
+from recbole_hm4sr.layers import catalogue as catalogue_module
 from recbole_hm4sr.layers import ranking, softmax
 from recbole_hm4sr.layers.catalogue import Catalogue, SampledCatalogue
 from recbole_hm4sr.layers.losses import loss_rows
@@ -89,6 +90,30 @@ def leaves(scorer, vectors, rows):
 def check_equal(pairs, tolerance=1e-10):
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("products", [0, 32], ids=["looked up", "by product"])
+@pytest.mark.parametrize("at_a_time", [1, 50, 10**6])
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_drawn_items_equal_the_dense_form(
+    kind, is_shared, at_a_time, products, monkeypatch
+):
+    monkeypatch.setattr(catalogue_module, "_NUMBERS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(catalogue_module, "_PRODUCTS_A_LOOKUP", products)
+    vectors, rows, last, targets, _ = draw()
+    scorer = make(kind)
+    one, other = leaves(scorer, vectors, rows), leaves(scorer, vectors, rows)
+    shape = (6,) if is_shared else (N_USERS, 6)
+    drawn = torch.randint(1, N_ITEMS, shape, generator=torch.Generator().manual_seed(1))
+    users = UserRows(one[0], {"last_items": last})
+    found = Catalogue(one[1], scorer=scorer).scores_beside(users, targets, drawn)
+    scores = dense(kind, scorer, *other[:2], last)
+    wanted = scores.gather(1, targets[:, None])[:, 0], scores.gather(1, drawn.expand(N_USERS, 6))
+    check_equal(zip(found, wanted, strict=True))
+    sums = [own.sum() + beside.square().sum() for own, beside in (found, wanted)]
+    gradients = torch.autograd.grad(sums[0], one), torch.autograd.grad(sums[1], other)
+    check_equal(zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("excluded", [False, True])

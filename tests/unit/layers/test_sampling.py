@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_hm4sr.layers.sampling import NegativeSampler
+from recbole_hm4sr.layers.sampling import NegativeSampler, draw_uniformly
 from recbole_hm4sr.layers.softmax import sampled_cross_entropy
 
 
@@ -58,3 +58,13 @@ def test_a_large_sample_gives_the_full_softmax_and_its_gradient():
     # The target's own part is exact, 400,000 draws estimate the rest to about half a percent.
     assert loss.item() == pytest.approx(full.item(), abs=0.01)
     torch.testing.assert_close(sampled, exact, rtol=0.03, atol=0.003)
+
+
+def test_uniform_items_are_never_padding():
+    torch.manual_seed(0)
+    drawn = draw_uniformly(5, 100, 1000)
+    assert drawn.shape == (100, 1000)
+    counts = torch.bincount(drawn.flatten(), minlength=5)
+    assert counts[0] == 0
+    # 25,000 each; the standard deviation is sqrt(100,000 * 1/4 * 3/4) = 137.
+    assert (counts[1:] - 25_000).abs().max() < 5 * 137

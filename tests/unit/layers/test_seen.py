@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_hm4sr.layers.losses import loss_rows
-from recbole_hm4sr.layers.seen import holds, pairs_of_rows
+from recbole_hm4sr.layers.seen import holds, holds_own, pairs_of_rows
 
 
 def test_pairs_know_where_each_row_begins():
@@ -40,4 +40,15 @@ def test_what_a_row_holds_equals_sets(pairs, candidates):
     found = holds(torch.tensor(pairs, dtype=torch.int64).view(-1, 2), torch.tensor(candidates), 5)
     assert found.tolist() == [
         [(row, item) in set(pairs) for item in candidates] for row in range(5)
+    ]
+
+
+OWN = st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=5, max_size=5)
+
+
+@given(pairs=PAIRS, candidates=OWN)
+def test_what_a_row_holds_of_its_own_candidates_equals_sets(pairs, candidates):
+    found = holds_own(torch.tensor(pairs, dtype=torch.int64).view(-1, 2), torch.tensor(candidates))
+    assert found.tolist() == [
+        [(row, item) in set(pairs) for item in items] for row, items in enumerate(candidates)
     ]
