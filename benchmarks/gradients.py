@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> dict[str, tuple[Moments, Moments]]:
             loader = select_mode(session, mode)
             torch.manual_seed(options.seed)
             chosen = torch.randperm(len(loader._segments.begins))[: options.histories]
-            visits = torch.isin(loader._segment_of_visit, chosen).nonzero().squeeze(1)
+            visits = torch.isin(loader._segment_of_pass, chosen).nonzero().squeeze(1)
             same = with_targets(loader.collate_fn(visits), model.POS_ITEM_ID)
             epoch = (with_targets(batch, model.POS_ITEM_ID) for batch in loader)
             found[mode] = (

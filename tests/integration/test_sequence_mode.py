@@ -87,7 +87,7 @@ def test_a_history_deals_its_targets_out_in_turn(toy_path, tmp_path):
     batch = loader.collate_fn(range(loader.sample_size))
     trained = batch[TARGET_LIST] > 0
     for history in range(len(loader._segments.begins)):
-        own = trained[loader._segment_of_visit == history]
+        own = trained[loader._segment_of_pass == history]
         n_targets = int(own.sum())
         # Position p has target p: the first visit takes 0, 3, 6 .., the second 1, 4, 7 ..
         expected = [list(range(first, n_targets, 3)) for first in range(min(3, n_targets))]
