@@ -10,8 +10,8 @@ snapshot of :math:`T`. Nothing known at :math:`T` or later is ever read.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,12 @@ class EventTable(nn.Module):
         starts: Where the run of each item begins, and E. Shape ``[I + 1]``, int64.
         clock: Gives keys that sort as (item, time).
     """
+
+    others: Tensor
+    distances: Tensor
+    times: Tensor
+    starts: Tensor
+    keys: Tensor
 
     def __init__(
         self, others: Tensor, distances: Tensor, times: Tensor, starts: Tensor, clock: "Clock"
@@ -117,6 +123,9 @@ class ItemCounts(nn.Module):
         clock: Gives keys that sort as (item, time).
     """
 
+    starts: Tensor
+    keys: Tensor
+
     def __init__(self, times: Tensor, starts: Tensor, clock: Clock) -> None:
         super().__init__()
         items = torch.repeat_interleave(
@@ -151,6 +160,8 @@ class EventMemory(nn.Module):
         limit: Latest events of an item, direction and kind that are read.
         popularity_days: Days before the snapshot whose interactions are popularity; None for none.
     """
+
+    age_bounds: Tensor
 
     def __init__(
         self,
@@ -204,7 +215,7 @@ class EventMemory(nn.Module):
         own = self.counts.before(items, snapshot).clamp(min=1).to(dtype) ** -self.damping
         weights = self.decay ** steps.to(dtype)
         parts = []
-        for number, table in enumerate(self.tables):
+        for number, table in enumerate(cast(Iterable[EventTable], self.tables)):
             begins, ends = table.known(items, moment, self.limit)
             query, event = _expand(begins, ends)
             others = table.others[event].long()
