@@ -113,7 +113,7 @@ class Progress:
         trainer = self._parts.trainer
         self._seconds.append(record.train_seconds + record.valid_seconds)
         left = (trainer.max_epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
-        losses = f"loss {record.loss:.4f}"
+        losses = f"loss {record.loss:.4f}" if record.losses else "fitted"
         if len(record.losses) > 1:
             named = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
             losses += f" ({named})"

@@ -78,6 +78,11 @@ MODELS = {
         _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
         _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
+        _own("Popular", "trivial.popular", "trivial.settings"),
+        _own("RecentPopular", "trivial.recent_popular", "trivial.settings"),
+        _own("RepeatLast", "trivial.repeat_last", "trivial.settings"),
+        _own("ItemKNN", "trivial.item_knn", "trivial.settings"),
+        _own("EASE", "trivial.ease", "trivial.settings"),
     )
 }
 DEFAULT_MODEL = "HM4SR"
