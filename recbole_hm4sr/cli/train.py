@@ -46,12 +46,17 @@ def train(
     # Imported here: torch and RecBole take seconds, and --help and a wrong flag must not.
     from recbole_hm4sr.report.finish import report_run
     from recbole_hm4sr.run import quick_start
+    from recbole_hm4sr.run.baselines import record_baselines
+
+    def finish(parts: Any) -> None:
+        record_baselines(parts)
+        report_run(parts)
 
     progress = Progress()
     callbacks: dict[str, Any] = {
         "on_start": progress.start,
         "on_epoch": progress.epoch,
-        "on_finish": report_run,
+        "on_finish": finish,
     }
     try:
         if resume is not None:
@@ -69,6 +74,8 @@ def train(
         progress.interrupted()
         raise typer.Exit(130) from None
     _print_result(result)
+    for sentence in _baseline_sentences(result):
+        out.print(sentence)
     out.print(f"report: {result.run_dir / 'report.html'}")
 
 
@@ -151,6 +158,15 @@ def _print_result(result: Any) -> None:
         f"{len(result.epochs)}, chosen on validation"
     )
     out.print(_metrics_table(result))
+
+
+def _baseline_sentences(result: Any) -> tuple[str, ...]:
+    """How the run stands to the baselines beside it."""
+    from recbole_hm4sr.report.baselines import baseline_sentences
+    from recbole_hm4sr.report.run_files import read_run
+
+    run = read_run(result.run_dir)
+    return baseline_sentences(run.metrics, f"ndcg@{run.cut}")
 
 
 def _metrics_table(evaluation: Any) -> Table:
