@@ -12,8 +12,8 @@ MACHINE = {
     "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_wandb", "n_threads",
     "process_timeout", "show_progress", "state", "use_gpu", "wandb_project", "worker",
 }  # fmt: skip
-FREE = {"baselines", 
-    "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
+FREE = {
+    "baselines", "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
     "stopping_step", "topk",
 }  # fmt: skip
 
