@@ -30,6 +30,10 @@ def page(name: str) -> str:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     card = next(card for card in model_cards() if card.name == name)
     source = f"recbole_hm4sr/{entry.module.partition('.')[2].replace('.', '/')}.py"
+    space = f"properties/tune/{name}.hyper"
+    has_space = (properties_dir() / "tune" / f"{name}.hyper").is_file()
+    commands = [f"python run_hm4sr.py --model={name} --dataset=sports"]
+    commands += [f"hm4sr tune --model={name} --dataset=sports"] * has_space
     parts = [
         f"# {name}",
         "<!-- Written by docs/generate.py from the model's source. -->",
@@ -38,13 +42,10 @@ def page(name: str) -> str:
         f"- Code: [`{source}`](../../{source}).",
         _text(ast.get_docstring(classes[0])),
         "## Run it",
-        f"```\npython run_hm4sr.py --model={name} --dataset=sports\n"
-        f"hm4sr tune --model={name} --dataset=sports\n```",
-        "## Settings",
-        _settings(name),
+        "\n".join(["```", *commands, "```"]),
+        *_settings(name),
     ]
-    if (properties_dir() / "tune" / f"{name}.hyper").is_file():
-        space = f"properties/tune/{name}.hyper"
+    if has_space:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
     return "\n\n".join(parts) + "\n"
 
@@ -69,13 +70,16 @@ def _formula(found: re.Match[str]) -> str:
     return f"{found[1]}$$ {' '.join(found[2].split())} $$"
 
 
-def _settings(name: str) -> str:
+def _settings(name: str) -> list[str]:
+    """The heading and the table of a model's settings; nothing where it has none."""
     group = settings_of(name, MODELS[name].settings_class)[name]
+    if not group:
+        return []
     rows = ["| setting | default | values | meaning |", "|---|---|---|---|"]
     for line in group:
         cells = (f"`{line.name}`", f"`{json.dumps(line.value)}`", line.kind, line.sentence)
         rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-    return "\n".join(rows)
+    return ["## Settings", "\n".join(rows)]
 
 
 def main() -> None:

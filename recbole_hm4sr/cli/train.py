@@ -46,12 +46,17 @@ def train(
     # Imported here: torch and RecBole take seconds, and --help and a wrong flag must not.
     from recbole_hm4sr.report.finish import report_run
     from recbole_hm4sr.run import quick_start
+    from recbole_hm4sr.run.baselines import record_baselines
+
+    def finish(parts: Any) -> None:
+        record_baselines(parts)
+        report_run(parts)
 
     progress = Progress()
     callbacks: dict[str, Any] = {
         "on_start": progress.start,
         "on_epoch": progress.epoch,
-        "on_finish": report_run,
+        "on_finish": finish,
     }
     try:
         if resume is not None:
@@ -69,6 +74,8 @@ def train(
         progress.interrupted()
         raise typer.Exit(130) from None
     _print_result(result)
+    for sentence in _baseline_sentences(result):
+        out.print(sentence)
     out.print(f"report: {result.run_dir / 'report.html'}")
 
 
@@ -113,7 +120,7 @@ class Progress:
         trainer = self._parts.trainer
         self._seconds.append(record.train_seconds + record.valid_seconds)
         left = (trainer.max_epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
-        losses = f"loss {record.loss:.4f}"
+        losses = f"loss {record.loss:.4f}" if record.losses else "fitted"
         if len(record.losses) > 1:
             named = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
             losses += f" ({named})"
@@ -151,6 +158,15 @@ def _print_result(result: Any) -> None:
         f"{len(result.epochs)}, chosen on validation"
     )
     out.print(_metrics_table(result))
+
+
+def _baseline_sentences(result: Any) -> tuple[str, ...]:
+    """How the run stands to the baselines beside it."""
+    from recbole_hm4sr.report.baselines import baseline_sentences
+    from recbole_hm4sr.report.run_files import read_run
+
+    run = read_run(result.run_dir)
+    return baseline_sentences(run.metrics, f"ndcg@{run.cut}")
 
 
 def _metrics_table(evaluation: Any) -> Table:

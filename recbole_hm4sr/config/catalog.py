@@ -2,11 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.plugins import plugin_settings
-from recbole_hm4sr.base.recbole_files import properties_folder
+from recbole_hm4sr.base.recbole_files import properties_folder, sequential_models
 from recbole_hm4sr.config.compose import compose_settings, read_yaml
 from recbole_hm4sr.config.fields import field_in_words
 from recbole_hm4sr.config.protocol import by_default_in_words
@@ -71,8 +70,9 @@ def _declared(cls: type[Settings], values: dict[str, Any]) -> list[SettingLine]:
 
 def _by_default(model: str, values: dict[str, Any]) -> list[SettingLine]:
     """What the model's file of RecBole or of another package sets."""
-    of_recbole = properties_folder() / "model" / f"{model}.yaml"
-    path: Path | None = plugin_settings(model) or of_recbole
+    path = plugin_settings(model)
+    if path is None and model in sequential_models():
+        path = properties_folder() / "model" / f"{model}.yaml"
     if path is None or not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")

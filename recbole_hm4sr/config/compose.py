@@ -115,11 +115,13 @@ def _read_once(path: Path, changed: int) -> dict[str, Any]:  # noqa: ARG001
 def recbole_defaults(model: str) -> dict[str, Any]:
     """RecBole's own defaults for a sequential model, lowest precedence of all.
 
-    Those of a model of another package are the settings that it comes with.
+    Those of a model of another package are the settings that it comes with. RecBole's general
+    models do not run here: the file of one says nothing of a sequential model of the same name.
     """
     folder = recbole_files.properties_folder()
     values: dict[str, Any] = {}
-    for part in ("overall", f"model/{model}", "dataset/sample", "quick_start_config/sequential"):
+    of_model = [f"model/{model}"] if model in recbole_files.sequential_models() else []
+    for part in ("overall", *of_model, "dataset/sample", "quick_start_config/sequential"):
         path = folder / f"{part}.yaml"
         if path.is_file():
             values.update(_read_packaged(path))

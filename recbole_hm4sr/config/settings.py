@@ -168,6 +168,12 @@ class RunSettings(Settings):
         "one chooses the best epoch.",
         "protocol",
     )
+    baselines: Many[str] = setting(
+        [],
+        "Models without training that `train` fits beside a run, to say whether it beats them; [] "
+        "for none.",
+        "free on resume",
+    )
     trim_padding: bool = setting(
         True,
         "Whether models of RecBole leave most of the padding of a batch out, where that changes "

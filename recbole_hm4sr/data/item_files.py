@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.texts import read_item_texts, tfidf
 
 
 class ItemFiles:
@@ -58,6 +60,30 @@ class ItemFiles:
                 missing=self._settings.missing_features,
             )
         return self._aligned[name]
+
+    def comparable_rows(self, name: str, fitted_on: Array | None = None) -> Any:
+        """Rows of one modality whose cosines tell how alike two items are, by item number.
+
+        The TF-IDF of the items' words where the source is ``tfidf-svd``: a cosine of its singular
+        vectors is a poor one for items of few words. Else the values of the modality.
+
+        Args:
+            name: Of the modality.
+            fitted_on: Items that the vocabulary comes from; None for all. Shape ``[I]``, bool.
+
+        Returns:
+            A matrix or a SciPy sparse matrix, ``[I, F]``; zeros for items without features.
+        """
+        if self._settings.modalities[name] != "tfidf-svd":
+            return self.modality(name).values
+        self.modality(name)  # checked, and among the fingerprints of the run
+        tokens, texts = read_item_texts(
+            self._item_file, self._settings.text_fields, item_field=self._item_field
+        )
+        number = {str(token): row for row, token in enumerate(tokens)}
+        rows = [number.get(str(token), -1) for token in self._item_tokens[1:]]
+        of_items = ["", *(texts[row] if row >= 0 else "" for row in rows)]
+        return tfidf(of_items, fitted_on=fitted_on)
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the modalities that have been read, by name."""

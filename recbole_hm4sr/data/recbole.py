@@ -270,6 +270,17 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """Item features of one modality; see :meth:`ItemFiles.modality`."""
         return self._item_files.modality(name)
 
+    def comparable_rows(self, name: str) -> Any:
+        """Rows of one modality for cosines; see :meth:`ItemFiles.comparable_rows`.
+
+        Where the parts are split by one moment, no word of a later item decides anything.
+        """
+        if self.ends_before is None:
+            return self._item_files.comparable_rows(name)
+        is_shown = np.zeros(self.item_num, dtype=bool)
+        is_shown[self.log.items[self.shown_interactions().numpy()]] = True
+        return self._item_files.comparable_rows(name, is_shown)
+
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
         return self._item_files.categories()

@@ -13,6 +13,9 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``permuted_modality(name, generator)`` | a context in which items have each other's features |
 | ``parameter_groups()`` | groups of parameters with learning rates of their own |
 | ``begin_epoch(epoch, data)`` | called before each training epoch |
+| ``fit(data)`` | fits it to the training part, in place of epochs: it has no parameters |
+| ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
+| ``as_served()`` | a context in which it scores as it will be served, where that differs |
 
 The class of a model's settings may have one more, ``variant(settings)``: see ``registry.py``.
 """
@@ -83,6 +86,24 @@ def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:
         dataset: A :class:`~recbole_hm4sr.data.serving_data.ServingDataset`.
     """
     return getattr(model_class, "from_serving", model_class)(config, dataset)
+
+
+def is_fitted_once(model: Any) -> bool:
+    """Whether a model is fitted to the training part in one go; it has no parameters."""
+    return hasattr(model, "fit")
+
+
+def tie_order(model: Any) -> Tensor | None:
+    """The items in the order in which equal scores rank; None for that of their numbers.
+
+    Args:
+        model: At its best epoch.
+
+    Returns:
+        Each item once, padding included. Shape ``[I]``, int64.
+    """
+    own = getattr(model, "tie_order", None)
+    return None if own is None else own()
 
 
 def item_vectors(model: Any, n_items: int) -> Tensor:

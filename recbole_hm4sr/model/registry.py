@@ -6,7 +6,7 @@ Names are known without importing what they name: torch and RecBole take seconds
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class ModelEntry:
         load_settings: Gives the class of its settings, or None: RecBole's own read the config.
         module: Where its class is, to be read without importing it; empty if not known.
         losses: What is known of its loss; None where nothing is.
+        is_fitted_once: Whether it has no parameters, and may be a baseline of other runs.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelEntry:
     load_settings: Callable[[], type[Settings] | None]
     module: str = ""
     losses: LossFacts | None = None
+    is_fitted_once: bool = False
 
     @functools.cached_property
     def model_class(self) -> Any:
@@ -62,14 +64,18 @@ def _load(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
 
 
-def _own(name: str, module: str, settings: str) -> ModelEntry:
+def _own(name: str, module: str, settings: str, *, is_fitted_once: bool = False) -> ModelEntry:
     return ModelEntry(
         name,
         functools.partial(_load, module, name),
         functools.partial(_load, settings, f"{name}Settings"),
         f"recbole_hm4sr.model.{module}",
         LossFacts(),
+        is_fitted_once,
     )
+
+
+_fitted_once = functools.partial(_own, settings="trivial.settings", is_fitted_once=True)
 
 
 MODELS = {
@@ -79,6 +85,11 @@ MODELS = {
         _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
+        _fitted_once("Popular", "trivial.popular"),
+        _fitted_once("RecentPopular", "trivial.recent_popular"),
+        _fitted_once("RepeatLast", "trivial.repeat_last"),
+        _fitted_once("ItemKNN", "trivial.item_knn"),
+        _fitted_once("EASE", "trivial.ease"),
     )
 }
 DEFAULT_MODEL = "HM4SR"
@@ -114,6 +125,22 @@ def find_model(name: str) -> ModelEntry:
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
     raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")
+
+
+def find_baselines(names: Sequence[str]) -> list[ModelEntry]:
+    """The models of the setting ``baselines``.
+
+    Raises:
+        ConfigError: If one is not fitted once.
+    """
+    known = {name: entry for name, entry in MODELS.items() if entry.is_fitted_once}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"baselines must be models that are fitted once ({', '.join(sorted(known))}), got "
+            f"{', '.join(map(repr, unknown))}"
+        )
+    return [known[name] for name in names]
 
 
 def variant_of(name: str, settings: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, day, duration, percent
 from recbole_hm4sr.page.section import Section, Table, facts_table
+from recbole_hm4sr.report.baselines import baseline_sentences
 from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
@@ -37,6 +38,7 @@ def metrics_section(run: RunFiles) -> Section:
             "RecBole. Seen items removed: they are not candidates. Both are always measured. "
             "rank_history: include (kept) or exclude (removed) says which of them chooses the best "
             "epoch. Higher is better.",
+            *baseline_sentences(run.metrics, f"ndcg@{run.cut}"),
         ),
         tables=(Table(("metric", *parts), rows),),
     )

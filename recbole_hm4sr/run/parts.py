@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
+from recbole_hm4sr.model.capabilities import is_fitted_once
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
@@ -34,7 +36,10 @@ from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder, settings_to_
 from recbole_hm4sr.train.costs import CostMeter
 from recbole_hm4sr.train.epochs import EpochRecord
 from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.fitting import FittingTrainer
 from recbole_hm4sr.train.trainer import Trainer, TrainingFiles
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +106,8 @@ def build_parts(
     settings = {**plan.to_plain(), "data_path": None}
     processes.require_same(repr((settings, fingerprints)), "settings and data")
     bar = StepBar(shown=shows_bar(config["show_progress"]))
-    trainer = Trainer(
+    trainer_class = FittingTrainer if is_fitted_once(model) else Trainer
+    trainer = trainer_class(
         config,
         model,
         Evaluator(config, model, loaders[0], rank_history=plan.run.rank_history, step_bar=bar),
@@ -220,7 +226,25 @@ def test(parts: RunParts) -> Evaluation:
         test_include=by_protocol["include"],
         test_exclude=by_protocol.get("exclude", {}),
     )
-    return Evaluation(metrics, ranks)
+    return Evaluation(metrics, ranks, _as_served(parts, metrics.valid))
+
+
+def _as_served(parts: RunParts, valid: Mapping[str, float]) -> Mapping[str, float]:
+    """Validation metrics of what serving keeps, where that is less than the model."""
+    as_served = getattr(parts.model, "as_served", None)
+    if as_served is None:
+        return {}
+    with as_served():
+        served = _plain(parts.trainer.evaluator.measure(parts.valid_data))
+    name = parts.config["valid_metric"]
+    _log.info(
+        "%s as it is served has a validation %s of %.4f, and of %.4f with all that was fitted",
+        parts.plan.entry.name,
+        name,
+        served[name.lower()],
+        valid[name.lower()],
+    )
+    return served
 
 
 def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:

@@ -9,7 +9,7 @@ from typing import Any
 from recbole_hm4sr.config.compose import UNSUPPORTED, check_settings
 from recbole_hm4sr.config.protocol import PROTOCOL
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.model.registry import ModelEntry, find_model
+from recbole_hm4sr.model.registry import ModelEntry, find_baselines, find_model
 from recbole_hm4sr.run.place import read_run_settings
 
 
@@ -100,13 +100,14 @@ def compose(
         overrides=overrides,
         needs_data=needs_data,
     )
-    of_model = entry.settings_class
+    of_model, run = entry.settings_class, read_settings(values, RunSettings)
+    find_baselines(run.baselines)
     return RunPlan(
         entry=entry,
         dataset=dataset,
         values=values,
         data=read_settings(values, DataSettings),
-        run=read_settings(values, RunSettings),
+        run=run,
         model=None if of_model is None else read_settings(values, of_model),
     )
 

@@ -1,6 +1,7 @@
 """What a run finds: of its training, of the evaluation of its best epoch, and of the whole."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from recbole_hm4sr.evaluate.ranks import Ranks
@@ -56,10 +57,13 @@ class Evaluation:
         metrics: Of the validation and the test part.
         ranks: Ranks of the test users' targets; None where the metrics do not follow from ranks,
             or if the run was not to be tested.
+        valid_as_served: Validation metrics of what ``serving.npz`` keeps; empty where that is the
+            whole model.
     """
 
     metrics: Metrics
     ranks: Ranks | None
+    valid_as_served: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

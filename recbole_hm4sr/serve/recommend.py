@@ -21,7 +21,7 @@ from torch import Tensor
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.layers.ranking import top_k
-from recbole_hm4sr.model.capabilities import item_vectors
+from recbole_hm4sr.model.capabilities import item_vectors, tie_order
 from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
@@ -72,6 +72,7 @@ class Recommender:
         self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
         # Frequent first; equal counts in the order of item ids.
         self._twins = find_identical_items(item_vectors(self.model, self.n_items))
+        self._ties = tie_order(self.model)
         self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
 
     @classmethod
@@ -101,8 +102,9 @@ class Recommender:
         up as it is given, then without the blanks at its ends, which ``hm4sr prepare`` cuts. Times
         need no order; equal ones keep theirs. The model sees the most recent
         ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
-        items of the training part. Equal scores stand in the order of the run's items; items that
-        are equal to the model have equal scores, whatever else is asked for at the same time.
+        items of the training part. Equal scores stand in the order of the run's items, or in
+        that of the model where it has one; items that are equal to the model have equal scores,
+        whatever else is asked for at the same time.
 
         Args:
             histories: A list of pairs, item tokens and times of one user; a data frame with a row
@@ -125,7 +127,7 @@ class Recommender:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         self._refuse(k, batch_size, explain=explain)
         known = self._number(histories)
-        allowed = self._candidates(candidates)
+        allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
         found = _TopItems(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
         scored = torch.nonzero(known.lengths).squeeze(1)
@@ -195,6 +197,13 @@ class Recommender:
                 "%d of %d candidates are not known, e.g. %s", len(unknown), len(numbers), named
             )
         return torch.from_numpy(np.unique(numbers[numbers > 0]))
+
+    def _in_order(self, allowed: Tensor | None) -> Tensor | None:
+        """Candidates in the order in which equal scores rank; None for all, by number."""
+        if self._ties is None:
+            return allowed
+        ties = self._ties.cpu()
+        return ties[ties > 0] if allowed is None else ties[torch.isin(ties, allowed)]
 
     @torch.no_grad()
     def _score(

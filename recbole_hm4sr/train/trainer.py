@@ -11,7 +11,7 @@ Frozen features are in no checkpoint; their fingerprint is.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +98,8 @@ class Trainer:
         self.evaluator = evaluator
         self.files = files
         self.device = config["device"]
-        self.optimizer = build_optimizer(config, model)
-        self.precision = Precision(self.device, enabled=config["enable_amp"], dtype=amp_dtype)
-        self.step = TrainStep(
-            model,
-            self.optimizer,
-            self.precision,
-            self._named_losses,
-            clip_grad_norm=config["clip_grad_norm"],
-        )
         self.max_epochs: int = config["epochs"]
+        self._prepare_steps(amp_dtype)
         self.start_epoch = 0
         self.epochs: list[EpochRecord] = []
         self.best_valid_score = -np.inf if config["valid_metric_bigger"] else np.inf
@@ -116,6 +108,19 @@ class Trainer:
         self._step_bar = step_bar or StepBar()
         self._on_epoch = on_epoch
         self._meter = meter
+
+    def _prepare_steps(self, amp_dtype: Any) -> None:
+        """What the steps of an epoch need: optimizer and precision."""
+        config = self.config
+        self.optimizer = build_optimizer(config, self.model)
+        self.precision = Precision(self.device, enabled=config["enable_amp"], dtype=amp_dtype)
+        self.step = TrainStep(
+            self.model,
+            self.optimizer,
+            self.precision,
+            self._named_losses,
+            clip_grad_norm=config["clip_grad_norm"],
+        )
 
     @property
     def finished(self) -> bool:
@@ -275,8 +280,7 @@ class Trainer:
     def _state_to_resume(self, loaders: tuple[Any, Any]) -> dict[str, Any]:
         """Everything besides the weights that the next epoch depends on."""
         return {
-            "optimizer": self.optimizer.state_dict(),
-            "precision": self.precision.state_dict(),
+            **self._state_of_steps(),
             "cur_step": self._n_worse,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": dict(self.best_valid_result or {}),
@@ -285,6 +289,17 @@ class Trainer:
             "random_states": random_states(),
             "loader_states": [loader.generator.get_state() for loader in loaders],
         }
+
+    def _state_of_steps(self) -> dict[str, Any]:
+        """What the next step depends on besides the weights."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+        }
+
+    def _set_state_of_steps(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state.get("precision", {}))
 
     def resume(self, train_data: Any, valid_data: Any) -> bool:
         """Go back to the end of the last finished epoch.
@@ -315,8 +330,7 @@ class Trainer:
         return True
 
     def _set_state(self, state: dict[str, Any], loaders: tuple[Any, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.precision.load_state_dict(state.get("precision", {}))
+        self._set_state_of_steps(state)
         self.start_epoch = state["epoch"] + 1
         self._n_worse = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]

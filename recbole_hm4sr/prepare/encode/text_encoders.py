@@ -17,6 +17,7 @@ from recbole_hm4sr.data.features import (
     save_features,
     tfidf_svd_revision,
 )
+from recbole_hm4sr.data.texts import read_item_texts
 from recbole_hm4sr.prepare.encode.feature_job import (
     TFIDF_SVD,
     Array,
@@ -40,7 +41,7 @@ from recbole_hm4sr.prepare.encode.hub import (
     refuse_missing_weights,
     require_model,
 )
-from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd, read_item_texts
+from recbole_hm4sr.prepare.encode.tfidf import encode_tfidf_svd
 
 # The paper's: the [CLS] vector of title, categories and brand.
 TEXT_PRESETS = {"paper": EncoderSpec(name="bert-base-uncased", pooling="cls", max_length=512)}

@@ -1,6 +1,5 @@
 """Text features without a download: TF-IDF, then a truncated singular value decomposition."""
 
-import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings
-from recbole_hm4sr.data.atomic import read_atomic
 from recbole_hm4sr.data.features import (
     TFIDF_SVD_WIDTH,
     ItemFeatures,
@@ -18,6 +15,7 @@ from recbole_hm4sr.data.features import (
     text_features_path,
     tfidf_svd_revision,
 )
+from recbole_hm4sr.data.texts import read_item_texts, tfidf
 
 logger = logging.getLogger(__name__)
 _SEED = 2020
@@ -40,52 +38,15 @@ def encode_tfidf_svd(texts: Sequence[str], *, width: int) -> "np.ndarray[Any, An
         DataError: If no text holds a word.
     """
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2 if len(texts) > 100 else 1, sublinear_tf=True
-    )
-    try:
-        counts = vectorizer.fit_transform(texts)
-    except ValueError as error:
-        raise DataError(
-            f"at least some items must have words in their text, but: {error}"
-        ) from None
+    counts = tfidf(texts)
     n_components = min(width, min(counts.shape) - 1)
     if n_components < 1:
         return counts.toarray().astype(np.float32)
     with np.errstate(invalid="ignore"):  # its share of the variance, if all texts are the same
         values = TruncatedSVD(n_components, random_state=_SEED).fit_transform(counts)
     return normalize(values).astype(np.float32)
-
-
-def read_item_texts(
-    item_file: Path, fields: Sequence[str], *, item_field: str
-) -> "tuple[np.ndarray[Any, Any], list[str]]":
-    """The token and the text of each line of an ``.item`` file.
-
-    Args:
-        item_file: The file.
-        fields: Columns whose words make the text, in this order.
-        item_field: Name of the column of item tokens.
-
-    Returns:
-        Tokens, unicode; and one text a token.
-
-    Raises:
-        DataError: If the file breaks the contract or lacks a column.
-    """
-    table = read_atomic(item_file)
-    missing = [name for name in fields if name not in table.kinds]
-    if missing:
-        raise DataError(
-            f"{item_file}, line 1 must have the text_fields {', '.join(missing)}, got "
-            f"{', '.join(table.kinds)}"
-        )
-    columns = [table.sequences(name) for name in fields]
-    texts = [" ".join(itertools.chain.from_iterable(row)) for row in zip(*columns, strict=True)]
-    return table.tokens(item_field).astype(np.str_), texts
 
 
 def make_missing_text_features(

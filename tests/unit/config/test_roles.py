@@ -13,7 +13,7 @@ MACHINE = {
     "process_timeout", "show_progress", "state", "use_gpu", "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
-    "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
+    "baselines", "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
     "stopping_step", "topk",
 }  # fmt: skip
 

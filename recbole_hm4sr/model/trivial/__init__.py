@@ -1,0 +1,1 @@
+"""Models that are fitted once and have no parameters: counts, neighbours, a closed form."""

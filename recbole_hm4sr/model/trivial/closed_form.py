@@ -1,0 +1,241 @@
+"""The base of models that are fitted once: arrays from the training part, and no parameter.
+
+A subclass says what its arrays are (:meth:`ClosedForm.fit_arrays`) and how it weighs the items of a
+history (:meth:`ClosedForm.weigh`). It gets RecBole's methods, ranks that never hold all scores at
+once, serving without the data set, and an order of equal scores.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_hm4sr.base.errors import TrainingError
+from recbole_hm4sr.config.settings import read_settings
+from recbole_hm4sr.data.serving_data import ServingDataset, count_items
+from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.model.trivial.scoring import (
+    DenseRows,
+    HistorySums,
+    OrderedCatalogue,
+    SparseRows,
+)
+
+Array = np.ndarray[Any, Any]
+
+
+class ClosedForm(SequentialRecommender):  # type: ignore[misc, unused-ignore]
+    """RecBole recommender that is fitted in one pass over the training part.
+
+    The score of an item is its own, the same for every user, plus the sum over the newest items of
+    the history of a weight times what the table has for the two items.
+
+    Args:
+        config: RecBole ``Config`` with the fields of ``settings_class``.
+        dataset: Training split of a ``MultiModalSequentialDataset``, or what was kept of it for
+            serving.
+
+    Attributes:
+        settings_class: Class of the model's settings.
+        reads: What the model reads besides items: of ``times``, ``features``.
+        n_read: How many of the newest items of a history are read; None for all of the window.
+    """
+
+    input_type = InputType.POINTWISE
+    settings_class: ClassVar[Any]
+    reads: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.settings: Any = read_settings(config, self.settings_class)
+        self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
+        self.n_read: int | None = None
+        self._is_served = isinstance(dataset, ServingDataset)
+        if isinstance(dataset, ServingDataset):
+            self.set_arrays(dataset.data.arrays)
+
+    # --- what a model says ---------------------------------------------------------------------
+
+    def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:
+        """The model's arrays.
+
+        Args:
+            data: Training split of a ``MultiModalSequentialDataset``.
+            counts: How often each item occurs in it. Shape ``[I]``, int64.
+
+        Returns:
+            Of ``own`` (what an item has by itself, ``[I]``), and of one table: ``offsets``,
+            ``others`` and ``values`` (:class:`~recbole_hm4sr.model.trivial.scoring.SparseRows`), or
+            ``dense``. What is left out is 0.
+        """
+        raise NotImplementedError
+
+    def weigh(self, items: Tensor) -> Tensor:
+        """Weights of the items of a history.
+
+        Args:
+            items: Newest first, 0 where there are no more. Shape ``[N, H]``, int64.
+
+        Returns:
+            Shape ``[N, H]``, float64.
+        """
+        raise NotImplementedError
+
+    # --- what it gets --------------------------------------------------------------------------
+
+    def fit(self, data: Any) -> None:
+        """Compute the arrays from the training part.
+
+        Args:
+            data: Training split of a ``MultiModalSequentialDataset``.
+
+        Raises:
+            UserError: If the model cannot be fitted to these data.
+        """
+        counts = count_items(data)
+        order = np.lexsort((np.arange(len(counts)), -counts))
+        self.set_arrays({"order": order, **self.fit_arrays(data, counts)})
+
+    def set_arrays(self, arrays: Mapping[str, Any]) -> None:
+        """Take arrays in place of those before.
+
+        Args:
+            arrays: NumPy arrays or tensors; those of :meth:`fit_arrays`, and ``order``, the items
+                in the order in which equal scores are ranked. Shape ``[I]``, int64.
+        """
+        device = self.device
+        self._buffers.clear()
+        for name, values in arrays.items():
+            self.register_buffer(name, torch.as_tensor(values).to(device))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Take the arrays of a checkpoint; a model that is served has its own already."""
+        if not self._is_served:
+            self.set_arrays(state_dict)
+            return None
+        return super().load_state_dict(self.state_dict(), *args, **options)
+
+    @property
+    def table(self) -> SparseRows | DenseRows | None:
+        """The rows of the items; None for a model whose scores are the same for every user."""
+        arrays = self._buffers
+        if "dense" in arrays:
+            return DenseRows(self.dense)
+        if "offsets" in arrays:
+            return SparseRows(self.offsets, self.others, self.values)
+        return None
+
+    def catalogue(self) -> OrderedCatalogue:
+        """All items, in the order in which equal scores are ranked.
+
+        Raises:
+            TrainingError: If the model has not been fitted.
+        """
+        if "order" not in self._buffers:
+            raise TrainingError(f"{type(self).__name__} must be fitted before it scores: fit(data)")
+        order, table = self.order, self.table
+        own = self._buffers.get("own")
+        if own is None:
+            own = torch.zeros(len(order), dtype=self._dtype(), device=order.device)
+        positions = torch.empty_like(order)
+        positions[order] = torch.arange(len(order), device=order.device)
+        scorer: Scorer = InnerProducts() if table is None else HistorySums(table)
+        return OrderedCatalogue(
+            rows=own[order][:, None, None], items=order, positions=positions, scorer=scorer
+        )
+
+    def _dtype(self) -> torch.dtype:
+        table = self.table
+        return torch.float32 if table is None else table.values.dtype
+
+    def read(self, interaction: Interaction) -> UserRows:
+        """The newest items of each history and their weights."""
+        histories, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        n_read = min(histories.shape[1], self.n_read or histories.shape[1])
+        own = self._buffers.get("own")
+        dtype = self._dtype() if own is None else own.dtype
+        ones = torch.ones(len(histories), 1, 1, dtype=dtype, device=histories.device)
+        if self.table is None:
+            return UserRows(ones)
+        at = lengths[:, None] - 1 - torch.arange(n_read, device=histories.device)  # newest first
+        items = histories.gather(1, at.clamp(min=0)).masked_fill(at < 0, 0)
+        weights = self.weigh(items).to(dtype).masked_fill(items == 0, 0)
+        return UserRows(ones, {"items": items, "weights": weights})
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Score one item a sequence. Shape ``[B]``."""
+        return self.catalogue().scores(self.read(interaction), interaction[self.ITEM_ID])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Score every item, padding included. Shape ``[B, I]``."""
+        return self.catalogue().scores(self.read(interaction))
+
+    def rank_targets(
+        self, interaction: Interaction, targets: Tensor, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ranks of targets among all items and among those not seen; never all scores at once.
+
+        Args:
+            interaction: A batch.
+            targets: One item a sequence. Shape ``[B]``, int64.
+            seen: Pairs of a sequence and an item that its user has seen, never its target.
+        """
+        return self.catalogue().ranks(self.read(interaction), targets, seen)
+
+    def top_items(
+        self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The best items of each sequence; never all scores at once.
+
+        Args:
+            interaction: A batch.
+            k: From 1 to I.
+            seen: Pairs of a sequence and an item that is no candidate of it.
+        """
+        return self.catalogue().top(self.read(interaction), k, seen)
+
+    def tie_order(self) -> Tensor:
+        """All items in the order in which equal scores are ranked. Shape ``[I]``, int64."""
+        order: Tensor = self.order
+        return order
+
+    def serving_arrays(self) -> dict[str, Array]:
+        """All that the model scores with."""
+        return {name: values.cpu().numpy() for name, values in self.state_dict().items()}
+
+
+def newest_only(items: Tensor) -> Tensor:
+    """Where each item of a history comes for the last time.
+
+    Args:
+        items: Newest first. Shape ``[N, H]``, int64.
+
+    Returns:
+        Shape ``[N, H]``, bool.
+    """
+    ordered, order = items.sort(dim=1, stable=True)
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return torch.zeros_like(is_first).scatter_(1, order, is_first)
+
+
+def csr_arrays(matrix: Any) -> dict[str, Array]:
+    """A SciPy sparse matrix as the arrays of a table.
+
+    Args:
+        matrix: Shape ``[I, I]``.
+    """
+    rows = matrix.tocsr()
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return {
+        "offsets": rows.indptr.astype(np.int64),
+        "others": rows.indices.astype(np.int32),
+        "values": rows.data.astype(np.float32),
+    }
