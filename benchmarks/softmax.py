@@ -31,9 +31,8 @@ def losses() -> dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]:
         sampler = NegativeSampler(torch.ones(len(items), dtype=torch.int64)).to(items.device)
         drawn = sampler(N_DRAWN).to(items.device)
         return sampled_cross_entropy(
-            users,
-            items[targets],
-            items[drawn],
+            (users * items[targets]).sum(dim=1),
+            users @ items[drawn].T,
             log_expected=sampler.log_expected(drawn),
             excluded=targets[:, None] == drawn,
         )

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.data.histories import HistorySamples
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds
-
-_ROWS_AT_A_TIME = 64
+from recbole_hm4sr.layers.ranking import count_better, is_better, require_numbers
+from recbole_hm4sr.layers.seen import pairs_of_rows
+from recbole_hm4sr.layers.softmax import HiddenPairs
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def rank_samples(
     samples: HistorySamples,
     *,
     item_field: str,
+    rank: Callable[[Any, HiddenPairs], tuple[Tensor, Tensor]] | None = None,
 ) -> Ranks:
     """Rank the target of every sample of a split.
 
@@ -53,6 +54,9 @@ def rank_samples(
         batches: The loader, in the order of the samples.
         samples: The split.
         item_field: Name of the item column.
+        rank: How a model ranks by itself, without all scores at once: takes a batch and the pairs
+            of a row and an item seen before; returns ranks among all items and among those but the
+            seen. None to rank by ``score``.
 
     Returns:
         Ranks on the CPU.
@@ -64,41 +68,31 @@ def rank_samples(
     nothing = torch.empty(0, dtype=torch.int64)
     include, exclude, done = [nothing], [nothing], 0
     for batch in batches:
-        _, scores, _, targets = score(batch)
-        positions = samples.targets[done : done + len(scores)]
-        done += len(scores)
-        targets = targets.to(scores.device)
-        own = scores.gather(1, targets[:, None])  # [B, 1]
-        if torch.isnan(scores.sum(dim=1)).any() or not torch.isfinite(own).all():
-            raise TrainingError(
-                "every score must be a number, but the model gave NaN or infinity in evaluation; "
-                "lower learning_rate"
-            )
-        rows, items = seen.before(positions)
-        rows, items = rows.to(scores.device), items.to(scores.device)
-        rank = 1 + _count_better(scores, own, targets)
-        taken = _is_better(scores[rows, items], own[rows, 0], items, targets[rows])
-        include.append(rank.cpu())
-        exclude.append((rank - torch.bincount(rows[taken], minlength=len(rank))).cpu())
+        if rank is None:
+            _, scores, _, targets = score(batch)
+            n_rows = len(scores)
+        else:
+            n_rows = len(batch[0])
+        pairs = torch.stack(seen.before(samples.targets[done : done + n_rows]), dim=1)
+        done += n_rows
+        if rank is None:
+            ranks = _rank_scores(scores, targets, pairs)
+        else:
+            ranks = rank(batch, pairs_of_rows(pairs, n_rows))
+        include.append(ranks[0].cpu())
+        exclude.append(ranks[1].cpu())
     return Ranks(torch.cat(include), torch.cat(exclude))
 
 
-def _is_better(scores: Tensor, own: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    """Whether an item stands above the target; equal scores stand in the order of item ids."""
-    return (scores > own) | ((scores == own) & (items < targets))
-
-
-def _count_better(scores: Tensor, own: Tensor, targets: Tensor) -> Tensor:
-    # A few rows at a time: the flags of all rows would leave the cache before they are counted.
-    parts = list(zip(scores.split(_ROWS_AT_A_TIME), own.split(_ROWS_AT_A_TIME), strict=True))
-    better = torch.cat([(rows > target).sum(dim=1) for rows, target in parts])
-    equal_scores = torch.cat([(rows == target).sum(dim=1) for rows, target in parts])
-    tied = torch.nonzero(equal_scores > 1).squeeze(1)
-    if len(tied):  # rare: a second pass for these rows only
-        items = torch.arange(scores.shape[1], device=scores.device)
-        equal = (scores[tied] == own[tied]) & (items < targets[tied, None])
-        better[tied] += equal.sum(dim=1)
-    return better
+def _rank_scores(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranks among all items and among those but the seen, of pairs of a row and an item."""
+    targets, seen = targets.to(scores.device), seen.to(scores.device)
+    own = scores.gather(1, targets[:, None])  # [B, 1]
+    require_numbers(scores, own)
+    ranks = 1 + count_better(scores, own, targets)
+    rows, items = seen.unbind(dim=1)
+    better = is_better(scores[rows, items], own[rows, 0], items, targets[rows])
+    return ranks, ranks - torch.bincount(rows[better], minlength=len(ranks))
 
 
 def top_hits(ranks: Tensor, cut: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A batch as models on packed tokens read it."""
+"""Batches of packed tokens."""
 
 import dataclasses
 from typing import Any, NamedTuple, TypeVar

@@ -117,7 +117,7 @@ class SASRecBlock(nn.Module):
         hidden_dropout_prob: Dropout around the activation, and of the second map's output.
         layer_norm_eps: Added to the variance.
         residual: What the attention's output is added to: ``normed``, q, or ``raw``, x.
-        dropout_at: Whether dropout stands ``before`` or ``after`` the activation.
+        dropout_at: Whether dropout comes ``before`` or ``after`` the activation.
 
     Reference:
         Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, arXiv:1808.09781.

@@ -1,102 +1,332 @@
-"""The item side of a model: frozen features, and the rows of the catalogue that a step needs.
+"""The catalogue: the one door to items, for inputs, losses, scores and ranks."""
 
-The catalogue is the one door to items: inputs, losses and scores all read their rows through it.
-"""
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeVar
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_hm4sr.layers.losses import LossRows
-from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
-from recbole_hm4sr.layers.transfer import send
+from recbole_hm4sr.layers.ranking import (
+    block_shape,
+    count_better,
+    is_better,
+    order_by_score,
+    require_numbers,
+    top_k,
+)
+from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.similarity import Dot, Similarity
+from recbole_hm4sr.layers.softmax import (
+    HiddenPairs,
+    blockwise_log_sum_exp,
+    linear_cross_entropy,
+    sampled_cross_entropy,
+)
 
-Array = np.ndarray[Any, Any]
 _ROWS_AT_A_TIME = 65_536
-
-
-class UserRows(NamedTuple):
-    """One row a question: what a score reads of a user.
-
-    Attributes:
-        vectors: A vector a modality. Shape ``[N, M, D]``.
-        side: What else a scorer reads of a row, by name. Each of shape ``[N, ...]``.
-    """
-
-    vectors: Tensor
-    side: Mapping[str, Tensor] = MappingProxyType({})
+Held = TypeVar("Held", bound="Catalogue")
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Rows of items, whose scores are inner products with users' vectors.
+    """Items that can be read and scored.
 
     Attributes:
         rows: Shape ``[K, M, D]``.
         items: The item of each row, ascending; None if the rows are all items in their order.
             Shape ``[K]``, int64.
+        similarity: Maps users and items before their products.
+        scorer: Makes scores of them.
     """
 
     rows: Tensor
     items: Tensor | None = None
+    similarity: Similarity = field(default_factory=Dot)
+    scorer: Scorer = field(default_factory=InnerProducts)
+
+    # --- items ---------------------------------------------------------------------------------
 
     def of(self, items: Tensor) -> Tensor:
         """The rows of some items, which it must hold. Shapes ``[N]``, int64, to ``[N, M, D]``."""
-        places = items if self.items is None else torch.searchsorted(self.items, items)
-        return self.rows.index_select(0, places)
+        return self.rows.index_select(0, self._numbers(items))
+
+    def stream(self: Held, m: int) -> Held:
+        """The catalogue of one modality, scored by its inner products."""
+        return replace(self, rows=self.rows[:, m : m + 1], scorer=InnerProducts())
 
     def table(self) -> Tensor:
-        """The rows with all modalities side by side. Shape ``[K, M·D]``."""
-        return self.rows.flatten(1)
+        """Vectors whose inner products with prepared users are scores. Shape ``[K, M·D]``."""
+        return self._mapped.flatten(1)
+
+    @cached_property
+    def _mapped(self) -> Tensor:
+        return self.similarity.items(self.rows)
+
+    def _numbers(self, items: Tensor) -> Tensor:
+        return items if self.items is None else torch.searchsorted(self.items, items)
+
+    def _between(self, part: slice) -> Candidates:
+        """The candidates of consecutive rows, as views."""
+        if self.items is not None:
+            return Candidates(self.items[part], self._mapped[part])
+        items = torch.arange(part.start, part.stop, device=self.rows.device)
+        return Candidates(items, self._mapped[part])
+
+    def _named(self, items: Tensor) -> Candidates:
+        """The candidates of some items, of any shape."""
+        rows = self._mapped.index_select(0, self._numbers(items).flatten())
+        return Candidates(items, rows.unflatten(0, items.shape))
+
+    # --- scores --------------------------------------------------------------------------------
+
+    def prepared(self, users: UserRows) -> UserRows:
+        """The rows as :meth:`block` reads them: mapped, with what the scorer computes once."""
+        mapped = self.similarity.users(users.vectors)
+        return self.scorer.prepare(users._replace(vectors=mapped), self)
+
+    def block(self, users: UserRows, items: slice) -> Tensor:
+        """Scores of consecutive rows of the catalogue, with their gradient.
+
+        Args:
+            users: N rows of :meth:`prepared`.
+            items: Begin and end of the rows, both given.
+
+        Returns:
+            Shape ``[N, end - begin]``.
+        """
+        return self.scorer.scores(users, self._between(items))
 
     def scores(self, users: UserRows, items: Tensor | None = None) -> Tensor:
         """Scores of the items that it holds, or of some.
 
         Args:
             users: N rows.
-            items: One item a row, ``[N]``, int64; None for all rows of the catalogue.
+            items: One item a row, ``[N]``, or several, ``[N, C]``, int64; None for all rows of the
+                catalogue, in one block.
 
         Returns:
-            Shape ``[N, K]``, or ``[N]``.
+            Shape ``[N, K]``, or the shape of ``items``.
         """
+        users = self.prepared(users)
         if items is None:
-            return users.vectors.flatten(1) @ self.table().T
-        return (users.vectors * self.of(items)).sum(dim=(1, 2))
+            return self.block(users, slice(0, len(self.rows)))
+        return self._own(users, items)
+
+    def _own(self, users: UserRows, items: Tensor) -> Tensor:
+        if items.ndim == 2:
+            return self.scorer.scores(users, self._named(items))
+        return self.scorer.scores(users, self._named(items[:, None]))[:, 0]
 
     def parts(self, users: UserRows, items: Tensor) -> Tensor:
-        """What each modality adds to the scores of some items; the sum is the score.
+        """What each modality, and the scorer, adds to the scores of some items.
 
         Args:
             users: N rows.
-            items: Items of each row, ``[N, K]``, or the same of all, ``[K]``; int64.
+            items: Items of each row, ``[N, C]``, or the same of all, ``[K]``; int64.
 
         Returns:
-            Shape ``[N, K, M]``.
+            The sum over the last dimension is the score. Shape ``[N, K, M]``; for a scorer other
+            than :class:`InnerProducts`, ``[N, K, M + 1]``: the last is what it adds.
         """
-        rows = self.of(items.flatten()).unflatten(0, items.shape)
+        users, candidates = self.prepared(users), self._named(items)
         product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
-        return torch.einsum(product, users.vectors, rows)
+        products = torch.einsum(product, users.vectors, candidates.rows)
+        if isinstance(self.scorer, InnerProducts):
+            return products
+        scores = self.scorer.scores(users, candidates)
+        return torch.cat([products, (scores - products.sum(dim=2))[..., None]], dim=2)
+
+    # --- losses --------------------------------------------------------------------------------
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy of the targets among all items but the seen ones. A scalar."""
-        return linear_cross_entropy(
-            users.vectors.flatten(1),
-            self.table(),
-            rows.targets,
-            excluded=rows.seen,
-            divisor=rows.joined.divisor,
+        users = self.prepared(users)
+        if isinstance(self.scorer, InnerProducts):
+            return linear_cross_entropy(
+                users.vectors.flatten(1),
+                self.table(),
+                rows.targets,
+                excluded=rows.seen,
+                divisor=rows.joined.divisor,
+            )
+        total = blockwise_log_sum_exp(
+            lambda part: self.block(users, part),
+            n_rows=len(rows.targets),
+            n_items=len(self.rows),
+            hidden=rows.seen,
         )
+        return (total - self._own(users, rows.targets)).sum() / rows.joined.divisor
+
+    def log_sum_exp(
+        self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]
+    ) -> Tensor:
+        """The logarithm of the sum over all items of the exponentials of some scores.
+
+        What a scorer that normalises over the items computes in :meth:`Scorer.prepare`.
+
+        Args:
+            users: N rows.
+            scores: Of users and candidates. Shape ``[N, K]``, or ``[N, K, ...]`` for several each.
+
+        Returns:
+            With its gradient. Shape ``[N]``, or ``[N, ...]``.
+        """
+        return blockwise_log_sum_exp(
+            lambda part: scores(users, self._between(part)),
+            n_rows=len(users.vectors),
+            n_items=len(self.rows),
+        )
+
+    # --- ranks ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def ranks(
+        self, users: UserRows, targets: Tensor, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ranks of the targets, from 1; equal scores are ordered by item, padding is no candidate.
+
+        Args:
+            users: N rows.
+            targets: Shape ``[N]``, int64.
+            seen: Pairs of a row and an item that its user has seen, never its target.
+
+        Returns:
+            Ranks among all items, and among those but the seen; each of shape ``[N]``, int64.
+
+        Raises:
+            TrainingError: If a score is NaN or a target's score is infinite.
+        """
+        users = self.prepared(users)
+        n_users, width = block_shape(len(targets), len(self.rows), self.rows.device.type)
+        found = [
+            self._rank_some(
+                users.select(own),
+                self._numbers(targets[own]),
+                self._seen_by(seen, own),
+                width,
+            )
+            for own in _slices(len(targets), n_users)
+        ]
+        ranks, better_seen = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return ranks, ranks - better_seen
+
+    def _rank_some(
+        self, users: UserRows, targets: Tensor, seen: tuple[Tensor, Tensor], width: int
+    ) -> tuple[Tensor, Tensor]:
+        """Ranks of some users' targets, and how many seen items are better."""
+        blocks = _slices(len(self.rows), width)
+        own = torch.empty(0) if len(blocks) == 1 else self._own_scores(users, targets, blocks)
+        ranks, better_seen = torch.ones_like(targets), torch.zeros_like(targets)
+        for part in blocks:
+            scores = self._masked_block(users, part)
+            columns = targets - part.start
+            if len(blocks) == 1:
+                own = scores.gather(1, columns[:, None])
+            else:  # a product of other users may round a score in another way
+                here = ((columns >= 0) & (columns < scores.shape[1])).nonzero()[:, 0]
+                scores[here, columns[here]] = own[here, 0]
+            require_numbers(scores, own)
+            ranks += count_better(scores, own, columns)
+            rows, items = _within(part, *seen)
+            better = is_better(scores[rows, items], own[rows, 0], items, columns[rows])
+            better_seen += torch.bincount(rows[better], minlength=len(targets))
+        return ranks, better_seen
+
+    def _own_scores(self, users: UserRows, targets: Tensor, blocks: Sequence[slice]) -> Tensor:
+        """Scores of the targets, each of the block that holds it. Shape ``[N, 1]``."""
+        found = []
+        numbers = []
+        for part in blocks:
+            here = ((targets >= part.start) & (targets < part.stop)).nonzero()[:, 0]
+            if len(here):
+                scores = self.block(users.select(here), part)
+                found.append(scores.gather(1, targets[here, None] - part.start))
+                numbers.append(here)
+        return torch.cat(found)[torch.cat(numbers).argsort()]
+
+    def _seen_by(self, seen: HiddenPairs | None, rows: slice) -> tuple[Tensor, Tensor]:
+        """The seen items of some rows: rows, counted from the first, and numbers of the items."""
+        if seen is None:
+            nothing = torch.empty(0, dtype=torch.int64, device=self.rows.device)
+            return nothing, nothing
+        pairs = seen.pairs[int(seen.begins[rows.start]) : int(seen.begins[rows.stop])]
+        return pairs[:, 0] - rows.start, self._numbers(pairs[:, 1].contiguous())
+
+    def _masked_block(self, users: UserRows, part: slice) -> Tensor:
+        """A block whose padding item, if it is there, has minus infinity."""
+        scores = self.block(users, part)
+        if self.items is None:
+            scores[:, : int(part.start == 0)] = -torch.inf
+        else:
+            scores.masked_fill_(self.items[part] == 0, -torch.inf)
+        return scores
+
+    @torch.no_grad()
+    def top(
+        self, users: UserRows, k: int, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The best items of each user; equal scores are ordered by item, padding is no candidate.
+
+        Args:
+            users: N rows.
+            k: From 1 to K.
+            seen: Pairs of a row and an item that is no candidate of it.
+
+        Returns:
+            Scores, best first, and items, both of shape ``[N, k]``. Where a user has fewer
+            candidates, the last scores are minus infinity and their items mean nothing.
+        """
+        users = self.prepared(users)
+        n_rows = len(users.vectors)
+        n_users, width = block_shape(n_rows, len(self.rows), self.rows.device.type)
+        found = [
+            self._top_of_some(
+                users.select(own),
+                k,
+                self._seen_by(seen, own),
+                width,
+            )
+            for own in _slices(n_rows, n_users)
+        ]
+        values, numbers = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return values, numbers if self.items is None else self.items[numbers]
+
+    def _top_of_some(
+        self, users: UserRows, k: int, seen: tuple[Tensor, Tensor], width: int
+    ) -> tuple[Tensor, Tensor]:
+        values, numbers = None, None
+        for part in _slices(len(self.rows), width):
+            scores = self._masked_block(users, part)
+            scores[_within(part, *seen)] = -torch.inf
+            best, columns = top_k(scores, min(k, scores.shape[1]))
+            columns = columns + part.start
+            if values is not None and numbers is not None:
+                best, columns = torch.cat([values, best], dim=1), torch.cat([numbers, columns], 1)
+                best, columns = order_by_score(best, columns)
+            values, numbers = best[:, :k], columns[:, :k]
+        assert values is not None
+        assert numbers is not None
+        return values, numbers
+
+
+def _slices(n: int, step: int) -> list[slice]:
+    return [slice(begin, min(begin + step, n)) for begin in range(0, n, step)]
+
+
+def _within(part: slice, rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairs of a row and a number that is in a slice, counted from its begin."""
+    inside = ((numbers >= part.start) & (numbers < part.stop)).nonzero()[:, 0]
+    return rows[inside], numbers[inside] - part.start
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledCatalogue(Catalogue):
     """Rows of the items of a step and of a sample of the others.
+
+    A scorer that normalises over all items has no estimate here: it sees the rows of the step.
 
     Attributes:
         drawn: The sample. Shape ``[S]``, int64.
@@ -108,14 +338,25 @@ class SampledCatalogue(Catalogue):
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy that the sample estimates, without the seen items. A scalar."""
+        users = self.prepared(users)
         return sampled_cross_entropy(
-            users.vectors.flatten(1),
-            self.of(rows.targets).flatten(1),
-            self.of(self.drawn).flatten(1),
+            self._own(users, rows.targets),
+            self.scorer.scores(users, self._named(self.drawn)),
             log_expected=self.log_expected,
             excluded=rows.excluded_from(self.drawn),
             divisor=rows.joined.divisor,
         )
+
+    def log_sum_exp(
+        self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]
+    ) -> Tensor:
+        """Refused: the sum over all items is not known here.
+
+        Raises:
+            ValueError: Always.
+        """
+        del users, scores
+        raise ValueError("n_negatives must be 0 with a score that is normalised over all items")
 
 
 class CatalogueCache:
@@ -126,7 +367,11 @@ class CatalogueCache:
         self._catalogue: Catalogue | None = None
 
     def get(
-        self, weights: Sequence[Tensor], rows: Callable[[Tensor], Tensor], n_items: int
+        self,
+        weights: Sequence[Tensor],
+        rows: Callable[[Tensor], Tensor],
+        n_items: int,
+        make: Callable[[Tensor], Catalogue] = Catalogue,
     ) -> Catalogue:
         """The catalogue.
 
@@ -134,83 +379,16 @@ class CatalogueCache:
             weights: All that the rows depend on, at least one.
             rows: Makes the rows of some items. Shapes ``[N]``, int64, to ``[N, M, D]``.
             n_items: I, padding included.
+            make: Makes the catalogue of all rows.
         """
         key = tuple(part for weight in weights for part in (weight._version, weight.data_ptr()))
         if self._catalogue is None or self._key != key:
             # Some rows at a time: features that are read when asked for may be larger than memory.
             items = torch.arange(n_items, device=weights[0].device)
             parts = [rows(some) for some in items.split(_ROWS_AT_A_TIME)]
-            self._key, self._catalogue = key, Catalogue(torch.cat(parts))
+            self._key, self._catalogue = key, make(torch.cat(parts))
         return self._catalogue
 
     def forget(self) -> None:
         """Make it again the next time: fused optimizers leave the versions of weights alone."""
         self._catalogue = None
-
-
-class FeatureTable(nn.Module):
-    """Features of all items of one modality. They are not trained and in no checkpoint.
-
-    Args:
-        take: Gives the features of items, shape ``[N]``, int64, as ``[N, F]``, float32.
-        n_items: I, padding included.
-        width: F.
-        resident: Whether to keep all rows in memory, on the model's device; else they are taken
-            when asked for, which suits a file mapped into memory and larger than the device.
-    """
-
-    def __init__(
-        self, take: Callable[[Array], Array], *, n_items: int, width: int, resident: bool
-    ) -> None:
-        super().__init__()
-        self.n_items = n_items
-        self.width = width
-        self._take = take
-        self._row_of: Tensor | None = None  # whose features an item has, while they are shuffled
-        self.values: Tensor | None
-        values = torch.from_numpy(take(np.arange(n_items))) if resident else None
-        self.register_buffer("values", values, persistent=False)
-
-    def forward(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
-        """Features of some items, or of all.
-
-        Args:
-            items: Shape ``[N]``, int64; None for all, which must be resident.
-            on_host: The same on the host, if they are known there: a table that is not resident
-                else waits for the device.
-
-        Returns:
-            Shape ``[N, F]``, float32.
-        """
-        if self._row_of is not None:
-            items = self._row_of if items is None else self._row_of.to(items.device)[items]
-            on_host = None
-        if self.values is not None:
-            return self.values if items is None else self.values.index_select(0, items)
-        if items is None:
-            raise ValueError("items must be named: the table is not resident")
-        wanted = items.cpu().numpy() if on_host is None else on_host
-        return send(torch.from_numpy(self._take(wanted)), items.device)
-
-    @contextmanager
-    def permuted(self, generator: torch.Generator, changed: Callable[[], None]) -> Iterator[None]:
-        """Shuffle the features among the items while the context lasts.
-
-        Args:
-            generator: Draws who has whose features; the padding item keeps its own.
-            changed: Called after the shuffle and after its end, for what is made of features.
-        """
-        device = "cpu" if self.values is None else self.values.device
-        self._row_of = permuted_items(self.n_items, generator).to(device)
-        changed()
-        try:
-            yield
-        finally:
-            self._row_of = None
-            changed()
-
-
-def permuted_items(n_items: int, generator: torch.Generator) -> Tensor:
-    """All items shuffled, the padding item 0 in its place. Shape ``[I]``, int64, on the CPU."""
-    shuffled = 1 + torch.randperm(n_items - 1, generator=generator)
-    return torch.cat([torch.zeros(1, dtype=torch.int64), shuffled])

@@ -20,7 +20,7 @@ class LossRows(NamedTuple):
         seen: Items that are no candidates of an own row; None if every item is one.
         excluded: True where another row has the same target, or one that the own row has seen; the
             others are the rows of all processes. Shape ``[B, N]``, bool.
-        joined: Where the own rows stand among those of all processes.
+        joined: The own rows among those of all processes.
     """
 
     targets: Tensor
@@ -124,7 +124,8 @@ class PlaceholderPlan(NamedTuple):
     """What the choice of placeholders needs to know of a batch.
 
     Attributes:
-        group: Of each token: places are exchanged within a group. Shape ``[T]``, int64, ascending.
+        group: Of each token: which ones are replaced is drawn within a group. Shape ``[T]``,
+            int64, ascending.
         chosen: Tokens that would be replaced if none were exchanged. Shape ``[K]``, int64.
     """
 
@@ -164,7 +165,7 @@ def draw_placeholders(plan: PlaceholderPlan) -> Tensor:
     Returns:
         Packed numbers, ascending. Shape ``[K]``, int64.
     """
-    # Sorting by group number plus noise shuffles each group in its place; float64, so that the
+    # Sorting by group number plus noise shuffles within each group; float64, so that the
     # noise keeps its digits beside large numbers.
     noise = torch.rand(len(plan.group), dtype=torch.float64, device=plan.group.device)
     shuffled = torch.argsort(plan.group + noise)

@@ -1,7 +1,7 @@
-"""Valid tokens side by side: the work on padding is not done.
+"""Packing: valid tokens side by side, without work on padding.
 
 Histories are short and padded to L: with L 50 and a mean length near 10, four of five positions
-are padding. A :class:`Packing` says where the tokens of a batch stand once padding is gone. Only
+are padding. A :class:`Packing` says where the tokens of a batch are once padding is gone. Only
 attention needs rows again; it gets them in a few buckets of sequences of similar length.
 """
 
@@ -16,7 +16,7 @@ from recbole_hm4sr.layers.transfer import send
 # Widths between which sequences share a bucket: narrow enough that less than a third is padding,
 # few enough that starting an operation for each costs little.
 _BUCKET_LIMITS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-# Padding that costs less than a bucket of its own: so many places join the next wider bucket.
+# Padding that costs less than a bucket of its own: so many cells join the next wider bucket.
 _PADDING_BELOW_A_BUCKET = 512
 
 
@@ -26,11 +26,11 @@ class Bucket:
 
     Attributes:
         sequences: Their numbers in the batch. Shape ``[b]``, int64.
-        tokens: Packed number of the token at each place; any token where the place is padding.
+        tokens: Packed number of the token in each cell; any token where the cell is padding.
             Shape ``[b, w]``, int64.
-        padding_bias: Minus infinity where the place is padding, else 0: added to scores, since
+        padding_bias: Minus infinity where the cell is padding, else 0: added to scores, since
             filling by a mask takes several times as long as adding. Shape ``[b, w]``, float32.
-        causal_bias: Minus infinity where the second place stands after the first, else 0. Shape
+        causal_bias: Minus infinity where the second position comes after the first, else 0. Shape
             ``[w, w]``, float32.
     """
 
@@ -46,18 +46,18 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a batch stand, sequence after sequence, oldest first.
+    """The arrangement of a batch's tokens: sequence after sequence, oldest first.
 
     Attributes:
         lengths: Tokens of each sequence. Shape ``[B]``, int64.
-        place: Number of each token among the places of a padded batch. Shape ``[T]``, int64.
+        padded_index: Index of each token among the cells of a padded batch. Shape ``[T]``, int64.
         sequence: Sequence of each token. Shape ``[T]``, int64.
         position: Its position in the sequence, from 0. Shape ``[T]``, int64.
         last: Number of the last token of each sequence. Shape ``[B]``, int64.
-        to_buckets: Token at each place of all buckets. Shape ``[P]``, int64.
-        from_buckets: Place of each token among the places of all buckets. Shape ``[T]``, int64.
+        to_buckets: Token in each cell of all buckets. Shape ``[P]``, int64.
+        from_buckets: Index of each token among the cells of all buckets. Shape ``[T]``, int64.
         sequence_to_buckets: Sequence of each row of all buckets. Shape ``[B]``, int64.
-        sequence_from_buckets: Place of each sequence among the rows of all buckets. Shape
+        sequence_from_buckets: Index of each sequence among the rows of all buckets. Shape
             ``[B]``, int64.
         padding_bias: ``padding_bias`` of all buckets. Shape ``[P]``, float32.
         causal_bias: ``causal_bias`` of all buckets, flat. Float32.
@@ -65,7 +65,7 @@ class Packing:
     """
 
     lengths: Tensor
-    place: Tensor
+    padded_index: Tensor
     sequence: Tensor
     position: Tensor
     last: Tensor
@@ -82,8 +82,8 @@ class Packing:
         """All sequences, each in one bucket: views of the flat tensors."""
         parts = zip(
             self.sequence_to_buckets.split([rows for rows, _ in self.shapes]),
-            self.to_buckets.split(self._n_places),
-            self.padding_bias.split(self._n_places),
+            self.to_buckets.split(self._n_cells),
+            self.padding_bias.split(self._n_cells),
             self.causal_bias.split([width * width for _, width in self.shapes]),
             self.shapes,
             strict=True,
@@ -94,23 +94,23 @@ class Packing:
         )
 
     @cached_property
-    def _n_places(self) -> list[int]:
+    def _n_cells(self) -> list[int]:
         return [rows * width for rows, width in self.shapes]
 
     def pack(self, padded: Tensor) -> Tensor:
         """The tokens of a padded ``[B, L, ...]`` batch. Shape ``[T, ...]``."""
-        return padded.flatten(0, 1).index_select(0, self.place)
+        return padded.flatten(0, 1).index_select(0, self.padded_index)
 
     def spread(self, tokens: Tensor) -> list[Tensor]:
         """Packed ``[T, ...]`` as padded rows, ``[b, w, ...]`` of each bucket."""
-        places = tokens.index_select(0, self.to_buckets)
-        parts = zip(places.split(self._n_places), self.shapes, strict=True)
+        cells = tokens.index_select(0, self.to_buckets)
+        parts = zip(cells.split(self._n_cells), self.shapes, strict=True)
         return [part.view(*shape, *part.shape[1:]) for part, shape in parts]
 
     def collect(self, blocks: list[Tensor]) -> Tensor:
         """Padded rows of each bucket, ``[b, w, ...]``, as packed ``[T, ...]``."""
-        places = torch.cat([block.flatten(0, 1) for block in blocks])
-        return places.index_select(0, self.from_buckets)
+        cells = torch.cat([block.flatten(0, 1) for block in blocks])
+        return cells.index_select(0, self.from_buckets)
 
     def spread_sequences(self, vectors: Tensor) -> list[Tensor]:
         """One vector a sequence, ``[B, ...]``, as ``[b, ...]`` of each bucket."""
@@ -142,29 +142,29 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
     last = lengths.cumsum(0) - 1
     first = last - lengths + 1
     row_starts, rows = torch.empty_like(lengths), torch.empty_like(lengths)
-    places, hidden, later, shapes = [], [], [], []
-    n_places = n_rows = 0
+    cells, hidden, later, shapes = [], [], [], []
+    n_cells = n_rows = 0
     groups = _split_by_length(lengths)
     for members in groups:
         width = int(lengths[members].max())
         numbers = torch.arange(len(members))
-        row_starts[members] = n_places + numbers * width
+        row_starts[members] = n_cells + numbers * width
         rows[members] = n_rows + numbers
         tokens = (first[members, None] + steps[:width]).clamp(max=len(sequence) - 1)
         padding = ~is_token[members, :width]
-        places.append(tokens.flatten())
+        cells.append(tokens.flatten())
         hidden.append(torch.zeros(padding.shape).masked_fill_(padding, -torch.inf).flatten())
         later.append(torch.full((width, width), -torch.inf).triu(1).flatten())
         shapes.append((len(members), width))
-        n_places += tokens.numel()
+        n_cells += tokens.numel()
         n_rows += len(members)
     packing = Packing(
         lengths=lengths,
-        place=sequence * max_length + position,
+        padded_index=sequence * max_length + position,
         sequence=sequence,
         position=position,
         last=last,
-        to_buckets=torch.cat(places),
+        to_buckets=torch.cat(cells),
         from_buckets=row_starts[sequence] + position,
         sequence_to_buckets=torch.cat(groups),
         sequence_from_buckets=rows,

@@ -1,4 +1,4 @@
-"""Sequences as rows of one length: what packed tokens look like where every shape must be fixed.
+"""Padded rows: the interface of a packing where every shape must be fixed.
 
 A model written for a :class:`~recbole_hm4sr.layers.packing.Packing` runs on these rows unchanged: a
 token is a position of a row, padding included, and there is one bucket. Its shapes follow from the

@@ -1,4 +1,4 @@
-"""Terms between two tokens of a sequence that depend on a relation of theirs, as the time between.
+"""Pair terms of attention: a relation between two tokens, such as the time between them.
 
 Nothing of shape ``[w, w, D]`` is made: a query's products with all rows of a table are looked up by
 the relation, and attention weights are summed by the relation before they meet the table.

@@ -1,4 +1,4 @@
-"""Items drawn as candidates of a sampled softmax."""
+"""Negative sampling for the sampled softmax."""
 
 import math
 

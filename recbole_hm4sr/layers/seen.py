@@ -1,4 +1,4 @@
-"""Where among the candidates of a loss the items stand that a row leaves out."""
+"""Seen items among the candidates of a loss."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def pairs_of_rows(pairs: Tensor, n_rows: int) -> HiddenPairs:
 
 
 def holds(pairs: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
-    """Which candidates stand in a row's pairs.
+    """Which candidates are in a row's pairs.
 
     Counted by differences: nothing here has a size that depends on values.
 
@@ -35,7 +35,7 @@ def holds(pairs: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
     rows, items = pairs[:, 0], pairs[:, 1].contiguous()
     steps = torch.zeros(n_rows, len(candidates) + 1, dtype=torch.int32, device=pairs.device)
     one = steps.new_ones(len(pairs))
-    # Equal candidates stand side by side: a pair covers all from the first to the last of them.
+    # Equal candidates are side by side: a pair covers all from the first to the last of them.
     steps.index_put_((rows, torch.searchsorted(ordered, items)), one, accumulate=True)
     steps.index_put_((rows, torch.searchsorted(ordered, items, right=True)), -one, accumulate=True)
     covered = steps.cumsum(dim=1, dtype=torch.int32)[:, :-1] > 0

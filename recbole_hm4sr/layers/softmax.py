@@ -1,4 +1,4 @@
-"""Cross-entropy over a whole catalogue without ever holding all its scores, or over a sample of it.
+"""Cross-entropies over a catalogue: exact without holding all scores, or from a sample.
 
 Scores of ``[B, I]`` are the largest tensor of a step: the plain form writes them, their logarithm
 and the gradient of each to memory. Here a few rows at a time are scored, normalised and turned into
@@ -6,6 +6,7 @@ gradients while they are still in the cache. The result is the same, not an appr
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 # Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
 _SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
+# Scores of a block that autograd differentiates: several tensors of its size are alive at once.
+_BLOCK_SCORES = 2**22
 # Rows of scores begin at multiples of a cache line: unaligned rows slow products down by half.
 _ALIGNMENT = 16
 # Probabilities below this come near the smallest numbers of float32, which have fewer digits.
@@ -126,10 +130,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return users_gradient * scale, items_gradient * scale, None, None, None, None
 
 
+def blockwise_log_sum_exp(
+    block: Callable[[slice], Tensor],
+    *,
+    n_rows: int,
+    n_items: int,
+    hidden: HiddenPairs | None = None,
+) -> Tensor:
+    """The logarithm of the sum of the exponentials of scores that are made a block at a time.
+
+    Equals ``logsumexp`` over all items in value and gradients. Blocks are made once more for the
+    gradient, so that no more than one is held at a time.
+
+    Args:
+        block: Makes the scores of consecutive items. Shape ``[N, k]``, or ``[N, k, ...]`` for
+            several scores each.
+        n_rows: N.
+        n_items: Number of items.
+        hidden: Items that do not count in a row.
+
+    Returns:
+        Float32 or of a higher precision. Shape ``[N]``, or ``[N, ...]``.
+    """
+
+    def peaks_and_sums(part: slice) -> tuple[Tensor, Tensor]:
+        scores = block(part)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        if hidden is not None:
+            rows, items = hidden.pairs.unbind(dim=1)
+            inside = ((items >= part.start) & (items < part.stop)).nonzero()[:, 0]
+            where = rows[inside], items[inside] - part.start
+            scores = scores.index_put(where, scores.new_tensor(-torch.inf))
+        peak = scores.detach().amax(dim=1)
+        # Where all are hidden the peak is minus infinity: exp(-inf - 0) is 0, as it should be.
+        shift = peak.masked_fill(peak == -torch.inf, 0).unsqueeze(1)
+        return peak, (scores - shift).exp().sum(dim=1)
+
+    width = max(1, _BLOCK_SCORES // max(1, n_rows))
+    found = []
+    for begin in range(0, n_items, width):
+        part = slice(begin, min(begin + width, n_items))
+        if torch.is_grad_enabled():
+            found.append(checkpoint(peaks_and_sums, part, use_reentrant=False))
+        else:
+            found.append(peaks_and_sums(part))
+    peaks, sums = (torch.stack(parts) for parts in zip(*found, strict=True))
+    top = peaks.amax(dim=0)
+    return top + (sums * (peaks - top).exp()).sum(dim=0).log()
+
+
 def sampled_cross_entropy(
-    users: Tensor,
     own: Tensor,
-    candidates: Tensor,
+    scores: Tensor,
     *,
     log_expected: Tensor,
     excluded: Tensor,
@@ -145,9 +197,8 @@ def sampled_cross_entropy(
     uncorrected one punishes what is drawn often.
 
     Args:
-        users: Shape ``[B, D]``.
-        own: Each user's target. Shape ``[B, D]``.
-        candidates: The sample, drawn with replacement. Shape ``[K, D]``.
+        own: Score of each user's target. Shape ``[B]``.
+        scores: Scores of the sample, drawn with replacement. Shape ``[B, K]``.
         log_expected: Logarithm of the expected number of each item of the sample in it. Shape
             ``[K]``.
         excluded: True where the sample holds a user's target or an item that is no candidate of
@@ -163,9 +214,8 @@ def sampled_cross_entropy(
         sure to be there, so it is not corrected; correcting it too is a common variant that does
         not tend to the full softmax.
     """
-    of_own = (users * own).sum(dim=1)
-    scores = users @ candidates.T - log_expected.to(users.dtype)
-    every = torch.cat([of_own[:, None], scores.masked_fill(excluded, -torch.inf)], dim=1)
+    scores = scores - log_expected.to(own.dtype)
+    every = torch.cat([own[:, None], scores.masked_fill(excluded, -torch.inf)], dim=1)
     losses = every.logsumexp(dim=1) - every[:, 0]
     return losses.mean() if divisor is None else losses.sum() / divisor
 

@@ -1,4 +1,4 @@
-"""What a model knows of time: the gap since the last interaction, and the moment itself."""
+"""Time encodings: the gap since the last interaction, and the moment itself."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""From the host to a device, all tensors of a batch together.
+"""Transfers from the host to a device, all tensors of a batch together.
 
 Each copy to a GPU costs its start, and one from pageable memory is waited for besides. Here the
 tensors of one dtype are laid side by side in pinned memory and copied at once, while the host goes
@@ -84,15 +84,14 @@ def _copy(tensors: list[Tensor], dtype: torch.dtype, device: torch.device) -> It
 
 
 def _replace(value: Any, of_tensor: Callable[[Tensor], Any]) -> Any:
-    """The value with what a function gives for each of its tensors, in the order they stand."""
+    """The value with what a function gives for each of its tensors, in their order."""
     if isinstance(value, Tensor):
         return of_tensor(value)
     if isinstance(value, dict):
         return {key: _replace(part, of_tensor) for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_replace(part, of_tensor) for part in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(_replace(part, of_tensor) for part in value)
+        parts = [_replace(part, of_tensor) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         return dataclasses.replace(

@@ -8,7 +8,6 @@ user tower that can be exported.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -19,23 +18,18 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_hm4sr.config.settings import read_settings
-from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.data.packed import PackedInteraction
-from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems
 from recbole_hm4sr.data.times import whole_seconds
-from recbole_hm4sr.layers.batch import DistinctItems, PackedBatch
-from recbole_hm4sr.layers.catalogue import (
-    Catalogue,
-    CatalogueCache,
-    SampledCatalogue,
-    UserRows,
-)
+from recbole_hm4sr.layers.batch import PackedBatch
+from recbole_hm4sr.layers.catalogue import Catalogue, CatalogueCache, SampledCatalogue
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
-from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.seen import pairs_of_rows
+from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.similarity import Dot, Similarity
+from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
+from recbole_hm4sr.model.batch_reader import BatchReader
 
 Array = np.ndarray[Any, Any]
 
@@ -56,72 +50,6 @@ class Encoded(Protocol):
         """The items that can be scored."""
 
 
-@dataclass(frozen=True)
-class BatchReader:
-    """Arranges a batch of RecBole, on the CPU, where a loader's workers do it.
-
-    Attributes:
-        item_list: Name of the items' column.
-        length: Name of the lengths' column.
-        time_list: Name of the times' column.
-        target: Name of the targets' column.
-        every_position: Whether training reads the column ``target_list`` in its place: a target a
-            position, 0 where none is trained.
-        timestamp_unit: Unit of the times: ``s`` or ``ms``.
-        seen_items: The items that each user took before a target, where those are no candidates of
-            it; else None.
-    """
-
-    item_list: str
-    length: str
-    time_list: str
-    target: str
-    every_position: bool
-    timestamp_unit: str
-    seen_items: SeenItems | None
-
-    def __call__(self, interaction: Interaction, *, train: bool) -> PackedBatch:
-        """Arrange a batch, which may be on any device; the result is on the CPU.
-
-        Args:
-            interaction: A batch of RecBole.
-            train: Whether its targets are read.
-        """
-        items = interaction[self.item_list].cpu()
-        packing = build_packing(interaction[self.length].cpu(), items.shape[1])
-        tokens = packing.pack(items)
-        batch = PackedBatch(
-            items=tokens,
-            times=packing.pack(
-                whole_seconds(interaction[self.time_list].cpu(), self.timestamp_unit)
-            ),
-            packing=packing,
-            distinct=DistinctItems(*torch.unique(tokens, return_inverse=True, return_counts=True)),
-        )
-        return self._with_targets(batch, interaction) if train else batch
-
-    def _with_targets(self, batch: PackedBatch, interaction: Interaction) -> PackedBatch:
-        packing, read_at, seen = batch.packing, None, None
-        if self.every_position:
-            following = packing.pack(interaction[TARGET_LIST].cpu())
-            read_at = following.nonzero().squeeze(1)
-            targets = following.index_select(0, read_at)
-        else:
-            targets = interaction[self.target].cpu()
-        if self.seen_items is not None:
-            places = packing.last if read_at is None else read_at
-            firsts = interaction[FIRST_POSITION].cpu()[packing.sequence[places]]
-            rows, items = self.seen_items.before(firsts + packing.position[places] + 1)
-            seen = pairs_of_rows(torch.stack([rows, items], dim=1), len(places))
-        distinct = cast(DistinctItems, batch.distinct).items
-        return batch.replace(
-            read_at=read_at,
-            targets=targets,
-            seen=seen,
-            wanted=np.union1d(distinct.numpy(), targets.numpy()),
-        )
-
-
 class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ignore]
     """RecBole recommender on packed tokens.
 
@@ -134,6 +62,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             :class:`~recbole_hm4sr.model.packed_settings.PackedTraining`.
         reads: What the model reads besides items: of ``times``, ``features``, ``categories``.
         modalities: Names of the modalities that it reads.
+        similarity: Maps users and items before their products; a model may set another.
+        scorer: Makes scores of them; a model may set another, and a scorer with parameters is an
+            ``nn.Module``.
     """
 
     input_type = InputType.POINTWISE
@@ -150,14 +81,22 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         if self.settings.n_negatives:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
+        self.similarity: Similarity = Dot()
+        self.scorer: Scorer = InnerProducts()
         self._cache = CatalogueCache()
 
     # --- what a model says ---------------------------------------------------------------------
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """A name for each vector of an item's row: what a score is the sum of."""
+        """A name for each vector of an item's row."""
         return ("id", *self.modalities)
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """A name for each part of a score, whose sum it is."""
+        is_product = isinstance(self.scorer, InnerProducts)
+        return self.streams if is_product else (*self.streams, self.scorer.part)
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The rows of some items, or of all.
@@ -191,7 +130,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         return iter(())
 
     def make_reader(self, config: Any, dataset: Any) -> BatchReader:
-        """What arranges a batch; a model that needs more of it returns a subclass."""
+        """The reader of batches; a model that needs more of a batch returns a subclass."""
         return BatchReader(**self.reader_options(config, dataset))
 
     def reader_options(self, config: Any, dataset: Any) -> dict[str, Any]:
@@ -216,11 +155,17 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def catalogue(self) -> Catalogue:
         """The rows of all items. Kept in evaluation, so that features are projected once."""
         if self.served_rows is not None:
-            return Catalogue(self.served_rows)
+            return self.catalogue_of(self.served_rows)
         if torch.is_grad_enabled() or self.training:
             self._cache.forget()  # the weights will change
-            return Catalogue(self.item_rows())
-        return self._cache.get(list(self.parameters()), self.item_rows, self.n_items)
+            return self.catalogue_of(self.item_rows())
+        return self._cache.get(
+            list(self.parameters()), self.item_rows, self.n_items, self.catalogue_of
+        )
+
+    def catalogue_of(self, rows: Tensor) -> Catalogue:
+        """The catalogue of the rows of all items, ``[I, M, D]``, scored as this model scores."""
+        return Catalogue(rows, similarity=self.similarity, scorer=self.scorer)
 
     def train(self, mode: bool = True) -> "PackedRecommender":  # noqa: FBT001  # as in torch
         """Set training or evaluation; either begins with a catalogue of the current weights."""
@@ -263,7 +208,12 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         items, drawn = send((torch.from_numpy(known), drawn), device)
         rows = self.item_rows(items, known)
         return SampledCatalogue(
-            rows=rows, items=items, drawn=drawn, log_expected=self.sampler.log_expected(drawn)
+            rows=rows,
+            items=items,
+            similarity=self.similarity,
+            scorer=self.scorer,
+            drawn=drawn,
+            log_expected=self.sampler.log_expected(drawn),
         )
 
     def _encoded(self, interaction: Interaction) -> Encoded:
@@ -280,19 +230,55 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         return encoded.catalogue.scores(encoded.users)
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """Each stream's part of the scores of some items; their sum is the score.
+        """The parts of the scores of some items; their sum is the score.
 
         Args:
             interaction: A batch.
             items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
 
         Returns:
-            In the order of ``streams``. Shape ``[B, K, M]``.
+            In the order of ``part_names``. Shape ``[B, K, parts]``.
         """
         encoded = self._encoded(interaction)
         return encoded.catalogue.parts(encoded.users, items)
 
     # --- capabilities --------------------------------------------------------------------------
+
+    def rank_targets(
+        self, interaction: Interaction, targets: Tensor, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ranks of targets among all items and among those not seen; never all scores at once.
+
+        Args:
+            interaction: A batch.
+            targets: One item a sequence. Shape ``[B]``, int64.
+            seen: Pairs of a sequence and an item that its user has seen, never its target.
+
+        Returns:
+            Ranks from 1 among all items, and among those but the seen; each ``[B]``, int64.
+
+        Raises:
+            TrainingError: If a score is NaN or a target's score is infinite.
+        """
+        encoded = self._encoded(interaction)
+        return encoded.catalogue.ranks(encoded.users, targets, seen)
+
+    def top_items(
+        self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The best items of each sequence; never all scores at once.
+
+        Args:
+            interaction: A batch.
+            k: From 1 to I.
+            seen: Pairs of a sequence and an item that is no candidate of it.
+
+        Returns:
+            Scores, best first, and items; both of shape ``[B, k]``. Minus infinity where fewer
+            items are left.
+        """
+        encoded = self._encoded(interaction)
+        return encoded.catalogue.top(encoded.users, k, seen)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
@@ -320,9 +306,12 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def drop_features(self) -> None:
         """Forget what only :meth:`item_rows` reads; called when the rows themselves are kept."""
 
-    def user_tower(self) -> "UserTower":
-        """Users' vectors from padded rows, in operations that can be exported."""
-        return UserTower(self)
+    def user_tower(self) -> "UserTower | None":
+        """Users' vectors from padded rows, in operations that can be exported.
+
+        None where the scores are not inner products of them with :meth:`item_vectors`.
+        """
+        return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
 
 
 class UserTower(nn.Module):
@@ -357,5 +346,6 @@ class UserTower(nn.Module):
             times=whole_seconds(timestamps.flatten(), self.model.timestamp_unit),
             packing=PaddedRows(item_seq_len, item_seq.shape[1]),
         )
-        users = self.model.encode(batch, Catalogue(self.rows)).users
-        return users.vectors.flatten(1)
+        catalogue = self.model.catalogue_of(self.rows)
+        users = catalogue.prepared(self.model.encode(batch, catalogue).users)
+        return users.vectors.flatten(1)  # [B, M * D]

@@ -19,7 +19,7 @@ _VALUES_AT_A_TIME = 2**24
 
 def stream_names(model: Any) -> tuple[str, ...]:
     """Names of the streams whose parts a model can tell, else one for the whole score."""
-    return tuple(model.streams) if hasattr(model, "score_parts") else ("score",)
+    return tuple(model.part_names) if hasattr(model, "score_parts") else ("score",)
 
 
 def score_parts(model: Any, interaction: Any, items: Tensor, scores: Tensor) -> Array:

@@ -1,4 +1,4 @@
-"""The best items of each row of scores, ties always broken the same way."""
+"""Items that a model cannot tell apart."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-_ROWS_AT_A_TIME = 64
 _HASHED_ROWS = 4096
 # Sums of float32 in another order differ by less, relative to the largest score of the row.
 _ROUNDING = 1e-5
@@ -62,29 +61,3 @@ def find_identical_items(vectors: Tensor) -> IdenticalItems:
     firsts = first_of[codes[items]]
     same: Any = (table[items] == table[firsts]).all(axis=1)
     return IdenticalItems(torch.from_numpy(items[same]), torch.from_numpy(firsts[same]))
-
-
-def top_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best columns of each row; equal scores stand in the order of their columns.
-
-    ``torch.topk`` takes any of the columns that tie for the last places, and orders equal scores
-    as it likes.
-
-    Args:
-        scores: Shape ``[B, I]``, floating.
-        k: At most I.
-
-    Returns:
-        Scores, best first, and columns, both of shape ``[B, k]``.
-    """
-    values, columns = scores.topk(min(k + 1, scores.shape[1]))
-    if values.shape[1] > k:
-        last = values[:, k - 1]
-        open_rows = torch.nonzero((last == values[:, k]) & torch.isfinite(last)).squeeze(1)
-        values, columns = values[:, :k], columns[:, :k]
-        for rows in open_rows.split(_ROWS_AT_A_TIME):
-            best = scores[rows].sort(dim=1, descending=True, stable=True)
-            values[rows], columns[rows] = best.values[:, :k], best.indices[:, :k]
-    columns, order = columns.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return values, columns.gather(1, order)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors
 from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
 from recbole_hm4sr.serve.history_table import (
@@ -31,7 +32,7 @@ from recbole_hm4sr.serve.history_table import (
     read_history_file,
 )
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
-from recbole_hm4sr.serve.ranking import find_identical_items, top_items
+from recbole_hm4sr.serve.ranking import find_identical_items
 from recbole_hm4sr.serve.recommendations import Recommendations
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Recommender:
         )
         self.streams: tuple[str, ...] = ()
         if hasattr(self.model, "score_parts"):
-            self.streams = tuple(self.model.streams)
+            self.streams = tuple(self.model.part_names)
         tokens = run.data.item_tokens
         self.n_items = len(tokens)
         self._index = pd.Index(tokens[1:].astype(object))
@@ -214,7 +215,7 @@ class Recommender:
             scores[rows.to(self.device), items.to(self.device)] = -torch.inf
         if allowed is not None:
             scores = scores.index_select(1, allowed.to(self.device))
-        values, columns = top_items(scores, found.k)
+        values, columns = top_k(scores, found.k)
         if torch.isnan(values).any():
             raise TrainingError(
                 "every score must be a number, but the model gave NaN; train it anew with a lower "

@@ -13,6 +13,8 @@ from recbole_hm4sr.base import compat
 from recbole_hm4sr.config.settings import RunSettings, read_settings
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
+from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.parallel import processes as distributed
 from recbole_hm4sr.parallel.training import own_batches
 from recbole_hm4sr.train.step_bar import StepBar
@@ -72,8 +74,18 @@ class RankingTrainer(RecBoleTrainer):  # type: ignore[misc, unused-ignore]
                 self.step_bar.over(batches, "evaluation", shown=show_progress),
                 samples.select(samples.targets[own]),
                 item_field=dataset.iid_field,
+                rank=self._rank_batch if hasattr(self.model, "rank_targets") else None,
             )
         return Ranks(distributed.gather_rows(ranks.include), distributed.gather_rows(ranks.exclude))
+
+    def _rank_batch(self, batch: Any, seen: HiddenPairs) -> tuple[Tensor, Tensor]:
+        """Ranks of a batch by the model itself, which never holds all scores at once."""
+        interaction, _, _, targets = batch
+        targets, seen = send((targets, seen), self.device)
+        ranks: tuple[Tensor, Tensor] = self.model.rank_targets(
+            send_batch(interaction, self.device), targets, seen
+        )
+        return ranks
 
     @torch.no_grad()
     def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:

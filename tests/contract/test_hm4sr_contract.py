@@ -1,11 +1,8 @@
 """HM4SR keeps the contract, with and without its parts."""
 
-import pytest
 import torch
 from contract.recommender import RecommenderContract
-
-from recbole_hm4sr.model.hm4sr.model import HM4SR
-from recbole_hm4sr.model.registry import find_model
+from parity.recorded_cases import NO_PARTS
 
 SMALL = {"hidden_size": 16, "inner_size": 32, "n_interactive_experts": 2}
 
@@ -48,7 +45,8 @@ class TestHM4SR(RecommenderContract):
         with torch.no_grad():
             with model.permuted_modality("text", torch.Generator().manual_seed(3)):
                 shuffled = model.full_sort_predict(batch)
-            model.features["text"].values.copy_(model.features["text"].values[order])
+            values = model.projections["text"].table.values
+            values.copy_(values[order])
             model.eval()  # forgets the catalogue of before
             assert torch.equal(model.full_sort_predict(batch), shuffled)
 
@@ -75,7 +73,8 @@ class TestHM4SRWithSampledSoftmax(RecommenderContract):
     def test_a_step_reads_the_features_of_what_it_shows_only(self, session, train_batch):
         model = session.model.train()
         taken = []
-        for table in model.features.values():
+        for part in model.projections.values():
+            table = part.table
             take = table._take
             table._take = lambda items, take=take: taken.append(items) or take(items)
         model.calculate_loss(train_batch)
@@ -101,73 +100,9 @@ class TestHM4SRWithoutModalities(RecommenderContract):
 
 class TestHM4SRWithoutParts(RecommenderContract):
     model = "HM4SR"
-    overrides = {
-        **SMALL,
-        "use_interactive_moe": False,
-        "use_temporal_moe": False,
-        "id_contrastive_weight": 0,
-        "category_prediction_weight": 0,
-        "placeholder_weight": 0,
-    }
+    overrides = {**SMALL, **NO_PARTS}
 
     def test_no_parameter_of_a_part_remains(self, session):
         parts = ("moe", "time_encoding", "category_layer", "placeholder")
         names = [name for name, _ in session.model.named_parameters()]
         assert [name for name in names if any(part in name for part in parts)] == []
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_with_all_parts_off_it_is_the_sasrec_of_recbole(toy_path, tmp_path, train):
-    contract = RecommenderContract()
-    contract.model = "HM4SR"
-    overrides = {
-        **TestHM4SRWithoutParts.overrides,
-        "modalities": {},
-        "train_mode": "prefix",
-        "hidden_dropout_prob": 0.0,
-        "attn_dropout_prob": 0.0,
-    }
-    session = contract.open(toy_path, tmp_path, **overrides)
-    ours = session.model.double()
-    config = {**session.config.final_config_dict, "loss_type": "CE"}
-    sasrec = find_model("SASRec").model_class(config, session.train_data._dataset).double()
-    theirs = sasrec.state_dict()
-    assert isinstance(ours, HM4SR)
-    ours.load_state_dict(weights_of_sasrec(theirs, ours.settings.n_layers))
-    batch = next(iter(session.train_data))
-    if train:
-        losses = [model.train().calculate_loss(batch) for model in (ours, sasrec)]
-        torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
-        for loss in losses:
-            loss.backward()
-        expected = sasrec.item_embedding.weight.grad
-        torch.testing.assert_close(ours.item_embedding.weight.grad, expected, rtol=1e-9, atol=1e-12)
-    else:
-        with torch.no_grad():
-            scores = [model.eval().full_sort_predict(batch) for model in (ours, sasrec)]
-        torch.testing.assert_close(scores[0], scores[1], rtol=1e-9, atol=1e-12)
-
-
-def weights_of_sasrec(theirs, n_layers):
-    """RecBole's names to ours."""
-    parts = {
-        "attention.query": "multi_head_attention.query",
-        "attention.key": "multi_head_attention.key",
-        "attention.value": "multi_head_attention.value",
-        "attention.output": "multi_head_attention.dense",
-        "attention_norm": "multi_head_attention.LayerNorm",
-        "feed_forward.inner": "feed_forward.dense_1",
-        "feed_forward.output": "feed_forward.dense_2",
-        "feed_forward.norm": "feed_forward.LayerNorm",
-    }
-    ours = {
-        "item_embedding.weight": theirs["item_embedding.weight"],
-        "position_embedding.weight": theirs["position_embedding.weight"],
-    }
-    for leaf in ("weight", "bias"):
-        ours[f"input_norms.id.{leaf}"] = theirs[f"LayerNorm.{leaf}"]
-        for layer in range(n_layers):
-            for part, name in parts.items():
-                value = theirs[f"trm_encoder.layer.{layer}.{name}.{leaf}"]
-                ours[f"encoders.id.layers.{layer}.{part}.{leaf}"] = value
-    return ours

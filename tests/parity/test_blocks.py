@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from helpers import assert_close
 
-from recbole_hm4sr.layers.attention import SelfAttention, StepContext
-from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.attention import CrossAttention, SelfAttention, StepContext
+from recbole_hm4sr.layers.blocks import FeedForward, PostNormBlock, SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.pairs import interval_pairs, scaled_times
@@ -213,6 +214,154 @@ def test_tisasrec(padded):
     users = check(encoder, x, context, norm, numbers["out/hidden"], lengths)
     scores = users @ numbers["param/token_embedding.emb.weight"][:29].T
     assert_close(scores, numbers["out/scores"], TOLERANCE)
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_difsr_with_summed_streams(padded):
+    numbers = load("difsr")
+    lengths = numbers["in/item_len"]
+    packing = arrangements(lengths)[padded]
+    shared = {"hidden_size": SIZE, "hidden_dropout_prob": 0.0, "layer_norm_eps": 1e-12}
+    encoder = SequenceEncoder(
+        [
+            PostNormBlock(
+                attention=SelfAttention(
+                    hidden_size=SIZE, n_heads=2, attn_dropout_prob=0.0, side_sizes=(4, 6, SIZE)
+                ),
+                feed_forward=FeedForward(inner_size=16, hidden_act="gelu", **shared),
+                **shared,
+            )
+            for _ in range(2)
+        ]
+    ).double()
+    theirs = {
+        "attention.query": "multi_head_attention.query",
+        "attention.key": "multi_head_attention.key",
+        "attention.value": "multi_head_attention.value",
+        "attention.output": "multi_head_attention.dense",
+        "attention_norm": "multi_head_attention.LayerNorm",
+        "feed_forward.inner": "feed_forward.dense_1",
+        "feed_forward.output": "feed_forward.dense_2",
+        "feed_forward.norm": "feed_forward.LayerNorm",
+    }
+    for kind, other in (("queries", "query"), ("keys", "key")):
+        for number in range(2):
+            theirs[f"attention.side_{kind}.{number}"] = (
+                f"multi_head_attention.{other}_layers.{number}"
+            )
+        theirs[f"attention.side_{kind}.2"] = f"multi_head_attention.{other}_p"
+    names = {
+        f"layers.{layer}.{ours}.{leaf}": f"layer.{layer}.{name}.{leaf}"
+        for layer in range(2)
+        for ours, name in theirs.items()
+        for leaf in ("weight", "bias")
+    }
+    encoder.load_state_dict({ours: numbers[f"sum/param/{name}"] for ours, name in names.items()})
+    side = [packing.pack(numbers[f"in/attr{number}"]) for number in range(2)]
+    side.append(F.embedding(packing.position, numbers["in/pos"]))
+    context = StepContext(packing, side=side)
+    x = packing.pack(numbers["in/x"])
+    users = encoder(x, context)
+    assert_close(users, numbers["sum/ours/user"], TOLERANCE)
+    assert_close(encoder.at_every_position(x, context)[packing.last], users, TOLERANCE)
+    (users * numbers["in/cotangent"]).sum().backward()
+    for ours, name in names.items():
+        gradient = encoder.get_parameter(ours).grad
+        assert_close(gradient, numbers[f"sum/ours/grad/{name}"], TOLERANCE)
+
+
+class DecoderBlock(torch.nn.Module):
+    """Self-attention, cross-attention and feed-forward, each with a sum and a norm after it."""
+
+    def __init__(self, attention, cross, feed_forward, **shared):
+        super().__init__()
+        self.attention, self.cross, self.feed_forward = attention, cross, feed_forward
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(SIZE, **shared) for _ in range(2))
+
+    def forward(self, x, context):
+        y = self.norms[0](x + self.attention(x, x, context))
+        return self.feed_forward(self.norms[1](y + self.cross(y, context)))
+
+    def at_last(self, x, context):
+        newest = x[context.packing.last]
+        y = self.norms[0](newest + self.attention.at_last(newest, x, context))
+        return self.feed_forward(self.norms[1](y + self.cross.at_last(y, context)))
+
+
+def missrec_weights(numbers, names):
+    """Parameters by our names; theirs hold the maps of queries, keys and values in one."""
+    state = {}
+    for ours, theirs in names.items():
+        for leaf in ("weight", "bias"):
+            if ours.endswith(("attention", "cross")):
+                joint = numbers[f"param/trm_model.{theirs}.in_proj_{leaf}"].chunk(3)
+                for name, value in zip(("query", "key", "value"), joint, strict=True):
+                    state[f"{ours}.{name}.{leaf}"] = value
+                state[f"{ours}.output.{leaf}"] = numbers[
+                    f"param/trm_model.{theirs}.out_proj.{leaf}"
+                ]
+            else:
+                state[f"{ours}.{leaf}"] = numbers[f"param/trm_model.{theirs}.{leaf}"]
+    return state
+
+
+@pytest.mark.parametrize("padded", [0, 1])
+def test_missrec_attends_to_the_interests_of_a_history(padded):
+    numbers = load("missrec")
+    lengths, items = numbers["in/item_len"], numbers["in/item_seq"]
+    # The interests of a history: clusters of both modalities, each once, without 0.
+    clusters = torch.stack([numbers["in/text_interest"], numbers["in/image_interest"]], dim=1)
+    owned = [clusters[row[:n]].unique() for row, n in zip(items, lengths, strict=True)]
+    owned = [numbers_[numbers_ > 0] for numbers_ in owned]
+    interests = torch.nn.utils.rnn.pad_sequence(owned, batch_first=True)
+    n_interests = torch.tensor([len(row) for row in owned])
+    packing = arrangements(lengths)[padded]
+    width = interests.shape[1]
+    sources = PaddedRows(n_interests, width) if padded else build_packing(n_interests, width)
+    heads = {"hidden_size": SIZE, "n_heads": int(numbers["in/n_heads"]), "attn_dropout_prob": 0.0}
+    shared = {"hidden_size": SIZE, "hidden_dropout_prob": 0.0, "layer_norm_eps": 1e-12}
+    feed_forward = {**shared, "inner_size": 16, "hidden_act": "gelu"}
+    encoder = PostNormBlock(
+        attention=SelfAttention(**heads, causal=False),
+        feed_forward=FeedForward(**feed_forward),
+        **shared,
+    ).double()
+    decoder = DecoderBlock(
+        SelfAttention(**heads, causal=False),
+        CrossAttention(**heads),
+        FeedForward(**feed_forward),
+        eps=1e-12,
+    ).double()
+    feed = {"feed_forward.inner": "linear1", "feed_forward.output": "linear2"}
+    layer = {"attention": "self_attn", "attention_norm": "norm1", "feed_forward.norm": "norm2"}
+    names = {ours: f"encoder.layers.0.{theirs}" for ours, theirs in {**feed, **layer}.items()}
+    encoder.load_state_dict(missrec_weights(numbers, names))
+    layer = {"attention": "self_attn", "cross": "multihead_attn", "feed_forward.norm": "norm3"}
+    layer.update({"norms.0": "norm1", "norms.1": "norm2"})
+    names = {ours: f"decoder.layers.0.{theirs}" for ours, theirs in {**feed, **layer}.items()}
+    decoder.load_state_dict(missrec_weights(numbers, names))
+
+    def norm(states, name):
+        weight, bias = (numbers[f"param/{name}.{leaf}"] for leaf in ("weight", "bias"))
+        return F.layer_norm(states, (SIZE,), weight, bias, eps=1e-12)
+
+    found = F.embedding(sources.pack(interests), numbers["in/interest_embeddings"])
+    found = norm(encoder(found, StepContext(sources)), "trm_model.encoder.norm")
+    tokens = packing.pack(items)
+    x = F.embedding(packing.position, numbers["param/position_embedding.weight"])
+    x = x + F.embedding(tokens, numbers["param/item_embedding.weight"])
+    for kind, adaptor in (("text", "text_adaptor"), ("image", "img_adaptor")):
+        weight, bias = (numbers[f"param/{adaptor}.{leaf}"] for leaf in ("weight", "bias"))
+        x = x + F.linear(numbers[f"in/{kind}"][tokens], weight, bias)
+    cross = CrossRows(found, cross_buckets(packing, sources))
+    context, x = StepContext(packing, cross_rows=cross), norm(x, "LayerNorm")
+    states = {
+        "at the last": decoder.at_last(x, context),
+        "at every position": decoder(x, context)[packing.last],
+    }
+    for hidden in states.values():
+        users = F.normalize(norm(hidden, "trm_model.decoder.norm"), dim=-1)
+        assert_close(users, numbers["out/user"], TOLERANCE)
 
 
 def test_times_are_scaled_by_the_smallest_gap():

@@ -1,4 +1,4 @@
-"""What HM4SR needs to know of a batch besides its tokens: which of them may become placeholders."""
+"""Batches of HM4SR: the tokens, and which of them may become placeholders."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -8,7 +8,7 @@ from recbole.data.interaction import Interaction
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.losses import PlaceholderPlan, plan_placeholders
 from recbole_hm4sr.layers.packing import Packing
-from recbole_hm4sr.model.packed import BatchReader
+from recbole_hm4sr.model.batch_reader import BatchReader
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The two mixtures of experts of HM4SR, arranged as matrices."""
+"""Mixtures of experts of HM4SR, as matrix products."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,8 @@ class InteractiveMoE(nn.Module):
         return torch.stack(gates, dim=1).softmax(dim=-1)
 
     def _mix(self, x: Tensor, weights: Tensor) -> Tensor:
-        experts = self.experts(x.flatten(1)).view(x.shape[0], self.n_experts, *x.shape[1:])
+        experts = self.experts(x.flatten(1))  # [T, M * D] to [T, E * M * D]
+        experts = experts.view(x.shape[0], self.n_experts, *x.shape[1:])  # [T, E, M, D]
         # An expert at a time: one product of all would be the largest tensor of a step.
         pairs = zip(weights.unbind(dim=2), experts.unbind(dim=1), strict=True)
         first, *others = (weight[..., None] * expert for weight, expert in pairs)
@@ -89,7 +90,7 @@ class TemporalMoE(nn.Module):
         Returns:
             Shape ``[T, M, D]``.
         """
-        return x * (self.route(time) @ self.experts).view_as(x)
+        return x * (self.route(time) @ self.experts).view_as(x)  # [T, M * D] to [T, M, D]
 
     def route(self, time: Tensor) -> Tensor:
         """How the time weighs the experts. Shapes ``[T, time_size]`` to ``[T, E]``."""

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
-from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable, UserRows
+from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.dropout import Dropout
+from recbole_hm4sr.layers.items import FeatureRows, FeatureTable, IdRows
 from recbole_hm4sr.layers.losses import (
     LossRows,
     PlaceholderPlan,
@@ -30,12 +31,14 @@ from recbole_hm4sr.layers.losses import (
     draw_placeholders,
     info_nce,
 )
+from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.time import TimeEncoding
+from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
 from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.packed import BatchReader, PackedRecommender
+from recbole_hm4sr.model.packed import PackedRecommender
 from recbole_hm4sr.parallel.processes import global_rows
 
 logger = logging.getLogger(__name__)
@@ -84,19 +87,18 @@ class HM4SR(PackedRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings, size = self.settings, self.settings.hidden_size
-        self.item_embedding = nn.Embedding(self.n_items, size)
+        self.item_embedding = IdRows(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
-        self.features = nn.ModuleDict()
         self.projections = nn.ModuleDict()
         for name in self.modalities:
             features = dataset.modality(name)
-            self.features[name] = FeatureTable(
+            table = FeatureTable(
                 features.take,
                 n_items=self.n_items,
                 width=features.width,
                 resident=not settings.n_negatives,
             )
-            self.projections[name] = nn.Linear(features.width, size)
+            self.projections[name] = FeatureRows(table, size)
         self.input_norms = nn.ModuleDict(
             {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
         )
@@ -183,16 +185,18 @@ class HM4SR(PackedRecommender):
         """Ids and projected features, no position, expert or time."""
         if items is None and self.settings.n_negatives:  # features that are not resident
             items = torch.arange(self.n_items, device=self.item_embedding.weight.device)
-        ids = self.item_embedding.weight if items is None else self.item_embedding(items)
-        projected = [
-            self.projections[name](self.features[name](items, on_host).to(ids.dtype))
-            for name in self.modalities
-        ]
-        return torch.stack([ids, *projected], dim=1)  # [K, M, D]
+        ids = self.item_embedding.rows(items)
+        projected = [self._part(name).rows(items, on_host) for name in self.modalities]
+        return torch.stack([ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
+
+    def _part(self, name: str) -> FeatureRows:
+        """The item part of a modality."""
+        return cast(FeatureRows, self.projections[name])
 
     def drop_features(self) -> None:
         """Forget the features: their projections are kept."""
-        self.features = nn.ModuleDict()
+        for name in self.modalities:
+            self._part(name).drop_features()
 
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Encode a batch: its users' vectors, and what the losses need besides."""
@@ -201,9 +205,9 @@ class HM4SR(PackedRecommender):
             tokens = catalogue.of(batch.items)
         else:
             distinct = catalogue.of(batch.distinct.items)
-            tokens = F.embedding(batch.distinct.of_token, distinct.flatten(1))
+            tokens = F.embedding(batch.distinct.of_token, distinct.flatten(1))  # [T, M * D]
             tokens = tokens.view(-1, *distinct.shape[1:])  # [T, M, D]
-        tokens = tokens + self.position_embedding(packing.position)[:, None]
+        tokens = tokens + self.position_embedding(packing.position)[:, None]  # [T, M, D]
         time = self.time_encoding(batch.times, packing.position) if self._uses_time else None
         if self.settings.use_interactive_moe:
             tokens = self.interactive_moe(tokens)
@@ -213,11 +217,11 @@ class HM4SR(PackedRecommender):
             self._encode_stream(name, tokens[:, stream], batch)
             for stream, name in enumerate(self.streams)
         ]
-        users = UserRows(torch.stack(vectors, dim=1))
+        users = UserRows(torch.stack(vectors, dim=1))  # M of [N, D] to [N, M, D]
         return Encoded(users, tokens, time, distinct, batch, catalogue)
 
     def _encode_stream(self, name: str, tokens: Tensor, batch: PackedBatch) -> Tensor:
-        """One stream's user vectors. Shapes ``[T, D]`` to ``[B, D]``."""
+        """One stream's user vectors. Shapes ``[T, D]`` to ``[N, D]``."""
         x = self.dropout(self.input_norms[name](tokens))
         encoder = cast(SequenceEncoder, self.encoders[name])
         context = StepContext(batch.packing)
@@ -250,7 +254,7 @@ class HM4SR(PackedRecommender):
         assert encoded.distinct is not None
         assert encoded.batch.distinct is not None
         items, of_token, counts = encoded.batch.distinct
-        logits = self.category_layer(encoded.distinct.flatten(1))
+        logits = self.category_layer(encoded.distinct.flatten(1))  # [N, M * D] to [N, C]
         flags = self.categories.index_select(0, items)
         divisor = global_rows(len(of_token)).divisor
         return category_prediction(logits, flags, counts, divisor=divisor)
@@ -260,14 +264,14 @@ class HM4SR(PackedRecommender):
     ) -> Tensor:
         """PCL: a user vector must survive that positions are replaced by their times alone."""
         assert encoded.time is not None
-        places = draw_placeholders(plan)
-        time = encoded.time.index_select(0, places)
+        replaced = draw_placeholders(plan)  # [K]
+        time = encoded.time.index_select(0, replaced)  # [K, 2D]
         losses, temperature = [], self.settings.placeholder_temperature
         for stream, name in enumerate(self.modalities, start=1):
             tokens = encoded.tokens[:, stream]
             # Under autocast the layer gives a lower precision, which CUDA does not mix.
             placeholders = self.placeholder_layers[name](time).to(tokens.dtype)
-            tokens = tokens.index_copy(0, places, placeholders)
+            tokens = tokens.index_copy(0, replaced, placeholders)
             augmented = self._encode_stream(name, tokens, encoded.batch)
             users = encoded.users.vectors[:, stream]
             losses.append(info_nce(users, augmented, rows, temperature=temperature))
@@ -277,7 +281,9 @@ class HM4SR(PackedRecommender):
         self, name: str, generator: torch.Generator
     ) -> AbstractContextManager[None]:
         """A context in which the items have each other's features of a modality."""
-        table = cast(FeatureTable, self.features[name])
+        table = self._part(name).table
+        if table is None:
+            raise ValueError("the features were dropped: a modality cannot be shuffled")
         return table.permuted(generator, self._cache.forget)
 
     def probes(self) -> Mapping[str, Probe]:
@@ -298,8 +304,7 @@ class HM4SR(PackedRecommender):
         """The item rows, and the widths that building the model asks for."""
         head = getattr(self, "category_layer", None)
         widths = {
-            f"{name}.width": np.array(self.projections[name].in_features)
-            for name in self.modalities
+            f"{name}.width": np.array(self._part(name).in_features) for name in self.modalities
         }
         n_categories = np.array(0 if head is None else head.out_features)
         return {**widths, "n_categories": n_categories, **super().serving_arrays()}

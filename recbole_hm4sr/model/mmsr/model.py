@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_hm4sr.config.settings import read_settings
-from recbole_hm4sr.layers.catalogue import permuted_items
+from recbole_hm4sr.layers.items import permuted_items
 from recbole_hm4sr.model.mmsr.codes import (
     CodeRecipe,
     ItemCodes,

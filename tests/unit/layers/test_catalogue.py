@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hm4sr.layers.catalogue import Catalogue, FeatureTable
+from recbole_hm4sr.layers.catalogue import Catalogue
+from recbole_hm4sr.layers.items import FeatureTable
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 

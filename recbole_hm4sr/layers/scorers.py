@@ -1,0 +1,98 @@
+"""Scorers: what makes scores of users and items."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.layers.catalogue import Catalogue
+
+
+class UserRows(NamedTuple):
+    """One row a question: what a score reads of a user.
+
+    Attributes:
+        vectors: A vector a modality. Shape ``[N, M, D]``.
+        side: What else a scorer reads of a row, by name. Each of shape ``[N, ...]``.
+    """
+
+    vectors: Tensor
+    side: Mapping[str, Tensor] = MappingProxyType({})
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "UserRows":
+        """The rows after one change of all their tensors, as a gathering of several processes.
+
+        Args:
+            change: Of a tensor whose first dimension is the rows.
+        """
+        side = {name: change(values) for name, values in self.side.items()}
+        return UserRows(change(self.vectors), side)
+
+    def select(self, rows: slice | Tensor) -> "UserRows":
+        """Some of the rows, by a slice or by their numbers."""
+        return self.map(lambda values: values[rows])
+
+    def with_side(self, **more: Tensor) -> "UserRows":
+        """The rows with more beside their vectors."""
+        return self._replace(side={**self.side, **more})
+
+
+class Candidates(NamedTuple):
+    """Items to score: the same for every user, or each user's own.
+
+    Attributes:
+        items: Shape ``[K]``, or ``[N, C]`` for C items of each user; int64.
+        rows: Their vectors after the similarity's map. Shape ``[K, M, D]`` or ``[N, C, M, D]``.
+    """
+
+    items: Tensor
+    rows: Tensor
+
+
+class Scorer(Protocol):
+    """Makes scores of users and candidates.
+
+    A scorer computes any candidate's score without the others; what it needs of all items, as a
+    normaliser, it computes in :meth:`prepare`. Gradients are autograd's. A scorer with parameters
+    is an ``nn.Module``, an attribute of its model.
+
+    Attributes:
+        part: Name of what it adds to the sum of the modalities' products, in explanations.
+    """
+
+    part: str
+
+    def prepare(self, users: UserRows, catalogue: "Catalogue") -> UserRows:
+        """Add to ``side`` what is computed once for a batch of users.
+
+        Args:
+            users: N rows, their vectors after the similarity's map.
+            catalogue: Holds the items that will be scored.
+        """
+
+    def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
+        """Scores, in a tensor of their own. Shape ``[N, K]``, or ``[N, C]`` for own candidates.
+
+        Args:
+            users: Rows that :meth:`prepare` returned, or some of them.
+            candidates: The items.
+        """
+
+
+class InnerProducts:
+    """The sum of the modalities' inner products. Its cross-entropy has a fused form."""
+
+    part: str = ""
+
+    def prepare(self, users: UserRows, catalogue: "Catalogue") -> UserRows:  # noqa: ARG002
+        """Nothing is computed before."""
+        return users
+
+    def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
+        """Inner products of the vectors of all modalities side by side."""
+        vectors, rows = users.vectors.flatten(1), candidates.rows.flatten(-2)
+        if rows.ndim == 2:
+            return vectors @ rows.T  # [N, K]
+        return (vectors[:, None] * rows).sum(dim=-1)  # [N, C]
