@@ -23,10 +23,10 @@ import yaml
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base import process_memory as memory
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.features import ItemFeatures, save_features
 from recbole_hm4sr.model.registry import MODELS, find_model
 from recbole_hm4sr.run.parts import RunParts, build_parts
+from recbole_hm4sr.run.plan import compose
 
 HERE = Path(__file__).resolve().parent
 DATASET = "generated"
@@ -173,15 +173,13 @@ def make_session(
     settings = {"data_path": str(data_path), "use_gpu": device == "cuda", **overrides}
     if model not in MODELS:  # RecBole's read no features
         settings["modalities"] = {}
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         dataset,
-        settings_class=entry.settings_class,
         config_files=config_files,
         overrides=settings,
-        checkpoint_dir=run_dir / "checkpoint",
     )
-    return build_parts(config, run_dir, entry.model_class)
+    return build_parts(plan, run_dir)
 
 
 def repeat_batches(loader: Any) -> Iterator[Any]:

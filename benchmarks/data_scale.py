@@ -25,10 +25,9 @@ import numpy as np
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
-from recbole_hm4sr.base import compat
-from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.data.loaders import make_loaders
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.run.plan import compose
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
 RECBOLE_SHARES = (0.01, 0.025, 0.1)
@@ -122,13 +121,16 @@ def load(data_path: Path, *, with_recbole: bool) -> dict[str, Any]:
     overrides: dict[str, Any] = {"data_path": str(data_path), "use_gpu": False}
     if with_recbole:
         overrides["modalities"] = {}
-    entry = find_model("SASRec")
-    config = build_config(entry.model_class, common.DATASET, overrides=overrides)
+    config = compose("SASRec", common.DATASET, overrides=overrides).to_recbole()
     dataset_class = SequentialDataset if with_recbole else MultiModalSequentialDataset
     dataset = stages.run("read and number", lambda: dataset_class(config))
     # As a run of each makes them.
-    with contextlib.nullcontext() if with_recbole else compat.lean_loaders():
+    if with_recbole:
         train, _, test = stages.run("split and loaders", lambda: data_preparation(config, dataset))
+    else:
+        train, _, test = stages.run(
+            "split and loaders", lambda: make_loaders(config, dataset, dataset.build())
+        )
     if not with_recbole:
         for name in dataset.modality_names:
             stages.run(f"{name} features", lambda name=name: dataset.modality(name))

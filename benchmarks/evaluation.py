@@ -10,14 +10,13 @@ import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import _common as common
 import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
-from recbole.trainer import Trainer as RecBoleTrainer
-
-from recbole_hm4sr.base import compat
+from recbole.trainer import trainer as recbole_trainer
 
 THEIRS = "SASRec, RecBole's evaluation"
 PADDED = "SASRec, ours, padded"
@@ -28,22 +27,23 @@ def recbole_evaluation(config: Any, model: Any, folder: Path) -> Any:
     """A function that evaluates a model the way RecBole's ``quick_start`` does."""
     dataset = SequentialDataset(config)
     train_data, _, test_data = data_preparation(config, dataset)
-    with compat.tensorboard_folder(folder / "tensorboard"):
-        trainer = RecBoleTrainer(config, model)
+    config["checkpoint_dir"] = str(folder / "checkpoints")
+    with mock.patch.object(recbole_trainer, "get_tensorboard"):  # a folder beside the command
+        trainer = recbole_trainer.Trainer(config, model)
     trainer.eval_collector.data_collect(train_data)
     return lambda: dict(trainer.evaluate(test_data, load_best_model=False))
 
 
 def own_evaluation(session: Any) -> Any:
     """A function that ranks the test part and computes the metrics."""
-    trainer = session.trainer
+    evaluator = session.trainer.evaluator
     # The catalogue's projection is part of an evaluation: a training step made it stale.
     weight = session.model.item_embedding.weight
 
     def evaluate() -> dict[str, float]:
         with torch.no_grad():
             weight.mul_(1)
-        return dict(trainer.metrics(trainer.rank(session.test_data).include))
+        return dict(evaluator.metrics(evaluator.rank(session.test_data).include))
 
     return evaluate
 

@@ -7,7 +7,6 @@ both for the same users and targets, and the scatter over the batches of an epoc
 """
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,7 +40,7 @@ def select_mode(session: Any, mode: str) -> SequenceTrainDataLoader:
     config, visits = session.config, MODES[mode]
     model = session.model
     kind = "prefix" if visits is None else "sequence"
-    model.settings = dataclasses.replace(model.settings, train_mode=kind)
+    model.settings = model.settings.changed(train_mode=kind)
     return SequenceTrainDataLoader(
         config,
         session.train_data._dataset,

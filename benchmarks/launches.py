@@ -41,14 +41,14 @@ ASKING = (
 
 def count_calls(session: Any, device: str, n_steps: int) -> dict[str, float]:
     """Calls of each kind a step, as means over some steps after two that warm up."""
-    step, loader = session.trainer._step, session.train_data
+    step, loader = session.trainer.step, session.train_data
     batches = common.repeat_batches(loader)
     session.model.train()
 
     def train(n: int) -> None:
         for _ in range(n):
             batch = send_batch(next(batches), session.trainer.device)
-            _, finite = step.find_gradients(batch, None, rows_of_step(loader, 1))
+            _, finite = step.find_gradients(batch, rows_of_step(loader, 1))
             assert finite
             step.move_weights()
         common.wait_for(device)

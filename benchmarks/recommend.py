@@ -13,10 +13,8 @@ from typing import Any
 
 import _common as common
 import pandas as pd
-import yaml
 
-from recbole_hm4sr.base.files import write_text
-from recbole_hm4sr.run.folder import plain_settings
+from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.serving_file import write_serving_file
 from recbole_hm4sr.serve.recommend import Recommender
 
@@ -24,13 +22,14 @@ from recbole_hm4sr.serve.recommend import Recommender
 def write_run(folder: Path, data_path: Path, model: str) -> Path:
     """The folder of a run that was never trained."""
     session = common.make_session(model, data_path, folder)
-    write_text(folder / "config.yaml", yaml.safe_dump(plain_settings(session.config)))
-    session.trainer.checkpoints.write_best(session.trainer._scoring_state(0))
+    RunFolder(folder).write_settings(session.plan)
+    trainer = session.trainer
+    trainer.files.checkpoints.write_best(trainer.scoring_state(0))
     write_serving_file(
         folder,
         session.model.eval(),
         session.train_data._dataset,
-        fingerprints=session.trainer.fingerprints,
+        fingerprints=session.fingerprints,
     )
     return folder
 

@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def train_epoch(session: Any, device: str) -> float:
     """Seconds of one epoch as the trainer trains it."""
     began = time.perf_counter()
-    session.trainer._train_epoch(session.train_data, 0)
+    session.trainer.train_epoch(session.train_data, 0)
     common.wait_for(device)
     return time.perf_counter() - began
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from servedruns import train_toy
-from toydata import write_toy_dataset
+
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 # The same examples every time, and no clock: a loaded machine fails no test.
 settings.register_profile(

@@ -2,12 +2,9 @@
 
 import numpy as np
 
-from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.features import ItemFeatures, save_features
-from recbole_hm4sr.model.hm4sr.model import HM4SR
-from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.run.plan import compose
 
 INTER = "user_id:token\titem_id:token\ttimestamp:float"
 DAY = 86400
@@ -47,9 +44,13 @@ def write_features(folder, modality, rows):
 def read_config(data_path, **overrides):
     overrides = {"data_path": str(data_path), **overrides}
     if overrides.get("train_neg_sample_args"):  # HM4SR has no loss that reads them
-        model = find_model("SASRec").model_class
-        return build_config(model, "toy", overrides={**overrides, "loss_type": "BPR"})
-    return build_config(HM4SR, "toy", settings_class=HM4SRSettings, overrides=overrides)
+        return config_of("SASRec", "toy", **overrides, loss_type="BPR")
+    return config_of("HM4SR", "toy", **overrides)
+
+
+def config_of(model, dataset, files=(), **overrides):
+    """RecBole's config of a run."""
+    return compose(model, dataset, config_files=files, overrides=overrides).to_recbole()
 
 
 def read_dataset(data_path, **overrides):

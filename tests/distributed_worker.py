@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import replace_at
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import TrainingError
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import JoinedLosses, rows_of_step, seed_epoch
 from recbole_hm4sr.run import parts as sessions
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.trainer import Trainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
@@ -52,7 +52,7 @@ def main(task, folder):
     folder = Path(folder)
     number = int(os.environ.get("RANK", "0"))
     results = TASKS[task](folder)
-    torch.save(results, folder / f"{task}-{distributed.started_processes()}-{number}.pt")
+    torch.save(results, folder / f"{task}-{processes.started_processes()}-{number}.pt")
 
 
 def settings(folder, model, **overrides):
@@ -62,16 +62,14 @@ def settings(folder, model, **overrides):
 
 def build_parts(folder, title):
     model = title.split()[0]
-    run_dir = folder / f"session-{title}-{distributed.started_processes()}"
+    run_dir = folder / f"session-{title}-{processes.started_processes()}"
     entry = find_model(model)
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides=settings(folder, model, **NO_DROPOUT, **MODELS[title]),
-        checkpoint_dir=run_dir / "checkpoint",
     )
-    return sessions.build_parts(config, run_dir, entry.model_class)
+    return sessions.build_parts(plan, run_dir)
 
 
 def gradients(folder):
@@ -80,10 +78,10 @@ def gradients(folder):
     replace_at(pytest.MonkeyPatch(), lambda packing: packing.position % 2 == 0)
     found = {}
     for title in MODELS:
-        with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+        with processes.processes(torch.device("cpu"), timeout_seconds=60):
             session = build_parts(folder, title)
             found[title] = {
-                "ranks": session.trainer.rank(session.test_data),
+                "ranks": session.trainer.evaluator.rank(session.test_data),
                 "steps": [_step(session, *step) for step in _steps(session)],
             }
     return found
@@ -99,13 +97,13 @@ def _step(session, number, batch):
     model.zero_grad(set_to_none=True)
     joined = JoinedLosses(model, session.trainer._named_losses)
     n_rows = rows_of_step(session.train_data, number)
-    losses = joined(batch, None, n_rows)
+    losses = joined(batch, n_rows)
     torch.stack(list(losses.values())).sum().backward()
     return {
         "n_rows": n_rows,
         "own_rows": len(batch),
         "losses": {
-            name: distributed.mean_over_processes(value.detach()) for name, value in losses.items()
+            name: processes.mean_over_processes(value.detach()) for name, value in losses.items()
         },
         "gradients": {
             name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
@@ -115,7 +113,7 @@ def _step(session, number, batch):
 
 def runs(folder):
     """Whole runs: without random numbers, with dropout, and with dropout from the middle on."""
-    here = folder / f"runs-{distributed.started_processes()}"
+    here = folder / f"runs-{processes.started_processes()}"
     # Plain gradient descent: Adam's first steps blow the last digits of small gradients up. Times
     # in days from the first, for the same reason.
     descent = {
@@ -142,23 +140,23 @@ def runs(folder):
         on_epoch=keep_first_epoch,
     )
     quick_start.resume(here / "resumed")
-    with distributed.processes(torch.device("cpu"), timeout_seconds=60):
+    with processes.processes(torch.device("cpu"), timeout_seconds=60):
         seed_epoch(2020, 0)
         return {"random": torch.rand(3)}
 
 
 def killed(folder):
     """A run whose second process gets ``HM4SR_SIGNAL`` in epoch 3 of the first attempt."""
-    train_epoch = Trainer._train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def die(trainer, train_data, epoch_idx, **others):
+    def die(trainer, train_data, epoch):
         first_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         name = os.environ.get("HM4SR_SIGNAL")
-        if name and epoch_idx == 2 and first_attempt and os.environ["RANK"] == "1":
+        if name and epoch == 2 and first_attempt and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.Signals[name])
-        return train_epoch(trainer, train_data, epoch_idx, **others)
+        return train_epoch(trainer, train_data, epoch)
 
-    Trainer._train_epoch = die
+    Trainer.train_epoch = die
     os.chdir(folder)
     timeout = float(os.environ.get("HM4SR_TIMEOUT", "60"))
     overrides = settings(folder, "HM4SR", epochs=4, process_timeout=timeout)
@@ -166,7 +164,7 @@ def killed(folder):
     def say(session):
         if session.trainer.start_epoch:
             done = session.trainer.start_epoch
-            sys.stdout.write(f"attempt {distributed.attempt()} goes on after epoch {done}\n")
+            sys.stdout.write(f"attempt {processes.attempt()} goes on after epoch {done}\n")
 
     return str(quick_start.run("HM4SR", "toy", overrides=overrides, on_start=say).run_dir)
 
@@ -202,7 +200,7 @@ def not_finite(folder):
     for name, spoil in SPOILS.items():
 
         def spoiled_fit(trainer, *arguments, spoil=spoil, **named):
-            if distributed.rank() == 1:
+            if processes.rank() == 1:
                 spoil(trainer.model)
             return fit(trainer, *arguments, **named)
 

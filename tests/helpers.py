@@ -12,6 +12,7 @@ from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.layers.losses import PlaceholderPlan
 from recbole_hm4sr.model.hm4sr import batch as hm4sr_batch
+from recbole_hm4sr.model.registry import find_model
 
 RECBOLE_NAMES = {
     "USER_ID_FIELD": "user_id",
@@ -25,8 +26,9 @@ RECBOLE_NAMES = {
 
 
 def model_config(model="HM4SR", **overrides):
-    """The settings a model reads, from its YAML, as RecBole's ``Config`` would hold them."""
-    values = read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    """The settings a model reads, as RecBole's ``Config`` would hold them."""
+    values = find_model(model).settings_class.defaults()
+    values |= read_yaml(properties_dir() / "model" / f"{model}.yaml")
     return {**RECBOLE_NAMES, "MAX_ITEM_LIST_LENGTH": 10, **values, **overrides}
 
 

@@ -11,9 +11,9 @@ import traceback
 import numpy as np
 import torch
 import yaml
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 WAIT_SECONDS = 600

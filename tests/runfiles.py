@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from recbole_hm4sr.train.trainer import EpochRecord
+from recbole_hm4sr.train.epochs import EpochRecord
 
 
 def write_run(folder, *, facts=None, settings="dataset: toy\n", **changes):

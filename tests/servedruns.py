@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.parts import build_parts, read_run_config
+from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import read_plan
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 
 def train_toy(model, toy_path, run_dir, **overrides):
@@ -51,8 +52,7 @@ class Expected:
 
 def expected_of(run_dir):
     """Open a run the way ``evaluate`` does, and score its test users."""
-    config, model_class = read_run_config(run_dir)
-    session = build_parts(config, run_dir, model_class)
+    session = build_parts(read_plan(run_dir), run_dir)
     session.trainer.load_best()
     session.model.eval()
     dataset = session.test_data._dataset

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 
-from toydata import QUICK
-
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.tune.command import Plan, tune_model
 
 SETTINGS = {**QUICK, "hidden_size": 16, "inner_size": 32, "n_layers": 1}
@@ -18,14 +17,14 @@ import os, signal, sys
 from recbole_hm4sr import cli
 from recbole_hm4sr.train.trainer import Trainer
 left = int(sys.argv.pop(1))
-original = Trainer._after_epoch
-def after_epoch(self, *arguments):
+original = Trainer._end_epoch
+def end_epoch(self, *arguments):
     global left
     original(self, *arguments)
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-Trainer._after_epoch = after_epoch
+Trainer._end_epoch = end_epoch
 cli.main(sys.argv[1:])
 """
 

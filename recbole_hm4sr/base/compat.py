@@ -1,12 +1,12 @@
 """RecBole 1.2.1 on today's torch, numpy and pandas: one function for each thing that breaks.
 
 RecBole's last release is of February 2025. Each function here says what breaks and from which
-version; ``tests/unit/test_compat.py`` has a test for each that fails as soon as the workaround is
-no longer needed. Nothing here is a fork, and nothing runs on import.
+version; ``tests/unit/base/test_compat*.py`` have a test for each that fails as soon as the
+workaround is no longer needed. Nothing here is a fork, and nothing runs on import.
 
 Some traps need no function but a habit. ``recbole.quick_start`` imports ray, which does not import
 on a fresh machine: nothing in this package imports it. RecBole's data set cache, its FLOPs counter
-and its ``log_tensorboard`` folder in the working directory are never used.
+and its trainer, which writes ``log_tensorboard`` in the working directory, are never used.
 """
 
 import contextlib
@@ -16,8 +16,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -214,97 +213,6 @@ def make_collector(config: Any) -> Any:
             return struct
 
     return WorkingCollector(config)
-
-
-class _SampleNumbers:
-    """The numbers of all samples as torch's ``DataLoader`` reads them: a batch is its numbers."""
-
-    def __init__(self, numbers: range) -> None:
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: int) -> int:
-        return self._numbers[index]
-
-    def __getitems__(self, indices: list[int]) -> list[int]:
-        return indices
-
-
-@contextlib.contextmanager
-def lean_loaders() -> Iterator[None]:
-    """Let RecBole's loaders that are made meanwhile hold nothing for each sample and user.
-
-    ``AbstractDataLoader`` hands torch ``list(range(n))``: 36 bytes a sample, and a look-up for each
-    sample of a batch. ``RepeatableSampler`` makes an empty set for each user (216 bytes), twice,
-    and replaces them all before it reads one.
-    """
-    from recbole.data.dataloader import abstract_dataloader as module
-    from recbole.sampler import RepeatableSampler
-
-    original = RepeatableSampler.get_used_ids
-    vars(module)["list"] = _SampleNumbers
-    RepeatableSampler.get_used_ids = lambda _: np.empty(0, dtype=object)
-    try:
-        yield
-    finally:
-        RepeatableSampler.get_used_ids = original
-        del vars(module)["list"]
-
-
-class _LazyWriter:
-    """A TensorBoard writer that makes its folder and file with the first value it is given."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer: Any = None
-
-    def close(self) -> None:
-        """End the writer's thread, if there is one."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # of copying and the like
-            raise AttributeError(name)
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self._folder))
-        return getattr(self._writer, name)
-
-
-@contextlib.contextmanager
-def tensorboard_folder(folder: Path, *, silent: bool = False) -> Iterator[None]:
-    """Let RecBole's ``Trainer`` write its TensorBoard events to ``folder``.
-
-    Its constructor creates ``log_tensorboard/`` in whatever the working directory is. Here nothing
-    is created before there is something to write, so testing a run again leaves its folder as it
-    is.
-
-    Args:
-        folder: Where the events go.
-        silent: Write no events, neither to TensorBoard nor to Weights and Biases: RecBole writes
-            both from every process of a distributed run.
-    """
-    from recbole.trainer import trainer as module
-
-    originals = module.get_tensorboard, module.WandbLogger
-    module.get_tensorboard = lambda logger: _NoLog() if silent else _LazyWriter(folder)  # noqa: ARG005
-    if silent:
-        module.WandbLogger = lambda config: _NoLog()  # noqa: ARG005
-    try:
-        yield
-    finally:
-        module.get_tensorboard, module.WandbLogger = originals
-
-
-class _NoLog:
-    """Takes any call and does nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **named: None  # noqa: ARG005
 
 
 def choose_device(use_gpu: bool, gpu_id: str) -> torch.device:  # noqa: FBT001

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, WriteError
+from recbole_hm4sr.base.system import is_alive, lock_file
 
 # What is cut from the ends of an id. All other spaces (no-break, thin, ideographic) are letters.
 ASCII_BLANKS = " \t"
@@ -19,12 +19,12 @@ ASCII_BLANKS = " \t"
 def write_whole(
     path: Path, fill: Callable[[BinaryIO], Any], *, keep_as: Path | None = None
 ) -> None:
-    """Write a file; what stood there before stays until the new one is complete on the disk.
+    """Write a file; the one before it stays until the new one is complete on the disk.
 
     Args:
-        path: Where it will stand; its folder is made if need be.
+        path: Where it will be; its folder is made if need be.
         fill: Writes the content to the open file.
-        keep_as: Where what stood there before goes, in the same folder; None to replace it.
+        keep_as: Where the file before it goes, in the same folder; None to replace it.
 
     Raises:
         WriteError: If it cannot be written.
@@ -133,7 +133,7 @@ def locked(path: Path, *, refusal: str | None = None) -> Iterator[None]:
         raise DataError(f"cannot write {path.parent}: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if refusal is None else fcntl.LOCK_NB))
+            lock_file(file, wait=refusal is None)
         except BlockingIOError as error:
             raise ConfigError(refusal or "") from error
         except OSError as error:
@@ -145,18 +145,8 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that were killed; those of living ones stay."""
     for path in folder.glob(".*.new"):
         writer = re.fullmatch(r"\..+\.(\d+)\.new", path.name)
-        if writer and not _is_alive(int(writer.group(1))):
+        number = int(writer.group(1)) if writer else None
+        # This process writes nothing now: a file of its number is of an earlier process.
+        if number is not None and (number == os.getpid() or not is_alive(number)):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # this process writes nothing now: its number was another's before
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's
-    return True

@@ -21,6 +21,12 @@ def plugin_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+def plugin_modules() -> dict[str, str]:
+    """The modules that hold these models, by name; nothing is imported."""
+    modules = {point.name: point.module for point in entry_points(group=GROUP)}
+    return dict(sorted(modules.items()))
+
+
 def load_plugin(name: str) -> Any:
     """The class of a model.
 

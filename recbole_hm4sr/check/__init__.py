@@ -1,1 +1,1 @@
-"""A data set judged before a run: numbers from arrays, then one page of words and plots."""
+"""Check a data set before a run: numbers from arrays, then one page of words and charts."""

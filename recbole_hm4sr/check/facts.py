@@ -114,7 +114,7 @@ class LeakageFacts:
         n_tied: Targets at the very time of the last item before them.
         mean_tied: Items before such a target at its time, mean.
         ascending_ties: Share of such targets whose name sorts after that of the item before.
-        n_repeated: Targets the user has taken before.
+        n_repeated: Targets that are among the seen items of the user.
         n_repeated_last: Targets that repeat the item just before them.
         n_same_row: Targets that repeat an earlier interaction, its time included.
     """

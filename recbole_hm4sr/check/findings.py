@@ -1,14 +1,13 @@
-"""What in the numbers deserves a second look: one sentence each, and what changes it.
+"""Warnings about a data set: one sentence each, and what changes it.
 
 A sentence says first what was found, then the setting (as in a YAML file or a flag of a run) or the
 command that changes it.
 """
 
-import datetime
-
-from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts, share
-from recbole_hm4sr.check.features import NEAR, CategoryFacts
+from recbole_hm4sr.check.facts import DAY, FileFacts, InteractionFacts, LeakageFacts
+from recbole_hm4sr.check.features import NEAR, CategoryFacts, FeatureFacts
 from recbole_hm4sr.check.inspect import Check, ModalityFacts
+from recbole_hm4sr.page.format import day, duration, percent
 
 _EARLIEST = 315_532_800  # 1980-01-01: times before are mostly zeros that stand for "unknown"
 _NOTABLE = 0.01
@@ -37,33 +36,6 @@ def warnings(check: Check, *, now: float) -> tuple[str, ...]:
     if check.categories is not None:
         found += _of_categories(check.categories)
     return tuple(found)
-
-
-def day(seconds: float) -> str:
-    """A moment as its date in UTC."""
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} s"
-    return moment.strftime("%Y-%m-%d")
-
-
-def percent(part: float, whole: float = 1.0) -> str:
-    """A share as a percentage that shows neither 0 nor 100 for what is not quite so."""
-    value = 100 * share(part, whole)
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    if 99.9 < value < 100:
-        return "> 99.9 %"
-    return f"{value:.1f} %"
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its natural unit."""
-    for unit, name in ((365.25 * DAY, "years"), (DAY, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.3g} s"
 
 
 def _of_file(facts: FileFacts, tie_order: str) -> list[str]:
@@ -135,8 +107,8 @@ def _of_leakage(facts: LeakageFacts, tie_order: str) -> list[str]:
         found.append(
             f"{of(facts.n_first_seen_later)} are items that the training part has only after the "
             f"target's time; leave-one-out lets the model learn them from the future; a split at "
-            f"one time does not: --eval_args='{{split: {{RS: [0.8, 0.1, 0.1]}}, group_by: none, "
-            f"order: TO, mode: full}}'"
+            f"one moment for all users does not: --eval_args='{{split: {{GT: [0.8, 0.1, 0.1]}}, "
+            f"targets: first, order: TO, mode: full}}'"
         )
     if facts.n_unseen > _MANY * facts.n_targets:
         found.append(
@@ -169,52 +141,75 @@ def _order_of(tie_order: str) -> str:
 
 
 def _of_modality(modality: ModalityFacts, dataset: str) -> list[str]:
-    facts, signal, name = modality.features, modality.signal, modality.name
+    name = modality.name
     kind = "image" if name == "image" else "text"
     again = f"hm4sr encode {kind} --dataset={dataset}" + f" --modality={name}" * (name != kind)
     more = "more columns in text_fields" if kind == "text" else "other images"
-    apart = f"{again} with another --encoder, or {more}, tells more items apart"
+    return [
+        f"{name}: {sentence}"
+        for sentence in (
+            *_of_rows(modality.features, again, more),
+            *_of_values(modality, again, more),
+            *_of_signal(modality, again),
+        )
+    ]
+
+
+def _of_rows(facts: FeatureFacts, again: str, more: str) -> list[str]:
+    """Rows and columns without content."""
     found = []
     if facts.n_covered < facts.n_items:
         found.append(
-            f"{name}: {facts.n_items - facts.n_covered:,} of {facts.n_items:,} items have no row; "
-            f"{again} makes all rows, missing_features: zero lets a run go on without"
+            f"{facts.n_items - facts.n_covered:,} of {facts.n_items:,} items have no row; {again} "
+            f"makes all rows, missing_features: zero lets a run go on without"
         )
     if facts.n_zero_rows:
         found.append(
-            f"{name}: {facts.n_zero_rows:,} rows are zeros, as of items without a word or image; "
-            f"fill them in with {more}, then {again}"
+            f"{facts.n_zero_rows:,} rows are zeros, as of items without a word or image; fill "
+            f"them in with {more}, then {again}"
         )
     for number, word in ((facts.n_dead, "zero"), (facts.n_constant, "the same")):
         if number:
             found.append(
-                f"{name}: {number:,} of {facts.width:,} columns are {word} for all items and tell "
-                f"nothing; that only costs time, {again} with another --encoder makes others"
+                f"{number:,} of {facts.width:,} columns are {word} for all items and tell nothing; "
+                f"that only costs time, {again} with another --encoder makes others"
             )
+    return found
+
+
+def _of_values(modality: ModalityFacts, again: str, more: str) -> list[str]:
+    """Rows that are equal, near each other, or far from all."""
+    facts, found = modality.features, []
+    apart = f"{again} with another --encoder, or {more}, tells more items apart"
     if facts.n_same_rows > _NOTABLE * facts.n_covered:
         found.append(
-            f"{name}: {facts.n_same_rows:,} of {facts.n_covered:,} rows equal an earlier row; the "
-            f"model cannot tell such items apart by {name}; {apart}"
+            f"{facts.n_same_rows:,} of {facts.n_covered:,} rows equal an earlier row; the model "
+            f"cannot tell such items apart by {modality.name}; {apart}"
         )
     if facts.n_near > _NOTABLE * facts.n_queries:
         found.append(
-            f"{name}: {facts.n_near:,} of {facts.n_queries:,} sampled rows have another row at a "
-            f"cosine above {NEAR}; {apart}"
+            f"{facts.n_near:,} of {facts.n_queries:,} sampled rows have another row at a cosine "
+            f"above {NEAR}; {apart}"
         )
     if facts.n_outliers:
         found.append(
-            f"{name}: {facts.n_outliers:,} rows have a norm far off the median of "
-            f"{facts.norms[1]:.4g} (from {facts.norms[0]:.4g} to {facts.norms[2]:.4g}); if they "
-            f"are damaged, {again} makes them again"
-        )
-    if signal.n_pairs and signal.low <= 0:
-        found.append(
-            f"{name}: the features carry no signal that neighbours in histories show: their cosine "
-            f"less that of shuffled pairs is {signal.difference:+.4f} (95 % interval "
-            f"{signal.low:+.4f} to {signal.high:+.4f}); rows may belong to other items: {again} "
-            f"makes them by item, --modalities leaves {name} out"
+            f"{facts.n_outliers:,} rows have a norm far off the median of {facts.norms[1]:.4g} "
+            f"(from {facts.norms[0]:.4g} to {facts.norms[2]:.4g}); if they are damaged, {again} "
+            f"makes them again"
         )
     return found
+
+
+def _of_signal(modality: ModalityFacts, again: str) -> list[str]:
+    signal = modality.signal
+    if not signal.n_pairs or signal.low > 0:
+        return []
+    return [
+        f"the features carry no signal that neighbours in histories show: their cosine less that "
+        f"of shuffled pairs is {signal.difference:+.4f} (95 % interval {signal.low:+.4f} to "
+        f"{signal.high:+.4f}); rows may belong to other items: {again} makes them by item, "
+        f"--modalities leaves {modality.name} out"
+    ]
 
 
 def _of_categories(facts: CategoryFacts) -> list[str]:

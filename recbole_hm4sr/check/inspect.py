@@ -1,4 +1,4 @@
-"""Read everything that a run would read, and go on where a run would stop.
+"""Read everything that a run would read, and continue where a run would stop.
 
 Each step that a broken file spoils is left out, and its error kept, so that one check names all
 problems. The run's own classes do the reading: what passes here passes there.
@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from recbole.utils import FeatureType
 
 from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.check.facts import (
@@ -34,14 +33,16 @@ from recbole_hm4sr.check.features import (
     feature_facts,
     feature_signal,
 )
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.columns import PADDING
 from recbole_hm4sr.data.features import ItemFeatures, align_features
+from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.data.times import read_times
-from recbole_hm4sr.model.registry import DEFAULT_MODEL, find_model
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.plan import compose
 
 Result = TypeVar("Result")
 
@@ -74,7 +75,7 @@ class Check:
         leakage: The test part of a leave-one-out split.
         modalities: The modalities that could be read.
         categories: The categories.
-        errors: What stops a run, a sentence each.
+        errors: What stops a run, one sentence each.
     """
 
     dataset: str
@@ -135,7 +136,8 @@ def check_dataset(
     Raises:
         ConfigError: If settings are wrong: then it is not known what a run would read.
     """
-    config = _config(dataset, model, config_files=config_files, overrides=overrides)
+    plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    config = plan.to_recbole()
     settings = read_settings(config, DataSettings)
     errors = _Errors()
     facts: dict[str, Any] = {}
@@ -158,11 +160,6 @@ def check_dataset(
     )
 
 
-def _config(dataset: str, model: str, **sources: Any) -> Any:
-    entry = find_model(model)
-    return build_config(entry.model_class, dataset, settings_class=entry.settings_class, **sources)
-
-
 def _read_file(config: Any, settings: DataSettings, errors: _Errors) -> tuple[Log, Any] | None:
     """The interaction file before filters, and names by item number; all its columns' errors."""
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
@@ -177,7 +174,7 @@ def _read_file(config: Any, settings: DataSettings, errors: _Errors) -> tuple[Lo
     items, names = codes[1]
     # From 1, as the run counts: 0 is padding.
     log = order_log(codes[0][0], items + 1, times, unit=settings.timestamp_unit)
-    return log, np.array(["[PAD]", *names])
+    return log, np.array([PADDING, *names])
 
 
 def _encode(table: AtomicTable, column: str) -> tuple[Any, Any]:
@@ -197,11 +194,9 @@ def _split_by_run(config: Any, errors: _Errors) -> _Split | None:
     parts = errors.attempt(dataset.build)
     if isinstance(dataset.inter_feat, pd.DataFrame):
         return None
-    # The histories exist even where no split of them does.
-    columns = dataset.inter_feat.histories.columns
-    names = (dataset.uid_field, dataset.iid_field, dataset.time_field)
-    users, items, times = (columns[name].numpy() for name in names)
-    log = Log(users, items, times, dataset.timestamp_unit)
+    # The log exists even where no split of it does.
+    kept = dataset.log
+    log = Log(kept.users, kept.items, kept.times, dataset.timestamp_unit)
     if parts is None:
         return _Split(log, dataset.item_tokens, (), None, None)
     sizes = tuple(len(part.inter_feat) for part in parts)
@@ -233,15 +228,22 @@ def _item_part(
     config: Any, settings: DataSettings, split: _Split | None, errors: _Errors
 ) -> tuple[tuple[ModalityFacts, ...], CategoryFacts | None]:
     """Modalities and categories; without interactions they are read for their errors alone."""
-    reader = _item_reader(config, settings, split)
+    folder, item_field = Path(config["data_path"]), config["ITEM_ID_FIELD"]
+    reader = ItemFiles(
+        folder,
+        config["dataset"],
+        item_field=item_field,
+        item_tokens=np.array([PADDING]) if split is None else split.item_tokens,
+        settings=settings,
+    )
     errors.attempt(
         lambda: make_missing_text_features(
-            Path(config["data_path"]), config["dataset"], settings, item_field=reader.iid_field
+            folder, config["dataset"], settings, item_field=item_field
         )
     )
     found = []
-    for name, source in settings.modalities.items():
-        stored = errors.attempt(partial(reader._read_modality, name, source))
+    for name in settings.modalities:
+        stored = errors.attempt(partial(reader.read_modality, name))
         if stored is None or split is None:
             continue
         facts = errors.attempt(partial(_modality, name, stored, split, settings, errors))
@@ -250,21 +252,6 @@ def _item_part(
     if flags is None or split is None or settings.category_field is None:
         return tuple(found), None
     return tuple(found), category_facts(*flags)
-
-
-def _item_reader(
-    config: Any, settings: DataSettings, split: _Split | None
-) -> MultiModalSequentialDataset:
-    """The run's reader of item files, without its interactions, which may be broken."""
-    reader = MultiModalSequentialDataset.__new__(MultiModalSequentialDataset)
-    reader.settings = settings
-    reader.dataset_path, reader.dataset_name = config["data_path"], config["dataset"]
-    reader.iid_field = config["ITEM_ID_FIELD"]
-    tokens = np.array(["[PAD]"]) if split is None else split.item_tokens
-    reader.field2id_token = {reader.iid_field: tokens}
-    reader.field2type = {reader.iid_field: FeatureType.TOKEN}
-    reader.field2seqlen = {reader.iid_field: 1}
-    return reader
 
 
 def _modality(

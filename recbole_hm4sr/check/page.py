@@ -1,44 +1,36 @@
-"""One check as one page: as text for a terminal, and as HTML with plots that needs no network."""
+"""One check as one page: as text for a terminal, and as HTML with charts."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from recbole_hm4sr.base.files import write_text
-from recbole_hm4sr.check.charts import BarChart, IntervalChart, bar_chart, interval_chart
 from recbole_hm4sr.check.facts import FileFacts, InteractionFacts, LeakageFacts
 from recbole_hm4sr.check.features import NEAR, CategoryFacts, Signal
-from recbole_hm4sr.check.findings import day, duration, percent, warnings
+from recbole_hm4sr.check.findings import warnings
 from recbole_hm4sr.check.inspect import Check, ModalityFacts
 from recbole_hm4sr.data.times import UNIT_WORDS
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, rows of a label and what is to say, and plots for the HTML page."""
-
-    title: str
-    rows: tuple[tuple[str, str], ...]
-    charts: tuple[BarChart | IntervalChart, ...] = ()
+from recbole_hm4sr.page.bar_chart import horizontal_bars
+from recbole_hm4sr.page.column_chart import column_chart, range_labels
+from recbole_hm4sr.page.format import day, duration, number_text, percent
+from recbole_hm4sr.page.section import Chart, Section, facts_table
+from recbole_hm4sr.page.shell import render
 
 
 def as_text(check: Check, *, now: float | None = None) -> str:
     """The page for a terminal."""
-    lines = [_title(check), _verdict(check, now)]
+    lines = [f"{check.dataset}: the data of {check.folder}", _verdict(check, now)]
     if check.settings.generated:
         lines.append(
-            "note: this data set is GENERATED; its numbers say nothing of real shops; make one of "
-            "your own data by hm4sr prepare"
+            "note: this data set is GENERATED; its numbers say nothing of real users; hm4sr "
+            "prepare makes one of your own data"
         )
     lines += [f"error: {text}" for text in check.errors]
     lines += [f"warning: {text}" for text in _warnings(check, now)]
     for section in sections(check):
+        (table,) = section.tables
         lines += ["", section.title]
-        width = max(len(label) for label, _ in section.rows)
-        lines += [f"  {label:<{width}}  {text}" for label, text in section.rows]
+        width = max(len(label) for label, _ in table.rows)
+        lines += [f"  {label:<{width}}  {text}" for label, text in table.rows]
     return "\n".join(lines) + "\n"
 
 
@@ -51,15 +43,11 @@ def write_page(check: Check, path: Path, *, now: float | None = None) -> Path:
     Raises:
         DataError: If it cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("recbole_hm4sr", "check"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html").render(
-        title=_title(check),
+    page = render(
+        "check",
+        "check.html",
+        title=f"Data check of {check.dataset}",
+        folder=check.folder,
         verdict=_verdict(check, now),
         generated=check.settings.generated,
         errors=check.errors,
@@ -71,7 +59,7 @@ def write_page(check: Check, path: Path, *, now: float | None = None) -> Path:
 
 
 def sections(check: Check) -> list[Section]:
-    """What there is to say, part by part; parts that an error spoiled are left out."""
+    """What there is to say, one section per subject; those that an error spoiled are left out."""
     found = []
     if check.file is not None:
         found.append(_file_section(check.file))
@@ -82,26 +70,17 @@ def sections(check: Check) -> list[Section]:
         found.append(_split_section(check))
     found += [_modality_section(modality) for modality in check.modalities]
     if len(check.modalities) > 1:
-        chart = interval_chart(
-            "Cosine of neighbours less that of shuffled pairs, with its 95 % interval",
-            [
-                (one.name, one.signal.low, one.signal.difference, one.signal.high)
-                for one in check.modalities
-            ],
-        )
-        rows = tuple((one.name, _difference_words(one.signal)) for one in check.modalities)
-        found.append(
-            Section(
-                "Are neighbours in histories alike? The modalities side by side", rows, (chart,)
-            )
-        )
+        found.append(_signals_section(check))
     if check.categories is not None:
         found.append(_category_section(check.categories))
     return found
 
 
-def _title(check: Check) -> str:
-    return f"{check.dataset}: the data of {check.folder}"
+def _section(
+    anchor: str, title: str, link: str, rows: tuple[tuple[str, str], ...], *charts: Chart
+) -> Section:
+    """A heading, charts for the HTML page, and rows of a label and what there is to say."""
+    return Section(anchor, title, link, charts=charts, tables=(facts_table(rows),))
 
 
 def _warnings(check: Check, now: float | None) -> tuple[str, ...]:
@@ -119,100 +98,85 @@ def _file_section(facts: FileFacts) -> Section:
     ties = f"{facts.n_ties:,} neighbours with equal times"
     if facts.n_ties:
         ties += f", {percent(facts.ascending_ties)} of them ascending by item name"
-    return Section(
-        "The interaction file, before filters",
-        (
-            ("interactions", f"{facts.n_interactions:,}"),
-            ("users, items", f"{facts.n_users:,} and {facts.n_items:,}"),
-            ("duplicates", f"{facts.n_same_rows:,} lines repeat user, item and time"),
-            ("repeats", f"{facts.n_repeats:,} lines repeat user and item at another time"),
-            ("at one time", ties),
-        ),
+    rows = (
+        ("interactions", f"{facts.n_interactions:,}"),
+        ("users, items", f"{facts.n_users:,} and {facts.n_items:,}"),
+        ("duplicates", f"{facts.n_same_rows:,} lines repeat user, item and time"),
+        ("repeats", f"{facts.n_repeats:,} lines repeat user and item at another time"),
+        ("at one time", ties),
     )
+    return _section("file", "The interaction file, before filters", "File", rows)
 
 
 def _times_section(facts: InteractionFacts, unit: str) -> Section:
     _, half, most, nearly, longest = (duration(value) for value in facts.gaps)
-    silence = facts.silence[1] - facts.silence[0]
-    return Section(
-        "Times",
+    silence = duration(facts.silence[1] - facts.silence[0])
+    length = duration(facts.last - facts.first)
+    rows = (
+        ("range", f"{day(facts.first)} to {day(facts.last)} ({length}), UTC"),
+        ("unit", f"{UNIT_WORDS[unit]}; {percent(facts.midnight_share)} are at midnight"),
         (
-            (
-                "range",
-                f"{day(facts.first)} to {day(facts.last)} "
-                f"({duration(facts.last - facts.first)}), UTC",
-            ),
-            ("unit", f"{UNIT_WORDS[unit]}; {percent(facts.midnight_share)} stand at midnight"),
-            (
-                "gaps in a history",
-                f"half up to {half}, 90 % up to {most}, 99 % up to {nearly}, "
-                f"longest {longest}; {percent(facts.zero_gaps)} zero",
-            ),
-            ("longest silence of all", f"{duration(silence)}, from {day(facts.silence[0])}"),
+            "gaps in a history",
+            f"half up to {half}, 90 % up to {most}, 99 % up to {nearly}, longest {longest}; "
+            f"{percent(facts.zero_gaps)} zero",
         ),
-        (
-            bar_chart(
-                "Interactions over time",
-                [(day(begin), number) for begin, number in facts.time_bins],
-            ),
-        ),
+        ("longest silence of all", f"{silence}, from {day(facts.silence[0])}"),
     )
+    chart = column_chart(
+        "Interactions over time",
+        [(day(begin), number) for begin, number in facts.time_bins],
+        x_title="from, UTC",
+        y_title="interactions",
+    )
+    return _section("times", "Times", "Times", rows, chart)
 
 
 def _lengths_section(facts: InteractionFacts, max_length: int) -> Section:
     shortest, half, most, nearly, longest = (f"{value:,.0f}" for value in facts.lengths)
     rarest, usual, _, _, top = (f"{value:,.0f}" for value in facts.popularity)
     density = facts.n_interactions / (facts.n_users * facts.n_items)
-    return Section(
-        "Histories and items, after filters",
+    rows = (
         (
-            (
-                "interactions",
-                f"{facts.n_interactions:,} of {facts.n_users:,} users and "
-                f"{facts.n_items:,} items; {100 * density:.3g} % of all pairs",
-            ),
-            (
-                "length of a history",
-                f"mean {facts.mean_length:.1f}, half up to {half}, 90 % up to "
-                f"{most}, 99 % up to {nearly}; from {shortest} to {longest}",
-            ),
-            ("too short for a test", f"{facts.n_short:,} users with fewer than 3 interactions"),
-            (
-                "longer than MAX_ITEM_LIST_LENGTH",
-                f"{facts.n_long:,} users with more than {max_length} before the last",
-            ),
-            (
-                "interactions of an item",
-                f"half up to {usual}; from {rarest} to {top}; the most "
-                f"frequent fifth has {percent(facts.head_share)} of all",
-            ),
+            "interactions",
+            f"{facts.n_interactions:,} of {facts.n_users:,} users and {facts.n_items:,} items; "
+            f"{100 * density:.3g} % of all pairs",
         ),
-        (bar_chart("Users by the length of their history", _length_labels(facts.length_bins)),),
+        (
+            "length of a history",
+            f"mean {facts.mean_length:.1f}, half up to {half}, 90 % up to {most}, 99 % up to "
+            f"{nearly}; from {shortest} to {longest}",
+        ),
+        ("too short for a test", f"{facts.n_short:,} users with fewer than 3 interactions"),
+        (
+            "longer than MAX_ITEM_LIST_LENGTH",
+            f"{facts.n_long:,} users with more than {max_length} before the last",
+        ),
+        (
+            "interactions of an item",
+            f"half up to {usual}; from {rarest} to {top}; the most frequent fifth has "
+            f"{percent(facts.head_share)} of all",
+        ),
     )
-
-
-def _length_labels(bins: Sequence[tuple[int, int]]) -> list[tuple[str, int]]:
-    labels = []
-    for place, (low, number) in enumerate(bins):
-        if place + 1 == len(bins):
-            label = f"{low}+"
-        else:
-            high = bins[place + 1][0] - 1
-            label = str(low) if high == low else f"{low}-{high}"
-        labels.append((label, number))
-    return labels
+    labels = range_labels([low for low, _ in facts.length_bins])
+    counts = [number for _, number in facts.length_bins]
+    chart = column_chart(
+        "Users by the length of their history",
+        list(zip(labels, counts, strict=True)),
+        x_title="interactions of a user",
+        y_title="users",
+    )
+    return _section("histories", "Histories and items, after filters", "Histories", rows, chart)
 
 
 def _split_section(check: Check) -> Section:
     train, valid, test = (f"{size:,}" for size in check.parts)
     sizes = f"{train} training, {valid} validation and {test} test targets"
     if check.leakage is None:
-        title = f"Split {check.split}"
-        return Section(title, (("targets", f"{sizes}; leakage is counted for leave-one-out only"),))
-    return Section(
-        f"Split {check.split}: what the test part can know",
-        (("targets", sizes), *_leakage_rows(check.leakage)),
-    )
+        only = (("targets", f"{sizes}; leakage is counted for leave-one-out only"),)
+        return _section("split", f"Split {check.split}", "Split", only)
+    rows = (("targets", sizes), *_leakage_rows(check.leakage))
+    title = f"Split {check.split}: what the test part can know"
+    return _section("split", title, "Split", rows)
 
 
 def _leakage_rows(facts: LeakageFacts) -> tuple[tuple[str, str], ...]:
@@ -233,36 +197,48 @@ def _leakage_rows(facts: LeakageFacts) -> tuple[tuple[str, str], ...]:
 
 
 def _modality_section(modality: ModalityFacts) -> Section:
-    facts = modality.features
-    low, middle, high = (f"{value:.4g}" for value in facts.norms)
+    facts, name = modality.features, modality.name
+    low, middle, high = (number_text(value) for value in facts.norms)
     sampled = f"{facts.n_queries:,} rows against {facts.n_candidates:,}"
-    return Section(
-        f"Modality {modality.name}",
+    rows = (
+        ("source", f"{modality.source}, {modality.n_rows:,} rows by {modality.encoder}"),
         (
-            ("source", f"{modality.source}, {modality.n_rows:,} rows by {modality.encoder}"),
-            (
-                "coverage",
-                f"{facts.n_covered:,} of {facts.n_items:,} items "
-                f"({percent(facts.n_covered, facts.n_items)}), "
-                f"{percent(facts.covered_interactions)} of the interactions",
-            ),
-            ("columns", f"{facts.width:,}: {facts.n_dead:,} zero, {facts.n_constant:,} constant"),
-            ("rows of zeros", f"{facts.n_zero_rows:,}"),
-            ("equal rows", f"{facts.n_same_rows:,} equal an earlier row"),
-            (
-                "near-duplicates",
-                f"{facts.n_near:,} with another above a cosine of {NEAR} (sampled: {sampled})",
-            ),
-            ("norms", f"from {low} to {high}, median {middle}; {facts.n_outliers:,} far off it"),
-            ("are neighbours in histories alike?", _signal_words(modality)),
+            "coverage",
+            f"{facts.n_covered:,} of {facts.n_items:,} items "
+            f"({percent(facts.n_covered, facts.n_items)}), "
+            f"{percent(facts.covered_interactions)} of the interactions",
         ),
+        ("columns", f"{facts.width:,}: {facts.n_dead:,} zero, {facts.n_constant:,} constant"),
+        ("rows of zeros", f"{facts.n_zero_rows:,}"),
+        ("equal rows", f"{facts.n_same_rows:,} equal an earlier row"),
         (
-            bar_chart(
-                f"Rows by the norm of their {modality.name} features",
-                [(f"{begin:.3g}", number) for begin, number in facts.norm_bins],
-            ),
+            "near-duplicates",
+            f"{facts.n_near:,} with another above a cosine of {NEAR} (sampled: {sampled})",
         ),
+        ("norms", f"from {low} to {high}, median {middle}; {facts.n_outliers:,} far off it"),
+        ("are neighbours in histories alike?", _signal_words(modality)),
     )
+    chart = column_chart(
+        f"Items by the norm of their {name} features",
+        [(f"{begin:.3g}", number) for begin, number in facts.norm_bins],
+        x_title="norm, from",
+        y_title="items",
+    )
+    return _section(f"modality-{name}", f"Modality {name}", name.capitalize(), rows, chart)
+
+
+def _signals_section(check: Check) -> Section:
+    """The modalities side by side."""
+    signals = [(one.name, one.signal) for one in check.modalities]
+    chart = horizontal_bars(
+        "Cosine of neighbours less that of shuffled pairs",
+        [(name, [signal.difference], f"{signal.difference:+.4f}") for name, signal in signals],
+        x_title="difference of cosines, with its 95 % interval",
+        intervals=[(signal.low, signal.high) for _, signal in signals],
+    )
+    rows = tuple((name, _difference_words(signal)) for name, signal in signals)
+    title = "Are neighbours in histories alike? The modalities side by side"
+    return _section("signals", title, "Side by side", rows, chart)
 
 
 def _signal_words(modality: ModalityFacts) -> str:
@@ -281,23 +257,25 @@ def _difference_words(signal: Signal) -> str:
 
 
 def _category_section(facts: CategoryFacts) -> Section:
-    return Section(
-        "Categories",
+    rows = (
         (
-            (
-                "coverage",
-                f"{facts.n_covered:,} of {facts.n_items:,} items "
-                f"({percent(facts.n_covered, facts.n_items)})",
-            ),
-            (
-                "categories",
-                f"{facts.n_categories:,}, {facts.mean_categories:.1f} an item; "
-                f"{facts.n_single:,} of one item only",
-            ),
-            ("largest", ", ".join(f"{name} {number:,}" for name, number in facts.largest[:5])),
+            "coverage",
+            f"{facts.n_covered:,} of {facts.n_items:,} items "
+            f"({percent(facts.n_covered, facts.n_items)})",
         ),
-        (bar_chart("Items in the largest categories", list(facts.largest), flat=True),),
+        (
+            "categories",
+            f"{facts.n_categories:,}, {facts.mean_categories:.1f} per item; "
+            f"{facts.n_single:,} of one item only",
+        ),
+        ("largest", ", ".join(f"{name} {number:,}" for name, number in facts.largest[:5])),
     )
+    chart = horizontal_bars(
+        "Items in the largest categories",
+        [(name, [number], f"{number:,}") for name, number in facts.largest],
+        x_title="items",
+    )
+    return _section("categories", "Categories", "Categories", rows, chart)
 
 
 def _count(number: int, thing: str) -> str:

@@ -9,13 +9,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from recbole_hm4sr import __version__
 from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.cli import (
+    catalog,
     check,
     compare,
     convert,
@@ -26,7 +28,7 @@ from recbole_hm4sr.cli import (
     train,
     tune,
 )
-from recbole_hm4sr.cli.options import SPEAKS
+from recbole_hm4sr.cli.options import SPEAKS, out
 
 app = typer.Typer(
     name="hm4sr",
@@ -36,8 +38,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert):
+for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert, catalog):
     _group.register(app)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        out.print(f"hm4sr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """The words before a command."""
 
 
 # The parent of every mistake in flags and commands; typer does not export it by its name.

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from recbole_hm4sr.cli.options import OVERRIDES, parse_overrides
-from recbole_hm4sr.cli.preflight import check_settings_of
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 
@@ -35,7 +34,9 @@ def check(
     """
     files = [part for text in config_files or [] for part in text.split()]
     overrides = parse_overrides(context.args)
-    check_settings_of(model, dataset, config_files=files, overrides=overrides)
+    from recbole_hm4sr.run.plan import compose
+
+    compose(model, dataset, config_files=files, overrides=overrides)
     from recbole_hm4sr.check.inspect import check_dataset
     from recbole_hm4sr.check.page import as_text, write_page
 

@@ -1,7 +1,7 @@
 """``hm4sr convert``: feature files of other projects, in and out."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from recbole_hm4sr.cli.feature_files import (
 )
 from recbole_hm4sr.cli.preflight import require_file
 from recbole_hm4sr.cli.progress import progress
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +61,7 @@ def convert(
         require_file(needed)
     with progress("nothing is written. Start the same command again") as report:
         report("reading the order of the items", 0, 0)
-        item_tokens = read_item_order(dataset, data_path)
+        item_tokens = read_item_order(_any_config(dataset, data_path))
         if "categories" in formats:
             report(f"converting {file.name}", 0, 0)
             result = convert_categories(
@@ -83,6 +84,14 @@ def convert(
                 report=report,
             )
     print_report(result, target)
+
+
+def _any_config(dataset: str, data_path: str | None) -> Any:
+    """The RecBole ``Config`` of some run on the data set."""
+    from recbole_hm4sr.run.plan import compose
+
+    overrides = {} if data_path is None else {"data_path": data_path}
+    return compose(DEFAULT_MODEL, dataset, overrides=overrides).to_recbole()
 
 
 def _check_categories(formats: tuple[str, str], path: Path | None) -> Path:

@@ -64,7 +64,7 @@ def find_target(dataset: str, data_path: str | None, modality: str, **flags: obj
 
     given = {"data_path": data_path, **flags}
     overrides = {name: value for name, value in given.items() if value is not None}
-    settings, _ = compose_settings(DEFAULT_MODEL, dataset, overrides=overrides)
+    settings, _ = compose_settings(DEFAULT_MODEL, dataset, overrides=overrides, settings_class=None)
     folder, item_field = Path(settings["data_path"]), str(settings["ITEM_ID_FIELD"])
     return Target(dataset, folder, item_field, modality, settings)
 

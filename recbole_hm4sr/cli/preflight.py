@@ -22,47 +22,22 @@ def check_training(
     """Refuse a run that could not begin.
 
     Raises:
-        ConfigError: If the model, a setting or the place of the run is wrong.
+        ConfigError: If the model, a setting or the folder of the run is wrong.
         DataError: If the interaction file is missing, or lacks a column of the settings.
     """
     from recbole_hm4sr.config.evaluation_rules import require_three_parts
     from recbole_hm4sr.data.atomic import read_header, require_columns
     from recbole_hm4sr.run.place import require_free_folder
+    from recbole_hm4sr.run.plan import compose
 
-    # Processes of torchrun agree on a folder, and after a restart go on in it.
+    # Processes of torchrun agree on a folder, and after a restart resume in it.
     if run_dir is not None and "RANK" not in os.environ:
         require_free_folder(run_dir)
-    values = check_settings_of(model, dataset, config_files=config_files, overrides=overrides)
-    require_three_parts(values["eval_args"])
-    path = Path(values["data_path"]) / f"{dataset}.inter"
-    names = [values[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME")]
+    plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    require_three_parts(plan.protocol["eval_args"])
+    path = Path(plan.values["data_path"]) / f"{dataset}.inter"
+    names = [plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME")]
     require_columns(path, dict(read_header(path)), names)
-
-
-def check_settings_of(
-    model: str,
-    dataset: str,
-    *,
-    config_files: Iterable[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    needs_data: bool = True,
-) -> dict[str, Any]:
-    """The settings of a model on a data set, checked.
-
-    Raises:
-        ConfigError: If the model, the data set or a setting is wrong.
-    """
-    from recbole_hm4sr.config.compose import check_settings
-    from recbole_hm4sr.model.registry import find_model
-
-    return check_settings(
-        model,
-        dataset,
-        settings_class=find_model(model).settings_class,
-        config_files=config_files,
-        overrides=overrides,
-        needs_data=needs_data,
-    )
 
 
 def check_run(run_dir: Path, *, needs_data: bool, checkpoint: str = "best.pt") -> None:
@@ -77,10 +52,9 @@ def check_run(run_dir: Path, *, needs_data: bool, checkpoint: str = "best.pt") -
         ConfigError: If its model or data set is not here, or a setting is wrong.
         DataError: If it is no run, or has no checkpoint.
     """
-    from recbole_hm4sr.run.place import read_run_settings
+    from recbole_hm4sr.run.plan import read_plan
 
-    model, dataset, values = read_run_settings(run_dir)
-    check_settings_of(model, dataset, overrides=values, needs_data=needs_data)
+    read_plan(run_dir, needs_data=needs_data)
     path = run_dir / "checkpoint" / checkpoint
     if checkpoint and not path.exists():
         raise DataError(

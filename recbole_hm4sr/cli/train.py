@@ -27,7 +27,7 @@ def train(
         typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option("--run_dir", help="Folder to write.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Folder of a run to go on with.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of a run to resume.")] = None,
 ) -> None:
     """Train a model, choose its best epoch on validation, test it once, write a report.
 
@@ -39,7 +39,7 @@ def train(
         check_training(model, dataset, config_files=files, overrides=overrides, run_dir=run_dir)
     elif overrides or files or run_dir:
         raise ConfigError(
-            "--resume must stand alone: a run goes on with the settings it began with"
+            "--resume must stand alone: a run resumes with the settings it began with"
         )
     else:
         check_run(resume, needs_data=True, checkpoint="")
@@ -86,52 +86,52 @@ class Progress:
     """Says what a run does, a line an epoch."""
 
     def __init__(self) -> None:
-        self._session: Any = None
+        self._parts: Any = None
         self._seconds: list[float] = []
 
-    def start(self, session: Any) -> None:
+    def start(self, parts: Any) -> None:
         """Before the first epoch: what runs on what, and where."""
-        self._session = session
-        dataset = session.train_data._dataset
-        parameters = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
+        self._parts = parts
+        dataset = parts.train_data._dataset
+        parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         out.print(
-            f"{session.config['model']} on {session.config['dataset']}: "
+            f"{parts.config['model']} on {parts.config['dataset']}: "
             f"{dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items, "
             f"{len(dataset.inter_feat.histories):,} interactions, {parameters:,} parameters"
         )
-        if session.config["generated"]:
+        if parts.config["generated"]:
             out.print(
                 "note: this data set is GENERATED; its numbers say nothing of real shops "
-                f"(see README.md in {session.config['data_path']})"
+                f"(see README.md in {parts.config['data_path']})"
             )
-        out.print(f"run folder: {session.run_dir}")
-        if session.trainer.start_epoch:
-            out.print(f"going on after epoch {session.trainer.start_epoch}")
+        out.print(f"run folder: {parts.run_dir}")
+        if parts.trainer.start_epoch:
+            out.print(f"resuming after epoch {parts.trainer.start_epoch}")
 
     def epoch(self, record: Any) -> None:
         """After each epoch: losses, validation, seconds, and the time left."""
-        trainer = self._session.trainer
+        trainer = self._parts.trainer
         self._seconds.append(record.train_seconds + record.valid_seconds)
-        left = (trainer.epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
+        left = (trainer.max_epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
         losses = f"loss {record.loss:.4f}"
         if len(record.losses) > 1:
-            parts = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-            losses += f" ({parts})"
+            named = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+            losses += f" ({named})"
         out.print(
-            f"epoch {record.epoch:>3}/{trainer.epochs}  {losses}  "
-            f"valid {self._session.config['valid_metric']} {record.valid_score:.4f}"
+            f"epoch {record.epoch:>3}/{trainer.max_epochs}  {losses}  "
+            f"valid {self._parts.config['valid_metric']} {record.valid_score:.4f}"
             f"{' best' if record.is_best else '     '}  {self._seconds[-1]:.1f} s"
             f"  at most {_duration(left)} left"
         )
 
     def interrupted(self) -> None:
-        """After Ctrl-C: what is kept and how to go on."""
-        if self._session is None or not self._session.trainer.last_file.is_file():
-            out.print("\ninterrupted before the first epoch ended: nothing to go on with")
+        """After Ctrl-C: what is kept and how to resume."""
+        if self._parts is None or not self._parts.trainer.files.checkpoints.last.is_file():
+            out.print("\ninterrupted before the first epoch ended: nothing to resume")
             return
-        folder = self._session.run_dir
+        folder = self._parts.run_dir
         out.print(
-            f"\ninterrupted; the last finished epoch is kept. Go on with: "
+            f"\ninterrupted; the last finished epoch is kept. Resume by: "
             f"hm4sr train --resume {folder}\n"
             f"or test the best epoch so far with: hm4sr evaluate --run {folder}"
         )
@@ -148,17 +148,18 @@ def _print_result(result: Any) -> None:
     generated = ", GENERATED data" if result.generated else ""
     out.print(
         f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
-        f"{len(result.history)}, chosen on validation"
+        f"{len(result.epochs)}, chosen on validation"
     )
     out.print(_metrics_table(result))
 
 
 def _metrics_table(evaluation: Any) -> Table:
-    """Metrics of each part, a row a cut-off."""
+    """Metrics of each part, one row per cut-off."""
+    from recbole_hm4sr.evaluate.candidates import CANDIDATES
+
     titles = {
-        "valid": f"valid, history {evaluation.rank_history}d",
-        "test_include": "test, history included",
-        "test_exclude": "test, history excluded",
+        "valid": f"valid, {CANDIDATES[evaluation.rank_history]}",
+        **{f"test_{name}": f"test, {words}" for name, words in CANDIDATES.items()},
     }
     names = list(dict.fromkeys(name.split("@")[0] for name in evaluation.valid))
     cuts = sorted({int(name.split("@")[1]) for name in evaluation.valid})

@@ -1,4 +1,4 @@
-"""Many runs, one protocol: every cell of a grid run once, and the tables that compare them."""
+"""Comparisons: many runs under one protocol, and the tables of their results."""
 
 from recbole_hm4sr.base.callable_room import make_callable
 

@@ -1,4 +1,4 @@
-"""One run of a comparison: what names it, where it lies, and what its result depends on."""
+"""One run of a comparison: its name, its folder, and what its result depends on."""
 
 import dataclasses
 import re
@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_hm4sr.config.compose import compose_settings
 from recbole_hm4sr.config.fingerprint import settings_hash
+from recbole_hm4sr.model.registry import find_model, settings_with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,23 @@ class Cell:
 
     def composed(self) -> dict[str, Any]:
         """All settings of the run, the YAML files' too."""
-        return compose_settings(self.model, self.dataset, overrides=self.overrides)[0]
+        values, _ = compose_settings(
+            self.model,
+            self.dataset,
+            overrides=self.overrides,
+            settings_class=find_model(self.model).settings_class,
+        )
+        return values
 
     def fingerprint(self, data_hash: str) -> str:
         """Hash of all that the result depends on: model, settings and data."""
-        return settings_hash(self.model, self.dataset, data_hash, self.composed())
+        return settings_hash(
+            self.model,
+            self.dataset,
+            data_hash,
+            self.composed(),
+            left_out=settings_with("machine"),
+        )
 
 
 def slug(label: str) -> str:
@@ -57,5 +70,7 @@ def slug(label: str) -> str:
 
     >>> slug("HM4SR without time & text")
     'HM4SR-without-time-text'
+    >>> slug("SASRec+")
+    'SASRec+'
     """
-    return re.sub(r"[^\w.]+", "-", label).strip("-.") or "model"
+    return re.sub(r"[^\w.+]+", "-", label).strip("-.") or "model"

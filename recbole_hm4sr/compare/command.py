@@ -1,4 +1,4 @@
-"""The way of a comparison: from what the user says to the tables."""
+"""Run a comparison: from flags and a grid file to the tables."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -68,13 +68,25 @@ def compare_grid(  # noqa: PLR0913  # a flag each
             grid, folder, jobs=jobs, retry=retry, on_start=on_start, on_cell=on_cell
         )
     else:
-        check_grid(grid)
-        outcomes = read_outcomes(grid, folder)
+        outcomes = _finished(grid, folder)
         on_start(outcomes)
-        if not any(outcome.done for outcome in outcomes):
-            raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
+    return _tables(grid, outcomes, folder, say, bold=bold)
+
+
+def _finished(grid: Grid, folder: Path) -> list[Outcome]:
+    """What is known of a grid without running any of it."""
+    check_grid(grid)
+    outcomes = read_outcomes(grid, folder)
+    if not any(outcome.done for outcome in outcomes):
+        raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
+    return outcomes
+
+
+def _tables(
+    grid: Grid, outcomes: list[Outcome], folder: Path, say: Callable[[str], None], *, bold: bool
+) -> list[Summary]:
+    """Write the tables, then say them: what is said may be cut short by a pager that is left."""
     summaries = summarize(grid, outcomes)
-    # Written first: what is said may be cut short, by a pager that is left or a full terminal.
     files = write_tables(summaries, folder)
     for table in (table for summary in summaries for table in build_tables(summary)):
         say(f"\n{as_text(table, bold=bold)}")

@@ -1,4 +1,4 @@
-"""What to compare: data sets × models × seeds, from a YAML file and flags, checked at once."""
+"""Grids of data sets, models and seeds, from a YAML file and flags, checked at once."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
-from recbole_hm4sr.config.protocol import MAX_SEED
+from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
@@ -33,12 +33,14 @@ class ModelSpec:
         settings: Settings of this row alone; they win over the grid's.
         tuned: What a search has found for it, whose settings win over the YAML files only; None
             without a search. A grid file names the folder of the search.
+        note: What the label does not say, for a footnote below the table.
     """
 
     label: str
     model: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tuned: SearchResult | None = None
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,48 +119,70 @@ def read_grid(
     Raises:
         ConfigError: If a key is unknown, or a value is missing or wrong; one error for all.
     """
-    values = {**_DEFAULTS, **(read_yaml(path) if path is not None else {})}
+    in_file = read_yaml(path) if path is not None else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    settings = {
-        name: value for file in config_files for name, value in read_yaml(Path(file)).items()
-    }
     of_flags = given.pop("settings", {})
-    values["settings"] = {**settings, **_mapping(values.get("settings")), **of_flags}
-    rows = _rows(values.get("models"))
-    values.update(given)
+    rows = _rows(in_file.get("models"))
+    own = _mapping(in_file.get("settings"))
+    values = {**_DEFAULTS, **in_file, **given}
+    values["settings"] = {**_settings(config_files), **own, **of_flags}
     found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
     models = [_model_spec(entry, found) for entry in entries]
-    found += [
-        f"the flag --{name} must leave it to the row {label!r} of the grid, which sets it to "
-        f"{row['settings'][name]!r}, got {value!r}"
-        for label, row in rows.items()
-        for name, value in of_flags.items()
-        if any(row is entry for entry in entries)
-        and isinstance(row.get("settings"), dict)
-        and row["settings"].get(name, value) != value
-    ]
-    lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
-    lists["seeds"] = [seed for entry in lists["seeds"] for seed in _seeds(entry)]
-    grid = Grid(
-        tuple(map(str, lists["datasets"])),
-        tuple(spec for spec in models if spec is not None),
-        tuple(lists["seeds"]),
-        values["settings"],
-        str(values.get("baseline") or (models[0].label if models and models[0] else "")),
-        tuple(map(str, lists["metrics"])),
-        _columns(values, lists["metrics"], found),
-        values.get("real_data") is True,
-    )
-    found += require(
-        isinstance(values.get("real_data", False), bool),
-        "real_data must be true or false",
-        values.get("real_data"),
-    )
+    found += _set_by_a_row(rows, entries, of_flags)
+    grid = _grid(values, models, found)
     found += _problems(grid)
     if found:
         raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
     return grid
+
+
+def _grid(values: Mapping[str, Any], models: list[ModelSpec | None], found: list[str]) -> Grid:
+    """The grid as far as its keys are of the right kind; what is wrong with them is added."""
+    lists = {name: _entries(values, name, found) for name in ("datasets", "seeds", "metrics")}
+    real_data = values.get("real_data", False)
+    found += require(
+        isinstance(real_data, bool), "real_data must be true or false", values.get("real_data")
+    )
+    first = models[0].label if models and models[0] else ""
+    return Grid(
+        datasets=tuple(map(str, lists["datasets"])),
+        models=tuple(spec for spec in models if spec is not None),
+        seeds=tuple(seed for entry in lists["seeds"] for seed in _seeds(entry)),
+        settings=values["settings"],
+        baseline=str(values.get("baseline") or first),
+        metrics=tuple(map(str, lists["metrics"])),
+        columns=_columns(values, lists["metrics"], found),
+        real_data=real_data is True,
+    )
+
+
+def _settings(config_files: Iterable[str | Path]) -> dict[str, Any]:
+    """The settings of YAML files, later ones win."""
+    return {name: value for file in config_files for name, value in read_yaml(Path(file)).items()}
+
+
+def _set_by_a_row(
+    rows: Mapping[str, dict[str, Any]], entries: list[Any], of_flags: Mapping[str, Any]
+) -> list[str]:
+    """Flags that a row of the grid, which is among the entries, sets to another value."""
+    shown = {
+        label: _own_settings(row)
+        for label, row in rows.items()
+        if any(row is entry for entry in entries)
+    }
+    return [
+        f"the flag --{name} must leave it to the row {label!r} of the grid, which sets it to "
+        f"{settings[name]!r}, got {value!r}"
+        for label, settings in shown.items()
+        for name, value in of_flags.items()
+        if settings.get(name, value) != value
+    ]
+
+
+def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings = row.get("settings")
+    return settings if isinstance(settings, dict) else {}
 
 
 def _columns(values: Mapping[str, Any], metrics: list[Any], found: list[str]) -> tuple[str, ...]:
@@ -178,36 +202,58 @@ def _rows(entries: Any) -> dict[str, dict[str, Any]]:
 
 
 def _problems(grid: Grid) -> list[str]:
+    """What is wrong with the values, and with values beside each other."""
     labels = [spec.label for spec in grid.models]
+    found = [
+        *_seed_problems(grid),
+        *_given_twice(grid),
+        *_metric_problems(grid),
+        *_column_problems(grid),
+    ]
+    if labels and grid.baseline not in labels:
+        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
+    if any("data_path" in spec.settings for spec in grid.models):
+        found.append("settings of a row must leave data_path to the grid's, since all share it")
+    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+
+
+def _seed_problems(grid: Grid) -> list[str]:
     found = [
         f"a seed must be a whole number from 0 to {MAX_SEED}, or a range of them as 1-3, got "
         f"{seed!r}"
         for seed in grid.seeds
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
+    if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
+        found.append("settings must leave the seed to seeds")
+    return found
+
+
+def _given_twice(grid: Grid) -> list[str]:
     lists = {
         "datasets": grid.datasets,
         "seeds": grid.seeds,
-        "metrics": grid.metrics,
+        "metrics": [metric.lower() for metric in grid.metrics],
         "columns": grid.columns,
-        "labels of models": [slug(label) for label in labels],
+        "labels of models": [slug(spec.label) for spec in grid.models],
     }
-    for name, entries in lists.items():
-        counts = Counter(str(e).lower() if name == "metrics" else str(e) for e in entries)
-        found += [f"{name} must differ, got {e!r} twice" for e in counts if counts[e] > 1]
+    counts = {name: Counter(map(str, entries)) for name, entries in lists.items()}
+    return [
+        f"{name} must differ, got {entry!r} twice"
+        for name, counted in counts.items()
+        for entry, number in counted.items()
+        if number > 1
+    ]
+
+
+def _metric_problems(grid: Grid) -> list[str]:
+    found = []
     for metric in grid.metrics:
         try:
             parse_metric(metric)
         except ConfigError as error:
             found.append(str(error))
-    found += _column_problems(grid)
-    if labels and grid.baseline not in labels:
-        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
-    if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
-        found.append("settings must leave the seed to seeds")
-    if any("data_path" in spec.settings for spec in grid.models):
-        found.append("settings of a row must leave data_path to the grid's, since all share it")
-    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
+    return found
 
 
 def _column_problems(grid: Grid) -> list[str]:
@@ -242,7 +288,8 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
     label = str(entry.get("label", entry["model"]))
     tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
-    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned)
+    note = str(entry.get("note", ""))
+    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned, note)
 
 
 def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResult | None:

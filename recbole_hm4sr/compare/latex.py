@@ -29,6 +29,7 @@ _FONTS = (
 )
 _DEVIATION, _BOLD = 0.87, 1.17  # letters of a deviation and of the best, beside the others
 _LONGEST_LABEL = 14  # in the font's size; longer ones, of so many letters at least, are broken
+_LONGEST_HEADING = 11  # of a column of numbers, in the font's size; longer ones are broken
 _LONGEST_WORD = 30  # letters of a sentence without a place to break a line
 _SIGNS = {
     "\\": r"\textbackslash{}",
@@ -38,6 +39,7 @@ _SIGNS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    "†": r"$^{\dagger}$",
     "-": "$-$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
@@ -70,7 +72,8 @@ def _floats(table: Table) -> list[str]:
 def _blocks(table: Table) -> Iterator[tuple[list[int], list[tuple[Entry, ...]]]]:
     """Columns and rows of each float."""
     below = sum(_n_lines(note, _NOTE_WIDTH) for note in _notes(table))
-    room = max(_PAGE_LINES - below, _MIN_LINES)
+    above = max(_n_lines(heading, _LONGEST_HEADING) for heading in table.columns) - 1
+    room = max(_PAGE_LINES - below - above, _MIN_LINES)
     for columns in _column_blocks(table):
         rows: list[tuple[Entry, ...]] = []
         n_lines = 0
@@ -109,10 +112,9 @@ def _float(
     number: int,
     count: int,
 ) -> str:
-    width = sum(_column_width(table, column) for column in columns)
-    font, small, _ = next((f for f in _FONTS if width * f[2] <= _TEXT_WIDTH), _FONTS[-1])
+    font, small = _fonts(table, columns)
     part = f" ({number} of {count})" if count > 1 else ""
-    words = re.findall(r"\w+", table.title.replace("rank_history", "").replace("tie_order", ""))
+    words = re.findall(r"\w+", table.title.replace("tie_order", ""))
     label = "-".join([*words, *[str(number)] * (count > 1)]).lower()
     shapes = "".join(_shape(table, column) for column in columns)
     lines = [
@@ -124,17 +126,39 @@ def _float(
         rf"{{{font}\setlength{{\tabcolsep}}{{{_SEPARATOR / 2}em}}",
         rf"\begin{{tabular}}{{@{{}}{shapes}@{{}}}}",
         r"\toprule",
-        _line([_breakable(table.columns[column]) for column in columns]),
+        _line([_heading(table, column) for column in columns]),
         r"\midrule",
         *(_line([_field(table, row, column, small) for column in columns]) for row in rows),
         r"\bottomrule",
         r"\end{tabular}}",
     ]
-    notes = _notes(table) if number == count else []
-    if notes:
-        lines.append(r"\par\smallskip")
-        lines += [rf"{{\footnotesize\raggedright {note}\par}}" for note in notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    below = _lines_below(table) if number == count else []
+    return "\n".join([*lines, *below, r"\end{table}"]) + "\n"
+
+
+def _fonts(table: Table, columns: Sequence[int]) -> tuple[str, str]:
+    """The largest font in which the columns fit, and that of a deviation."""
+    width = sum(_column_width(table, column) for column in columns)
+    font, small, _ = next((f for f in _FONTS if width * f[2] <= _TEXT_WIDTH), _FONTS[-1])
+    return font, small
+
+
+def _lines_below(table: Table) -> list[str]:
+    notes = _notes(table)
+    if not notes:
+        return []
+    return [
+        r"\par\smallskip",
+        *(rf"{{\footnotesize\raggedright {note}\par}}" for note in notes),
+    ]
+
+
+def _heading(table: Table, column: int) -> str:
+    text = table.columns[column]
+    if column < table.n_labels or _width(text) <= _LONGEST_HEADING:
+        return _breakable(text)
+    broken = _breakable(text, _LONGEST_HEADING)
+    return rf"\parbox[b]{{{_LONGEST_HEADING}em}}{{\raggedleft {broken}}}"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -194,9 +218,11 @@ def _texts(table: Table, column: int) -> list[str]:
 
 
 def _column_width(table: Table, column: int) -> float:
-    widest = max(map(_width, _texts(table, column)))
+    entries = max((_width(entry.text) for entry in _entries(table, column)), default=0.0)
     if column < table.n_labels:
+        widest = max(entries, _width(table.columns[column]))
         return min(widest, _LONGEST_LABEL) + _SEPARATOR
+    widest = max(entries, min(_width(table.columns[column]), _LONGEST_HEADING))
     best = max((_width(e.text) for e in _entries(table, column) if e.best), default=0.0)
     return max(widest, _BOLD * best) + _SEPARATOR
 
@@ -229,4 +255,6 @@ def _breakable(text: str, longest: int = _LONGEST_WORD) -> str:
 
 def _escape(text: str) -> str:
     # A minus is longer than a hyphen.
-    return re.sub(r"(?<!\w)-(?=[\d.])|[\\~^<>|±&%$#_{}]", lambda match: _SIGNS[match.group()], text)
+    return re.sub(
+        r"(?<!\w)-(?=[\d.])|[\\~^<>|±†&%$#_{}]", lambda match: _SIGNS[match.group()], text
+    )

@@ -1,4 +1,4 @@
-"""What all models of a comparison share, and the check that they do, before anything runs."""
+"""Check, before anything runs, that all models of a comparison share one protocol."""
 
 from typing import Any
 
@@ -31,6 +31,7 @@ def check_grid(grid: Grid) -> None:
                     spec.model,
                     dataset,
                     settings_class=entry.settings_class,
+                    losses=entry.losses,
                     overrides=overrides,
                 )
             except ConfigError as error:

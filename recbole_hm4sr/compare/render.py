@@ -14,38 +14,43 @@ from recbole_hm4sr.compare.table import Table, build_tables, csv_records, detail
 
 
 def as_text(table: Table, *, bold: bool = False) -> str:
-    """Columns in line, the best of each marked with a star.
+    """Columns in line, the best of each (or of each row) marked with a star.
 
     Args:
         table: The table.
         bold: Whether the best also stand in bold, by the codes of a terminal.
     """
-    texts = [
-        [f"{entry.text}*" if entry.best else entry.text for entry in row] for row in table.rows
-    ]
-    # The last entry of a short row runs on over the columns that it spans.
-    own = [
-        texts[:-1] if row[-1].spans else texts for row, texts in zip(table.rows, texts, strict=True)
-    ]
-    columns = itertools.zip_longest(table.columns, *own, fillvalue="")
-    widths = [max(map(len, column)) for column in columns]
+    texts = [[entry.text + "*" * entry.best for entry in row] for row in table.rows]
+    widths = _widths(table, texts)
     lines = [
         table.title,
         "  ".join(map(str.ljust, table.columns, widths)).rstrip(),
         "  ".join("-" * width for width in widths),
     ]
     for row, marked in zip(table.rows, texts, strict=True):
-        fields = [
-            f"\033[1m{text:<{width}}\033[0m" if bold and entry.best else f"{text:<{width}}"
-            for entry, text, width in zip(row, marked, widths, strict=False)
-        ]
+        fields = list(map(str.ljust, marked, widths))
+        if bold:
+            fields = [
+                f"\033[1m{field}\033[0m" if entry.best else field
+                for entry, field in zip(row, fields, strict=True)
+            ]
         lines.append("  ".join(fields).rstrip())
-    legend = ["*: the best of the column."] * any(entry.best for row in table.rows for entry in row)
-    return "\n".join([*lines, *legend, *table.notes]) + "\n"
+    if any(entry.best for row in table.rows for entry in row):
+        lines.append(f"*: the best of the {table.best_of}.")
+    return "\n".join([*lines, *table.notes]) + "\n"
+
+
+def _widths(table: Table, texts: Sequence[Sequence[str]]) -> list[int]:
+    """Width of each column; the last entry of a short row runs on over the columns it spans."""
+    own = [
+        texts[:-1] if row[-1].spans else texts for row, texts in zip(table.rows, texts, strict=True)
+    ]
+    columns = itertools.zip_longest(table.columns, *own, fillvalue="")
+    return [max(map(len, column)) for column in columns]
 
 
 def as_markdown(table: Table) -> str:
-    """A Markdown table, the best of each column in bold."""
+    """A Markdown table, the best of each column (or row) in bold."""
 
     def line(texts: Sequence[str]) -> str:
         rest = [""] * (len(table.columns) - len(texts))

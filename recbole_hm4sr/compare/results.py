@@ -1,4 +1,4 @@
-"""What is known of the cells of a grid: ``results.jsonl`` and the folders of the runs.
+"""Results of the cells of a grid: ``results.jsonl`` and the folders of the runs.
 
 ``results.jsonl`` has one line a finished run, appended whole, so that a crash loses no other.
 """

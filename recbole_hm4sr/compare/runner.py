@@ -31,6 +31,7 @@ from recbole_hm4sr.compare.results import (
     read_outcomes,
 )
 from recbole_hm4sr.config.compose import parse_value
+from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.place import TRAINED_BY
 
 _POLL_SECONDS = 0.1
@@ -217,7 +218,7 @@ def _reason(folder: Path, returncode: int) -> str:
 def train_command(cell: Cell) -> str:
     """The command that repeats a cell."""
     overrides = dict(cell.overrides)
-    if cell.model == "S3Rec" and not overrides.get("pre_model_path"):
+    if find_model(cell.model).has_pretraining and not overrides.get("pre_model_path"):
         # Its two stages are one run for compare alone.
         names = {"models": cell.model, "dataset": cell.dataset, "seeds": overrides.pop("seed")}
         return shlex.join(["hm4sr", "compare", *_flags({**names, **overrides})])

@@ -1,47 +1,25 @@
-"""From runs to numbers: scores over seeds, by group of users, and tests against the baseline."""
+"""Scores over seeds and by group of users, and tests against the baseline."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import Outcome
-from recbole_hm4sr.data.npz import DAMAGE
+from recbole_hm4sr.evaluate.groups import GROUP_NAMES, group_masks, is_small
+from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.evaluate.statistics import PairedTest, holm, paired_test, user_metric
+from recbole_hm4sr.tune.search_result import SearchResult
 
 HISTORIES = ("include", "exclude")
 ALL = "all users"
 
 _Ranks = Mapping[str, "np.ndarray[Any, Any]"]
 _Run = tuple[Outcome, _Ranks]
-
-
-def _training_length(ranks: _Ranks) -> "np.ndarray[Any, Any]":
-    """Interactions of each target's user in the training part; not 0 where a run does not say."""
-    return ranks.get("training_length", np.ones_like(ranks["target_count"]))
-
-
-# Group of test users to which of them belong to it.
-_GROUPS = {
-    "tie": lambda ranks: ranks["gap_seconds"] == 0,
-    "non-tie": lambda ranks: ranks["gap_seconds"] != 0,
-    "history 1-5": lambda ranks: ranks["history_length"] <= 5,
-    "history 6-10": lambda ranks: (ranks["history_length"] > 5) & (ranks["history_length"] <= 10),
-    "history 11+": lambda ranks: ranks["history_length"] > 10,
-    "head": lambda ranks: ranks["popularity"] == "head",
-    "middle": lambda ranks: ranks["popularity"] == "middle",
-    "tail": lambda ranks: ranks["popularity"] == "tail",
-    # Of a split by one moment.
-    "new users": lambda ranks: _training_length(ranks) == 0,
-    "new items": lambda ranks: ranks["target_count"] == 0,
-}
-GROUPS = tuple(_GROUPS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +51,7 @@ class Row:
             over the shared seeds.
         tests: By metric, the paired test against the baseline over the shared seeds, and its p
             after Holm's correction.
-        seconds_per_epoch: Mean over the seeds of the training time of an epoch.
+        seconds_per_epoch: Mean over the seeds of the training time per epoch.
         n_parameters: Trained parameters.
         peak_memory_mb: Largest of the seeds, in MiB; NaN if it is known of none.
     """
@@ -94,7 +72,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All models on one data set, ranked with or without users' histories.
+    """All models on one data set, with seen items kept among the candidates or removed.
 
     Attributes:
         dataset: Name of the data set.
@@ -107,9 +85,10 @@ class Summary:
         columns: Columns of the main table of a paper; empty for the metrics.
         seeds: Seeds of the grid.
         n_items: Items of every ranking; None if runs of an older version do not tell.
-        group_sizes: Test targets by group (in the first run).
+        group_sizes: Test targets by group (in the first run); empty without a run.
+        small_groups: Groups of so few users that their means say little.
         rows: The models.
-        notes: What a reader must know besides, a sentence each.
+        notes: What a reader must know besides, one sentence each.
     """
 
     dataset: str
@@ -123,6 +102,7 @@ class Summary:
     seeds: tuple[int, ...]
     n_items: int | None
     group_sizes: dict[str, int]
+    small_groups: frozenset[str]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
@@ -133,7 +113,7 @@ class Summary:
 
 
 def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
-    """The numbers of every table: for each data set, histories included and excluded.
+    """The numbers of every table: for each data set, seen items kept and removed.
 
     Args:
         grid: What was compared.
@@ -151,22 +131,6 @@ def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
         here = [strange.get(outcome.cell.key, outcome) for outcome in here]
         summaries += [_summarize(grid, dataset, here, runs, history) for history in HISTORIES]
     return summaries
-
-
-def read_ranks(folder: Path) -> dict[str, "np.ndarray[Any, Any]"]:
-    """Where each test user's target ranked in a run, ordered by user.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    path = folder / "test_ranks.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            ranks = {name: file[name] for name in file.files}
-        order = np.argsort(ranks["user"], kind="stable")
-    except DAMAGE as error:
-        raise DataError(f"cannot read the ranks of a run, {path}: {error}") from error
-    return {name: values[order] for name, values in ranks.items()}
 
 
 def _tested_otherwise(grid: Grid, runs: Sequence[_Run]) -> dict[tuple[str, str, int], Outcome]:
@@ -205,8 +169,7 @@ def _summarize(
     history: str,
 ) -> Summary:
     first = (runs[0][0].record or {}) if runs else {}
-    sizes = {name: int(chosen(runs[0][1]).sum()) for name, chosen in _GROUPS.items() if runs}
-    sizes[ALL] = len(runs[0][1]["user"]) if runs else 0
+    sizes, small = _group_sizes(runs[0][1]) if runs else ({ALL: 0}, frozenset())
     return Summary(
         dataset=dataset,
         rank_history=history,
@@ -219,9 +182,20 @@ def _summarize(
         seeds=grid.seeds,
         n_items=first.get("n_items"),
         group_sizes=sizes,
+        small_groups=small,
         rows=_rows(grid, outcomes, runs, history),
-        notes=notes_of(grid, [outcome for outcome, _ in runs]),
+        notes=(
+            *(f"{spec.label}: {spec.note}." for spec in grid.models if spec.note),
+            *notes_of(grid, [outcome for outcome, _ in runs]),
+        ),
     )
+
+
+def _group_sizes(ranks: _Ranks) -> tuple[dict[str, int], frozenset[str]]:
+    """Test targets of each group, and the groups of few users."""
+    masks = {ALL: np.ones(len(ranks["user"]), dtype=bool), **group_masks(ranks)}
+    sizes = {name: int(mask.sum()) for name, mask in masks.items()}
+    return sizes, frozenset(name for name, mask in masks.items() if is_small(ranks, mask))
 
 
 def _rows(
@@ -233,29 +207,36 @@ def _rows(
     by_label = {
         spec.label: [run for run in runs if run[0].cell.label == spec.label] for spec in grid.models
     }
+    baseline = by_label[grid.baseline]
     pairs = {
-        label: _of_the_same_seeds(own, by_label[grid.baseline])
+        label: _of_the_same_seeds(own, baseline)
         for label, own in by_label.items()
         if label != grid.baseline
     }
     tests = _tests(grid, pairs, history)
     rows = []
     for label, own in by_label.items():
-        reason = _reasons([outcome for outcome in outcomes if outcome.cell.label == label])
-        row = _row(
-            label,
-            own,
-            reason,
-            scores=_scores(own, history, grid.metrics),
-            relative=_relative(grid, pairs[label], history) if label in pairs else {},
-            tests=tests,
-        )
-        shared = _seeds(pairs[label][0]) if label in pairs else row.seeds
-        found = grid.tuned(label)
-        if found is not None:
-            row = dataclasses.replace(row, n_trials=found.n_trials, searched_on=found.dataset)
-        rows.append(dataclasses.replace(row, shared_seeds=shared))
+        here = [outcome for outcome in outcomes if outcome.cell.label == label]
+        compared = _compared(grid, label, pairs[label], tests, history) if label in pairs else {}
+        scores = _scores(own, history, grid.metrics)
+        row = _row(label, own, _reasons(here), grid.tuned(label))
+        rows.append(dataclasses.replace(row, scores=scores, **compared))
     return tuple(rows)
+
+
+def _compared(
+    grid: Grid,
+    label: str,
+    pair: tuple[Sequence[_Run], Sequence[_Run]],
+    tests: Mapping[tuple[str, str], tuple[PairedTest, float]],
+    history: str,
+) -> dict[str, Any]:
+    """What a row says of its difference to the baseline."""
+    return {
+        "shared_seeds": _seeds(pair[0]),
+        "relative": _relative(grid, pair, history),
+        "tests": {metric: test for (name, metric), test in tests.items() if name == label},
+    }
 
 
 def _seeds(runs: Sequence[_Run]) -> tuple[int, ...]:
@@ -271,26 +252,21 @@ def _of_the_same_seeds(
     return own, base
 
 
-def _row(
-    label: str,
-    runs: Sequence[_Run],
-    reason: str,
-    *,
-    scores: dict[tuple[str, str], Score],
-    relative: dict[str, float],
-    tests: dict[tuple[str, str], tuple[PairedTest, float]],
-) -> Row:
+def _row(label: str, runs: Sequence[_Run], reason: str, found: SearchResult | None) -> Row:
+    """What the records of a row's runs and its search say, without scores."""
     records = [outcome.record or {} for outcome, _ in runs]
     seconds = [record["train_seconds_per_epoch"] for record in records]
     peaks = [r["peak_memory_mb"] for r in records if r["peak_memory_mb"] is not None]
     return Row(
         label=label,
         seeds=_seeds(runs),
-        shared_seeds=(),
+        shared_seeds=_seeds(runs),
         reason=reason,
-        scores=scores,
-        relative=relative,
-        tests={metric: test for (name, metric), test in tests.items() if name == label},
+        n_trials=found.n_trials if found else 0,
+        searched_on=found.dataset if found else "",
+        scores={},
+        relative={},
+        tests={},
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else math.nan,
         n_parameters=records[0]["n_parameters"] if records else 0,
         peak_memory_mb=max(peaks, default=math.nan),
@@ -302,13 +278,15 @@ def _scores(
 ) -> dict[tuple[str, str], Score]:
     """Mean and deviation over seeds, by group and metric."""
     scores = {}
+    masks = [group_masks(ranks) for _, ranks in runs]
     for metric in metrics:
         values = [user_metric(ranks[f"rank_{history}"], metric) for _, ranks in runs]
-        masks = {ALL: [np.ones(len(v), dtype=bool) for v in values]}
-        masks |= {name: [chosen(ranks) for _, ranks in runs] for name, chosen in _GROUPS.items()}
-        for group, chosen in masks.items():
-            pairs = zip(values, chosen, strict=True)
-            scores[group, metric] = _score([v[c].mean() for v, c in pairs if c.any()])
+        scores[ALL, metric] = _score([one.mean() for one in values])
+        for group in GROUP_NAMES:
+            pairs = [(one, chosen[group]) for one, chosen in zip(values, masks, strict=True)]
+            scores[group, metric] = _score(
+                [v[chosen].mean() for v, chosen in pairs if chosen.any()]
+            )
     return scores
 
 

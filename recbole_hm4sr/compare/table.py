@@ -1,16 +1,21 @@
-"""The tables of a comparison: results, paired tests, groups; one set a data set and protocol."""
+"""The tables of a comparison: results, paired tests, groups; one set per data set and protocol."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from recbole_hm4sr.compare.summary import ALL, GROUPS, Row, Score, Summary
+from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.groups import GROUP_NAMES, GROUP_NOTE, SMALL_WORDS, telling
+from recbole_hm4sr.evaluate.statistics import PairedTest
 
 _NONE = "-"
 _SIGNIFICANT = 0.05
 _TEST = "paired t-test over the users, Holm's correction"
 _LONGEST_BASELINE = 16  # letters in a heading
-# What a results table can show of a row besides its metrics; "difference" stands beside each.
+SMALL_MARK = "†"
+_NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
+# What a results table can show of a row besides its metrics; "difference" is beside each.
 _HEADINGS = {
     "seeds": "seeds",
     "trials": "trials",
@@ -27,7 +32,7 @@ class Entry:
 
     Attributes:
         text: What it says.
-        best: Whether it is the best of its column.
+        best: Whether it is the best of those it is compared with: of its column, or of its row.
         second: Whether it is the second best of at least three.
         mark: Whether it differs significantly from the baseline.
         spans: Whether it takes all columns that are left, to say why a row has no result.
@@ -52,6 +57,7 @@ class Table:
         kind: ``results``, ``tests`` or ``groups``.
         n_labels: How many of the first columns say what a row is.
         mark_means: What a marked entry means, in a sentence.
+        best_of: What the best is the best of: ``column`` or ``row``.
     """
 
     title: str
@@ -61,10 +67,11 @@ class Table:
     kind: str = "results"
     n_labels: int = 1
     mark_means: str = ""
+    best_of: str = "column"
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of one data set and one treatment of histories."""
+    """All tables of one data set, with seen items kept among the candidates or removed."""
     tables = [_results(summary, _all_columns(summary), "results"), _groups(summary)]
     if any(row.tests for row in summary.rows):
         tables.insert(1, _tests(summary))
@@ -91,7 +98,7 @@ def _all_columns(summary: Summary) -> tuple[str, ...]:
 def _title(summary: Summary, what: str) -> str:
     generated = " (GENERATED data)" if summary.generated else ""
     return (
-        f"{summary.dataset}{generated}: {what}; rank_history: {summary.rank_history}, "
+        f"{summary.dataset}{generated}: {what}; {CANDIDATES[summary.rank_history]}, "
         f"tie_order: {summary.tie_order}"
     )
 
@@ -109,7 +116,7 @@ def _results(summary: Summary, columns: Sequence[str], what: str) -> Table:
     items = f"all {summary.n_items:,} items" if summary.n_items else "all items"
     notes = (
         f"{over}; {summary.group_sizes[ALL]:,} test targets, one ranking of {items} each; best "
-        f"epochs chosen on validation (rank_history: {summary.chosen_by}).",
+        f"epochs chosen on validation, {CANDIDATES[summary.chosen_by]}.",
         *[f"Differences are relative to {summary.baseline}."]
         * (_HEADINGS["difference"] in headings),
         *_reasons(summary.rows),
@@ -197,27 +204,40 @@ def _tests(summary: Summary) -> Table:
 
 
 def _groups(summary: Summary) -> Table:
-    groups = [ALL, *(name for name in GROUPS if summary.group_sizes.get(name, 0))]
-    columns = ["metric", "model"]
-    columns += [f"{name} ({summary.group_sizes.get(name, 0):,})" for name in groups]
-    rows = []
-    for metric in summary.metrics:
-        best = {name: _highest(summary, name, metric)[:1] for name in groups}
-        for row in filter(lambda row: row.seeds, summary.rows):
-            scores = [row.scores[name, metric] for name in groups]
-            entries = [Entry(metric), Entry(row.label)]
-            entries += [
-                Entry(_score(score), score.mean in best[name])
-                for name, score in zip(groups, scores, strict=True)
-            ]
-            rows.append(tuple(entries))
-    notes = (
-        "In parentheses the test targets of a group. tie: the target has the time of the last "
-        "interaction before it. head: the fifth of the items most frequent in training; tail: "
-        "the least frequent half.",
+    shown = [row for row in summary.rows if row.seeds]
+    columns = ("metric", "group", "targets", *(row.label for row in shown))
+    groups = [ALL, *_telling_groups(summary)]
+    rows = tuple(
+        _group_row(summary, shown, metric, group) for metric in summary.metrics for group in groups
     )
+    small = any(group in summary.small_groups for group in groups)
+    notes = (*[f"{SMALL_MARK}: {SMALL_WORDS}."] * small, GROUP_NOTE)
     title = _title(summary, "groups")
-    return Table(title, tuple(columns), tuple(rows), notes, kind="groups", n_labels=2)
+    return Table(title, columns, rows, notes, kind="groups", n_labels=2, best_of="row")
+
+
+def _telling_groups(summary: Summary) -> list[str]:
+    """Names of the groups of test targets, without groupings that put all into one group."""
+    return [
+        grouping.names[number]
+        for grouping, present in telling(summary.group_sizes)
+        for number in present
+    ]
+
+
+def _group_row(
+    summary: Summary, shown: Sequence[Row], metric: str, group: str
+) -> tuple[Entry, ...]:
+    """A metric of one group by model; the mark of a small group is in its name."""
+    best = _highest(summary, group, metric)[:1]
+    scores = [row.scores[group, metric] for row in shown]
+    name = f"{group} {SMALL_MARK}" if group in summary.small_groups else group
+    return (
+        Entry(metric),
+        Entry(name),
+        Entry(f"{summary.group_sizes[group]:,}"),
+        *(Entry(_score(score), best=score.mean in best) for score in scores),
+    )
 
 
 def _reasons(rows: Iterable[Row]) -> list[str]:
@@ -227,15 +247,19 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
 def _seeds(summary: Summary) -> list[str]:
     """Which seeds rows are compared over, where they have not the same."""
     base = next(row for row in summary.rows if row.label == summary.baseline)
-    notes = []
-    for row in summary.rows:
-        if row.seeds and base.seeds and row.seeds != base.seeds:
-            shared = ", ".join(map(str, row.shared_seeds))
-            over = f"over seed {shared} alone, which both have" if shared else "not at all"
-            notes.append(f"{row.label} is compared with {base.label} {over}.")
-    if len({row.seeds for row in summary.rows if row.seeds}) > 1:
-        notes.append("The best is looked for among the rows with the most seeds.")
-    return notes
+    finished = [row for row in summary.rows if row.seeds]
+    if len({row.seeds for row in finished}) < 2:
+        return []
+    others = [row for row in finished if base.seeds not in ((), row.seeds)]
+    return [
+        *(f"{row.label} is compared with {base.label} {_over(row)}." for row in others),
+        "The best is looked for among the rows with the most seeds.",
+    ]
+
+
+def _over(row: Row) -> str:
+    shared = ", ".join(map(str, row.shared_seeds))
+    return f"over seed {shared} alone, which both have" if shared else "not at all"
 
 
 def _highest(summary: Summary, group: str, metric: str) -> list[float]:
@@ -273,19 +297,18 @@ def _p(value: float) -> str:
 
 
 def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
-    """All numbers with all their digits, one record a data set, protocol, model, group, metric."""
+    """All numbers with all digits, a record per data set, protocol, model, group and metric."""
     return [
         _csv_record(summary, row, group, metric)
         for summary in summaries
         for row in summary.rows
         for metric in summary.metrics
-        for group in (ALL, *GROUPS)
+        for group in (ALL, *GROUP_NAMES)
     ]
 
 
 def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str, object]:
     score = row.scores[group, metric]
-    test, adjusted = row.tests.get(metric, (None, math.nan)) if group == ALL else (None, math.nan)
     values: dict[str, object] = {
         "dataset": summary.dataset,
         "generated": summary.generated,
@@ -300,13 +323,7 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
         "mean": score.mean,
         "standard_deviation": score.deviation,
         "baseline": summary.baseline,
-        "relative_difference": row.relative.get(metric, math.nan) if group == ALL else math.nan,
-        "difference": test.difference if test else math.nan,
-        "interval_low": test.low if test else math.nan,
-        "interval_high": test.high if test else math.nan,
-        "d_z": test.effect_size if test else math.nan,
-        "p": test.p if test else math.nan,
-        "p_holm": adjusted,
+        **_csv_test(row, metric if group == ALL else ""),
         "seconds_per_epoch": row.seconds_per_epoch,
         "n_parameters": row.n_parameters or math.nan,
         "peak_memory_mb": row.peak_memory_mb,
@@ -315,4 +332,18 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
     return {
         name: "" if isinstance(value, float) and math.isnan(value) else value
         for name, value in values.items()
+    }
+
+
+def _csv_test(row: Row, metric: str) -> dict[str, float]:
+    """The comparison with the baseline; NaN where there is none, as for groups."""
+    test, adjusted = row.tests.get(metric, (_NO_TEST, math.nan))
+    return {
+        "relative_difference": row.relative.get(metric, math.nan),
+        "difference": test.difference,
+        "interval_low": test.low,
+        "interval_high": test.high,
+        "d_z": test.effect_size,
+        "p": test.p,
+        "p_holm": adjusted,
     }

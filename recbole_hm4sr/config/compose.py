@@ -1,14 +1,13 @@
 """Settings: composed from YAML files and flags, and checked in one go.
 
-The order of precedence, lowest first: RecBole's own defaults, ``properties/overall.yaml``, the
-model's YAML, the data set's YAML, the user's files, the user's flags. The result is one RecBole
-``Config``, so every RecBole class can be built from it. Nothing of this package writes to it later
-(RecBole's transforms do); what the package's own code needs is read once into frozen dataclasses
-(``settings.py``).
+The order of precedence, lowest first: RecBole's own defaults and those of the settings classes,
+``properties/overall.yaml``, the model's YAML, the data set's YAML, the user's files, the user's
+flags. The result is one RecBole ``Config``, so every RecBole class can be built from it. Nothing of
+this package writes to it later (RecBole's transforms do); what the package's own code needs is read
+once into frozen classes (``settings.py``).
 """
 
 import copy
-import dataclasses
 import difflib
 import functools
 import re
@@ -20,11 +19,19 @@ import yaml
 
 from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.base.plugins import plugin_names, plugin_settings
+from recbole_hm4sr.base.plugins import plugin_settings
 from recbole_hm4sr.base.text_files import read_text
-from recbole_hm4sr.config.loss_rules import wrong_losses
+from recbole_hm4sr.config.loss_rules import LossFacts, wrong_losses
 from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
-from recbole_hm4sr.config.settings import DataSettings, RunSettings, build_settings
+from recbole_hm4sr.config.recbole_settings import RecBoleSettings
+from recbole_hm4sr.config.renamed import RENAMED
+from recbole_hm4sr.config.settings import (
+    DataSettings,
+    RunSettings,
+    Settings,
+    build_settings,
+    near_miss,
+)
 from recbole_hm4sr.config.yaml_limits import Loader, are_intervals, load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -42,23 +49,7 @@ def dataset_atomic_dir() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "dataset_atomic"
 
 
-UNSUPPORTED = {
-    "save_dataset": "data sets are read anew each time; remove it",
-    "dataset_save_path": "data sets are read anew each time; remove it",
-    "save_dataloaders": "loaders are built anew each time; remove it",
-    "dataloaders_save_path": "loaders are built anew each time; remove it",
-    "checkpoint_dir": "checkpoints belong to the run's folder; use --run_dir",
-    "benchmark_filename": "splits are made by eval_args; remove it",
-    "enable_scaler": "amp_dtype: float16 scales the loss by itself; remove it",
-    "unload_col": "name the columns to read in load_col",
-    "unused_col": "name only the columns that are used in load_col",
-    "neg_sampling": "RecBole has replaced it by train_neg_sample_args",
-    "training_neg_sample_num": "RecBole has replaced it by train_neg_sample_args",
-}
-
-
-# Places to write outside the run's folder: the user's own word, never that of a file.
-FLAGS_ONLY = frozenset({"code_cache_dir"})
+UNSUPPORTED = RecBoleSettings.refused()
 
 
 def parse_value(text: str) -> Any:
@@ -193,9 +184,18 @@ def compose_settings(
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     *,
+    settings_class: type[Settings] | None,
     needs_data: bool = True,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge all sources of settings; without data, nothing is looked for beside them.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        config_files: The user's YAML files, later ones win.
+        overrides: The user's flags, parsed; they win over all files.
+        settings_class: The class of the model's settings, if it has one.
+        needs_data: False where the data set may be on another machine.
 
     Returns:
         The values, and for each name that a user's file or flag, or a file beside the data, sets,
@@ -211,12 +211,7 @@ def compose_settings(
     user.update(copy.deepcopy(dict(overrides or {})))
     origin.update(dict.fromkeys(overrides or {}, "flag"))
 
-    values = recbole_defaults(model)
-    values.pop("data_path")
-    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
-    for path in (properties_dir() / "overall.yaml", of_model):
-        if path.is_file():
-            values.update(_read_packaged(path))
+    values = _packaged_settings(model, settings_class)
     if needs_data:
         folder = resolve_data_path(dataset, user.get("data_path"))
     else:
@@ -236,11 +231,30 @@ def compose_settings(
     return values, origin
 
 
+def _packaged_settings(model: str, settings_class: type[Settings] | None) -> dict[str, Any]:
+    """What a model is run with unless a data set or a user says otherwise."""
+    values = recbole_defaults(model)
+    values.pop("data_path")
+    for cls in _own_classes(settings_class):
+        # Those of a model of another package are in its own file too, which wins.
+        values = {**copy.deepcopy(cls.defaults()), **values}
+    of_model = plugin_settings(model) or properties_dir() / "model" / f"{model}.yaml"
+    for path in (properties_dir() / "overall.yaml", of_model):
+        if path.is_file():
+            values.update(_read_packaged(path))
+    return values
+
+
+def _own_classes(settings_class: type[Settings] | None) -> list[type[Settings]]:
+    return [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
+
+
 def check_settings(
     model: str,
     dataset: str,
     *,
-    settings_class: Any = None,
+    settings_class: type[Settings] | None = None,
+    losses: LossFacts | None = None,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     needs_data: bool = True,
@@ -250,7 +264,8 @@ def check_settings(
     Args:
         model: Name of the model.
         dataset: Name of the data set: its folder, and the stem of its files.
-        settings_class: The model's settings dataclass, if it has one.
+        settings_class: The class of the model's settings, if it has one.
+        losses: What is known of the model's loss; None: it is not checked.
         config_files: The user's YAML files, later ones win.
         overrides: The user's flags, parsed; they win over all files.
         needs_data: False where the data set may be on another machine.
@@ -262,15 +277,21 @@ def check_settings(
         ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
     """
     values, origin = compose_settings(
-        model, dataset, config_files, overrides, needs_data=needs_data
+        model,
+        dataset,
+        config_files,
+        overrides,
+        settings_class=settings_class,
+        needs_data=needs_data,
     )
-    classes = [DataSettings, RunSettings, *([settings_class] if settings_class else [])]
-    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    classes = _own_classes(settings_class)
+    known = {name for cls in classes for name in cls.names()}
     defaults = recbole_defaults(model)
-    found = _unknown_names(values, known | set(defaults), origin)
+    flags_only = {name for cls in classes for name in cls.names_with("flag only")}
+    found = _unknown_names(values, known | set(defaults), flags_only, origin)
     found += wrong_recbole_values(values, defaults, known)
-    if model not in plugin_names():
-        found += wrong_losses(model, values)
+    if losses is not None:
+        found += wrong_losses(model, losses, values)
     for cls in classes:
         found += build_settings(values, cls)[1]
     if found:
@@ -278,61 +299,18 @@ def check_settings(
     return values
 
 
-def build_config(
-    model_class: Any,
-    dataset: str,
-    *,
-    settings_class: Any = None,
-    config_files: Iterable[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    checkpoint_dir: Path | None = None,
-    needs_data: bool = True,
-) -> Any:
-    """Compose and check the settings of one run.
-
-    Args:
-        model_class: RecBole model class, of this package or of RecBole.
-        dataset: Name of the data set: its folder, and the stem of its files.
-        settings_class: The model's settings dataclass, if it has one.
-        config_files: The user's YAML files, later ones win.
-        overrides: The user's flags, parsed; they win over all files.
-        checkpoint_dir: Folder of the run's checkpoints.
-        needs_data: False where the data set may be on another machine: its folder is not looked
-            for, and ``overrides`` hold the settings of a whole run.
-
-    Returns:
-        A RecBole ``Config``.
-
-    Raises:
-        ConfigError: If a name is unknown, or a value is missing or wrong; one error for all.
-    """
-    values = check_settings(
-        model_class.__name__,
-        dataset,
-        settings_class=settings_class,
-        config_files=config_files,
-        overrides=overrides,
-        needs_data=needs_data,
-    )
-    if checkpoint_dir is not None:
-        values["checkpoint_dir"] = str(checkpoint_dir)
-    from recbole_hm4sr.config.recbole_config import (
-        make_config,  # it takes torch's seconds to import
-    )
-
-    return make_config(model_class, dataset, values)
-
-
-def _unknown_names(values: dict[str, Any], known: set[str], origin: dict[str, str]) -> list[str]:
+def _unknown_names(
+    values: dict[str, Any], known: set[str], flags_only: set[str], origin: dict[str, str]
+) -> list[str]:
     found = []
     for name in values:
         where = f" ({origin[name]})" if name in origin else ""
         if name in origin and name in UNSUPPORTED:
             found.append(f"{name}{where} is not supported here: {UNSUPPORTED[name]}")
-        elif name in FLAGS_ONLY and origin.get(name, "flag") != "flag" and values[name]:
+        elif name in flags_only and origin.get(name, "flag") != "flag" and values[name]:
             found.append(f"{name}{where} must be given as a flag, since it names a place to write")
+        elif name not in known and name in RENAMED:
+            found.append(f"the setting {name!r}{where} is now called {RENAMED[name]!r}")
         elif name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            found.append(f"the setting {name!r}{where} is unknown{hint}")
+            found.append(f"the setting {name!r}{where} is unknown{near_miss(name, known)}")
     return found

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.recbole_files import metric_names, smaller_metrics, value_metrics
-from recbole_hm4sr.config.settings import convert, require
+from recbole_hm4sr.config.fields import Many, fits
+from recbole_hm4sr.config.settings import require
 
 # Metrics that RecBole reports without a cut-off.
 _WITHOUT_CUT_OFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
@@ -14,9 +15,9 @@ _WITHOUT_CUT_OFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
 _BY_RANK = frozenset({"hit", "map", "mrr", "ndcg", "precision", "recall"})
 _SPLITS: dict[str, Any] = {
     "LS": Literal["valid_and_test", "valid_only", "test_only"],
-    "RS": tuple[float, ...],
-    "TS": tuple[float, ...],
-    "GT": tuple[float, ...],
+    "RS": Many[float],
+    "TS": Many[float],
+    "GT": Many[float],
 }
 _ARGUMENTS = ("group_by", "mode", "order", "split", "targets")
 _TARGETS = ("first", "last", "all", "visits")
@@ -30,7 +31,7 @@ def wrong_split(values: Mapping[str, Any]) -> list[str]:
     """
     arguments = values["eval_args"]
     if not isinstance(arguments, dict):
-        return [f"eval_args must be a mapping, got {arguments!r}"]
+        return []  # its type is checked with those of the other settings
     found = [
         f"eval_args.{name} is unknown; it takes {', '.join(_ARGUMENTS)}"
         for name in arguments
@@ -84,7 +85,7 @@ def _is_split(split: Any) -> bool:
     if not isinstance(split, dict) or len(split) != 1:
         return False
     kind, value = next(iter(split.items()))
-    if kind not in _SPLITS or not convert(value, _SPLITS[kind])[0]:
+    if kind not in _SPLITS or not fits(value, _SPLITS[kind]):
         return False
     return kind == "LS" or (len(value) == 3 and min(value) >= 0 < sum(value))
 
@@ -116,13 +117,13 @@ def wrong_metrics(values: Mapping[str, Any]) -> list[str]:
     metrics, cuts, chosen = values["metrics"], values["topk"], values["valid_metric"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
     cuts = [cuts] if isinstance(cuts, int) else cuts
-    named = bool(metrics) and convert(metrics, tuple[str, ...])[0]
+    named = bool(metrics) and fits(metrics, Many[str])
     unknown = [name for name in metrics if name.lower() not in metric_names()] if named else []
     found = require(named, "metrics must be names", metrics)
     found += require(
         not unknown, f"metrics must be of {', '.join(sorted(metric_names()))}", ", ".join(unknown)
     )
-    whole = bool(cuts) and convert(cuts, tuple[int, ...])[0]
+    whole = bool(cuts) and fits(cuts, Many[int])
     found += require(whole, "topk must be whole numbers", cuts)
     if whole:
         found += require(min(cuts) >= 1, "topk must be 1 or more", min(cuts))

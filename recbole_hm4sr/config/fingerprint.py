@@ -2,28 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-# What no result depends on: a cell stays finished when these change.
-OF_THE_MACHINE = (
-    "checkpoint_dir",
-    "code_cache_dir",
-    "data_path",
-    "gpu_id",
-    "log_wandb",
-    "n_threads",
-    "process_timeout",
-    "show_progress",
-    "state",
-    "use_gpu",
-    "wandb_project",
-    "worker",
-)
 
-
-def settings_hash(model: str, dataset: str, data: str, settings: Mapping[str, Any]) -> str:
+def settings_hash(
+    model: str,
+    dataset: str,
+    data: str,
+    settings: Mapping[str, Any],
+    *,
+    left_out: Collection[str],
+) -> str:
     """Hash of a model, the files of its data set and its settings, but not of the machine's.
 
     Args:
@@ -31,8 +22,10 @@ def settings_hash(model: str, dataset: str, data: str, settings: Mapping[str, An
         dataset: Name of the data set.
         data: What :func:`data_hash` says of its folder.
         settings: All settings of the run.
+        left_out: Names of those that no result depends on: a finished run stays finished when
+            these change (``model.registry.settings_with("machine")``).
     """
-    values = {name: value for name, value in settings.items() if name not in OF_THE_MACHINE}
+    values = {name: value for name, value in settings.items() if name not in left_out}
     text = json.dumps([model, dataset, data, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

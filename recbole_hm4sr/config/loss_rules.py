@@ -1,26 +1,11 @@
 """Whether a model's loss gets the negative items that it reads, before anything is read."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from recbole_hm4sr.base.recbole_files import sequential_models
 from recbole_hm4sr.config.settings import require
 
-# The losses of RecBole's models that do not have both.
-_LOSSES: Mapping[str, tuple[str, ...]] = {
-    "CORE": ("CE",),
-    "FPMC": ("BPR",),
-    "GRU4RecCPR": ("CE",),  # leaves the process without a word on any other, as SASRecCPR does
-    "RepeatNet": ("CE",),
-    "SASRecCPR": ("CE",),
-    "SINE": ("BPR", "CE", "NLL"),
-}
-# Read negative items whatever their loss_type is.
-_PAIRWISE = frozenset({"DIN", "FPMC", "TransRec"})
-# Draws those of its loss BPR by itself.
-_DRAWS_ITS_OWN = frozenset({"BERT4Rec"})
-# Reads histories of negative items, which RecBole makes in a data set of its own for it.
-_NEEDS_ITS_DATASET = frozenset({"DIEN"})
 _NONE = (None, "None")  # of a distribution
 _ADVICE = "--train_neg_sample_args='{distribution: uniform, sample_num: 1}'"
 _KINDS: Mapping[str, tuple[str, Any]] = {
@@ -38,29 +23,53 @@ _KINDS: Mapping[str, tuple[str, Any]] = {
 }
 
 
-def wrong_losses(model: str, values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the loss and the negative items of a model, a sentence each.
+@dataclass(frozen=True)
+class LossFacts:
+    """What is known of a model's loss.
+
+    Attributes:
+        types: What ``loss_type`` may be; empty where the model has no such setting.
+        is_pairwise: Whether it reads negative items whatever ``loss_type`` is.
+        draws_its_own: Whether it draws the negative items of ``BPR`` by itself.
+        reads_negative_histories: Whether it needs histories of negative items, which RecBole makes
+            in a data set of its own for it.
+    """
+
+    types: tuple[str, ...] = ()
+    is_pairwise: bool = False
+    draws_its_own: bool = False
+    reads_negative_histories: bool = False
+
+    def reads_negatives(self, values: Mapping[str, Any]) -> bool:
+        """Whether the loss that the settings choose reads negative items."""
+        pretrains = values.get("train_stage") == "pretrain"
+        return self.is_pairwise or (values.get("loss_type") == "BPR" and not pretrains)
+
+
+def wrong_losses(model: str, facts: LossFacts, values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the loss and the negative items of a model, one sentence each.
 
     Args:
         model: Name of the model.
+        facts: What is known of its loss.
         values: All settings.
     """
-    if model in _NEEDS_ITS_DATASET:
+    if facts.reads_negative_histories:
         return [f"{model} reads histories of negative items, which are not made here"]
-    drawn = values.get("train_neg_sample_args")
+    drawn, loss = values.get("train_neg_sample_args"), values.get("loss_type")
     found = _wrong_drawing(drawn)
-    loss = values.get("loss_type")
-    if model in sequential_models() and "loss_type" in values:
-        losses = _LOSSES.get(model, ("BPR", "CE"))
-        found += require(
-            loss in losses, f"loss_type of {model} must be {' or '.join(losses)}", loss
-        )
-    if found:
-        return found
+    if facts.types and "loss_type" in values:
+        rule = f"loss_type of {model} must be {' or '.join(facts.types)}"
+        found += require(loss in facts.types, rule, loss)
+    return found or _wrong_need(model, facts, values)
+
+
+def _wrong_need(model: str, facts: LossFacts, values: Mapping[str, Any]) -> list[str]:
+    """Negative items that a loss lacks, or that nothing reads."""
+    drawn, loss = values.get("train_neg_sample_args"), values.get("loss_type")
     draws = isinstance(drawn, dict) and drawn.get("distribution", "uniform") not in _NONE
-    pretrains = values.get("train_stage") == "pretrain"
-    reads = model in _PAIRWISE or (loss == "BPR" and not pretrains)
-    if reads and not draws and model not in _DRAWS_ITS_OWN:
+    reads = facts.reads_negatives(values)
+    if reads and not draws and not facts.draws_its_own:
         why = f"loss_type {loss} of {model}" if loss else model
         return [
             f"train_neg_sample_args must say how negative items are drawn, since {why} reads them: "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import yaml
 from recbole.config import Config
 
@@ -31,6 +32,18 @@ def make_config(model_class: Any, dataset: str, values: Mapping[str, Any]) -> Co
             raise ConfigError(f"RecBole refuses the settings: {error}") from error
 
 
+def run_device(values: Mapping[str, Any]) -> torch.device:
+    """Where this process trains and evaluates.
+
+    Args:
+        values: The settings ``use_gpu`` and ``gpu_id``.
+
+    Raises:
+        ConfigError: If there is no such GPU, or there are more processes than GPUs.
+    """
+    return own_device(compat.choose_device(values["use_gpu"], values["gpu_id"]))
+
+
 class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
     """It reads no command line, evaluates no text as code, and changes nothing in the process."""
 
@@ -52,5 +65,5 @@ class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
         self.final_config_dict["data_path"] = folder
 
     def _init_device(self) -> None:
-        device = own_device(compat.choose_device(self["use_gpu"], self["gpu_id"]))
+        device = run_device(self.final_config_dict)
         self.final_config_dict.update(device=device, single_spec=True, local_rank=0)

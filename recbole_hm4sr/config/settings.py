@@ -1,129 +1,200 @@
-"""Typed settings: frozen dataclasses built from plain values, with every problem in one error.
+"""Typed settings: frozen classes built from plain values, with every problem in one error.
 
-A settings class is a frozen dataclass whose field names are the names of settings and whose types
-are ``int``, ``float``, ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``dict[K, V]`` and unions
-of these. Its optional method ``problems()`` returns a sentence for each value that is out of range.
+A settings class is a subclass of :class:`Settings`. Its fields are the names of settings, each with
+its type, range, default and sentence (``fields.py``). A rule between fields is a validator of the
+last of them, which sees the others in ``info.data`` and raises ``ValueError`` with a sentence.
 """
 
-import dataclasses
+import difflib
 import re
-import sys
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.config.fields import (
+    STRICT,
+    Many,
+    Positive,
+    Role,
+    Weight,
+    field_in_words,
+    range_in_words,
+    setting,
+    type_in_words,
+)
 
-Settings = TypeVar("Settings")
+_Class = TypeVar("_Class", bound="Settings")
+
+
+class Settings(pydantic.BaseModel):
+    """Base of all classes of settings. Types are strict: a text is no number, nor is true."""
+
+    model_config = pydantic.ConfigDict(
+        **STRICT, frozen=True, extra="forbid", validate_default=True, protected_namespaces=()
+    )
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of its settings."""
+        return list(cls.model_fields)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Defaults by name, as YAML has them; without settings that ask for a value."""
+        return {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
+
+    @classmethod
+    def names_with(cls, role: Role) -> list[str]:
+        """Names of the settings that have a role."""
+        return [name for name, field in cls.model_fields.items() if role in _extra(field)["roles"]]
+
+    @classmethod
+    def refused(cls) -> dict[str, str]:
+        """The settings that nobody may set, and why."""
+        reasons = {name: _extra(field)["refused"] for name, field in cls.model_fields.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def changed(self: _Class, **changes: Any) -> _Class:
+        """Settings with other values, checked anew.
+
+        Raises:
+            ConfigError: If a value is wrong; one error for all.
+        """
+        return read_settings({**self.model_dump(), **changes}, type(self))
+
+
+def _extra(field: Any) -> dict[str, Any]:
+    return {"roles": (), "refused": "", **(field.json_schema_extra or {})}
+
 
 # "id" is the stream of the item ids; the others are attributes of torch's ModuleDict.
 _RESERVED_MODALITIES = frozenset({"id", "keys", "values", "items", "pop", "clear", "update"})
+_SOURCES = ("auto", "item", "npz", "side", "tfidf-svd")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """What this package adds to RecBole's description of a data set.
+class DataSettings(Settings):
+    """What this package adds to RecBole's description of a data set."""
 
-    Attributes:
-        modalities: Modality name to the source of its item features: ``auto`` (the first that
-            exists of the next three), ``npz`` (``<dataset>.<modality>.npz``), ``item`` (a
-            float_seq column of that name in the ``.item`` file), ``side`` (the same in the atomic
-            file ``<dataset>.<modality>``) or ``tfidf-svd`` (made from ``text_fields`` on first
-            use and kept in the user's cache).
-        text_fields: Columns of the ``.item`` file that ``tfidf-svd`` reads.
-        missing_features: What to do with items that have no row of a modality.
-        timestamp_unit: Unit of the time column: seconds or milliseconds since the epoch, UTC.
-        tie_order: Order of a user's interactions of equal time: the file's, or random by the seed.
-        same_visit_gap: The longest time between two interactions of one visit, in seconds; 0 for
-            equal times alone. ``eval_args.targets: visits`` reads it.
-        category_field: Column of the ``.item`` file that holds an item's categories; null for
-            none.
-        generated: True if the data set is generated; said wherever its results show.
-    """
+    modalities: dict[str, str] = setting(
+        {},
+        "Modality name to the source of its item features: auto (the first that exists of the next "
+        "three), npz (<dataset>.<modality>.npz), item (a float_seq column of that name in the "
+        ".item file), side (the same in the atomic file <dataset>.<modality>) or tfidf-svd (made "
+        "from text_fields on first use and kept in the user's cache).",
+    )
+    text_fields: Many[str] = setting([], "Columns of the .item file that tfidf-svd reads.")
+    missing_features: Literal["error", "zero"] = setting(
+        "error", "What to do with items that have no row of a modality: zero gives a row of zeros."
+    )
+    timestamp_unit: Literal["s", "ms"] = setting(
+        "s",
+        "Unit of the time column: seconds or milliseconds since the Unix epoch, UTC.",
+        "protocol",
+    )
+    tie_order: Literal["file", "shuffle"] = setting(
+        "file",
+        "Order of a user's interactions of equal time: the file's, or random by the seed.",
+        "protocol",
+    )
+    same_visit_gap: Weight = setting(
+        0,
+        "The longest time between two interactions of one visit, in seconds; 0 for equal times "
+        "alone; eval_args.targets: visits reads it.",
+        "protocol",
+    )
+    category_field: str | None = setting(
+        None, "Column of the .item file that holds an item's categories; null for none."
+    )
+    generated: bool = setting(
+        False, "True if the data set is generated; said wherever its results are shown."
+    )
 
-    modalities: dict[str, str]
-    text_fields: tuple[str, ...]
-    missing_features: Literal["error", "zero"]
-    timestamp_unit: Literal["s", "ms"]
-    tie_order: Literal["file", "shuffle"]
-    same_visit_gap: float
-    category_field: str | None
-    generated: bool
+    @pydantic.field_validator("modalities")
+    @classmethod
+    def _modalities_have_names_and_sources(cls, value: dict[str, str]) -> dict[str, str]:
+        found = []
+        for name, source in value.items():
+            found += require(
+                re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
+                and name not in _RESERVED_MODALITIES,
+                f"a modality's name must be lower-case letters, digits and _, and none of "
+                f"{', '.join(sorted(_RESERVED_MODALITIES))}",
+                name,
+            )
+            found += require(
+                source in _SOURCES,
+                f"the source of modality {name!r} must be one of {', '.join(_SOURCES)}",
+                source,
+            )
+        if found:
+            raise ValueError("; ".join(found))
+        return value
 
-    _SOURCES: typing.ClassVar = ("auto", "item", "npz", "side", "tfidf-svd")
-
-    def problems(self) -> list[str]:
-        """What is wrong with values whose type is right, a sentence each."""
-        found = require(
-            0 <= self.same_visit_gap < float("inf"),
-            "same_visit_gap must be 0 or more",
-            self.same_visit_gap,
-        )
-        for name, source in self.modalities.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in _RESERVED_MODALITIES:
-                found.append(
-                    f"a modality's name must be lower-case letters, digits and _, and none of "
-                    f"{', '.join(sorted(_RESERVED_MODALITIES))}, got {name!r}"
-                )
-            if source not in self._SOURCES:
-                found.append(
-                    f"the source of modality {name!r} must be one of "
-                    f"{', '.join(self._SOURCES)}, got {source!r}"
-                )
-            if source == "tfidf-svd" and not self.text_fields:
-                found.append(
+    @pydantic.field_validator("text_fields")
+    @classmethod
+    def _text_has_columns(
+        cls, value: tuple[str, ...], info: pydantic.ValidationInfo
+    ) -> tuple[str, ...]:
+        for name, source in info.data.get("modalities", {}).items():
+            if source == "tfidf-svd" and not value:
+                raise ValueError(
                     f"text_fields must name at least one column of the .item file, since modality "
                     f"{name!r} is made from text"
                 )
-        return found
+        return value
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """Settings of a run that neither RecBole nor a model has.
+class RunSettings(Settings):
+    """Settings of a run that neither RecBole nor a model has."""
 
-    Attributes:
-        n_threads: CPU threads torch may use; 0 leaves torch's own choice.
-        process_timeout: Seconds that a process of ``torchrun`` waits for the others before it ends
-            with an error.
-        rank_history: Whether a user's own history stays among the candidates when a target is
-            ranked: ``include`` as in RecBole and the paper, ``exclude`` as a shop shows. Results
-            give both; this one chooses the best epoch.
-        trim_padding: Whether models of RecBole leave most of the padding of a batch out, where that
-            changes rounding only (``model/trimming.py``).
-        amp_dtype: What ``enable_amp`` computes in: ``bfloat16``, or ``float16`` with a scaled loss.
-    """
-
-    n_threads: int
-    process_timeout: float
-    rank_history: Literal["include", "exclude"]
-    trim_padding: bool
-    amp_dtype: Literal["bfloat16", "float16"]
-
-    def problems(self) -> list[str]:
-        """What is wrong with values whose type is right, a sentence each."""
-        return [
-            *require(self.n_threads >= 0, "n_threads must be 0 or more", self.n_threads),
-            *require(self.n_threads <= 1024, "n_threads must be at most 1024", self.n_threads),
-            *require(
-                self.process_timeout > 0, "process_timeout must be above 0", self.process_timeout
-            ),
-        ]
+    n_threads: Annotated[int, pydantic.Field(ge=0, le=1024)] = setting(
+        0, "CPU threads torch may use; 0 leaves torch's own choice.", "machine"
+    )
+    process_timeout: Positive = setting(
+        60,
+        "Seconds that a process of torchrun waits for the others before it ends with an error.",
+        "machine",
+    )
+    rank_history: Literal["include", "exclude"] = setting(
+        "include",
+        "Whether the items that a user has seen stay among the candidates when a target is ranked: "
+        "include as in RecBole and the paper, exclude as a shop needs; results give both, and this "
+        "one chooses the best epoch.",
+        "protocol",
+    )
+    trim_padding: bool = setting(
+        True,
+        "Whether models of RecBole leave most of the padding of a batch out, where that changes "
+        "rounding only.",
+    )
+    amp_dtype: Literal["bfloat16", "float16"] = setting(
+        "bfloat16", "What enable_amp computes in: bfloat16, or float16 with a scaled loss."
+    )
 
 
 def require(condition: bool, rule: str, value: object) -> list[str]:  # noqa: FBT001
-    """One sentence if a rule is broken, for the ``problems`` method of a settings class."""
+    """One sentence if a rule is broken."""
     return [] if condition else [f"{rule}, got {value!r}"]
 
 
-def read_settings(config: Any, cls: type[Settings]) -> Settings:
-    """The part of a configuration that one settings dataclass describes.
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """The name that may have been meant, as an end of a sentence; empty if there is none."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def read_settings(config: Any, cls: type[_Class]) -> _Class:
+    """The part of a configuration that one class of settings describes.
 
     Args:
-        config: RecBole ``Config``, or any mapping.
-        cls: Frozen dataclass whose fields are names of settings. Its optional method
-            ``problems()`` returns a sentence for each value out of range.
+        config: RecBole ``Config``, or any mapping; what it lacks has its default.
+        cls: The class.
 
     Returns:
         An instance of ``cls``.
@@ -131,80 +202,47 @@ def read_settings(config: Any, cls: type[Settings]) -> Settings:
     Raises:
         ConfigError: If values are missing, of the wrong type or out of range; one error for all.
     """
-    values = {
-        field.name: config[field.name]
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if field.name in config
-    }
+    values = {name: config[name] for name in cls.model_fields if name in config}
     settings, found = build_settings(values, cls)
-    if found:
+    if settings is None:
         raise ConfigError("; ".join(found))
-    return typing.cast(Settings, settings)
+    return settings
 
 
-def build_settings(values: Mapping[str, Any], cls: Any) -> tuple[Any, list[str]]:
-    """An instance of a settings class (None if it cannot be built), and what is wrong."""
-    hints = typing.get_type_hints(cls)
-    found, given = [], {}
-    for field in dataclasses.fields(cls):
-        if field.name not in values:
-            found.append(f"{field.name} is missing: {type_in_words(hints[field.name])}")
-            continue
-        fits, value = convert(values[field.name], hints[field.name])
-        if not fits:
-            expected = type_in_words(hints[field.name])
-            found.append(f"{field.name} must be {expected}, got {values[field.name]!r}")
-        given[field.name] = value
-    if found:
-        return None, found
-    settings = cls(**given)
-    return settings, settings.problems() if hasattr(settings, "problems") else []
+def build_settings(values: Mapping[str, Any], cls: type[_Class]) -> tuple[_Class | None, list[str]]:
+    """An instance of a settings class (None if it cannot be built), and what is wrong.
+
+    Names that are no fields of the class are left alone: ``values`` may hold those of others.
+    """
+    given = {name: values[name] for name in cls.model_fields if name in values}
+    try:
+        return cls.model_validate(given), []
+    except pydantic.ValidationError as error:
+        found: dict[Any, str] = {}  # one sentence a setting, however many of its entries are wrong
+        for problem in error.errors(include_url=False):
+            name = problem["loc"][0] if problem["loc"] else None
+            found.setdefault(name, _sentence(cls, given, problem))
+        return None, list(found.values())
 
 
-def convert(value: Any, hint: Any) -> tuple[bool, Any]:
-    """Whether a YAML value fits a type, and the value as that type."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        for option in arguments:
-            fits, converted = convert(value, option)
-            if fits:
-                return True, converted
-        return False, None
-    if origin is Literal:
-        # Of one type, since True equals 1.
-        return any(type(value) is type(it) and value == it for it in arguments), value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            return False, None
-        pairs = [convert(item, arguments[0]) for item in value]
-        return all(fits for fits, _ in pairs), tuple(item for _, item in pairs)
-    if origin is dict:
-        fits = isinstance(value, dict) and all(
-            convert(k, arguments[0])[0] and convert(v, arguments[1])[0] for k, v in value.items()
+_BEYOND_RANGE = frozenset(
+    {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "rule"}
+)
+
+
+def _sentence(cls: type[Settings], given: Mapping[str, Any], problem: Any) -> str:
+    """A problem that pydantic has found, in the words of all errors here."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    name, field = problem["loc"][0], cls.model_fields[problem["loc"][0]]
+    if problem["type"] == "missing":
+        return f"{name} is missing: {field_in_words(field)}"
+    value = given.get(name, problem["input"])
+    if problem["type"] in _BEYOND_RANGE and len(problem["loc"]) == 1:
+        return f"{name} must be {range_in_words(field.metadata)}, got {value!r}"
+    words = type_in_words(field.annotation)
+    if len(problem["loc"]) == 1 and not problem["type"].endswith(("_type", "_error", "_number")):
+        words = (
+            f"{words} ({problem['msg']})"  # a constraint of pydantic's that is none of fields.py
         )
-        return fits, dict(value) if fits else None
-    if hint is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # A whole number of more than 308 digits is none that float64 can hold.
-        number = number and abs(value) <= sys.float_info.max
-        return number, float(value) if number else None
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool), value
-    return isinstance(value, hint), value
-
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def type_in_words(hint: Any) -> str:
-    """A type in words."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_in_words(option) for option in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(str(option) for option in arguments)
-    if origin is tuple:
-        return f"a list, each entry {type_in_words(arguments[0])}"
-    if origin is dict:
-        return f"a mapping from {type_in_words(arguments[0])} to {type_in_words(arguments[1])}"
-    return "null" if hint is type(None) else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+    return f"{name} must be {words}, got {value!r}"

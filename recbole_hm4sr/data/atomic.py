@@ -143,6 +143,26 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     Raises:
         DataError: If the file is missing, empty, not UTF-8, or its first line is not a header.
     """
+    fields = _first_line(path).split("\t")
+    columns = [field.rpartition(":")[::2] for field in fields]
+    for field, (name, kind) in zip(fields, columns, strict=True):
+        # A name that is no line of text would break the sentences that name it.
+        is_column = name.isprintable() and name != "" and kind in KINDS
+        if not is_column or (len(fields) == 1 and "," in field):
+            commas = "; this line has commas" if "," in field else ""
+            raise DataError(
+                f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
+                f"of {', '.join(KINDS)}, got {field!r}{commas}"
+            )
+    names = [name for name, _ in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}, line 1 must name a column once, got {', '.join(twice)} twice")
+    return tuple(columns)
+
+
+def _first_line(path: Path) -> str:
+    """The text of a file's first line, which must have one."""
     try:
         with path.open("rb") as file:
             first = file.readline(1 << 20)
@@ -154,24 +174,9 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     if not first.strip():
         raise DataError(f"{path} must start with a header such as user_id:token, got an empty file")
     try:
-        text = first.decode("utf-8-sig").rstrip("\r\n")
+        return first.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise _not_utf8(path, 1, first) from error
-    columns = [tuple(field.rsplit(":", 1)) for field in text.split("\t")]
-    for field, column in zip(text.split("\t"), columns, strict=True):
-        # A name that is no line of text would break the sentences that name it.
-        named = len(column) == 2 and column[0] != "" and column[0].isprintable()
-        if not named or column[1] not in KINDS or (len(columns) == 1 and "," in field):
-            commas = "; this line has commas" if "," in field else ""
-            raise DataError(
-                f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
-                f"of {', '.join(KINDS)}, got {field!r}{commas}"
-            )
-    names = [name for name, _ in columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}, line 1 must name a column once, got {', '.join(twice)} twice")
-    return tuple((name, kind) for name, kind in columns)
 
 
 def require_columns(path: Path, kinds: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -220,7 +225,6 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
         "low_memory": False,
     }
     kinds = {name: kinds[name] for name in wanted}
-    texts = dict.fromkeys(wanted, object)
     dtypes = {name: np.float64 if name in floats else object for name in wanted}
     missing_values = {name: ["", "nan", "NaN", "NAN"] for name in floats}
     try:
@@ -231,17 +235,24 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        try:
-            with pd.read_csv(_source(path, windows), dtype=texts, **options) as chunks:
-                found = _locate_bad_float(path, chunks, floats)
-        except UnicodeDecodeError as worse:  # in a column after that of the bad float
-            raise _locate_bad_encoding(path) from worse
-        except ValueError as worse:
-            raise DataError(f"{path} must be a table, but: {str(worse)[:200]!r}") from worse
-        raise found from error
+        texts = {**options, "dtype": dict.fromkeys(wanted, object)}
+        raise _why_not_read(path, windows, texts, floats) from error
     if n_read != n_rows:
         raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")
     return AtomicTable(path, frame, kinds)
+
+
+def _why_not_read(
+    path: Path, windows: Any, options: Mapping[str, Any], floats: Sequence[str]
+) -> DataError:
+    """What pandas could not read, found by reading every column as text."""
+    try:
+        with pd.read_csv(_source(path, windows), **options) as chunks:
+            return _locate_bad_float(path, chunks, floats)
+    except UnicodeDecodeError:  # in a column after that of the bad float
+        return _locate_bad_encoding(path)
+    except ValueError as error:
+        return DataError(f"{path} must be a table, but: {str(error)[:200]!r}")
 
 
 def parse_float_sequences(table: AtomicTable, column: str) -> "np.ndarray[Any, Any]":

@@ -113,24 +113,29 @@ class _TokenColumn:
         return pd.Categorical.from_codes(self._codes, categories=categories)
 
 
-def number_tokens(columns: Sequence[Any]) -> tuple[list[Array], Array]:
+PADDING = "[PAD]"
+
+
+def number_tokens(columns: Sequence[Any], known: Array | None = None) -> tuple[list[Array], Array]:
     """Number tokens from 1 on, in the order in which they first appear, column after column.
 
     Equals RecBole's numbering, ``pd.factorize`` of all columns together, without joining them.
 
     Args:
         columns: Categoricals or object arrays of ``str``. A missing value gets 0.
+        known: Tokens by number that keep their numbers, padding included; others come after them.
 
     Returns:
         The numbers of each column, int64; and the tokens by number, of which 0 is ``[PAD]``.
     """
-    numbers: dict[str, int] = {}
+    earlier = [] if known is None else known[1:].tolist()
+    numbers = {token: number for number, token in enumerate(earlier, start=1)}
     ids = []
     for column in columns:
         codes, names = pd.factorize(column)
         # A missing value has the code -1: the last entry.
         ids.append(np.append(_numbers_of(names, numbers, first=1), 0)[codes])
-    return ids, np.array(["[PAD]", *numbers])
+    return ids, np.array([PADDING, *numbers])
 
 
 def _numbers_of(names: Iterable[str], numbers: dict[str, int], *, first: int) -> Array:

@@ -1,9 +1,8 @@
-"""Histories as flat arrays, and the windows of them that a batch needs.
+"""Columns of a log under RecBole's names, and the windows of them that a batch needs.
 
 RecBole writes every prefix of every history into a padded matrix before training: memory grows
-with interactions × L × columns. Here each column is kept once, ordered by (user, time, file
-order), and a window is cut when a loader asks for it: the same rows, at a memory linear in the
-interactions.
+with interactions × L × columns. Here each column is kept once, in the order of the log, and a
+window is cut when a loader asks for it: the same rows, at a memory linear in the interactions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Array = np.ndarray[Any, Any]
+from recbole_hm4sr.data.log import InteractionLog
 
 
 @dataclass(frozen=True)
@@ -35,63 +34,15 @@ class Histories:
         return len(self.starts)
 
 
-def build_histories(
-    columns: Mapping[str, Tensor], *, user_field: str, time_field: str
-) -> Histories:
-    """Order interactions by user, then time, then their order in the file.
+def histories_of(log: InteractionLog, columns: Mapping[str, Tensor]) -> Histories:
+    """The columns of a log's interactions under the names that RecBole gives them.
 
     Args:
-        columns: Column name to its values in file order. Each of shape ``[N]`` or ``[N, F]``.
-        user_field: Name of the column of internal user ids.
-        time_field: Name of the column of times, int64.
-
-    Returns:
-        The same interactions, ordered.
+        log: The interactions.
+        columns: Column name to its values in the order of the log; the arrays of the log, and any
+            others. Each of shape ``[N]`` or ``[N, F]``.
     """
-    order = order_interactions(columns[user_field].numpy(), columns[time_field].numpy())
-    ordered = {name: values[torch.from_numpy(order)] for name, values in columns.items()}
-    return group_histories(ordered, user_field=user_field)
-
-
-def order_interactions(users: Array, times: Array, *, shuffle_ties: int | None = None) -> Array:
-    """The order of interactions by user, then time, then their order in the file.
-
-    Args:
-        users: Internal user ids. Shape ``[N]``, int64.
-        times: Shape ``[N]``, int64.
-        shuffle_ties: Seed of a random order in place of the file's; None keeps the file's.
-
-    Returns:
-        Positions in the given arrays. Shape ``[N]``, int64.
-    """
-    # np.lexsort is stable.
-    if shuffle_ties is None:
-        return np.lexsort((times, users))
-    order = np.random.default_rng(shuffle_ties).permutation(len(users))
-    return order[np.lexsort((times[order], users[order]))]
-
-
-def group_histories(columns: Mapping[str, Tensor], *, user_field: str) -> Histories:
-    """Histories of interactions that are in order already.
-
-    Args:
-        columns: Column name to its values, ordered by user, then time. Each of shape ``[N]`` or
-            ``[N, F]``.
-        user_field: Name of the column of internal user ids.
-    """
-    users = columns[user_field].numpy()
-    firsts = np.flatnonzero(np.diff(users, prepend=-1))
-    starts = np.repeat(firsts, np.diff(firsts, append=len(users)))
-    return Histories(columns, torch.from_numpy(starts))
-
-
-def sample_targets(histories: Histories) -> Tensor:
-    """Every interaction that has a predecessor: the targets RecBole's augmentation makes.
-
-    Returns:
-        Positions in the flat arrays, ascending. Int64.
-    """
-    return torch.nonzero(torch.arange(len(histories)) > histories.starts).squeeze(1)
+    return Histories(columns, torch.from_numpy(log.starts))
 
 
 def cut_windows(
@@ -145,46 +96,6 @@ def cut_rows(values: Tensor, begins: Tensor, length: int) -> Tensor:
     return values[places]
 
 
-def leave_one_out(users: Tensor, *, n_held_out: int) -> tuple[Tensor, ...]:
-    """Split samples so that each user's last ones are held out, one a part.
-
-    Equals RecBole's ``leave_one_out``: a user with too few samples for all parts gives its last
-    sample to the last part, and keeps at least one for training.
-
-    Args:
-        users: User of each sample, 0 or more, in the order of the samples; a user's samples may
-            lie apart. Shape ``[S]``, int64.
-        n_held_out: Parts to hold out; 1 or 2.
-
-    Returns:
-        ``n_held_out + 1`` index tensors into the samples, training first. Users come in the order
-        of their first sample.
-    """
-    order = _by_first_appearance(users)
-    grouped = users[order]
-    last = torch.ones(len(grouped), dtype=torch.bool)
-    last[:-1] = grouped[1:] != grouped[:-1]
-    ends = torch.nonzero(last).squeeze(1)
-    counts = torch.diff(ends, prepend=torch.tensor([-1]))
-    held = torch.minimum(counts - 1, torch.tensor(n_held_out))
-    parts = []
-    train = torch.ones(len(grouped), dtype=torch.bool)
-    for back in range(n_held_out, 0, -1):
-        chosen = (ends - back + 1)[held >= back]
-        train[chosen] = False
-        parts.append(order[chosen])
-    return (order[train], *parts)
-
-
-def _by_first_appearance(users: Tensor) -> Tensor:
-    """A stable order of samples that brings each user's together, users by their first sample."""
-    values = users.numpy()
-    first = np.empty(values.max(initial=0) + 1, dtype=np.int64)
-    # Of several values for one place the last stays: the earliest, since they come backwards.
-    first[values[::-1]] = np.arange(len(values))[::-1]
-    return torch.from_numpy(np.argsort(first[values], kind="stable"))
-
-
 @dataclass(frozen=True)
 class WindowColumn:
     """The windows of one column, cut for the samples that are asked for.
@@ -217,7 +128,7 @@ class HistorySamples:
     """The samples of one split: stands where RecBole keeps a padded ``Interaction``.
 
     A sample is a position in the flat histories (its target). Columns are read through it, windows
-    are cut from it, and RecBole's splitting code can index and sort it.
+    are cut from it, and RecBole's loaders can index and sort it.
 
     Args:
         histories: Flat histories, shared by all splits.
@@ -262,9 +173,7 @@ class HistorySamples:
                 column = index.removesuffix(self._list_suffix)
                 return WindowColumn(self.histories, self.targets, column, self._max_length)
             return self.histories.columns[index][self.targets]
-        if isinstance(index, range):
-            index = slice(index.start, index.stop, index.step)
-        elif not isinstance(index, (slice, Tensor)):
+        if not isinstance(index, (slice, Tensor)):
             index = torch.as_tensor(np.asarray(index))
             index = index if index.dtype == torch.bool else index.long()
         return self.select(self.targets[index])
@@ -290,7 +199,3 @@ class HistorySamples:
         if not ascending:
             order = order[::-1].copy()
         self.targets = self.targets[torch.from_numpy(order)]
-
-    def shuffle(self) -> None:
-        """Shuffle the samples in place with torch's generator."""
-        self.targets = self.targets[torch.randperm(len(self.targets))]

@@ -1,24 +1,144 @@
-"""Training on all positions of a history at once, instead of once for each prefix of it.
+r"""Loaders: batches that are cut from the histories when they are asked for.
+
+:func:`make_loaders` gives any sequential model of RecBole the batches that RecBole's own
+preparation would, as ordinary ``Interaction``\ s.
 
 RecBole turns a history of n into n − 1 samples that each encode their prefix anew. A causal encoder
 gives the output of every prefix in one pass: the same targets for a fraction of the work. Between
-the two: an epoch shows a history several times, and each visit trains a share of its targets, so
-that a batch has targets of more users.
+the two: an epoch shows a history several times, and each pass trains a share of its targets, so
+that a batch has targets of more users (:class:`SequenceTrainDataLoader`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.dataloader import (
+    FullSortEvalDataLoader,
+    NegSampleEvalDataLoader,
+    TrainDataLoader,
+)
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
+from recbole.data.transform import construct_transform
+from recbole.sampler import RepeatableSampler
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from recbole_hm4sr.data.histories import HistorySamples, cut_rows
 from recbole_hm4sr.data.seen import FIRST_POSITION
 
 TARGET_LIST = "target_list"
+
+
+def make_loaders(config: Any, dataset: Any, parts: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """The loaders of training, validation and test.
+
+    Args:
+        config: RecBole ``Config``.
+        dataset: The whole data set, by whose items negatives are drawn.
+        parts: What its ``build`` returned.
+    """
+    train, valid, test = parts
+    if config["train_mode"] == "sequence":
+        train_data: Any = SequenceTrainDataLoader(
+            config, train, shuffle=config["shuffle"], visits=config["passes_per_epoch"]
+        )
+    else:
+        sampler = _make_sampler(config, dataset, "train")
+        train_data = PrefixTrainDataLoader(config, train, sampler, shuffle=config["shuffle"])
+    return (
+        train_data,
+        _make_eval_loader(config, dataset, valid, "valid"),
+        _make_eval_loader(config, dataset, test, "test"),
+    )
+
+
+def _make_eval_loader(config: Any, dataset: Any, part: Any, phase: str) -> Any:
+    is_full = config["eval_args"]["mode"][phase] == "full"
+    loader_class = FullEvalDataLoader if is_full else SampledEvalDataLoader
+    return loader_class(config, part, _make_sampler(config, dataset, phase), shuffle=False)
+
+
+def _make_sampler(config: Any, dataset: Any, phase: str) -> Any:
+    """RecBole's sampler of the negatives of a part; None where it has none."""
+    distribution = config[f"{phase}_neg_sample_args"]["distribution"]
+    if distribution == "none":
+        return None
+    training = config["train_neg_sample_args"]
+    # As RecBole does: where training draws negatives, its exponent is that of the others too.
+    alpha = training["alpha"] if training["distribution"] != "none" else 1.0
+    return _NegativeSampler(["train", "valid", "test"], dataset, distribution, alpha).set_phase(
+        phase
+    )
+
+
+class _NegativeSampler(RepeatableSampler):  # type: ignore[misc, unused-ignore]
+    """RecBole's sampler, which makes an empty set a user and replaces it before it reads one."""
+
+    def get_used_ids(self) -> "np.ndarray[Any, Any]":
+        """Nothing: each call to sample brings its own."""
+        return np.empty(0, dtype=object)
+
+
+class _SampleNumbers(Dataset[int]):
+    """The numbers of all samples as torch's ``DataLoader`` reads them: a batch is its numbers."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        return indices
+
+
+class _LeanDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-ignore]
+    """RecBole's loader that holds nothing for each sample.
+
+    Stands before ``AbstractDataLoader`` in the order of the classes below, so that theirs call this
+    constructor in place of its: that one hands torch ``list(range(n))``, 36 bytes a sample and a
+    look-up for each sample of a batch. The batches, their order and their random numbers are the
+    same.
+    """
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, *, shuffle: bool = False) -> None:
+        self.shuffle = shuffle
+        self.config = config
+        self._dataset = dataset
+        self._sampler = sampler
+        self._batch_size = self.step = self.model = None
+        self._init_batch_size_and_step()
+        self.generator = torch.Generator()
+        self.generator.manual_seed(config["seed"])
+        self.transform = construct_transform(config)
+        DataLoader.__init__(
+            self,
+            dataset=_SampleNumbers(self.sample_size),
+            batch_size=self.step,
+            collate_fn=self.collate_fn,
+            num_workers=config["worker"],
+            shuffle=shuffle,
+            generator=self.generator,
+        )
+
+
+class PrefixTrainDataLoader(TrainDataLoader, _LeanDataLoader):  # type: ignore[misc, unused-ignore]
+    """Training samples, each a target and the window before it, with negatives if asked for."""
+
+
+class FullEvalDataLoader(FullSortEvalDataLoader, _LeanDataLoader):  # type: ignore[misc, unused-ignore]
+    """Samples to be ranked among all items."""
+
+
+class SampledEvalDataLoader(NegSampleEvalDataLoader, _LeanDataLoader):  # type: ignore[misc, unused-ignore]
+    """Samples to be ranked among drawn items."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +182,7 @@ def cut_segments(samples: HistorySamples, max_length: int) -> Segments:
     return Segments(*(torch.from_numpy(x) for x in (begins, ends, first_targets)))
 
 
-class SequenceTrainDataLoader(AbstractDataLoader):  # type: ignore[misc, unused-ignore]
+class SequenceTrainDataLoader(_LeanDataLoader):  # type: ignore[misc, unused-ignore]
     """Batches of segments, with as many targets a step as ``train_batch_size`` samples have.
 
     A batch holds RecBole's columns of item and time lists and lengths, and ``target_list``: the

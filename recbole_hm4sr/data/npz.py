@@ -6,7 +6,6 @@ says, to each other and to the machine's memory; no member is ever unpickled or 
 """
 
 import lzma
-import os
 import struct
 import tokenize
 import warnings
@@ -19,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.system import total_memory
 from recbole_hm4sr.base.text_files import looks_like
 from recbole_hm4sr.data import matrices
 
@@ -85,21 +85,14 @@ def first_sentence(error: Exception) -> str:
 def _read_members(
     path: Path, archive: zipfile.ZipFile, names: Sequence[str], *, map_values: bool
 ) -> dict[str, Array]:
-    held = [name.removesuffix(".npy") for name in archive.namelist()]
-    members, total = {}, 0
-    for name in names:
-        if name not in held:
-            raise DataError(
-                f"{path} must hold {name!r}, got {', '.join(sorted(held)) or 'nothing'}"
-            )
-        if held.count(name) > 1:
-            raise DataError(f"{path} must hold {name!r} once, got it {held.count(name)} times")
-        members[name] = archive.infolist()[held.index(name)]
-        with archive.open(members[name]) as file:
-            n_bytes = _count_bytes(file, name, members[name].file_size)
-            is_mapped = map_values and name == "values" and not members[name].compress_type
+    members = {name: _find_member(path, archive, name) for name in names}
+    total = 0
+    for name, member in members.items():
+        with archive.open(member) as file:
+            n_bytes = _count_bytes(file, name, member.file_size)
+            is_mapped = map_values and name == "values" and not member.compress_type
             total += 0 if is_mapped else n_bytes
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = total_memory()
     if total > memory:
         raise DataError(
             f"{path} must fit into memory, got arrays of {total / 2**30:,.1f} GiB on a machine of "
@@ -116,6 +109,15 @@ def _read_members(
             file.read(1)  # the end, where zipfile compares the check sum
         _require_text(name, arrays[name])
     return arrays
+
+
+def _find_member(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    held = [member.removesuffix(".npy") for member in archive.namelist()]
+    if name not in held:
+        raise DataError(f"{path} must hold {name!r}, got {', '.join(sorted(held)) or 'nothing'}")
+    if held.count(name) > 1:
+        raise DataError(f"{path} must hold {name!r} once, got it {held.count(name)} times")
+    return archive.infolist()[held.index(name)]
 
 
 def _require_text(name: str, array: Array) -> None:

@@ -40,9 +40,8 @@ class ServingData:
 
 def count_items(dataset: Any) -> Array:
     """How often each item occurs in a split. Shape ``[I]``, int64."""
-    items = dataset.inter_feat.histories.columns[dataset.iid_field]
-    shown = items[dataset.shown_interactions()]
-    return torch.bincount(shown, minlength=dataset.item_num).numpy()
+    shown = dataset.log.items[dataset.shown_interactions().numpy()]
+    return np.bincount(shown, minlength=dataset.item_num)
 
 
 def describe_dataset(dataset: Any, arrays: Mapping[str, Array]) -> ServingData:

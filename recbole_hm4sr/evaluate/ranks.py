@@ -1,4 +1,4 @@
-"""Where each user's target ranks, with and without the user's own history among the candidates.
+"""Ranks of the targets, with and without the user's own history among the candidates.
 
 RecBole scores the whole catalogue, writes a matrix of zeros as large, and sorts out the best 50.
 With one target a user its rank says the same: it is the number of better items plus one, one
@@ -27,13 +27,13 @@ class Ranks:
 
     Attributes:
         include: Among all items, as RecBole and the paper rank. Shape ``[S]``, int64.
-        exclude: Among the items the user has not taken yet, and the target. Shape ``[S]``, int64.
+        exclude: Among the items that the user has not seen, and the target. Shape ``[S]``, int64.
     """
 
     include: Tensor
     exclude: Tensor
 
-    def of(self, rank_history: str) -> Tensor:
+    def under(self, rank_history: str) -> Tensor:
         """The ranks of one protocol: ``include`` or ``exclude``."""
         return {"include": self.include, "exclude": self.exclude}[rank_history]
 
@@ -96,7 +96,7 @@ def _rank_scores(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor,
 
 
 def top_hits(ranks: Tensor, cut: int) -> Tensor:
-    """The matrix RecBole's metrics read: a 1 where the target stands among the first ``cut``.
+    """The matrix RecBole's metrics read: a 1 where the target ranks among the first ``cut``.
 
     Returns:
         Hits in the first ``cut`` columns, the number of targets (1) in the last. Shape
@@ -128,9 +128,9 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
     seen = train.shown_interactions()
     counts = torch.bincount(items[seen], minlength=dataset.item_num)
     # Frequent first; equal counts in the order of item ids.
-    place = torch.empty(dataset.item_num - 1, dtype=torch.int64)
-    place[torch.argsort(-counts[1:], stable=True)] = torch.arange(dataset.item_num - 1)
-    share = (place[items[targets] - 1].double() + 0.5) / (dataset.item_num - 1)
+    position = torch.empty(dataset.item_num - 1, dtype=torch.int64)
+    position[torch.argsort(-counts[1:], stable=True)] = torch.arange(dataset.item_num - 1)
+    share = (position[items[targets] - 1].double() + 0.5) / (dataset.item_num - 1)
     groups = np.where(share < 0.2, "head", np.where(share < 0.5, "middle", "tail"))
     users = histories.columns[dataset.uid_field][targets].numpy()
     in_training = torch.bincount(histories.starts[seen], minlength=len(histories))

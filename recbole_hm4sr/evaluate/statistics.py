@@ -116,7 +116,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = list(p_values)
     tested = [number for number, p in enumerate(p_values) if not math.isnan(p)]
     largest = 0.0
-    for place, number in enumerate(sorted(tested, key=lambda number: p_values[number])):
-        largest = max(largest, min(1.0, (len(tested) - place) * p_values[number]))
+    for position, number in enumerate(sorted(tested, key=lambda number: p_values[number])):
+        largest = max(largest, min(1.0, (len(tested) - position) * p_values[number]))
         adjusted[number] = largest
     return adjusted

@@ -9,7 +9,7 @@ from torch import Tensor
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.seen import holds
 from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
-from recbole_hm4sr.parallel.processes import GlobalRows, global_rows
+from recbole_hm4sr.parallel.rows import GlobalRows, global_rows
 
 
 class LossRows(NamedTuple):

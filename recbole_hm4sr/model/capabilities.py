@@ -9,7 +9,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
 | ``probes()`` | what its layers decide while it scores, for the report |
-| ``score_parts(interaction, items)`` and ``streams`` | what each modality adds to a score |
+| ``score_parts(interaction, items)``, ``part_names`` | what each modality adds to a score |
 | ``permuted_modality(name, generator)`` | a context in which items have each other's features |
 | ``parameter_groups()`` | groups of parameters with learning rates of their own |
 | ``begin_epoch(epoch, data)`` | called before each training epoch |

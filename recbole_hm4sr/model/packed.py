@@ -58,7 +58,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         dataset: Training split of a ``MultiModalSequentialDataset``.
 
     Attributes:
-        settings_class: Dataclass of the model's settings; a subclass of
+        settings_class: Class of the model's settings; a subclass of
             :class:`~recbole_hm4sr.model.packed_settings.PackedTraining`.
         reads: What the model reads besides items: of ``times``, ``features``, ``categories``.
         modalities: Names of the modalities that it reads.

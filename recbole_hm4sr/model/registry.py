@@ -13,6 +13,11 @@ from typing import Any
 from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.plugins import load_plugin, plugin_names
+from recbole_hm4sr.config.fields import Role
+from recbole_hm4sr.config.loss_rules import LossFacts
+from recbole_hm4sr.config.recbole_settings import RecBoleSettings
+from recbole_hm4sr.config.settings import DataSettings, RunSettings, Settings
+from recbole_hm4sr.model.recbole.losses import loss_facts
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,15 @@ class ModelEntry:
         name: Its name.
         load: Gives its class.
         load_settings: Gives the class of its settings, or None: RecBole's own read the config.
+        module: Where its class is, to be read without importing it; empty if not known.
+        losses: What is known of its loss; None where nothing is.
     """
 
     name: str
     load: Callable[[], Any]
-    load_settings: Callable[[], Any]
+    load_settings: Callable[[], type[Settings] | None]
+    module: str = ""
+    losses: LossFacts | None = None
 
     @functools.cached_property
     def model_class(self) -> Any:
@@ -35,22 +44,31 @@ class ModelEntry:
         return self.load()
 
     @functools.cached_property
-    def settings_class(self) -> Any:
+    def settings_class(self) -> type[Settings] | None:
         """The class of its settings; None for RecBole's own, which read the config.
 
         Of a model of this package it is there without torch.
         """
         return self.load_settings()
 
+    @property
+    def has_pretraining(self) -> bool:
+        """Whether it is trained in two stages, of which the first is a run of its own."""
+        cls = self.settings_class
+        return cls is not None and {"train_stage", "pretrain_epochs"} <= set(cls.names())
+
+
+def _load(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
+
 
 def _own(name: str, module: str, settings: str) -> ModelEntry:
-    def load(module: str, name: str) -> Any:
-        return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
-
     return ModelEntry(
         name,
-        functools.partial(load, module, name),
-        functools.partial(load, settings, f"{name}Settings"),
+        functools.partial(_load, module, name),
+        functools.partial(_load, settings, f"{name}Settings"),
+        f"recbole_hm4sr.model.{module}",
+        LossFacts(),
     )
 
 
@@ -63,6 +81,8 @@ MODELS = {
     )
 }
 DEFAULT_MODEL = "HM4SR"
+# Models of RecBole of which more is known than RecBole's YAML says.
+_SETTINGS_OF_RECBOLE = {"S3Rec": "recbole.s3rec_settings"}
 
 
 def model_names() -> list[str]:
@@ -87,7 +107,7 @@ def find_model(name: str) -> ModelEntry:
     if name in MODELS:
         return MODELS[name]
     if name in recbole_files.sequential_models():
-        return ModelEntry(name, functools.partial(_load_recbole, name), lambda: None)
+        return _of_recbole(name)
     names = model_names()
     lower = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
@@ -114,6 +134,31 @@ def variant_of(name: str, settings: Mapping[str, Any]) -> str:
     return "" if own is None else str(own(settings))
 
 
+@functools.cache
+def settings_with(role: Role) -> frozenset[str]:
+    """Names of all settings that have a role: RecBole's, this package's, those of its models."""
+    of_models = [entry.settings_class for entry in MODELS.values()]
+    of_models += [_of_recbole(name).settings_class for name in _SETTINGS_OF_RECBOLE]
+    classes: list[type[Settings]] = [
+        RecBoleSettings,
+        DataSettings,
+        RunSettings,
+        *filter(None, of_models),
+    ]
+    return frozenset(name for cls in classes for name in cls.names_with(role))
+
+
+def _of_recbole(name: str) -> ModelEntry:
+    module = _SETTINGS_OF_RECBOLE.get(name)
+    return ModelEntry(
+        name,
+        functools.partial(_load_recbole, name),
+        functools.partial(_load, module, f"{name}Settings") if module else lambda: None,
+        recbole_files.sequential_models()[name],
+        loss_facts(name),
+    )
+
+
 def _load_recbole(name: str) -> Any:
     from recbole_hm4sr.base import compat
     from recbole_hm4sr.model.recbole.trimming import trimmed_class
@@ -135,4 +180,13 @@ def _plugin(name: str, *, taken: bool) -> ModelEntry:
             f"{model_class!r}"
         )
     settings_class = getattr(model_class, "settings_class", None)
-    return ModelEntry(name, lambda: model_class, lambda: settings_class)
+    if settings_class is not None and not (
+        isinstance(settings_class, type) and issubclass(settings_class, Settings)
+    ):
+        raise ConfigError(
+            f"settings_class of the model {name} must be a subclass of "
+            f"recbole_hm4sr.config.settings.Settings (docs/models.md), got {settings_class!r}"
+        )
+    return ModelEntry(
+        name, lambda: model_class, lambda: settings_class, model_class.__module__, losses=None
+    )

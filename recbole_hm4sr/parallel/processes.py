@@ -1,6 +1,6 @@
-"""Several processes as one: who they are, what they agree on, and one batch shared by all.
+"""Several processes as one: who they are, where they meet, and what they agree on.
 
-``torchrun`` starts the processes and tells each its place by environment variables. Without it
+``torchrun`` starts the processes and tells each its rank by environment variables. Without it
 there is one process, and everything here is the identity: a run's digits do not depend on this
 module. RecBole's settings for this (``nproc``, ``world_size``, ``local_rank``) are not used: its
 backend is always nccl, its sampler repeats users, and its metrics are means of rounded means.
@@ -37,7 +37,6 @@ class _State:
             the backward pass, and their order need not be the same everywhere.
         n_runs: Folders that the processes have agreed on.
         n_groups: Times that the processes have met.
-        gathers: Whether the losses at hand are those of the batch of all processes.
     """
 
     store: Any = None
@@ -45,7 +44,6 @@ class _State:
     gathering: Any = None
     n_runs: int = 0
     n_groups: int = 0
-    gathers: bool = True
 
 
 _state = _State()
@@ -81,6 +79,16 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def control_group() -> Any:
+    """The group for small messages on the CPU; None outside of :func:`processes`."""
+    return _state.control
+
+
+def loss_group() -> Any:
+    """The group for what the losses exchange; None outside of :func:`processes`."""
+    return _state.gathering
+
+
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: on a machine with several GPUs, each process has its own.
 
@@ -99,9 +107,6 @@ def own_device(device: torch.device) -> torch.device:
             f"{number + 1}; start fewer, or train on CPUs with --use_gpu=false"
         )
     return torch.device("cuda", number)
-
-
-# --- meeting and parting --------------------------------------------------------------------------
 
 
 def attempt() -> int:
@@ -179,27 +184,26 @@ def processes(device: torch.device, *, timeout_seconds: float) -> Iterator[None]
         dist.destroy_process_group()
 
 
-def _arrive(store: Any, place: str, number: int, count: int) -> None:
-    store.set(f"{place}/{number}", "here")
-    store.wait([f"{place}/{other}" for other in range(count)], _LONG)
+def _arrive(store: Any, key: str, number: int, count: int) -> None:
+    store.set(f"{key}/{number}", "here")
+    store.wait([f"{key}/{other}" for other in range(count)], _LONG)
 
 
-def barrier_without_timeout(place: str) -> None:
-    """Return when every process has come here, however much longer one needs than another.
+def barrier_without_timeout(name: str) -> None:
+    """Return when every process has reached this call, however much longer one needs than another.
 
     For reading data. The wait has no limit of its own: when a process ends with an error,
     ``torchrun`` ends the others.
 
     Args:
-        place: Name of the place; once in a run.
+        name: Of the barrier; used once in a run.
     """
     if world_size() > 1:
-        place = f"group/{_state.n_groups}/{place}"
-        _arrive(_meet(), place, rank(), world_size())
+        _arrive(_meet(), f"group/{_state.n_groups}/{name}", rank(), world_size())
 
 
 def barrier() -> None:
-    """Return when every process has come here.
+    """Return when every process has reached this call.
 
     Raises:
         RuntimeError: If one has not within the time limit; its number is named.
@@ -215,7 +219,7 @@ def first_process_first(name: str) -> Iterator[None]:
     For files that are made once and then read. Waits as :func:`barrier_without_timeout` does.
 
     Args:
-        name: Of the thing; once in a run.
+        name: Of the thing; used once in a run.
     """
     if world_size() == 1:
         yield
@@ -245,7 +249,7 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def require_same(value: str, what: str) -> None:
-    """Refuse to go on where processes hold different things.
+    """Refuse to continue where processes hold different things.
 
     Raises:
         ConfigError: In every process, if the values differ.
@@ -267,11 +271,11 @@ def failing_together(*, patient: bool = False) -> Iterator[None]:
     """End every process with a sentence where one of them has ended the body with an error.
 
     Else the others would wait for it, and say no more than that it has gone. Every process must
-    come here.
+    reach this call.
 
     Args:
         patient: Whether to wait for the slowest without a limit, as
-            :func:`barrier_without_timeout` does; once in a run.
+            :func:`barrier_without_timeout` does; used once in a run.
 
     Raises:
         UserError: The own error of a process that has one.
@@ -310,79 +314,6 @@ def true_everywhere(flag: Tensor) -> Tensor:
     return number > 0
 
 
-# --- one batch ------------------------------------------------------------------------------------
-
-
-def own_share(n: int) -> slice:
-    """This process's part of n things, all parts as equal as can be, in the order of processes."""
-    return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
-
-
-@contextlib.contextmanager
-def without_gathering() -> Iterator[None]:
-    """Compute losses of the rows at hand as if they were all: no other process is waited for."""
-    before, _state.gathers = _state.gathers, False
-    try:
-        yield
-    finally:
-        _state.gathers = before
-
-
-@dataclass(frozen=True)
-class GlobalRows:
-    """The rows of a loss over all processes, of which this one holds some.
-
-    A process's loss is a sum over its own rows, divided by ``divisor``: the mean over the processes
-    is the mean over all rows, and the gradients that ``DistributedDataParallel`` averages are those
-    of one process with all rows.
-
-    Attributes:
-        counts: Rows of each process.
-        first: Place of the first own row among all.
-        divisor: All rows per process.
-    """
-
-    counts: tuple[int, ...]
-    first: int
-    divisor: float
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, in their order, with gradients. ``[n, ...]`` to ``[N, ...]``.
-
-        A gradient that any process has of a row comes back to the process that holds it.
-        """
-        if len(self.counts) == 1:
-            return rows
-        gathered: Tensor = _Gather.apply(rows, self.counts, self.first)  # type: ignore[no-untyped-call, unused-ignore]
-        return gathered
-
-
-def global_rows(n_rows: int) -> GlobalRows:
-    """Where the own rows of a loss stand among those of all processes.
-
-    Args:
-        n_rows: Own rows; may differ between processes.
-    """
-    if world_size() == 1 or not _state.gathers:
-        return GlobalRows((n_rows,), 0, n_rows)
-    counts = tuple(int(count) for count in gather_rows(torch.tensor([n_rows]), _ones()))
-    return GlobalRows(counts, sum(counts[: rank()]), sum(counts) / world_size())
-
-
-def gather_rows(rows: Tensor, counts: tuple[int, ...] | None = None) -> Tensor:
-    """The rows that the processes hold on their CPUs, in their order, without gradients.
-
-    Args:
-        rows: Own rows. Shape ``[n, ...]``.
-        counts: Rows of each process, if they are known.
-    """
-    if world_size() == 1:
-        return rows
-    if counts is None:
-        counts = global_rows(len(rows)).counts
-    return _gather(rows, counts, _state.control)
-
-
 def mean_over_processes(values: Tensor) -> Tensor:
     """The mean of each value over the processes, in all of them."""
     if world_size() == 1:
@@ -390,32 +321,3 @@ def mean_over_processes(values: Tensor) -> Tensor:
     total = values.cpu()
     dist.all_reduce(total, group=_state.control)
     return (total / world_size()).to(values.device)
-
-
-def _ones() -> tuple[int, ...]:
-    return (1,) * world_size()
-
-
-def _gather(rows: Tensor, counts: tuple[int, ...], group: Any) -> Tensor:
-    """All parts must be as long for the exchange: short ones are filled up, then cut."""
-    longest = max(counts)
-    own = rows.new_zeros(longest, *rows.shape[1:])
-    own[: len(rows)] = rows
-    parts = [torch.empty_like(own) for _ in counts]
-    dist.all_gather(parts, own, group=group)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes; their gradients are summed over the processes."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, counts: tuple[int, ...], first: int) -> Tensor:
-        ctx.own = slice(first, first + len(rows))
-        return _gather(rows.detach(), counts, _state.gathering)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total, group=_state.gathering)
-        return total[ctx.own], None, None

@@ -1,8 +1,8 @@
-"""What a trainer does differently when several processes train one model.
+"""Data-parallel training: several processes train one model.
 
 Each process takes its share of every batch that one process would have; ``DistributedDataParallel``
 averages the gradients, and the losses are weighted so that the average is the gradient of the whole
-batch, whatever the shares are. In evaluation each process takes some of the batches that one
+batch, whatever the shares are. In evaluation each process ranks some of the batches that one
 process would have, and the ranks come together in the order of the users.
 """
 
@@ -18,16 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from recbole_hm4sr.base import compat
-from recbole_hm4sr.parallel.processes import (
-    broadcast_tensors,
-    own_share,
-    rank,
-    without_gathering,
-    world_size,
-)
+from recbole_hm4sr.parallel.processes import broadcast_tensors, rank, world_size
+from recbole_hm4sr.parallel.rows import own_share, without_gathering
 
-# Takes a batch and RecBole's loss function or None; returns the losses by name.
-NamedLosses = Callable[[Any, Callable[[Any], Any] | None], dict[str, Tensor]]
+# Takes a batch; returns the losses by name.
+NamedLosses = Callable[[Any], dict[str, Tensor]]
 
 
 class SharedCollate:
@@ -71,8 +66,8 @@ class JoinedLosses:
 
     Args:
         model: If its attribute ``has_global_rows`` is true, its losses are those of the global
-            batch already (see :class:`~recbole_hm4sr.parallel.processes.GlobalRows`). The losses of
-            other models are taken for means over samples, and weighted by the samples of each
+            batch already (see :class:`~recbole_hm4sr.parallel.rows.GlobalRows`). The losses of
+            other models are treated as means over samples, and weighted by the samples of each
             process.
         named_losses: Computes them.
     """
@@ -91,27 +86,22 @@ class JoinedLosses:
                     **options,
                 )
 
-    def __call__(
-        self, batch: Any, loss_func: Callable[[Any], Any] | None, n_rows: int
-    ) -> dict[str, Tensor]:
+    def __call__(self, batch: Any, n_rows: int) -> dict[str, Tensor]:
         """Losses whose mean over the processes is that of the whole batch.
 
         Args:
             batch: The own share.
-            loss_func: RecBole's.
             n_rows: Samples of the whole batch.
         """
         if self._module is None:
-            return self._named_losses(batch, loss_func)
-        losses: dict[str, Tensor] = self._module(batch, loss_func, n_rows)
+            return self._named_losses(batch)
+        losses: dict[str, Tensor] = self._module(batch, n_rows)
         return losses
 
-    def _losses_of_share(
-        self, batch: Any, loss_func: Callable[[Any], Any] | None, n_rows: int
-    ) -> dict[str, Tensor]:
+    def _losses_of_share(self, batch: Any, n_rows: int) -> dict[str, Tensor]:
         trained_whole = n_rows < world_size()
         with without_gathering() if trained_whole else contextlib.nullcontext():
-            losses = self._named_losses(batch, loss_func)
+            losses = self._named_losses(batch)
         if trained_whole or self._joins_rows:
             return losses
         share = own_share(n_rows)
@@ -157,7 +147,7 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
 
 def own_batches(loader: Any) -> tuple[Iterable[Any], slice]:
-    """The evaluation batches that this process takes, and the samples they hold.
+    """The evaluation batches that this process ranks, and the samples they hold.
 
     Batches are those of one process, so that every score has the same digits; a process may have
     one more than another, or none.

@@ -1,62 +1,13 @@
-"""The groups that the report splits users, histories and times into."""
+"""Ranges of times and counts that the report splits interactions and items into.
 
-from dataclasses import dataclass
-from typing import Any
+Groups of users are in :mod:`recbole_hm4sr.evaluate.groups`, for the tables too.
+"""
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from recbole_hm4sr.evaluate.groups import DAY, Array, Buckets
 
-DAY = 86400
-
-
-@dataclass(frozen=True)
-class Buckets:
-    """A number's place among named ranges.
-
-    Attributes:
-        title: What is measured, with its unit.
-        edges: Lowest value of each bucket, ascending.
-        labels: A name for each.
-    """
-
-    title: str
-    edges: tuple[float, ...]
-    labels: tuple[str, ...]
-
-    def number(self, values: Array) -> Array:
-        """Bucket of each value, from 0; smaller values than the first edge are in the first.
-
-        >>> HISTORY.number(np.array([1, 6, 400])).tolist()
-        [0, 2, 5]
-        """
-        return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, None)
-
-
-# Times are whole milliseconds at the finest: whatever is no tie is in a later bucket.
-GAPS = Buckets(
-    "Time since the interaction before",
-    (0, 0.001, 60, 600, 3600, 6 * 3600, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY),
-    (
-        "same time",
-        "under 1 min",
-        "1 to 10 min",
-        "10 to 60 min",
-        "1 to 6 h",
-        "6 to 24 h",
-        "1 to 7 days",
-        "7 to 30 days",
-        "30 to 90 days",
-        "90 to 365 days",
-        "over a year",
-    ),
-)
-HISTORY = Buckets(
-    "Length of the history, items",
-    (1, 3, 6, 11, 21, 51),
-    ("1 to 2", "3 to 5", "6 to 10", "11 to 20", "21 to 50", "51 or more"),
-)
-POPULARITY = Buckets(
+COUNTS = Buckets(
     "Interactions of the item in training",
     (0, 1, 6, 11, 21, 51, 101, 201, 501),
     (

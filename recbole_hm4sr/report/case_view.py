@@ -1,12 +1,13 @@
-"""Single cases as the page shows them."""
+"""Single test users as the page shows them."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_hm4sr.report.charts import N_COLOURS
-from recbole_hm4sr.report.format import CANDIDATES, gap_text, moment
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.page.charts import N_COLOURS
+from recbole_hm4sr.page.format import gap_text, moment
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -22,8 +23,8 @@ class ItemView:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """An item of a history, when it was taken, and how long after the one before."""
+class Event:
+    """An item of a history, the time of the interaction, and how long after the one before."""
 
     item: ItemView
     when: str
@@ -32,7 +33,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a score: where it begins and how long it is, in percent of the bar."""
+    """A component of a score: where it begins and how long it is, in percent of the bar."""
 
     begin: float
     width: float
@@ -42,14 +43,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Scored:
-    """An item with its rank, its score above the catalogue's mean, and the parts of it."""
+    """An item with its rank, its score above the catalogue's mean, and its components."""
 
     item: ItemView
     rank: int
     score: str
     segments: tuple[Segment, ...]
     words: str
-    taken: bool
+    seen: bool
     true: bool
 
 
@@ -72,7 +73,7 @@ class Case:
 
     user: str
     n_earlier: int
-    history: tuple[Taken, ...]
+    history: tuple[Event, ...]
     top: tuple[Scored, ...]
     true: Scored
     when: str
@@ -98,7 +99,7 @@ def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) 
         user=case["user"],
         n_earlier=case["length"] - len(case["history"]),
         history=tuple(
-            Taken(
+            Event(
                 _item(entry["item"], facts),
                 moment(entry["time"], whole_days=days),
                 gap_text(entry["gap"]),
@@ -129,7 +130,7 @@ def _scored(
         score=f"{sum(parts):.2f}",
         segments=_segments(parts, streams, *span),
         words=", ".join(f"{name} {value:+.2f}" for name, value in zip(streams, parts, strict=True)),
-        taken=entry["taken"],
+        seen=entry["taken"],
         true=entry["true"],
     )
 
@@ -137,7 +138,7 @@ def _scored(
 def _segments(
     parts: Sequence[float], streams: Sequence[str], low: float, high: float
 ) -> tuple[Segment, ...]:
-    """Positive parts to the right of zero, negative ones to the left."""
+    """Positive components to the right of zero, negative ones to the left."""
     right = left = -low
     segments = []
     for number, (name, part) in enumerate(zip(streams, parts, strict=True)):
@@ -161,6 +162,6 @@ def _segments(
 def _item(token: str, facts: Mapping[str, Any]) -> ItemView:
     known = facts["items"].get(token, {})
     image = facts["images"].get(token, "")
-    # Only what cannot leave the attribute it stands in, whoever wrote the file.
+    # Only what cannot leave the attribute it is in, whoever wrote the file.
     address = f"data:image/webp;base64,{image}" if _BASE64.fullmatch(image) else ""
     return ItemView(token, known.get("title", ""), known.get("categories", ""), address)

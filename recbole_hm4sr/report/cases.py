@@ -1,4 +1,4 @@
-"""Single users of the test part: what they took, what the model offers, what they took next."""
+"""Single test users: history, items that rank first, and the true next item."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from torch import Tensor
 
 from recbole_hm4sr.data.seen import SeenItems
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
-from recbole_hm4sr.report.buckets import Array
+from recbole_hm4sr.evaluate.groups import Array
 
 N_TOP = 10
 _N_HISTORY = 12  # most recent items that are shown
 
 
 def without_history(scores: Tensor, seen: SeenItems, targets: Tensor) -> Tensor:
-    """Scores with what a user took before at minus infinity, but for the target itself.
+    """Scores with the items a user has seen at minus infinity, but for the target itself.
 
     Args:
         scores: Scores of all items. Shape ``[B, I]``.
-        seen: What users take, from :func:`recbole_hm4sr.data.seen.mark_seen`.
+        seen: Items of the histories, from :func:`recbole_hm4sr.data.seen.mark_seen`.
         targets: Positions of the targets in the flat histories. Shape ``[B]``, int64.
 
     Returns:
@@ -74,49 +74,50 @@ def case_facts(
         dataset: The split.
         target: Position of the target in the flat histories.
         top: Items that rank first. Shape ``[K]``.
-        top_parts: Parts of their scores. Shape ``[K, M]``.
-        own_parts: Parts of the target's score. Shape ``[M]``.
-        ranks: The target's rank with and without the user's history among the candidates.
+        top_parts: Components of their scores. Shape ``[K, M]``.
+        own_parts: Components of the target's score. Shape ``[M]``.
+        ranks: The target's rank with seen items kept and removed.
     """
     histories = dataset.inter_feat.histories
     items = histories.columns[dataset.iid_field].numpy()
-    start = int(histories.starts[target])
-    taken = set(items[start:target].tolist())
+    start, own = int(histories.starts[target]), int(items[target])
+    seen = set(items[start:target].tolist())
     user = int(histories.columns[dataset.uid_field][target])
-    tokens = dataset.item_tokens
-    own = items[target]
     shown = range(max(start, target - _N_HISTORY), target)
+    ranked = zip(top.tolist(), top_parts, strict=True)
     return {
         "user": str(dataset.id2token(dataset.uid_field, user)),
         "length": target - start,
-        "history": [_event(dataset, place, start) for place in shown],
+        "history": [_event(dataset, position, start) for position in shown],
         "top": [
             {
-                "item": str(tokens[item]),
+                "item": str(dataset.item_tokens[item]),
                 "parts": parts.tolist(),
-                "taken": item in taken,
-                "true": bool(item == own),
+                "taken": item in seen,
+                "true": item == own,
             }
-            for item, parts in zip(top.tolist(), top_parts, strict=True)
+            for item, parts in ranked
         ],
         "target": {
             **_event(dataset, target, start),
             "parts": own_parts.tolist(),
-            "taken": int(own) in taken,
+            "taken": own in seen,
             "rank_include": ranks[0],
             "rank_exclude": ranks[1],
         },
     }
 
 
-def _event(dataset: Any, place: int, start: int) -> dict[str, Any]:
-    """What was taken at a position of the flat histories, and when."""
+def _event(dataset: Any, position: int, start: int) -> dict[str, Any]:
+    """Item and time at a position of the flat histories."""
     columns = dataset.inter_feat.histories.columns
     times, unit = columns[dataset.time_field], dataset.timestamp_unit
     return {
-        "item": str(dataset.item_tokens[int(columns[dataset.iid_field][place])]),
-        "time": whole_seconds(int(times[place]), unit),
-        "gap": exact_seconds(int(times[place] - times[place - 1]), unit) if place > start else None,
+        "item": str(dataset.item_tokens[int(columns[dataset.iid_field][position])]),
+        "time": whole_seconds(int(times[position]), unit),
+        "gap": exact_seconds(int(times[position] - times[position - 1]), unit)
+        if position > start
+        else None,
     }
 
 

@@ -3,7 +3,7 @@
 Nothing is chosen here; ``hm4sr compare`` runs grids over seeds and tests differences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,24 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_text
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.groups import GROUP_NOTE, GROUPINGS, Grouping
 from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
-from recbole_hm4sr.report.bar_chart import horizontal_bars
-from recbole_hm4sr.report.charts import LineChart, line_chart, number_text
-from recbole_hm4sr.report.format import CANDIDATES, Section, Table, seconds_text
-from recbole_hm4sr.report.groups import GROUPINGS, scores_by_group
-from recbole_hm4sr.report.page import render
+from recbole_hm4sr.model.registry import settings_with
+from recbole_hm4sr.page.bar_chart import horizontal_bars
+from recbole_hm4sr.page.charts import LineChart, line_chart
+from recbole_hm4sr.page.format import NONE, duration
+from recbole_hm4sr.page.section import Section, Table
+from recbole_hm4sr.page.shell import render
+from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
-from recbole_hm4sr.report.sections import metric_text, metric_title, validation_metrics
+from recbole_hm4sr.report.sections import (
+    SMALL_NOTE,
+    metric_text,
+    metric_title,
+    validation_metrics,
+)
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -39,12 +47,13 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
     """
     if len(run_dirs) < 2:
         raise ConfigError(f"a comparison must have two or more runs, got {len(run_dirs)}")
-    places = [folder.resolve() for folder in run_dirs]
-    if len(set(places)) < len(places):
+    folders = [folder.resolve() for folder in run_dirs]
+    if len(set(folders)) < len(folders):
         raise ConfigError("a comparison must name each run once; leave the second name out")
     runs = [read_run(folder) for folder in run_dirs]
     names = run_names(runs)
     page = render(
+        "report",
         "comparison.html",
         title=f"{len(runs)} runs on {' and '.join(dict.fromkeys(_dataset(r) for r in runs))}",
         runs=[(name, run.metrics) for name, run in zip(names, runs, strict=True)],
@@ -94,7 +103,7 @@ def comparison_warnings(runs: Sequence[RunFiles]) -> list[str]:
         )
     if any(run.metrics["generated"] for run in runs):
         found.append(
-            "The data set is generated: its numbers say nothing of a real shop. hm4sr prepare "
+            "The data set is generated: its numbers say nothing of real users. hm4sr prepare "
             "makes one of your own data, or --dataset=ml-100k takes a real one."
         )
     return found
@@ -196,40 +205,73 @@ def _curves(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
 
 def _groups(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Section]:
     """NDCG by group; empty if a run keeps no ranks."""
-    if any(run.ranks is None for run in runs):
-        return []
-    cut = runs[0].cut
-    scores = [
-        scores_by_group(run.ranks, run.metrics["rank_history"], f"ndcg@{cut}")
-        for run in runs
+    metric = f"ndcg@{runs[0].cut}"
+    scores = {
+        name: scores_by_group(run.ranks, run.metrics["rank_history"], metric)
+        for name, run in zip(names, runs, strict=True)
         if run.ranks is not None
+    }
+    if len(scores) < len(runs):
+        return []
+    by_grouping = {grouping: _by_label(grouping, scores) for grouping in GROUPINGS}
+    charts = tuple(
+        _group_chart(grouping.title, names, groups, metric_title(metric))
+        for grouping, groups in by_grouping.items()
+        if groups
+    )
+    small = any(_is_small(row) for groups in by_grouping.values() for row in groups.values())
+    words = (
+        "Test targets by what a model knew of the user and of the target. Questions with the same "
+        "answer for all targets are left out."
+    )
+    notes = (*[SMALL_NOTE] * small, GROUP_NOTE)
+    return [Section("groups", "For whom they work", "Groups", (words,), charts, (), notes)]
+
+
+_Row = Sequence[GroupScore | None]  # one group in each run
+
+
+def _by_label(
+    grouping: Grouping, scores: Mapping[str, Mapping[str, Sequence[GroupScore]]]
+) -> dict[str, _Row]:
+    """The groups of a grouping that any run has, in their order."""
+    runs = [
+        {group.label: group for group in one.get(grouping.title, ())} for one in scores.values()
     ]
-    charts: list[LineChart] = []
-    for column, buckets in GROUPINGS.items():
-        known = {group.label for one in scores for group in one[column]}
-        labels = [label for label in buckets.labels if label in known]
-        series = {}
-        for name, one in zip(names, scores, strict=True):
-            means = {group.label: group.mean for group in one[column]}
-            series[name] = [means.get(label) for label in labels]
-        charts.append(
-            line_chart(
-                buckets.title, labels, series, x_title=buckets.title.lower(), y_title=f"NDCG@{cut}"
-            )
-        )
-    words = "Test users by how much a model knew of them and of the item they interacted with next."
-    return [Section("groups", "For whom they work", "Groups", (words,), tuple(charts))]
+    rows = {label: [groups.get(label) for groups in runs] for label in grouping.labels}
+    return {label: row for label, row in rows.items() if any(row)}
+
+
+def _is_small(row: _Row) -> bool:
+    """Whether a group is small in any run."""
+    return any(group is not None and group.small for group in row)
+
+
+def _group_chart(
+    title: str, names: Sequence[str], groups: Mapping[str, _Row], metric: str
+) -> LineChart:
+    """A metric by group, one curve per run; small groups are grey."""
+    rows = list(groups.values())
+    means = [[group.mean if group else None for group in row] for row in rows]
+    return line_chart(
+        title,
+        list(groups),
+        {name: [row[number] for row in means] for number, name in enumerate(names)},
+        x_title="group",
+        y_title=metric,
+        faint=[number for number, row in enumerate(rows) if _is_small(row)],
+    )
 
 
 def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     charts = (
         horizontal_bars(
-            "Training time of an epoch, median",
+            "Training time per epoch, median",
             [
                 (
                     name,
                     [run.metrics["train_seconds_per_epoch"]],
-                    seconds_text(run.metrics["train_seconds_per_epoch"]),
+                    duration(run.metrics["train_seconds_per_epoch"]),
                 )
                 for name, run in zip(names, runs, strict=True)
             ],
@@ -258,7 +300,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     rows = tuple(
         (key, *(_setting(run, key) for run in runs))
         for key in keys
-        if key not in OF_THE_MACHINE and _differs([_setting(run, key) for run in runs])
+        if key not in settings_with("machine") and _differs([_setting(run, key) for run in runs])
     )
     words = () if rows else ("All settings are the same.",)
     tables = (Table(("setting", *names), rows),) if rows else ()
@@ -267,6 +309,6 @@ def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
 
 def _setting(run: RunFiles, key: str) -> str:
     if key not in run.settings:
-        return number_text(None)
+        return NONE
     value = run.settings[key]
     return "null" if value is None else str(value)

@@ -1,94 +1,64 @@
-"""Metrics of groups of test users, from the ranks a run keeps."""
+"""Metrics of groups of test targets, from the ranks a run keeps."""
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.evaluate.groups import Array, Ranks, group_masks, is_small, telling
 from recbole_hm4sr.evaluate.statistics import user_metric
-from recbole_hm4sr.report.buckets import GAPS, HISTORY, POPULARITY, Array, Buckets
-
-# Column of test_ranks.npz to its buckets, in the order of the page.
-GROUPINGS = {"history_length": HISTORY, "target_count": POPULARITY, "gap_seconds": GAPS}
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """A metric of one group of users.
+    """A metric of one group of test targets.
 
     Attributes:
-        label: The group.
-        n_users: Its users.
-        mean: Mean over them.
-        interval: Its 95 % interval by the normal distribution; None where all users have the same
+        label: The group, beside the title of its grouping.
+        name: The group, in a table of all groupings.
+        n_targets: Its targets.
+        small: Whether they come from so few users that the mean says little.
+        mean: Mean over the targets.
+        interval: Its 95 % interval by the normal distribution; None where all targets have the same
             value, which says nothing of how far the mean may be off.
     """
 
     label: str
-    n_users: int
+    name: str
+    n_targets: int
+    small: bool
     mean: float
     interval: tuple[float, float] | None
 
 
-def read_ranks(run_dir: Path) -> dict[str, Array] | None:
-    """The columns of ``test_ranks.npz``; None for a run whose metrics need more than ranks.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    path = run_dir / "test_ranks.npz"
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read the ranks of a run, {path}: {error}") from error
-    needed = {*GROUPINGS, "user", "rank_include", "rank_exclude"}
-    if needed - set(columns):
-        raise DataError(
-            f"{path} must hold the columns {', '.join(sorted(needed))}, but lacks "
-            f"{', '.join(sorted(needed - set(columns)))}"
-        )
-    return columns
-
-
-def group_scores(values: Array, numbers: Array, buckets: Buckets) -> list[GroupScore]:
-    """The mean of a metric in each bucket that has a user.
-
-    Args:
-        values: A metric of each user. Shape ``[U]``.
-        numbers: What the buckets are of. Shape ``[U]``.
-        buckets: The groups.
-    """
-    places = buckets.number(numbers)
-    scores = []
-    for place, label in enumerate(buckets.labels):
-        inside = values[places == place]
-        if len(inside):
-            mean = float(inside.mean())
-            interval = None
-            if inside.min() < inside.max():
-                half = 1.96 * float(inside.std(ddof=1)) / math.sqrt(len(inside))
-                interval = (max(0.0, mean - half), min(1.0, mean + half))
-            scores.append(GroupScore(label, len(inside), mean, interval))
-    return scores
-
-
 def scores_by_group(
-    ranks: dict[str, Array], rank_history: str, metric: str
-) -> dict[str, list[GroupScore]]:
-    """A metric by history length, popularity of the target, and time since the last purchase.
+    ranks: Ranks, rank_history: str, metric: str
+) -> dict[str, tuple[GroupScore, ...]]:
+    """A metric in every group that has a target, by title of the grouping.
 
     Args:
-        ranks: From :func:`read_ranks`.
+        ranks: From :func:`recbole_hm4sr.evaluate.rank_file.read_ranks`.
         rank_history: ``include`` or ``exclude``.
         metric: As ``NDCG@10``.
     """
     values = user_metric(ranks[f"rank_{rank_history}"], metric)
-    return {
-        column: group_scores(values, ranks[column], buckets)
-        for column, buckets in GROUPINGS.items()
-    }
+    masks = group_masks(ranks)
+    sizes = {name: int(mask.sum()) for name, mask in masks.items()}
+    found = {}
+    for grouping, present in telling(sizes):
+        scores = []
+        for number in present:
+            name = grouping.names[number]
+            mean, interval = mean_and_interval(values[masks[name]])
+            small = is_small(ranks, masks[name])
+            label = grouping.labels[number]
+            scores.append(GroupScore(label, name, sizes[name], small, mean, interval))
+        found[grouping.title] = tuple(scores)
+    return found
+
+
+def mean_and_interval(values: Array) -> tuple[float, tuple[float, float] | None]:
+    """Mean of values from 0 to 1 and its 95 % interval; None where all are the same."""
+    mean = float(values.mean())
+    if values.min() == values.max():
+        return mean, None
+    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return mean, (max(0.0, mean - half), min(1.0, mean + half))

@@ -1,4 +1,4 @@
-"""What a reader knows an item by: its title, categories and image, where there are files."""
+"""Titles, categories and images of items, where there are files of them."""
 
 import base64
 import io

@@ -18,7 +18,7 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
-from recbole_hm4sr.report.buckets import DAY, Array
+from recbole_hm4sr.evaluate.groups import DAY, Array
 from recbole_hm4sr.report.cases import (
     case_facts,
     case_tokens,
@@ -173,12 +173,12 @@ class _Reader:
     def read(self, rows: list[int], cases: set[int]) -> None:
         """Score a batch of samples; those in ``cases`` are kept whole."""
         with self.gates.recording():
-            interaction, scores = self.session.trainer.score(self.session.test_data, rows)
+            interaction, scores = self.session.trainer.evaluator.score(self.session.test_data, rows)
         self._keep_times(interaction)
         samples = self.dataset.inter_feat[torch.tensor(rows)]
         targets = samples.targets
         ranked = scores
-        if self.session.trainer.rank_history == "exclude":
+        if self.session.plan.run.rank_history == "exclude":
             ranked = without_history(scores, self.seen, targets)
         top = top_items(ranked)
         own = samples[self.dataset.iid_field].to(top.device)

@@ -1,11 +1,15 @@
-"""What only a model with experts and several streams can show."""
+"""Sections about the experts and the modalities of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.report.bar_chart import RowChart, horizontal_bars
-from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
-from recbole_hm4sr.report.format import CANDIDATES, Section, Table, percent
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.groups import SMALL
+from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
+from recbole_hm4sr.page.charts import LineChart, line_chart
+from recbole_hm4sr.page.format import NONE, percent
+from recbole_hm4sr.page.section import Section, Table
+from recbole_hm4sr.report.sections import SMALL_NOTE
 
 _GROUP_TITLES = {
     "gap": ("Route by the time since the interaction before", "time since the interaction before"),
@@ -28,39 +32,35 @@ def parts_section(facts: Mapping[str, Any]) -> Section | None:
     parts = facts["parts"]
     if parts is None:
         return None
-    streams = parts["streams"]
-    share = parts["share"] or [None] * len(streams)
+    names = parts["streams"]
+    share = parts["share"] or [None] * len(names)
     rows = tuple(
-        (
-            name,
-            NONE if share[place] is None else percent(share[place]),
-            percent(parts["decides"][place]),
-        )
-        for place, name in enumerate(streams)
+        (name, NONE if own is None else percent(own), percent(largest))
+        for name, own, largest in zip(names, share, parts["decides"], strict=True)
     )
+    charts = _component_charts(parts)
+    columns = ("modality", "share of the first item's score", "users with this largest component")
+    small = any(row["n"] < SMALL for rows in parts["groups"].values() for row in rows)
     return Section(
         "parts",
-        "What the score of the first item is made of",
+        "Components of the score of the first item",
         "Scores",
         (
-            "A score is a sum with one part per modality; the item ids count as one. Each part is "
-            "shown as its distance from its own mean over the catalogue, since what lifts all "
-            "items alike lifts none above the others.",
-            "These are shares of a sum, not importance: a modality with a large part may say only "
-            "what another says too, and a small part may decide. What the ranking loses without a "
-            "modality is measured by shuffling it.",
+            "A score is a sum with one component per modality; the item ids count as one. Each "
+            "component is shown as its distance from its own mean over the catalogue: what lifts "
+            "all items alike lifts none above the others.",
+            "These are shares of a sum, not importance. A modality with a large component may only "
+            "repeat what another says, and a small component may decide. What the ranking loses "
+            "without a modality is measured by shuffling it.",
             _sample_words(facts),
         ),
-        _part_charts(parts),
+        charts,
+        (Table(columns, rows),),
         (
-            Table(
-                ("modality", "share of the first item's score", "users with this largest part"),
-                rows,
-            ),
-        ),
-        (
-            "Users with this largest part: the share of users in the score of whose first item "
-            "this modality has the largest part.",
+            "Users with this largest component: the share of users in the score of whose first "
+            "item this modality has the largest component.",
+            "In parentheses the users of a group.",
+            *[SMALL_NOTE] * small,
         ),
     )
 
@@ -70,30 +70,7 @@ def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section 
     found = facts.get("permutation")  # older runs have none
     if found is None:
         return None
-    metric, right = found["metric"], found["right"]
-    lost = {
-        name: {history: right[history] - values[history] for history in CANDIDATES}
-        for name, values in found["shuffled"].items()
-    }
-    rows = [("none", *(f"{right[history]:.4f}" for history in CANDIDATES), NONE, NONE)]
-    rows += [
-        (
-            name,
-            *(f"{found['shuffled'][name][history]:.4f}" for history in CANDIDATES),
-            *(_loss_text(losses[history], right[history]) for history in CANDIDATES),
-        )
-        for name, losses in lost.items()
-    ]
-    chart = horizontal_bars(
-        f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
-        [
-            (name, [losses[rank_history]], f"{losses[rank_history]:+.4f}")
-            for name, losses in lost.items()
-        ],
-        x_title=f"{metric} lost when the modality is shuffled",
-    )
-    columns = ("shuffled modality", *(f"{metric}, {words}" for words in CANDIDATES.values()))
-    columns += tuple(f"lost, {words}" for words in CANDIDATES.values())
+    metric = found["metric"]
     return Section(
         "permutation",
         "What is lost without the right features of a modality",
@@ -104,14 +81,44 @@ def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section 
             "is what the ranking owes to that modality while the others stay right.",
             _sample_words({**facts, **found}),
         ),
-        (chart,),
-        (Table(columns, tuple(rows)),),
+        (_loss_chart(found, rank_history),),
+        (_loss_table(found),),
         (
-            "The model was not trained again: one that was trained without the modality may lose "
-            "less (--modalities leaves one out; hm4sr compare --grid=ablation does for HM4SR). "
-            "Nothing is chosen by these numbers.",
+            f"A bar right of zero: {metric} is lower with the features shuffled. The model was not "
+            f"trained again: one that was trained without the modality may lose less "
+            f"(--modalities leaves one out, hm4sr compare sets both side by side). Nothing is "
+            f"chosen by these numbers.",
         ),
     )
+
+
+def _loss_chart(found: Mapping[str, Any], rank_history: str) -> RowChart:
+    metric, right = found["metric"], found["right"][rank_history]
+    lost = {name: right - values[rank_history] for name, values in found["shuffled"].items()}
+    return horizontal_bars(
+        f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
+        [(name, [value], f"{value:+.4f}") for name, value in lost.items()],
+        x_title=f"{metric} lost when the modality is shuffled",
+    )
+
+
+def _loss_table(found: Mapping[str, Any]) -> Table:
+    metric, right = found["metric"], found["right"]
+    rows = [("none", *(f"{right[history]:.4f}" for history in CANDIDATES), NONE, NONE)]
+    rows += [
+        (
+            name,
+            *(f"{values[history]:.4f}" for history in CANDIDATES),
+            *(
+                _loss_text(right[history] - values[history], right[history])
+                for history in CANDIDATES
+            ),
+        )
+        for name, values in found["shuffled"].items()
+    ]
+    columns = ("shuffled modality", *(f"{metric}, {words}" for words in CANDIDATES.values()))
+    columns += tuple(f"lost, {words}" for words in CANDIDATES.values())
+    return Table(columns, tuple(rows))
 
 
 def _loss_text(lost: float, right: float) -> str:
@@ -119,8 +126,8 @@ def _loss_text(lost: float, right: float) -> str:
     return f"{lost:+.4f}{share}"
 
 
-def _part_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
-    streams = parts["streams"]
+def _component_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
+    names = parts["streams"]
     ranks = [
         (f"rank {number}", values, f"{sum(values):.2f}")
         for number, values in enumerate(parts["ranks"], start=1)
@@ -128,21 +135,22 @@ def _part_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
     ranks.append(("the true item", parts["target"], f"{sum(parts['target']):.2f}"))
     return (
         horizontal_bars(
-            "Parts of the score, by rank of the item", ranks, x_title="score", pieces=streams
+            "Components of the score, by rank of the item", ranks, x_title="score", pieces=names
         ),
         *(
             horizontal_bars(
-                f"Parts of the first item's score, by {what}",
+                f"Components of the first item's score, by {what}",
                 [
                     (row["label"], row["mean"], f"{sum(row['mean']):.2f} ({row['n']:,})")
-                    for row in parts["groups"][name]
+                    for row in rows
                 ],
                 x_title="score",
-                pieces=streams,
+                pieces=names,
+                faint=[number for number, row in enumerate(rows) if row["n"] < SMALL],
             )
-            for name, what in (
-                ("history", "length of the history"),
-                ("popularity", "its interactions in training"),
+            for what, rows in (
+                ("length of the history", parts["groups"]["history"]),
+                ("its interactions in training", parts["groups"]["popularity"]),
             )
         ),
     )
@@ -153,22 +161,14 @@ def temporal_section(facts: Mapping[str, Any]) -> Section | None:
     temporal = facts["temporal"]
     if temporal is None:
         return None
-    charts = tuple(
-        _route_chart(name, rows, temporal["experts"])
-        for name, rows in temporal["groups"].items()
-        if len(rows) > 1
-    )
-    explained = temporal["explained"]
-    rows = tuple(
-        (_EXPLAINED[name], percent(explained[name]))
-        for name in temporal["groups"]
-        if len(temporal["groups"][name]) > 1
-    )
+    telling = {name: rows for name, rows in temporal["groups"].items() if len(rows) > 1}
+    charts = tuple(_route_chart(name, rows, temporal["experts"]) for name, rows in telling.items())
+    rows = tuple((_EXPLAINED[name], percent(temporal["explained"][name])) for name in telling)
     words = [
-        "Each temporal expert is a learned vector that scales an item's vector. For every item of "
-        "a history its time alone weighs the experts. A curve is an expert's mean weight; the "
-        "weights of an item add up to 1. Curves that are level say that this time makes no "
-        "difference; use_temporal_moe: false leaves the experts out.",
+        "Each temporal expert is a learned vector that scales an item's vector. The time of each "
+        "item of a history weighs the experts. A curve is an expert's mean weight; the weights of "
+        "an item add up to 1. Level curves: this time makes no difference. "
+        "use_temporal_moe: false leaves the experts out.",
         f"{temporal['tokens']:,} items of histories. {_sample_words(facts)}",
     ]
     if "hour" not in temporal["groups"]:
@@ -209,25 +209,14 @@ def interactive_section(facts: Mapping[str, Any]) -> Section | None:
     interactive = facts["interactive"]
     if interactive is None:
         return None
-    streams, mean = interactive["streams"], interactive["mean"]
+    names, mean = interactive["streams"], interactive["mean"]
     experts = [f"expert {number + 1}" for number in range(len(mean[0]))]
     chart = horizontal_bars(
         "Mean weight of each expert, by modality",
-        [(name, weights, "") for name, weights in zip(streams, mean, strict=True)],
+        [(name, weights, "") for name, weights in zip(names, mean, strict=True)],
         x_title="share of the weights",
         pieces=experts,
         ceiling=1.0,
-    )
-    rows = tuple(
-        (
-            name,
-            *(
-                f"{value:.3f} ± {spread:.3f}"
-                for value, spread in zip(mean[k], interactive["deviation"][k], strict=True)
-            ),
-            f"{interactive['strength'][k]:+.3f}",
-        )
-        for k, name in enumerate(streams)
     )
     return Section(
         "interactive",
@@ -235,17 +224,35 @@ def interactive_section(facts: Mapping[str, Any]) -> Section | None:
         "Interactive experts",
         (
             "Every interactive expert reads all modalities of an item, the ids among them. Each "
-            "modality weighs the experts for itself and adds their mixture to its own vector, "
-            "times a strength that was learned. use_interactive_moe: false leaves them out.",
+            "modality weighs the experts for itself. It adds their mixture to its own vector, "
+            "times a learned strength. use_interactive_moe: false leaves them out.",
             f"{interactive['tokens']:,} items of histories. {_sample_words(facts)}",
         ),
         (chart,),
-        (Table(("modality", *experts, "strength of the mixture"), rows),),
+        (_weights_table(interactive, experts),),
         (
             "Mean ± standard deviation over the items. A strength of 0 would leave the modality as "
             "it is; the ids start at 0, the others at 1.",
         ),
     )
+
+
+def _weights_table(interactive: Mapping[str, Any], experts: Sequence[str]) -> Table:
+    rows = tuple(
+        (
+            name,
+            *(f"{value:.3f} ± {spread:.3f}" for value, spread in zip(mean, deviation, strict=True)),
+            f"{strength:+.3f}",
+        )
+        for name, mean, deviation, strength in zip(
+            interactive["streams"],
+            interactive["mean"],
+            interactive["deviation"],
+            interactive["strength"],
+            strict=True,
+        )
+    )
+    return Table(("modality", *experts, "strength of the mixture"), rows)
 
 
 def _sample_words(facts: Mapping[str, Any]) -> str:

@@ -1,21 +1,15 @@
-"""One run as one HTML page that opens without a network.
+"""One run as one HTML page.
 
-The page is made from the files of the run's folder alone, so it can be made again at any time. All
-text is escaped, and the page's own rules (its content security policy) let no other script run than
-the one that belongs to it.
+The page is made from the files of the run's folder alone, so it can be made again at any time.
 """
 
-import base64
-import hashlib
-from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.page.section import Section
+from recbole_hm4sr.page.shell import render
 from recbole_hm4sr.report.case_view import view_cases
-from recbole_hm4sr.report.format import CANDIDATES, Section
 from recbole_hm4sr.report.model_sections import (
     interactive_section,
     parts_section,
@@ -50,7 +44,8 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(run_dir)
     metrics, facts = run.metrics, run.facts
     page = render(
-        "page.html",
+        "report",
+        "run.html",
         title=f"{metrics['model']} on {metrics['dataset']}",
         run=run,
         tiles=_tiles(run),
@@ -94,21 +89,3 @@ def _tiles(run: RunFiles) -> list[tuple[str, str]]:
         ("best epoch", f"{run.metrics['best_epoch']} of {run.metrics['epochs']}"),
         ("whole run", whole_run_text(run.metrics)),
     ]
-
-
-def render(template: str, **values: Any) -> str:
-    """A page of a template, with the style and the script of all pages inside it."""
-    environment = Environment(
-        loader=PackageLoader("recbole_hm4sr", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    folder = resources.files("recbole_hm4sr.report")
-    style, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("style.css", "script.js")
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    page = environment.get_template(template)
-    return page.render(style=style, script=script, script_digest=digest, **values)

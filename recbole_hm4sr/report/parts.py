@@ -1,8 +1,8 @@
-"""What each stream (the ids, the text, the images, ...) adds to the scores that win.
+"""Components of the scores that win, one per modality; the item ids count as one.
 
-Softmax and ranks do not change if a user's scores all rise by the same amount, and one stream may
-add much to all items alike. So a part is counted from that stream's mean over the catalogue: the
-parts of an item add up to how far its score lies above the mean score.
+Softmax and ranks do not change if a user's scores all rise by the same amount, and one modality may
+add much to all items alike. So a component of a score is counted from that modality's mean over the
+catalogue: the components of an item add up to how far its score is above the mean score.
 """
 
 from dataclasses import dataclass
@@ -12,27 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.report.buckets import HISTORY, POPULARITY, Array, Buckets
+from recbole_hm4sr.evaluate.groups import HISTORY, Array, Buckets
+from recbole_hm4sr.report.buckets import COUNTS
 
 _VALUES_AT_A_TIME = 2**24
 
 
 def stream_names(model: Any) -> tuple[str, ...]:
-    """Names of the streams whose parts a model can tell, else one for the whole score."""
+    """Names of the modalities whose components a model can tell, else one for the whole score."""
     return tuple(model.part_names) if hasattr(model, "score_parts") else ("score",)
 
 
 def score_parts(model: Any, interaction: Any, items: Tensor, scores: Tensor) -> Array:
-    """The part of each stream in some items' scores, above its mean over the catalogue.
+    """The component of each modality in some items' scores, above its mean over the catalogue.
 
     Args:
-        model: Any model; with a method ``score_parts`` if it can tell parts.
+        model: Any model; with a method ``score_parts`` if it can tell components.
         interaction: A batch on the model's device.
         items: Items of each sequence. Shape ``[B, K]``, int64.
         scores: Scores of all items, padding (item 0) at any value. Shape ``[B, I]``.
 
     Returns:
-        Shape ``[B, K, M]``, float64; M is 1 for a model that tells no parts.
+        Shape ``[B, K, M]``, float64; M is 1 for a model that tells no components.
     """
     if not hasattr(model, "score_parts"):
         own = scores.gather(1, items) - scores[:, 1:].mean(dim=1, keepdim=True)
@@ -53,7 +54,7 @@ def _array(values: Tensor) -> Array:
 
 @dataclass(frozen=True)
 class WinningParts:
-    """Parts of the scores of the first items of sampled users.
+    """Components of the scores of the first items of sampled users.
 
     Attributes:
         top: Of the items that rank first, in their order. Shape ``[U, K, M]``.
@@ -68,7 +69,7 @@ class WinningParts:
     winner_count: Array
 
     def facts(self, streams: tuple[str, ...]) -> dict[str, Any]:
-        """Means over the users, in the order of the streams."""
+        """Means over the users, in the order of the modalities."""
         first = self.top[:, 0]  # [U, M]
         decides = np.bincount(first.argmax(axis=1), minlength=first.shape[1]) / len(first)
         return {
@@ -80,13 +81,13 @@ class WinningParts:
             "decides": decides.tolist(),
             "groups": {
                 "history": _by_group(first, self.history_length, HISTORY),
-                "popularity": _by_group(first, self.winner_count, POPULARITY),
+                "popularity": _by_group(first, self.winner_count, COUNTS),
             },
         }
 
 
 def _shares(parts: Array) -> list[float] | None:
-    """Each stream's share of the mean score above the catalogue; None if that is not above 0."""
+    """Each modality's share of the mean score above the catalogue; None if that is not above 0."""
     mean = parts.mean(axis=0)
     return (mean / mean.sum()).tolist() if mean.sum() > 0 else None
 

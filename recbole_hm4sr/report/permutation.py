@@ -1,9 +1,9 @@
-"""What a modality is worth: the metric that is lost when its features are at the wrong items.
+"""Permutation importance of a modality: the metric lost with its features at the wrong items.
 
 The features of one modality are shuffled among the items, and the test users are ranked again. A
-part of a score says how much of a sum comes from a modality; this says what the ranking loses
-without its right features, other modalities standing in where they can. The model is the one of the
-best epoch, it is not trained again, and nothing is chosen by the result.
+component of a score says how much of a sum comes from a modality. This says what the ranking loses
+without its right features, where other modalities may replace it. The model is the one of the best
+epoch. It is not trained again, and nothing is chosen by the result.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def _rank(session: "RunParts", rows: list[int]) -> Ranks:
     size = max(1, min(_SCORES_AT_A_TIME // dataset.item_num, session.config["eval_batch_size"]))
 
     def score(some: list[int]) -> tuple[Any, Tensor, Tensor, Tensor]:
-        interaction, scores = session.trainer.score(loader, some)
+        interaction, scores = session.trainer.evaluator.score(loader, some)
         return (
             interaction,
             scores,
@@ -85,6 +85,6 @@ def _rank(session: "RunParts", rows: list[int]) -> Ranks:
 
 def _metric(ranks: Ranks) -> dict[str, float]:
     return {
-        name: float(user_metric(ranks.of(name).numpy(), METRIC).mean())
+        name: float(user_metric(ranks.under(name).numpy(), METRIC).mean())
         for name in ("include", "exclude")
     }

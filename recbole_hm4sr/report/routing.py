@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.evaluate.groups import DAY, GAPS, Array
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe, probes
 from recbole_hm4sr.report.buckets import (
-    DAY,
-    GAPS,
     HOURS,
     MONTHS,
     WEEKDAYS,
-    Array,
     day_of_week,
     hour_of_day,
     month_of_year,

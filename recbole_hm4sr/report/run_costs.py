@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_hm4sr.report.format import seconds_text
+from recbole_hm4sr.page.format import duration
 
 
 def whole_run_text(metrics: Mapping[str, Any]) -> str:
@@ -13,7 +13,7 @@ def whole_run_text(metrics: Mapping[str, Any]) -> str:
         metrics: ``metrics.json`` of the run. That of an earlier release knows the last process
             only, and does not say whether there was another one.
     """
-    text = seconds_text(metrics["seconds"])
+    text = duration(metrics["seconds"])
     return text if metrics.get("measured_whole_run") else f"at least {text}"
 
 

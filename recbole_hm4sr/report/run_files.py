@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.report.buckets import Array
-from recbole_hm4sr.report.groups import read_ranks
+from recbole_hm4sr.evaluate.groups import Array
+from recbole_hm4sr.evaluate.rank_file import RANK_FILE, read_ranks
 from recbole_hm4sr.run.place import hint_for_folder
 
 FACTS_FILE = "report.json"
@@ -27,11 +27,11 @@ class RunFiles:
     Attributes:
         folder: Its folder.
         metrics: ``metrics.json``.
-        history: ``history.jsonl``, an epoch each.
+        history: ``history.jsonl``, one record per epoch.
         settings: ``config.yaml``.
         settings_text: The same as it is written.
         ranks: ``test_ranks.npz``; None if there is none.
-        facts: ``report.json``, what the model tells; None if there is none that is whole and of
+        facts: ``report.json``, what the model tells; None if there is none that is whole and has
             this version.
     """
 
@@ -72,7 +72,8 @@ def read_run(folder: Path) -> RunFiles:
     facts = _read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
     if facts is not None and (facts.get("version") != FACTS_VERSION or _FACTS - set(facts)):
         facts = None
-    return RunFiles(folder, metrics, history, settings, text, read_ranks(folder), facts)
+    ranks = read_ranks(folder) if (folder / RANK_FILE).is_file() else None
+    return RunFiles(folder, metrics, history, settings, text, ranks, facts)
 
 
 def _read_text(path: Path) -> str:

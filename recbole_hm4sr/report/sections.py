@@ -1,16 +1,19 @@
-"""What any run shows: its metrics, its training, where the time went, and groups of users."""
+"""Sections of every run: metrics, training, time, and groups of test targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.report.bar_chart import RowChart, horizontal_bars
-from recbole_hm4sr.report.charts import NONE, LineChart, line_chart
-from recbole_hm4sr.report.format import CANDIDATES, Section, Table, moment, percent, seconds_text
-from recbole_hm4sr.report.groups import GROUPINGS, GroupScore, scores_by_group
+from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.groups import GROUP_NOTE, SMALL_WORDS
+from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
+from recbole_hm4sr.page.charts import LineChart, line_chart
+from recbole_hm4sr.page.format import NONE, day, duration, percent
+from recbole_hm4sr.page.section import Section, Table, facts_table
+from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
 
-_SHORT = {"history_length": "history", "target_count": "in training", "gap_seconds": "after"}
+SMALL_NOTE = f"Grey: groups of {SMALL_WORDS}."
 
 
 def metrics_section(run: RunFiles) -> Section:
@@ -31,9 +34,9 @@ def metrics_section(run: RunFiles) -> Section:
         (
             "The item that each user interacted with next is ranked among all items of the "
             "catalogue. Seen items kept: the items of the user's history are candidates too, as in "
-            "RecBole and the paper. Seen items removed: they are not, as in a shop that shows "
-            "nothing twice. Both are always measured; rank_history: include (kept) or exclude "
-            "(removed) says which of them chooses the best epoch. Higher is better.",
+            "RecBole. Seen items removed: they are not candidates. Both are always measured. "
+            "rank_history: include (kept) or exclude (removed) says which of them chooses the best "
+            "epoch. Higher is better.",
         ),
         tables=(Table(("metric", *parts), rows),),
     )
@@ -53,12 +56,20 @@ def metric_text(value: float | None) -> str:
 
 def training_section(run: RunFiles) -> Section:
     """Each named loss, and validation, over the epochs."""
-    history = run.history
-    if not history:
+    if not run.history:
         return Section("training", "Training", "Training", ("No epoch was trained.",))
-    epochs = [record["epoch"] for record in history]
     best = run.metrics["best_epoch"]
-    charts = [
+    words = (
+        f"The dashed line is epoch {best}, the best by {run.settings.get('valid_metric')} on the "
+        f"validation part. Axes of losses do not start at zero.",
+    )
+    charts = (*_loss_charts(run.history, best), *_validation_charts(run.history, best))
+    return Section("training", "Training", "Training", words, charts)
+
+
+def _loss_charts(history: Sequence[Mapping[str, Any]], best: int) -> list[LineChart]:
+    epochs = [record["epoch"] for record in history]
+    return [
         line_chart(
             f"Training loss: {name.replace('_', ' ')}",
             epochs,
@@ -70,7 +81,11 @@ def training_section(run: RunFiles) -> Section:
         )
         for name in history[0]["losses"]
     ]
-    charts += [
+
+
+def _validation_charts(history: Sequence[Mapping[str, Any]], best: int) -> list[LineChart]:
+    epochs = [record["epoch"] for record in history]
+    return [
         line_chart(
             f"Validation: {metric_title(name)}",
             epochs,
@@ -84,11 +99,6 @@ def training_section(run: RunFiles) -> Section:
         )
         for name, cuts in validation_metrics(history[0]["valid"]).items()
     ]
-    words = (
-        f"The dashed line is epoch {best}, the best by {run.settings.get('valid_metric')} on the "
-        f"validation part. Axes of losses do not start at zero.",
-    )
-    return Section("training", "Training", "Training", words, tuple(charts))
 
 
 def validation_metrics(values: Mapping[str, float]) -> dict[str, list[int]]:
@@ -106,7 +116,7 @@ def time_section(run: RunFiles) -> Section:
     history, known = run.history, _stages(run)
     whole = sum(seconds for _, seconds in known) or 1.0
     rows = [
-        (name, [seconds], f"{seconds_text(seconds)}, {percent(seconds / whole)}")
+        (name, [seconds], f"{duration(seconds)}, {percent(seconds / whole)}")
         for name, seconds in known
     ]
     charts: list[LineChart | RowChart] = [
@@ -115,7 +125,7 @@ def time_section(run: RunFiles) -> Section:
     if history:
         charts.append(
             line_chart(
-                "Seconds an epoch",
+                "Seconds per epoch",
                 [record["epoch"] for record in history],
                 {
                     "training": [record["train_seconds"] for record in history],
@@ -126,35 +136,33 @@ def time_section(run: RunFiles) -> Section:
             )
         )
     facts = (
-        ("an epoch of training, median", seconds_text(run.metrics["train_seconds_per_epoch"])),
+        ("training per epoch, median", duration(run.metrics["train_seconds_per_epoch"])),
         ("peak memory", peak_memory_text(run.metrics)),
         ("machine", f"{run.metrics['device']} ({run.metrics['machine']})"),
     )
-    return Section("time", "Time", "Time", (), tuple(charts), (Table(("", ""), facts, words=True),))
+    return Section("time", "Time", "Time", (), tuple(charts), (facts_table(facts),))
 
 
 def _stages(run: RunFiles) -> list[tuple[str, float]]:
     """Seconds of each stage that is known, of all the processes of the run."""
-    history = run.history
     stages = run.metrics.get("stages", {})
-    training = sum(record["train_seconds"] for record in history)
-    validation = sum(record["valid_seconds"] for record in history)
-    parts = [
-        ("read data, build model", stages.get("opening")),
-        ("training", training),
-        ("validation", validation),
-        ("final test", stages.get("testing")),
-        ("for this report", (run.facts or {}).get("seconds")),
-    ]
-    known = [(name, seconds) for name, seconds in parts if seconds is not None]
-    rest = run.metrics["seconds"] - sum(s for name, s in known if name != "for this report")
+    seconds = {
+        "read data, build model": stages.get("opening"),
+        "training": sum(record["train_seconds"] for record in run.history),
+        "validation": sum(record["valid_seconds"] for record in run.history),
+        "final test": stages.get("testing"),
+    }
+    known = [(name, value) for name, value in seconds.items() if value is not None]
+    rest = run.metrics["seconds"] - sum(value for _, value in known)
     if stages and rest > 0:
-        known.insert(-1 if run.facts else len(known), ("checkpoints and other", rest))
+        known.append(("checkpoints and other", rest))
+    if run.facts:
+        known.append(("for this report", run.facts["seconds"]))
     return known
 
 
 def groups_section(run: RunFiles) -> Section:
-    """Metrics by history length, popularity of the target, and time since the last interaction."""
+    """Metrics of the groups of test targets."""
     title = "For whom it works"
     if run.ranks is None:
         why = (
@@ -168,47 +176,43 @@ def groups_section(run: RunFiles) -> Section:
         name: scores_by_group(run.ranks, protocol, f"{name}@{cut}")
         for name in ("ndcg", "hit", "mrr")
     }
+    words = (
+        f"NDCG@{cut} of the {len(run.ranks['user']):,} test targets, {CANDIDATES[protocol]}, by "
+        f"what the model knew of the user and of the target. In parentheses the targets of a "
+        f"group. A whisker is the 95 % interval of the mean. It is missing where all targets of a "
+        f"group have the same value. Questions with the same answer for all targets are left out.",
+    )
     charts = tuple(
-        group_chart(buckets.title, scores["ndcg"][column], f"NDCG@{cut}", colour=0)
-        for column, buckets in GROUPINGS.items()
+        group_chart(title, groups, f"NDCG@{cut}") for title, groups in scores["ndcg"].items()
     )
-    rows = [
-        (
-            f"{_SHORT[column]} {group.label}",
-            f"{group.n_users:,}",
-            *(metric_text(scores[name][column][place].mean) for name in scores),
-        )
-        for column, buckets in GROUPINGS.items()
-        for place, group in enumerate(scores["ndcg"][column])
-    ]
-    columns = ("group", "users", *(metric_title(f"{name}@{cut}") for name in scores))
-    return Section(
-        "groups",
-        title,
-        "Groups",
-        (
-            f"NDCG@{cut} of the {len(run.ranks['user']):,} test users, {CANDIDATES[protocol]}, by "
-            f"how much the model knew of them and of the item they interacted with next. A whisker "
-            f"is the 95 % "
-            f"interval of the mean; where it is wide, the group is small, and there is none where "
-            f"all users of a group have the same value.",
-        ),
-        charts,
-        (Table(columns, tuple(rows), caption="The same with other metrics"),),
-    )
+    table = _group_table(scores, cut)
+    notes = (*[SMALL_NOTE] * bool(table.faint), GROUP_NOTE)
+    return Section("groups", title, "Groups", words, charts, (table,) if charts else (), notes)
 
 
-def group_chart(title: str, scores: Sequence[GroupScore], metric: str, *, colour: int) -> RowChart:
+def _group_table(scores: Mapping[str, Mapping[str, Sequence[GroupScore]]], cut: int) -> Table:
+    """The groups with several metrics."""
+    flat = {name: [g for groups in one.values() for g in groups] for name, one in scores.items()}
+    rows = tuple(
+        (groups[0].name, f"{groups[0].n_targets:,}", *(metric_text(g.mean) for g in groups))
+        for groups in zip(*flat.values(), strict=True)
+    )
+    faint = frozenset(number for number, group in enumerate(flat["ndcg"]) if group.small)
+    columns = ("group", "targets", *(metric_title(f"{name}@{cut}") for name in scores))
+    return Table(columns, rows, caption="The same with other metrics", faint=faint)
+
+
+def group_chart(title: str, scores: Sequence[GroupScore], metric: str) -> RowChart:
     """A metric of each group with its interval."""
     return horizontal_bars(
         title,
         [
-            (score.label, [score.mean], f"{score.mean:.3f} ({score.n_users:,} users)")
+            (score.label, [score.mean], f"{score.mean:.3f} ({score.n_targets:,})")
             for score in scores
         ],
         x_title=metric,
         intervals=[score.interval for score in scores],
-        colour=colour,
+        faint=[number for number, score in enumerate(scores) if score.small],
     )
 
 
@@ -227,9 +231,7 @@ def run_section(run: RunFiles) -> Section:
         ("commit", metrics["git_revision"] or "not a checkout"),
         ("versions", versions),
     ]
-    return Section(
-        "run", "What was run", "Run", (), (), (Table(("", ""), tuple(rows), words=True),)
-    )
+    return Section("run", "What was run", "Run", (), (), (facts_table(tuple(rows)),))
 
 
 def data_rows(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -238,7 +240,7 @@ def data_rows(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         return []
     train, valid, test = data["samples"]
     days = bool(data["whole_days"])
-    first, last = (moment(data[name], whole_days=True) for name in ("first", "last"))
+    first, last = day(data["first"]), day(data["last"])
     modalities = "; ".join(
         f"{one['name']}: {one['width']:,} wide, {one['items']:,} items, made by {one['encoder']}"
         for one in data["modalities"]

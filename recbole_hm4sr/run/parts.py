@@ -1,45 +1,59 @@
-"""The parts of a run, built from its settings: data, model and trainer, ready to train or test."""
+"""The parts of a run, built from its plan: data, model and trainer; training and testing them."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.data import data_preparation
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import init_seed
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.config.evaluation_rules import (
     no_three_parts,
     refuse_long_lists,
     require_three_parts,
 )
-from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.data.loaders import SequenceTrainDataLoader
+from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
-from recbole_hm4sr.model.registry import find_model
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.evaluate.evaluator import Evaluator
+from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
-from recbole_hm4sr.run.folder import plain_settings
-from recbole_hm4sr.run.place import read_run_settings
+from recbole_hm4sr.run.plan import RunPlan
+from recbole_hm4sr.run.results import Evaluation, Metrics, Trained
 from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder, settings_to_meet
 from recbole_hm4sr.train.costs import CostMeter
-from recbole_hm4sr.train.trainer import EpochRecord, Trainer
+from recbole_hm4sr.train.epochs import EpochRecord
+from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.trainer import Trainer, TrainingFiles
 
 
 @dataclasses.dataclass(frozen=True)
 class RunParts:
-    """The parts of a run, built from its settings and ready to train or to be tested."""
+    """The parts of a run, built from its plan and ready to train or to be tested.
 
+    Attributes:
+        plan: Its settings.
+        config: The same as RecBole's ``Config``, which data, model and trainer were built from.
+        run_dir: Its folder.
+        train_data: RecBole's loaders of the three splits, this and the next two.
+        valid_data: Its targets choose the best epoch.
+        test_data: Its targets are ranked once.
+        model: The model.
+        trainer: Trains it, and has its evaluator.
+        fingerprints: Hashes of the data set and the frozen features.
+    """
+
+    plan: RunPlan
     config: Config
     run_dir: Path
     train_data: Any
@@ -47,75 +61,90 @@ class RunParts:
     test_data: Any
     model: Any
     trainer: Trainer
-
-
-def read_run_config(
-    run_dir: Path, *, machine: Mapping[str, Any] | None = None, needs_data: bool = True
-) -> tuple[Config, Any]:
-    """The settings that a run was started with, and the class of its model.
-
-    Args:
-        run_dir: Folder of the run.
-        machine: Settings that this machine has otherwise.
-        needs_data: False if its data set may be elsewhere.
-    """
-    model, dataset, values = read_run_settings(run_dir)
-    entry = find_model(model)
-    config = build_config(
-        entry.model_class,
-        dataset,
-        settings_class=entry.settings_class,
-        overrides={**values, **(machine or {})},
-        checkpoint_dir=run_dir / "checkpoint",
-        needs_data=needs_data,
-    )
-    return config, entry.model_class
+    fingerprints: Mapping[str, str]
 
 
 def build_parts(
-    config: Config,
+    plan: RunPlan,
     run_dir: Path,
-    model_class: Any,
+    *,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     meter: CostMeter | None = None,
 ) -> RunParts:
-    """Read the data and build model and trainer, with the run's seed."""
-    require_three_parts(config["eval_args"])
-    if config["train_stage"] == "finetune":
-        _check_pretraining(config["pre_model_path"])
+    """Read the data and build model and trainer, with the run's seed.
+
+    Nothing is written in the run's folder; text features that are missing are made, in the user's
+    cache.
+
+    Args:
+        plan: The settings.
+        run_dir: Folder of the run, where the trainer reads and writes checkpoints.
+        on_epoch: Called after every epoch.
+        meter: Measures what the run costs.
+
+    Raises:
+        ConfigError: If settings do not fit the data or the model.
+        DataError: If files are wrong.
+    """
+    _refuse_plan(plan)
+    config = plan.to_recbole()
     init_seed(config["seed"], config["reproducibility"])
-    with distributed.first_process_first("text features"):
-        make_missing_text_features(
-            Path(config["data_path"]),
-            config["dataset"],
-            read_settings(config, DataSettings),
-            item_field=config["ITEM_ID_FIELD"],
-        )
-    with compat.recbole_errors_as_config_errors(), compat.lean_loaders():
-        dataset = MultiModalSequentialDataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        _refuse_what_cannot_run(config, train_data, valid_data, test_data)
-        if config["train_mode"] == "sequence":
-            train_data = SequenceTrainDataLoader(
-                config,
-                train_data._dataset,
-                shuffle=config["shuffle"],
-                visits=config["passes_per_epoch"],
-            )
-    share_batches(train_data)
+    dataset, loaders = _read_data(plan, config)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_errors_as_config_errors():
-        model = model_class(config, train_data._dataset).to(config["device"])
-    _arrange_batches(model, train_data, valid_data, test_data)
+        model = plan.entry.model_class(config, loaders[0]._dataset).to(config["device"])
+    _arrange_batches(model, *loaders)
     fingerprints = dataset.fingerprints()
-    distributed.barrier_without_timeout("data")
+    processes.barrier_without_timeout("data")
     # Each machine may keep the data where it likes.
-    settings = {**plain_settings(config), "data_path": None}
-    distributed.require_same(repr((settings, fingerprints)), "settings and data")
-    trainer = Trainer(config, model, fingerprints=fingerprints, on_epoch=on_epoch, meter=meter)
-    trainer.eval_collector.data_collect(train_data)
-    return RunParts(config, run_dir, train_data, valid_data, test_data, model, trainer)
+    settings = {**plan.to_plain(), "data_path": None}
+    processes.require_same(repr((settings, fingerprints)), "settings and data")
+    bar = StepBar(shown=shows_bar(config["show_progress"]))
+    trainer = Trainer(
+        config,
+        model,
+        Evaluator(config, model, loaders[0], rank_history=plan.run.rank_history, step_bar=bar),
+        files=_training_files(plan, config, run_dir, fingerprints),
+        amp_dtype=plan.run.amp_dtype,
+        step_bar=bar,
+        on_epoch=on_epoch,
+        meter=meter,
+    )
+    return RunParts(plan, config, run_dir, *loaders, model, trainer, fingerprints)
+
+
+def _refuse_plan(plan: RunPlan) -> None:
+    require_three_parts(plan.protocol["eval_args"])
+    if plan.values.get("train_stage") == "finetune":
+        # RecBole reads the file by itself, and would run code in it on torch before 2.6.
+        path = plan.values["pre_model_path"]
+        if not path:
+            raise ConfigError(
+                f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: "
+                f"pretrain, got {path!r}"
+            )
+        read_checkpoint(Path(path))
+
+
+def _read_data(
+    plan: RunPlan, config: Config
+) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
+    """The data set, and the loaders of its three splits."""
+    with processes.first_process_first("text features"):
+        make_missing_text_features(
+            Path(config["data_path"]),
+            plan.dataset,
+            plan.data,
+            item_field=config["ITEM_ID_FIELD"],
+        )
+    with compat.recbole_errors_as_config_errors():
+        dataset = MultiModalSequentialDataset(config)
+        parts = dataset.build()
+        _refuse_what_cannot_run(config, parts)
+        train_data, valid_data, test_data = make_loaders(config, dataset, parts)
+    share_batches(train_data)
+    return dataset, (train_data, valid_data, test_data)
 
 
 def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
@@ -129,39 +158,103 @@ def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
             loader.collate_fn = ArrangingCollate(loader.collate_fn, partial(arrange, train=False))
 
 
-def _check_pretraining(path: str | None) -> None:
-    """S3Rec reads its pre-training by itself, and would run code in it on torch before 2.6."""
-    if not path:
-        raise ConfigError(
-            f"pre_model_path must be the checkpoint/last.pt of a run with train_stage: pretrain, "
-            f"got {path!r}"
-        )
-    read_checkpoint(Path(path))
+def _training_files(
+    plan: RunPlan, config: Config, run_dir: Path, fingerprints: Mapping[str, str]
+) -> TrainingFiles:
+    checkpoints = CheckpointFolder(
+        run_dir / "checkpoint",
+        model=plan.entry.name,
+        fingerprints=fingerprints,
+        settings=settings_to_meet(plan.values),
+    )
+    events = EventLog(config, run_dir / "tensorboard", silent=not processes.is_first())
+    return TrainingFiles(checkpoints, run_dir / "history.jsonl", events)
 
 
-def _refuse_what_cannot_run(config: Config, *loaders: Any) -> None:
-    if any(len(loader._dataset) == 0 for loader in loaders):
+def train(parts: RunParts) -> Trained:
+    """Train the model, from its last finished epoch on; set it to its best epoch.
+
+    Args:
+        parts: Of the run.
+
+    Raises:
+        TrainingError: If a loss becomes non-finite.
+        WriteError: If a file cannot be written; what was finished before is kept.
+    """
+    trainer = parts.trainer
+    trainer.fit(parts.train_data, parts.valid_data)
+    costs = trainer.costs()
+    trainer.load_best()  # what is written from here on is of one epoch
+    return Trained(
+        epochs=tuple(trainer.epochs),
+        best_epoch=trainer.best_epoch,
+        best_valid_score=float(trainer.best_valid_score),
+        best_valid=dict(trainer.best_valid_result or {}),
+        costs=costs,
+    )
+
+
+def test(parts: RunParts) -> Evaluation:
+    """Metrics of the validation and the test part by the model as it is.
+
+    Args:
+        parts: Of the run, with the model at its best epoch.
+
+    Raises:
+        TrainingError: If a score is not finite.
+    """
+    evaluator = parts.trainer.evaluator
+    valid = evaluator.measure(parts.valid_data)
+    ranks = None
+    if evaluator.metrics_follow_from_ranks(parts.test_data):
+        ranks = evaluator.rank(parts.test_data)
+        by_protocol = {
+            name: _plain(evaluator.metrics(ranks.under(name))) for name in ("include", "exclude")
+        }
+    else:
+        by_protocol = {"include": _plain(evaluator.measure(parts.test_data))}
+    metrics = Metrics(
+        rank_history=evaluator.rank_history,
+        valid=_plain(valid),
+        test=by_protocol[evaluator.rank_history],
+        test_include=by_protocol["include"],
+        test_exclude=by_protocol.get("exclude", {}),
+    )
+    return Evaluation(metrics, ranks)
+
+
+def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:
+    """Metrics of the best epoch as training has found them; nothing of the test part is ranked."""
+    metrics = Metrics(
+        rank_history=parts.plan.run.rank_history,
+        valid=trained.best_valid,
+        test={},
+        test_include={},
+        test_exclude={},
+    )
+    return Evaluation(metrics, None)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _refuse_what_cannot_run(config: Config, parts: Sequence[Any]) -> None:
+    if any(len(part) == 0 for part in parts):
         raise no_three_parts(config["eval_args"]["split"])
-    refuse_long_lists(config, loaders[0]._dataset.item_num - 1)
+    refuse_long_lists(config, parts[0].item_num - 1)
 
 
 @contextlib.contextmanager
-def closing_run(session: RunParts) -> Iterator[RunParts]:
-    """A session that leaves no thread and no open file behind."""
+def closing_run(parts: RunParts) -> Iterator[RunParts]:
+    """The parts of a run, which leave no thread and no open file behind."""
     try:
-        yield session
+        yield parts
     finally:
-        session.trainer.close()
+        parts.trainer.close()
 
 
-def set_threads(config: Config) -> None:
+def set_threads(plan: RunPlan) -> None:
     """Give torch the number of threads that the settings ask for, if they do."""
-    n_threads = read_settings(config, RunSettings).n_threads
-    if n_threads:
-        torch.set_num_threads(n_threads)
-
-
-def other_processes(config: Config) -> contextlib.AbstractContextManager[None]:
-    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
-    seconds = read_settings(config, RunSettings).process_timeout
-    return distributed.processes(config["device"], timeout_seconds=seconds)
+    if plan.run.n_threads:
+        torch.set_num_threads(plan.run.n_threads)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.config.compose import FLAGS_ONLY, UNSUPPORTED, read_yaml
+from recbole_hm4sr.config.compose import UNSUPPORTED, read_yaml
+from recbole_hm4sr.config.renamed import with_new_names
+from recbole_hm4sr.model.registry import settings_with
 
 # In the folder of a run that another one has trained: which, and what that one ran on.
 TRAINED_BY = "trained_by.json"
@@ -19,9 +21,9 @@ def require_free_folder(folder: Path) -> None:
     """
     if (folder / "config.yaml").exists():
         raise ConfigError(
-            f"run_dir must not hold a run already, got {folder}; go on with it by --resume {folder}"
+            f"run_dir must not hold a run already, got {folder}; resume it by --resume {folder}"
         )
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), None)
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
     if there is not None and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise ConfigError(
             f"run_dir must be a folder that can be written, got {folder}, where {there} cannot"
@@ -47,7 +49,7 @@ def hint_for_folder(folder: Path) -> str:
     if (folder / "trials.jsonl").is_file():
         return "it is a search: name one of its trials, trial-<number>"
     if (folder / "config.yaml").is_file():
-        return f"it has not ended: go on with hm4sr train --resume {folder}"
+        return f"it has not ended: resume it by hm4sr train --resume {folder}"
     return "a run that was stopped before it began is started by its own command"
 
 
@@ -68,6 +70,7 @@ def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
     if missing:
         raise DataError(f"{path} must name the {' and the '.join(missing)} of the run")
     # A run's folder may come from elsewhere: it names no place to write. It may be of an older
-    # release, which took settings that have gone.
-    values = {k: v for k, v in values.items() if k not in UNSUPPORTED and k not in FLAGS_ONLY}
+    # release, which took settings that have gone or have another name now.
+    left_out = UNSUPPORTED.keys() | settings_with("flag only")
+    values = {k: v for k, v in with_new_names(values).items() if k not in left_out}
     return values.pop("model"), values.pop("dataset"), values

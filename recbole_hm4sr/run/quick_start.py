@@ -1,86 +1,32 @@
-"""One run from settings to result: config → data → model → fit → evaluate → :class:`RunResult`."""
+"""Run, resume, evaluate: plan, parts, training, test, files, and the caller's last step."""
 
 import contextlib
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
-
 from recbole_hm4sr.base.errors import WriteError
-from recbole_hm4sr.base.files import remove_leftovers, write_text
-from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
-from recbole_hm4sr.model.registry import DEFAULT_MODEL, find_model
-from recbole_hm4sr.parallel import processes as distributed
-from recbole_hm4sr.run.folder import (
-    new_run_dir,
-    record_job,
-    remove_results,
-    run_facts,
-    write_arrays,
-    write_settings,
-)
-from recbole_hm4sr.run.parts import (
-    RunParts,
-    build_parts,
-    closing_run,
-    other_processes,
-    read_run_config,
-    set_threads,
-)
+from recbole_hm4sr.model.registry import DEFAULT_MODEL
+from recbole_hm4sr.parallel import processes
+from recbole_hm4sr.run import parts as stages
+from recbole_hm4sr.run.folder import RunFolder, new_run_dir
+from recbole_hm4sr.run.parts import RunParts, build_parts, closing_run, set_threads
 from recbole_hm4sr.run.place import require_free_folder
+from recbole_hm4sr.run.plan import RunPlan, compose, read_plan
 from recbole_hm4sr.run.process_state import kept_process_state
-from recbole_hm4sr.run.serving_file import write_serving_file
+from recbole_hm4sr.run.results import Metrics, RunResult
 from recbole_hm4sr.train.costs import CostMeter
-from recbole_hm4sr.train.step_bar import shows_bar
-from recbole_hm4sr.train.trainer import EpochRecord, Trainer
+from recbole_hm4sr.train.epochs import EpochRecord
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Metrics of the best epoch of a run.
+@dataclass(frozen=True)
+class _Calls:
+    """What the caller of a run does at its stages; in the first process alone."""
 
-    Attributes:
-        rank_history: Whether users' histories stay among the candidates in ``valid`` and ``test``:
-            ``include`` or ``exclude``.
-        valid: Validation metrics.
-        test: Test metrics; these and the next are empty if the run was not to be tested.
-        test_include: Test metrics with users' histories among the candidates.
-        test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
-            or with sampled negatives.
-    """
-
-    rank_history: str
-    valid: dict[str, float]
-    test: dict[str, float]
-    test_include: dict[str, float]
-    test_exclude: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunResult(Evaluation):
-    """What a run found.
-
-    Attributes:
-        run_dir: Folder of the run.
-        model: Name of the model.
-        dataset: Name of the data set.
-        generated: Whether the data set is generated.
-        best_epoch: Epoch with the best validation score, from 1.
-        best_valid_score: That score.
-        history: The epochs.
-    """
-
-    run_dir: Path
-    model: str
-    dataset: str
-    generated: bool
-    best_epoch: int
-    best_valid_score: float
-    history: tuple[EpochRecord, ...]
+    on_start: Callable[[RunParts], None] | None
+    on_epoch: Callable[[EpochRecord], None] | None
+    on_finish: Callable[[RunParts], None] | None
 
 
 @kept_process_state()
@@ -99,7 +45,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
     """Train a model, choose its best epoch on the validation part, test that epoch once.
 
     Processes started by ``torchrun`` train one model together. The first writes the files and makes
-    the callbacks; after a restart they go on with the run they began.
+    the callbacks; after a restart they resume the run they began.
 
     Args:
         model: Name of a model of this package, or of a sequential model of RecBole.
@@ -116,7 +62,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
             run was tested; ``report.finish.report_run`` makes the report.
 
     Returns:
-        The result, which also stands in ``metrics.json`` of the run's folder.
+        The result, which is also in ``metrics.json`` of the run's folder.
 
     Raises:
         ConfigError: If settings are wrong.
@@ -124,31 +70,15 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         TrainingError: If a loss becomes non-finite.
         WriteError: If a file cannot be written; what was finished before is kept.
     """
-    entry = find_model(model)
-    folder = distributed.agree_on_folder(
+    calls = _Calls(on_start, on_epoch, on_finish)
+    path = processes.agree_on_folder(
         lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
     )
-    if distributed.attempt() and (folder / "config.yaml").exists():
-        return resume(folder, test=test, on_start=on_start, on_epoch=on_epoch, on_finish=on_finish)
-    require_free_folder(folder)
-    config = build_config(
-        entry.model_class,
-        dataset,
-        settings_class=entry.settings_class,
-        config_files=config_files,
-        overrides=overrides,
-        checkpoint_dir=folder / "checkpoint",
-    )
-    with _with_resume_hint(folder):
-        return _execute(
-            config,
-            folder,
-            entry.model_class,
-            test=test,
-            on_start=on_start,
-            on_epoch=on_epoch,
-            on_finish=on_finish,
-        )
+    if processes.attempt() and (path / "config.yaml").exists():
+        return _execute(read_plan(path), RunFolder(path), calls, test=test)
+    require_free_folder(path)
+    plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    return _execute(plan, RunFolder(path), calls, test=test)
 
 
 @kept_process_state()
@@ -161,11 +91,11 @@ def resume(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_finish: Callable[[RunParts], None] | None = None,
 ) -> RunResult:
-    """Go on with a run that was interrupted; it ends as if it had not been.
+    """Resume a run that was interrupted; it ends as if it had not been.
 
     Args:
         run_dir: Folder of the run.
-        machine: Settings of ``fingerprint.OF_THE_MACHINE`` that have changed, as ``data_path`` when
+        machine: Settings of the role ``machine`` that have changed, as ``data_path`` when
             the data has moved; the run's folder takes them over.
         test: Whether the best epoch is tested.
         on_start: Called before the first epoch.
@@ -175,24 +105,16 @@ def resume(
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
-    folder = Path(run_dir)
-    config, model_class = read_run_config(folder, machine=machine)
-    with _with_resume_hint(folder):
-        if machine:
-            write_settings(folder, config)
-        return _execute(
-            config,
-            folder,
-            model_class,
-            test=test,
-            on_start=on_start,
-            on_epoch=on_epoch,
-            on_finish=on_finish,
-        )
+    folder = RunFolder(Path(run_dir))
+    plan = read_plan(folder.path, machine=machine)
+    if machine:
+        with _with_resume_hint(folder.path):
+            folder.write_settings(plan)
+    return _execute(plan, folder, _Calls(on_start, on_epoch, on_finish), test=test)
 
 
 @kept_process_state()
-def evaluate(run_dir: str | Path) -> Evaluation:
+def evaluate(run_dir: str | Path) -> Metrics:
     """Test the best epoch of a finished or stopped run again.
 
     Args:
@@ -201,8 +123,8 @@ def evaluate(run_dir: str | Path) -> Evaluation:
     Raises:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
-    with open_for_evaluation(run_dir) as session:
-        return _evaluate(session)[0]
+    with open_for_evaluation(run_dir) as parts:
+        return stages.test(parts).metrics
 
 
 @contextlib.contextmanager
@@ -216,106 +138,48 @@ def open_for_evaluation(run_dir: str | Path) -> Iterator[RunParts]:
         DataError: If the folder holds no run, or its checkpoint or data do not fit.
     """
     folder = Path(run_dir)
-    config, model_class = read_run_config(folder)
-    with kept_process_state(), other_processes(config):
-        set_threads(config)
-        with closing_run(build_parts(config, folder, model_class)) as session:
-            session.trainer.load_best()
-            yield session
+    plan = read_plan(folder)
+    with kept_process_state(), _other_processes(plan):
+        set_threads(plan)
+        with closing_run(build_parts(plan, folder)) as parts:
+            parts.trainer.load_best()
+            yield parts
 
 
-def _evaluate(session: RunParts) -> tuple[Evaluation, Ranks | None]:
-    """Metrics of both parts by the model as it is; ranks of the test part if they say it all."""
-    trainer = session.trainer
-    shown = shows_bar(session.config["show_progress"])
-    valid = trainer.measure(session.valid_data, show_progress=shown)
-    ranks = None
-    if trainer.metrics_follow_from_ranks(session.test_data):
-        ranks = trainer.rank(session.test_data, show_progress=shown)
-        test = {name: trainer.metrics(ranks.of(name)) for name in ("include", "exclude")}
-    else:
-        test = {"include": trainer.measure(session.test_data, show_progress=shown)}
-    evaluation = Evaluation(
-        rank_history=trainer.rank_history,
-        valid=_plain(valid),
-        test=_plain(test[trainer.rank_history]),
-        test_include=_plain(test["include"]),
-        test_exclude=_plain(test.get("exclude", {})),
-    )
-    return evaluation, ranks
+def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> RunResult:
+    """Train from the last finished epoch on, evaluate the best one, write the results."""
+    with _with_resume_hint(folder.path):
+        meter = CostMeter(plan.device())
+        set_threads(plan)
+        with (
+            _other_processes(plan),
+            closing_run(
+                build_parts(plan, folder.path, on_epoch=calls.on_epoch, meter=meter)
+            ) as parts,
+        ):
+            meter.opened()
+            _begin(parts, folder, calls)
+            trained = stages.train(parts)
+            evaluation = stages.test(parts) if test else stages.validation_alone(parts, trained)
+        if processes.started_as_first():
+            folder.finish(trained, evaluation, parts)
+            if test and calls.on_finish is not None:
+                calls.on_finish(parts)
+        return folder.result(trained, evaluation, plan)
 
 
-def _validation(trainer: Trainer) -> Evaluation:
-    """Metrics of the best epoch by the validation part alone, as training has found them."""
-    valid = _plain(trainer.best_valid_result)
-    return Evaluation(
-        rank_history=trainer.rank_history, valid=valid, test={}, test_include={}, test_exclude={}
-    )
-
-
-def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _execute(
-    config: Config,
-    folder: Path,
-    model_class: Any,
-    *,
-    test: bool,
-    on_start: Callable[[RunParts], None] | None,
-    on_epoch: Callable[[EpochRecord], None] | None,
-    on_finish: Callable[[RunParts], None] | None,
-) -> RunResult:
-    meter = CostMeter(config["device"])
-    set_threads(config)
-    with (
-        other_processes(config),
-        closing_run(build_parts(config, folder, model_class, on_epoch, meter)) as session,
-    ):
-        meter.opened()
-        if distributed.is_first() and not (folder / "config.yaml").exists():
-            record_job(folder)
-            write_settings(folder, config)
-        for place in (folder, folder / "checkpoint") if distributed.is_first() else ():
-            remove_leftovers(place)
-        trainer = session.trainer
-        trainer.resume(session.train_data, session.valid_data)
-        if on_start is not None and distributed.is_first():
-            on_start(session)
-        if not trainer.finished and distributed.is_first():
-            remove_results(folder)  # of an earlier end, before more epochs were asked for
-        shown = shows_bar(config["show_progress"])
-        trainer.fit(session.train_data, session.valid_data, verbose=False, show_progress=shown)
-        fitted = meter.costs()
-        trainer.load_best()  # what is written from here on is of one epoch
-        evaluation, ranks = _evaluate(session) if test else (_validation(trainer), None)
-    costs = meter.costs()
-    result = RunResult(
-        **vars(evaluation),
-        run_dir=folder,
-        model=config["model"],
-        dataset=config["dataset"],
-        generated=config["generated"],
-        best_epoch=trainer.best_epoch,
-        best_valid_score=float(trainer.best_valid_score),
-        history=tuple(trainer.history),
-    )
-    if not distributed.started_as_first():
-        return result
-    facts = run_facts(config, session.model, trainer.history, costs)
-    facts["n_items"] = session.test_data._dataset.item_num - 1
-    testing = costs.seconds - fitted.seconds
-    facts["stages"] = {"opening": costs.opening_seconds, "testing": testing}
-    if ranks is not None:
-        write_ranks(folder / "test_ranks.npz", ranks, session)
-    write_serving_file(
-        folder, session.model, session.train_data._dataset, fingerprints=trainer.fingerprints
-    )
-    write_text(folder / "metrics.json", json.dumps(_as_json(result) | facts, indent=2) + "\n")
-    if test and on_finish is not None:
-        on_finish(session)
-    return result
+def _begin(parts: RunParts, folder: RunFolder, calls: _Calls) -> None:
+    """Begin or resume: the folder is there, the trainer at the last finished epoch."""
+    with processes.failing_together():
+        if processes.is_first():
+            folder.begin(parts.plan)
+    parts.trainer.resume(parts.train_data, parts.valid_data)
+    if not processes.is_first():
+        return
+    if calls.on_start is not None:
+        calls.on_start(parts)
+    if not parts.trainer.finished:
+        folder.remove_results()  # of an earlier end, before more epochs were asked for
 
 
 @contextlib.contextmanager
@@ -328,25 +192,10 @@ def _with_resume_hint(folder: Path) -> Iterator[None]:
             raise
         raise WriteError(
             f"{error}; the finished epochs are kept: make room, or let the folder be written to, "
-            f"and go on with --resume {folder}"
+            f"and resume by --resume {folder}"
         ) from error
 
 
-def write_ranks(path: Path, ranks: Ranks, session: RunParts) -> None:
-    """Keep where each test user's target ranks, for tables by group and paired tests."""
-    columns = describe_samples(session.test_data._dataset, session.train_data._dataset)
-    write_arrays(
-        path,
-        {
-            **columns,
-            "rank_include": ranks.include.numpy(),
-            "rank_exclude": ranks.exclude.numpy(),
-        },
-    )
-
-
-def _as_json(result: RunResult) -> dict[str, Any]:
-    values = dataclasses.asdict(result)
-    values.pop("history")
-    values["run_dir"] = str(result.run_dir)
-    return values
+def _other_processes(plan: RunPlan) -> contextlib.AbstractContextManager[None]:
+    """Meet the other processes of ``torchrun``, if there are any, and part from them."""
+    return processes.processes(plan.device(), timeout_seconds=plan.run.process_timeout)

@@ -1,4 +1,4 @@
-"""One run in a folder that may hold the beginnings of it; S3Rec's two stages as one run."""
+"""Run in a folder that may hold an interrupted run; pre-training and fine-tuning as one run."""
 
 import json
 import logging
@@ -11,13 +11,13 @@ from typing import Any
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.base.files import write_text, write_whole
 from recbole_hm4sr.config.compose import compose_settings
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.model.registry import find_model, settings_with
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.run.folder import remove_results
+from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.place import TRAINED_BY
-from recbole_hm4sr.run.quick_start import RunResult
-from recbole_hm4sr.train.trainer import EpochRecord
+from recbole_hm4sr.run.results import RunResult
+from recbole_hm4sr.train.epochs import EpochRecord
 
 _log = logging.getLogger(__name__)
 
@@ -35,25 +35,24 @@ def run_or_resume(
     on_finish: Callable[[RunParts], None] | None = None,
     trained: Path | None = None,
 ) -> RunResult:
-    """Run in a folder, or go on there where a crash has left it.
+    """Run in a folder, or resume there where a crash has left it.
 
     Args:
-        folder: Folder of the run; what cannot be gone on with there is trained anew.
+        folder: Folder of the run; what cannot be resumed there is trained from the start.
         model: Name of the model.
         dataset: Name of the data set.
         overrides: Settings that win over the YAML files.
         test: Whether the best epoch is tested.
-        on_epoch: Called after every epoch; of S3Rec's two stages, of the second.
+        on_epoch: Called after every epoch, but not of a pre-training.
         on_finish: Called when the run's files are written.
         trained: Folder of a run of the same settings that has trained already: this one begins with
-            its checkpoints. What cannot be taken over is trained.
+            its checkpoints. Without them it trains.
 
     Raises:
         UserError: If settings or files are wrong.
     """
-    if model == "S3Rec":
-        before = None if trained is None else trained / "pretrain"
-        overrides = _pretrained(folder / "pretrain", dataset, overrides, trained=before)
+    before = None if trained is None else trained / "pretrain"
+    overrides = _pretrained(folder / "pretrain", model, dataset, overrides, trained=before)
     return _run(
         folder,
         model,
@@ -90,8 +89,8 @@ def _run(
             _take_over(trained, folder)
             return run_here()
     except CheckpointError as error:
-        _log.warning("cannot go on, training anew: %s", error)
-        remove_results(folder)
+        _log.warning("cannot resume, training from the start: %s", error)
+        RunFolder(folder).remove_results()
         for name in ("config.yaml", "history.jsonl", TRAINED_BY):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -100,11 +99,13 @@ def _run(
 
 def _of_this_machine(model: str, dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Settings no result depends on, which may have changed since a run was begun."""
-    values, _ = compose_settings(model, dataset, overrides=overrides)
+    values, _ = compose_settings(
+        model, dataset, overrides=overrides, settings_class=find_model(model).settings_class
+    )
     values["data_path"] = str(Path(values["data_path"]).resolve().parent)
     return {
         name: values[name]
-        for name in OF_THE_MACHINE
+        for name in sorted(settings_with("machine"))
         if name in values and name != "checkpoint_dir"  # the run's folder has its own
     }
 
@@ -130,20 +131,26 @@ def _take_over(trained: Path, folder: Path) -> None:
 
 def _pretrained(
     folder: Path,
+    model: str,
     dataset: str,
     overrides: Mapping[str, Any],
     *,
     trained: Path | None,
 ) -> dict[str, Any]:
-    """Settings of S3Rec's fine-tuning, after its pre-training.
+    """Settings of a run, after its pre-training if the model has one.
 
     Validation chooses nothing there, and nothing is tested before the fine-tuning has ended.
     """
-    values, _ = compose_settings("S3Rec", dataset, overrides=overrides)
+    entry = find_model(model)
+    if not entry.has_pretraining:
+        return dict(overrides)
+    values, _ = compose_settings(
+        model, dataset, overrides=overrides, settings_class=entry.settings_class
+    )
     if values["train_stage"] != "finetune" or values["pre_model_path"]:
         return dict(overrides)
     n_epochs = values["pretrain_epochs"]
     stage = {"train_stage": "pretrain", "epochs": n_epochs, "stopping_step": n_epochs}
     if not (folder / "metrics.json").is_file():
-        _run(folder, "S3Rec", dataset, {**overrides, **stage}, test=False, trained=trained)
+        _run(folder, model, dataset, {**overrides, **stage}, test=False, trained=trained)
     return {**overrides, "pre_model_path": str(folder / "checkpoint" / "last.pt")}

@@ -1,6 +1,6 @@
 """``serving.npz`` of a run: what, with settings and checkpoint, is enough to serve it anywhere.
 
-It belongs to one checkpoint: the hash of ``checkpoint/best.pt`` stands in it.
+It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``.
 """
 
 import zipfile

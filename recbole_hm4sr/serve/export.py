@@ -119,7 +119,7 @@ def _tower_and_items(run: OpenRun) -> tuple[nn.Module, Tensor]:
         if tower is None:
             raise ConfigError(
                 f"hm4sr export takes models whose scores are inner products of a user vector that "
-                f"ONNX can compute with item vectors, as HM4SR and SASRec are; got "
+                f"ONNX can compute with item vectors; got "
                 f"{run.config['model']}; use hm4sr recommend or hm4sr serve"
             )
         return tower.eval(), item_vectors(run.model, len(run.data.item_tokens)).detach().float()

@@ -17,7 +17,8 @@ from recbole_hm4sr.data.serving_data import (
     describe_dataset,
 )
 from recbole_hm4sr.model.capabilities import build_to_serve
-from recbole_hm4sr.run.parts import build_parts, read_run_config
+from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
@@ -58,12 +59,12 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
         DataError: If the folder holds no run, or its files do not belong together.
     """
     folder = Path(run_dir)
-    config, model_class = read_run_config(folder, needs_data=False)
+    plan = read_plan(folder, needs_data=False)
     kept = read_serving_file(folder)
     run = None
     if kept is not None:
         try:
-            run = _open_kept(folder, config, model_class, kept)
+            run = _open_kept(folder, plan, kept)
         except NeedsDatasetError as error:
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
@@ -72,11 +73,11 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
     return run
 
 
-def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -> OpenRun:
-    path = best_checkpoint(folder)
+def _open_kept(folder: Path, plan: RunPlan, kept: ServingFile) -> OpenRun:
+    path, config = best_checkpoint(folder), plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = build_to_serve(model_class, config, ServingDataset(kept.data, config))
+        model = build_to_serve(plan.entry.model_class, config, ServingDataset(kept.data, config))
     model = model.to(config["device"])
     state = read_checkpoint(path, config["device"])
     refuse_foreign(state, path, name=config["model"], fingerprints=kept.fingerprints)
@@ -85,11 +86,10 @@ def _open_kept(folder: Path, config: Any, model_class: Any, kept: ServingFile) -
 
 
 def _open_dataset(folder: Path) -> OpenRun:
-    config, model_class = read_run_config(folder)
-    session = build_parts(config, folder, model_class)
-    session.trainer.load_best()
-    data = describe_dataset(session.train_data._dataset, {})
-    return OpenRun(folder, config, session.model, data, session.trainer.fingerprints)
+    parts = build_parts(read_plan(folder), folder)
+    parts.trainer.load_best()
+    data = describe_dataset(parts.train_data._dataset, {})
+    return OpenRun(folder, parts.config, parts.model, data, parts.fingerprints)
 
 
 @torch.no_grad()

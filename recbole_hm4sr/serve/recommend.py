@@ -154,7 +154,7 @@ class Recommender:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
         if explain and not self.streams:
             raise ConfigError(
-                f"explain must go with a model that tells the parts of its scores, as HM4SR does, "
+                f"explain must go with a model that tells the parts of its scores, "
                 f"got {self.run.config['model']}; leave it out"
             )
 

@@ -1,6 +1,6 @@
 """Checkpoints: plain tensors and numbers, written whole or not at all, checked when read.
 
-The file is torch's own zip archive. Its comment, at the very end, is the SHA-256 of all that stands
+The file is torch's own zip archive. Its comment, at the very end, is the SHA-256 of all that comes
 before it (of the archive without a comment), so that one altered bit anywhere is noticed; the
 archive's own sums cover the tensors only.
 """
@@ -33,12 +33,12 @@ def write_checkpoint(path: Path, state: dict[str, Any], *, keep_as: Path | None 
     """Write a checkpoint to a temporary name, then rename it.
 
     Args:
-        path: Where it will stand.
+        path: Where it will be.
         state: Tensors, numbers, texts, and lists, tuples and dictionaries of them.
-        keep_as: Where what stood there before goes; None to replace it.
+        keep_as: Where the file before it goes; None to replace it.
 
     Raises:
-        WriteError: If it cannot be written; what stood there before is still there.
+        WriteError: If it cannot be written; the file before it is still there.
     """
     content = {"format": _FORMAT, "version": _VERSION, **state}
     write_whole(path, lambda file: _save(content, file), keep_as=keep_as)

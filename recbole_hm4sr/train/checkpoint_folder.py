@@ -1,7 +1,7 @@
-"""The checkpoints of one run, and which of them a run may go on from.
+"""The checkpoints of one run, and which of them a run may resume from.
 
 * ``best.pt``: what changes the scores of the best epoch so far;
-* ``last.pt``: everything needed to go on as if nothing had happened;
+* ``last.pt``: everything needed to resume as if nothing had happened;
 * ``previous.pt``: the ``last.pt`` of the epoch before.
 
 After an epoch ``last.pt`` is written first, then ``best.pt`` if the epoch is the best so far. A run
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE
+from recbole_hm4sr.config.renamed import with_new_names
+from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.train.checkpoint import (
     read_checkpoint,
     refuse_foreign,
@@ -28,32 +29,21 @@ from recbole_hm4sr.train.checkpoint import (
 
 _log = logging.getLogger(__name__)
 
-# What may differ between the parts of one run: where and how fast it runs, what it reports, when
-# it ends.
-_FREE = frozenset(
-    {
-        *OF_THE_MACHINE,
-        "epochs",
-        "eval_batch_size",
-        "metric_decimal_place",
-        "metrics",
-        "pre_model_path",
-        "stopping_step",
-        "topk",
-    }
-)
-
 
 def settings_to_meet(values: Mapping[str, Any]) -> str:
-    """The settings that the parts of one run have in common, as JSON."""
-    return json.dumps({k: v for k, v in values.items() if k not in _FREE}, default=str)
+    """The settings that the parts of one run have in common, as JSON.
+
+    Where and how fast it runs, what it reports and when it ends may differ.
+    """
+    free = settings_with("machine") | settings_with("free on resume")
+    return json.dumps({k: v for k, v in values.items() if k not in free}, default=str)
 
 
 class CheckpointFolder:
     """Reads and writes the checkpoints of a run; refuses those of others.
 
     Args:
-        folder: Where they stand.
+        folder: Where they are.
         model: Name of the run's model.
         fingerprints: Hashes of its data and frozen features.
         settings: From :func:`settings_to_meet`.
@@ -62,6 +52,7 @@ class CheckpointFolder:
     def __init__(
         self, folder: Path, *, model: str, fingerprints: Mapping[str, str], settings: str
     ) -> None:
+        self.folder = folder
         self.best, self.last = folder / "best.pt", folder / "last.pt"
         self.previous = folder / "previous.pt"
         self._owner: dict[str, Any] = {
@@ -97,7 +88,8 @@ class CheckpointFolder:
             state, path, name=self._owner["model"], fingerprints=self._owner["fingerprints"]
         )
         with refusing_damage(path):
-            ours, theirs = json.loads(self._owner["settings"]), json.loads(state["settings"])
+            ours = json.loads(self._owner["settings"])
+            theirs = with_new_names(json.loads(state["settings"]))
         for name in sorted(ours.keys() & theirs.keys()):
             if ours[name] != theirs[name]:
                 raise CheckpointError(
@@ -107,7 +99,7 @@ class CheckpointFolder:
         return state
 
     def read_last(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The newest good state to go on from; None if no epoch has ended yet.
+        """The newest good state to resume from; None if no epoch has ended yet.
 
         Raises:
             CheckpointError: If there are checkpoints and none is good, with the reasons.
@@ -123,7 +115,7 @@ class CheckpointFolder:
                 reasons.append(str(error))
                 continue
             if reasons:
-                _log.warning("%s; going on from the epoch before it, %s", reasons[0], path)
+                _log.warning("%s; resuming from the epoch before it, %s", reasons[0], path)
                 self._promote(path)
             return state
         if reasons:
@@ -131,7 +123,7 @@ class CheckpointFolder:
         return None
 
     def _promote(self, path: Path) -> None:
-        """Put a good file in the place of a damaged ``last.pt``, which must not push it out."""
+        """Replace a damaged ``last.pt`` by a good file, which the next epoch would push out."""
         try:
             path.replace(self.last)
         except OSError as error:
@@ -141,7 +133,7 @@ class CheckpointFolder:
         """Write ``best.pt`` from another checkpoint if it is damaged or of an earlier epoch.
 
         Args:
-            last: What the run goes on from.
+            last: What the run resumes from.
             best_epoch: Its best epoch so far, from 0; -1 if there is none.
 
         Raises:

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import Any
 
 import torch
 
+from recbole_hm4sr.base.system import peak_process_memory
 from recbole_hm4sr.train.epochs import EpochRecord
 
-_RESET_PEAK = "5"  # proc(5): the peak of the resident memory starts anew
+_RESET_PEAK = "5"  # proc(5): the peak of the resident memory is reset
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -25,7 +24,7 @@ class Costs:
     has undone is not known, and is done again.
 
     Attributes:
-        seconds: Wall time, summed over the processes that went on with the run one after another.
+        seconds: Wall time, summed over the processes that resumed the run one after another.
         opening_seconds: Of these, the time that reading the data and building the model took.
         peak_memory_bytes: The largest of these processes: of the GPU's allocator, or on the CPU the
             resident memory. Of processes that train together, the first one's.
@@ -43,7 +42,7 @@ class Costs:
 
 
 class CostMeter:
-    """Measures a run in this process, from now on; the peak of its memory starts anew.
+    """Measures a run in this process, from now on; the peak of its memory is reset.
 
     Args:
         device: Where the run trains.
@@ -60,18 +59,18 @@ class CostMeter:
         """Say that the data are read and the model is built."""
         self._opening_seconds = time.perf_counter() - self._began
 
-    def go_on_from(self, kept: Mapping[str, Any] | None, history: Sequence[EpochRecord]) -> None:
+    def resume_from(self, kept: Mapping[str, Any] | None, epochs: Sequence[EpochRecord]) -> None:
         """Add the processes before.
 
         Args:
             kept: The fields of :class:`Costs` at the end of their last epoch; None if they were
                 not kept.
-            history: Their epochs.
+            epochs: Theirs.
         """
         if kept is not None:
             self._before = Costs(**kept)
             return
-        seconds = sum(record.train_seconds + record.valid_seconds for record in history)
+        seconds = sum(record.train_seconds + record.valid_seconds for record in epochs)
         self._before = Costs(seconds=seconds, complete=False)
 
     def costs(self) -> Costs:
@@ -87,7 +86,7 @@ class CostMeter:
 
 
 def _reset_peak(device: torch.device) -> bool:
-    """Let the peak start anew; returns whether that is possible."""
+    """Reset the peak; returns whether that is possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
@@ -102,17 +101,13 @@ def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     peak = _resident_peak()
-    if peak is not None:
-        return peak
-    # In KiB, on macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_process_memory() if peak is None else peak
 
 
 def _resident_peak() -> int | None:
     """Peak resident memory of this process, in bytes; None where the system does not tell.
 
-    ``getrusage`` would begin with the peak of the process that started this one.
+    :func:`peak_process_memory` would begin with the peak of the process that started this one.
     """
     with contextlib.suppress(OSError, ValueError):
         for line in _STATUS.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""What made a loss or a weight non-finite: found after the fact, so that a sound step pays nothing.
+"""Find the cause of a non-finite loss or weight, after the fact: a sound step pays nothing.
 
 A step only asks whether its losses are finite. Where one is not, its batch is computed once more
 with a hook on every layer, and halved until one row is left that gives the same by itself. Weights
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_hm4sr.base.errors import DataError, TrainingError
 
-# What a layer raises for a part of a batch that it cannot take, as one row for a batch norm.
+# What a layer raises for a part of a batch that it refuses, as one row for a batch norm.
 _CANNOT_TAKE = (ValueError, RuntimeError, IndexError)
 _SHOWN_ITEMS = 5
 _REMEDY = "lower learning_rate or set clip_grad_norm: {max_norm: 1}"
@@ -153,8 +153,8 @@ def _first_layer(model: nn.Module, batch: Any, losses_of: LossesOf, again: str) 
         def hook(_: nn.Module, inputs: Any, output: Any) -> None:
             if not found and not all(map(_is_finite, _tensors(output))):
                 sound = all(map(_is_finite, _tensors(inputs)))
-                place = "the output of" if sound else "what goes into"
-                found.append(f"the first value that is not finite is in {place} {name}")
+                side = "the output of" if sound else "what goes into"
+                found.append(f"the first value that is not finite is in {side} {name}")
 
         return hook
 

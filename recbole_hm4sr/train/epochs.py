@@ -32,7 +32,11 @@ class EpochRecord:
     valid_seconds: float
 
 
-def write_history(path: Path, history: list[EpochRecord]) -> None:
-    """Write one JSON line an epoch, whole or not at all."""
-    lines = [json.dumps(dataclasses.asdict(record)) + "\n" for record in history]
+def write_epochs(path: Path, epochs: list[EpochRecord]) -> None:
+    """Write one JSON line per epoch, whole or not at all.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    lines = [json.dumps(dataclasses.asdict(record)) + "\n" for record in epochs]
     write_text(path, "".join(lines))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Precision:
-    """The precision of a run; its state is part of what a run goes on from.
+    """The precision of a run; its state is part of what a run resumes from.
 
     Args:
         device: Where the steps run.
@@ -52,6 +52,6 @@ class Precision:
         return self._scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of :meth:`state_dict`."""
+        """Resume from a state of :meth:`state_dict`."""
         if state:
             self._scaler.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""One step of training: losses, their gradients, and the one question that a step asks a device."""
+"""One step of training: losses, gradients, and one wait for the device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from recbole_hm4sr.layers.transfer import Pending
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.parallel import processes
+from recbole_hm4sr.parallel.rows import without_gathering
 from recbole_hm4sr.parallel.training import JoinedLosses, NamedLosses
 from recbole_hm4sr.train.diagnose import refuse_losses
 from recbole_hm4sr.train.precision import Precision
@@ -21,7 +22,7 @@ class TrainStep:
         model: The model, in training mode.
         optimizer: Holds its parameters.
         precision: What the losses are computed in.
-        named_losses: Computes them from a batch and RecBole's loss function or None.
+        named_losses: Computes them from a batch.
         clip_grad_norm: Arguments of torch's ``clip_grad_norm_``; None or empty for no clipping.
     """
 
@@ -41,14 +42,11 @@ class TrainStep:
         self._joined_losses = JoinedLosses(model, named_losses)
         self._clip_grad_norm = clip_grad_norm
 
-    def find_gradients(
-        self, batch: Any, loss_func: Any, n_rows: int
-    ) -> tuple[dict[str, Tensor], Pending]:
+    def find_gradients(self, batch: Any, n_rows: int) -> tuple[dict[str, Tensor], Pending]:
         """Compute the gradients of a batch.
 
         Args:
             batch: The own share, on the device.
-            loss_func: RecBole's, or None.
             n_rows: Samples of the whole batch.
 
         Returns:
@@ -57,10 +55,10 @@ class TrainStep:
         """
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision.autocast():
-            losses = self._joined_losses(batch, loss_func, n_rows)
+            losses = self._joined_losses(batch, n_rows)
             each = torch.stack(list(losses.values()))
             loss = each.sum()
-        finite = Pending(distributed.true_everywhere(each.detach().isfinite().all()))
+        finite = Pending(processes.true_everywhere(each.detach().isfinite().all()))
         self._precision.backward(loss)
         if self._clip_grad_norm:
             self._precision.unscale(self._optimizer)
@@ -68,12 +66,10 @@ class TrainStep:
         return losses, finite
 
     def move_weights(self) -> None:
-        """Let the optimizer take the step."""
+        """Let the optimizer move the weights."""
         self._precision.step(self._optimizer)
 
-    def refuse(
-        self, losses: dict[str, Tensor], moment: str, batch: Any, loss_func: Any, dataset: Any
-    ) -> None:
+    def refuse(self, losses: dict[str, Tensor], moment: str, batch: Any, dataset: Any) -> None:
         """End the run, in all processes, where a loss of one of them is not finite.
 
         Each looks for the cause among its own rows, so that none waits for another's computation.
@@ -82,7 +78,6 @@ class TrainStep:
             losses: Of this process; may all be finite.
             moment: Epoch and step, in words.
             batch: The own share.
-            loss_func: RecBole's, or None.
             dataset: Knows the raw tokens.
 
         Raises:
@@ -90,10 +85,10 @@ class TrainStep:
         """
 
         def losses_of(part: Any) -> dict[str, Tensor]:
-            with self._precision.autocast(), distributed.without_gathering():
-                return self._named_losses(part, loss_func)
+            with self._precision.autocast(), without_gathering():
+                return self._named_losses(part)
 
-        alone = " and without the rows of other processes" * (distributed.world_size() > 1)
+        alone = " and without the rows of other processes" * (processes.world_size() > 1)
         again = f"with other dropout{alone}"
-        with distributed.failing_together(patient=True):
+        with processes.failing_together(patient=True):
             refuse_losses(losses, moment, self._model, batch, losses_of, dataset, again=again)

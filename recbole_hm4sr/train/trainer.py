@@ -1,30 +1,30 @@
-"""RecBole's ``Trainer`` with named losses, exact resumption and checkpoints that hold no code.
+"""Trains one model: its epochs, named losses, exact resumption, checkpoints that hold no code.
 
-``fit`` is RecBole's, with its early stopping, and its evaluator computes every metric. Replaced are
-the loop over the batches of an epoch, the ranking (``ranking_trainer.py``), and what an epoch
-leaves:
+RecBole's ``early_stopping`` says which epoch is the best and when training ends. An epoch leaves:
 
-* ``checkpoint/``: the best epoch, and what the run can go on from (``checkpoint_folder.py``);
-* ``history.jsonl``: a line an epoch.
+* ``checkpoint/``: the best epoch, and what the run can resume from (``checkpoint_folder.py``);
+* ``history.jsonl``: one line per epoch;
+* ``tensorboard/``: curves (``event_log.py``).
 
-Frozen features are in neither checkpoint; their fingerprint is.
+Frozen features are in no checkpoint; their fingerprint is.
 """
 
 import dataclasses
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from recbole.utils import early_stopping
 from torch import Tensor
 
-from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
-from recbole_hm4sr.config.settings import RunSettings, read_settings
 from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.parallel import processes as distributed
+from recbole_hm4sr.evaluate.evaluator import Evaluator
+from recbole_hm4sr.evaluate.step_bar import StepBar
+from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import rows_of_step, seed_epoch
 from recbole_hm4sr.train.checkpoint import (
     random_states,
@@ -32,205 +32,234 @@ from recbole_hm4sr.train.checkpoint import (
     set_random_states,
     set_weights,
 )
-from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder, settings_to_meet
-from recbole_hm4sr.train.costs import CostMeter
+from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder
+from recbole_hm4sr.train.costs import CostMeter, Costs
 from recbole_hm4sr.train.diagnose import refuse_state
-from recbole_hm4sr.train.epochs import EpochRecord, write_history
+from recbole_hm4sr.train.epochs import EpochRecord, write_epochs
+from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.optimizer import build_optimizer
 from recbole_hm4sr.train.precision import Precision
-from recbole_hm4sr.train.ranking_trainer import RankingTrainer
 from recbole_hm4sr.train.step import TrainStep
 
-_log = logging.getLogger(__name__)
 
+@dataclasses.dataclass(frozen=True)
+class TrainingFiles:
+    """What a trainer writes.
 
-class Trainer(RankingTrainer):
-    """Trains one model and keeps what a run needs to go on or to be tested another day.
-
-    Args:
-        config: RecBole ``Config``; ``checkpoint_dir`` is the folder of the checkpoints.
-        model: Any RecBole recommender. If it has a method ``named_losses(interaction)``, the
-            losses are trained and recorded by those names.
-        fingerprints: Hashes of the data and of the frozen features: a checkpoint is refused where
-            they differ.
-        on_epoch: Called after every epoch.
-        meter: Measures what the run costs; its costs go on with the run.
+    Attributes:
+        checkpoints: The run's checkpoints.
+        epochs: One line of JSON per epoch.
+        events: The curves.
     """
 
-    optimizer: Any
+    checkpoints: CheckpointFolder
+    epochs: Path
+    events: EventLog
+
+
+class Trainer:
+    """Trains one model and keeps what a run needs to resume or to be tested another day.
+
+    Args:
+        config: RecBole ``Config``.
+        model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
+            whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
+            called before the first step of each epoch, counted from 1, with the training split;
+            ``parameter_groups()`` (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`).
+        evaluator: Of the same model.
+        files: What is written; by the first process alone.
+        amp_dtype: What ``enable_amp`` computes in.
+        step_bar: Counts the steps of an epoch.
+        on_epoch: Called in the first process after every epoch.
+        meter: Measures what the run costs; its costs are resumed with the run.
+
+    Attributes:
+        epochs: The finished epochs that were validated.
+        max_epochs: How many epochs are trained at most.
+        start_epoch: How many epochs were finished when the run was resumed.
+        best_valid_score: Value of ``valid_metric`` in the best epoch so far.
+        best_valid_result: All validation metrics of that epoch; None before the first.
+    """
 
     def __init__(
         self,
         config: Any,
         model: Any,
+        evaluator: Evaluator,
         *,
-        fingerprints: Mapping[str, str] | None = None,
+        files: TrainingFiles,
+        amp_dtype: Any = "bfloat16",
+        step_bar: StepBar | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         meter: CostMeter | None = None,
     ) -> None:
-        self.optimizer: Any  # RecBole's constructor makes it
-        folder = Path(config["checkpoint_dir"])
-        is_first = distributed.is_first()
-        try:
-            if is_first:
-                folder.mkdir(parents=True, exist_ok=True)
-            distributed.barrier()  # RecBole would make the folder too, in all of them at once
-            with compat.tensorboard_folder(folder.parent / "tensorboard", silent=not is_first):
-                super().__init__(config, model)
-        except OSError as error:
-            raise WriteError(f"cannot write {folder.parent}: {error.strerror}") from error
-        # One kernel over all parameters: unfused, starting a thousand small ones takes longer.
-        if isinstance(self.optimizer, torch.optim.Adam):
-            groups = [{**group, "fused": True} for group in self.optimizer.param_groups]
-            self.optimizer = type(self.optimizer)(groups, fused=True)
-        run_settings = read_settings(config, RunSettings)
-        self.precision = Precision(
-            self.device, enabled=self.enable_amp, dtype=run_settings.amp_dtype
-        )
-        self._step = TrainStep(
+        self.config = config
+        self.model = model
+        self.evaluator = evaluator
+        self.files = files
+        self.device = config["device"]
+        self.optimizer = build_optimizer(config, model)
+        self.precision = Precision(self.device, enabled=config["enable_amp"], dtype=amp_dtype)
+        self.step = TrainStep(
             model,
             self.optimizer,
             self.precision,
             self._named_losses,
-            clip_grad_norm=self.clip_grad_norm,
+            clip_grad_norm=config["clip_grad_norm"],
         )
-        self.fingerprints = dict(fingerprints or {})
-        self.checkpoints = CheckpointFolder(
-            folder,
-            model=config["model"],
-            fingerprints=self.fingerprints,
-            settings=settings_to_meet(config.variable_config_dict),
-        )
-        self.saved_model_file = str(self.checkpoints.best)
-        self.last_file = self.checkpoints.last
-        self.history_file = folder.parent / "history.jsonl"
-        self.on_epoch = on_epoch
+        self.max_epochs: int = config["epochs"]
+        self.start_epoch = 0
+        self.epochs: list[EpochRecord] = []
+        self.best_valid_score = -np.inf if config["valid_metric_bigger"] else np.inf
+        self.best_valid_result: dict[str, float] | None = None
+        self._n_worse = 0  # validations since the best one
+        self._step_bar = step_bar or StepBar()
+        self._on_epoch = on_epoch
         self._meter = meter
-        self.history: list[EpochRecord] = []
-        self._losses: dict[str, float] = {}
-        self._valid_result: dict[str, float] = {}
-        self._seconds = {"train": 0.0, "valid": 0.0}
-        self._is_new_best = False
-        self._loaders: list[Any] = []
-        self._user_callback: Callable[[int, float], None] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether training has ended: all epochs done, or stopped early."""
-        return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        return self.start_epoch >= self.max_epochs or self._n_worse > self.config["stopping_step"]
 
     @property
     def best_epoch(self) -> int:
         """Number of the best epoch so far, from 1; 0 before the first."""
-        return max((record.epoch for record in self.history if record.is_best), default=0)
+        return max((record.epoch for record in self.epochs if record.is_best), default=0)
 
-    def fit(
-        self,
-        train_data: Any,
-        valid_data: Any = None,
-        verbose: bool = True,
-        saved: bool = True,
-        show_progress: bool = False,
-        callback_fn: Callable[[int, float], None] | None = None,
-    ) -> Any:
-        """RecBole's ``fit``; a resumed run goes on after its last finished epoch.
+    def costs(self) -> Costs:
+        """What the run has cost up to now; nothing without a meter."""
+        return Costs() if self._meter is None else self._meter.costs()
 
-        Returns:
-            Best validation score and result, as RecBole returns them.
+    def fit(self, train_data: Any, valid_data: Any) -> None:
+        """Train until the last epoch or until validation has not improved for ``stopping_step``.
+
+        A resumed run continues after its last finished epoch.
+
+        Args:
+            train_data: The training loader.
+            valid_data: The validation loader; read every ``eval_step`` epochs.
 
         Raises:
             TrainingError: If a loss becomes non-finite.
             WriteError: If a file cannot be written.
         """
-        self._loaders, self._user_callback = [train_data, valid_data], callback_fn
         if self.start_epoch and self.finished:
-            write_history(self.history_file, self.history)
-            return self.best_valid_score, self.best_valid_result
+            return
         try:
-            return super().fit(
-                train_data, valid_data, verbose, saved, show_progress, self._after_epoch
-            )
+            self._train_epochs(train_data, valid_data)
         except OSError as error:  # of TensorBoard's writer
-            where = error.filename or self.history_file.parent
+            where = error.filename or self.files.epochs.parent
             raise WriteError(f"cannot write {where}: {error.strerror or error}") from error
 
-    def close(self) -> None:
-        """Remove the bar, and end the TensorBoard writer, which RecBole leaves open."""
-        self.step_bar.close()
-        try:
-            self.tensorboard.close()
-        except OSError as error:
-            _log.warning("TensorBoard's file is not complete: %s", error)
+    def _train_epochs(self, train_data: Any, valid_data: Any) -> None:
+        if (self.config["train_neg_sample_args"] or {}).get("dynamic", False):
+            train_data.get_model(self.model)  # RecBole's loader asks it for hard negatives
+        eval_step = min(self.config["eval_step"], self.max_epochs)
+        for epoch in range(self.start_epoch, self.max_epochs):
+            began = time.perf_counter()
+            losses = self.train_epoch(train_data, epoch)
+            train_seconds = time.perf_counter() - began
+            self.files.events.trained(epoch, sum(losses.values()) * len(train_data))
+            if (epoch + 1) % eval_step:
+                continue
+            began = time.perf_counter()
+            valid = self.evaluator.measure(valid_data)
+            record = self._judge(
+                EpochRecord(
+                    epoch=epoch + 1,
+                    loss=sum(losses.values()),
+                    losses=losses,
+                    valid_score=float(valid[self.config["valid_metric"].lower()]),
+                    valid={name: float(value) for name, value in valid.items()},
+                    is_best=False,
+                    train_seconds=train_seconds,
+                    valid_seconds=time.perf_counter() - began,
+                )
+            )
+            self.files.events.validated(epoch, record.valid_score, valid)
+            self._end_epoch(record, (train_data, valid_data))
+            if self._n_worse > self.config["stopping_step"]:
+                break
+        self.files.events.ended(self.best_valid_score)
 
-    def _train_epoch(
-        self,
-        train_data: Any,
-        epoch_idx: int,
-        loss_func: Callable[[Any], Any] | None = None,
-        show_progress: bool = False,
-    ) -> float:
-        """Train one epoch; returns the sum of the losses over the steps, as RecBole does."""
-        began = time.perf_counter()
-        seed_epoch(self.config["seed"], epoch_idx)
+    def train_epoch(self, train_data: Any, epoch: int) -> dict[str, float]:
+        """Train one epoch.
+
+        Args:
+            train_data: The training loader.
+            epoch: From 0.
+
+        Returns:
+            Each named loss, mean over the steps.
+
+        Raises:
+            TrainingError: If a loss, a weight or a gradient is not finite.
+        """
+        seed_epoch(self.config["seed"], epoch)
+        if hasattr(self.model, "begin_epoch"):
+            self.model.begin_epoch(epoch + 1, train_data._dataset)
         self.model.train()
         totals: dict[str, Tensor] = {}
-        steps = 0
-        batches = self.step_bar.over(train_data, f"epoch {epoch_idx + 1}", shown=show_progress)
-        for steps, interaction in enumerate(batches, start=1):
+        n_steps = 0
+        batches = self._step_bar.over(train_data, f"epoch {epoch + 1}")
+        for n_steps, interaction in enumerate(batches, start=1):
             batch = send_batch(interaction, self.device)
-            n_rows = rows_of_step(train_data, steps)
-            losses, finite = self._step.find_gradients(batch, loss_func, n_rows)
+            losses, finite = self.step.find_gradients(batch, rows_of_step(train_data, n_steps))
             if not finite:
-                moment = f"epoch {epoch_idx + 1}, step {steps}"
-                self._step.refuse(losses, moment, batch, loss_func, train_data._dataset)
-            self._step.move_weights()
+                moment = f"epoch {epoch + 1}, step {n_steps}"
+                self.step.refuse(losses, moment, batch, train_data._dataset)
+            self.step.move_weights()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
-        refuse_state(self.model, self.optimizer, f"epoch {epoch_idx + 1}")
-        totals = {name: distributed.mean_over_processes(total) for name, total in totals.items()}
-        self._losses = {name: float(total) / max(steps, 1) for name, total in totals.items()}
-        self._seconds["train"] = time.perf_counter() - began
-        return float(sum(totals.values()))
+        refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
+        totals = {name: processes.mean_over_processes(total) for name, total in totals.items()}
+        return {name: float(total) / max(n_steps, 1) for name, total in totals.items()}
 
-    def _named_losses(
-        self, batch: Any, loss_func: Callable[[Any], Any] | None
-    ) -> dict[str, Tensor]:
-        if loss_func is None and hasattr(self.model, "named_losses"):
+    def _named_losses(self, batch: Any) -> dict[str, Tensor]:
+        if hasattr(self.model, "named_losses"):
             return dict(self.model.named_losses(batch))
-        losses = (loss_func or self.model.calculate_loss)(batch)
+        losses = self.model.calculate_loss(batch)
         if isinstance(losses, tuple):
             return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
         return {"loss": losses}
 
-    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
-        began = time.perf_counter()
-        score, result = super()._valid_epoch(valid_data, show_progress)
-        self._seconds["valid"] = time.perf_counter() - began
-        self._valid_result = {name: float(value) for name, value in result.items()}
-        return score, result
-
-    def _after_epoch(self, epoch_idx: int, valid_score: float) -> None:
-        record = EpochRecord(
-            epoch=epoch_idx + 1,
-            loss=sum(self._losses.values()),
-            losses=self._losses,
-            valid_score=float(valid_score),
-            valid=self._valid_result,
-            is_best=self.cur_step == 0,
-            train_seconds=self._seconds["train"],
-            valid_seconds=self._seconds["valid"],
+    def _judge(self, record: EpochRecord) -> EpochRecord:
+        """Whether an epoch is the best so far; equal to the best is better."""
+        self.best_valid_score, self._n_worse, _, is_best = early_stopping(
+            record.valid_score,
+            self.best_valid_score,
+            self._n_worse,
+            max_step=self.config["stopping_step"],
+            bigger=self.config["valid_metric_bigger"],
         )
-        self.history.append(record)
-        with distributed.failing_together():
-            if distributed.is_first():
-                self._keep(epoch_idx)
-        if distributed.is_first() and self.on_epoch is not None:
-            self.on_epoch(record)
-        self._is_new_best = False
-        if self._user_callback is not None:
-            self._user_callback(epoch_idx, valid_score)
+        if is_best:
+            self.best_valid_result = record.valid
+        return dataclasses.replace(record, is_best=is_best)
 
-    def _scoring_state(self, epoch_idx: int) -> dict[str, Any]:
-        """Everything that changes the scores."""
+    def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
+        """Keep an epoch, and tell of it."""
+        self.epochs.append(record)
+        with processes.failing_together():
+            if processes.is_first():
+                self._keep(record, loaders)
+        if processes.is_first() and self._on_epoch is not None:
+            self._on_epoch(record)
+
+    def _keep(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
+        """Write what an epoch leaves, in an order that a kill at any moment leaves usable."""
+        scoring = self.scoring_state(record.epoch - 1)
+        self.files.checkpoints.write_last({**scoring, **self._state_to_resume(loaders)})
+        if record.is_best:
+            self.files.checkpoints.write_best(scoring)
+        write_epochs(self.files.epochs, self.epochs)
+
+    def scoring_state(self, epoch: int) -> dict[str, Any]:
+        """Everything that changes the scores, as ``best.pt`` holds it.
+
+        Args:
+            epoch: From 0.
+        """
         # Some models of RecBole (FDSA) name a layer here, whose weights are in the state already.
         others = {
             name: value
@@ -238,99 +267,67 @@ class Trainer(RankingTrainer):
             if not isinstance(value, torch.nn.Module)
         }
         return {
-            "epoch": epoch_idx,
+            "epoch": epoch,
             "state_dict": self.model.state_dict(),
             "other_parameter": others,
         }
 
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ARG002
-        """Called by RecBole for a new best epoch; ``_keep`` writes it, after ``last.pt``."""
-        if self._loaders[1] is None and distributed.is_first():  # then every epoch is the best
-            self.checkpoints.write_best(self._scoring_state(epoch))
-        self._is_new_best = True
-
-    def _keep(self, epoch_idx: int) -> None:
-        """Write what an epoch leaves, in an order that a kill at any moment leaves usable."""
-        scoring = self._scoring_state(epoch_idx)
-        self.checkpoints.write_last({**scoring, **self._state_to_go_on()})
-        if self._is_new_best:
-            self.checkpoints.write_best(scoring)
-        write_history(self.history_file, self.history)
-
-    def _state_to_go_on(self) -> dict[str, Any]:
+    def _state_to_resume(self, loaders: tuple[Any, Any]) -> dict[str, Any]:
         """Everything besides the weights that the next epoch depends on."""
-        best = self.best_valid_result or {}
         return {
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
-            "cur_step": self.cur_step,
+            "cur_step": self._n_worse,
             "best_valid_score": float(self.best_valid_score),
-            "best_valid_result": {name: float(value) for name, value in best.items()},
-            "history": [dataclasses.asdict(record) for record in self.history],
-            "costs": None if self._meter is None else dataclasses.asdict(self._meter.costs()),
+            "best_valid_result": dict(self.best_valid_result or {}),
+            "history": [dataclasses.asdict(record) for record in self.epochs],
+            "costs": None if self._meter is None else dataclasses.asdict(self.costs()),
             "random_states": random_states(),
-            "loader_states": [loader.generator.get_state() for loader in self._loaders],
+            "loader_states": [loader.generator.get_state() for loader in loaders],
         }
 
     def resume(self, train_data: Any, valid_data: Any) -> bool:
         """Go back to the end of the last finished epoch.
 
         Args:
-            train_data: The training loader; the order of its batches goes on as well.
-            valid_data: The validation loader; its random numbers go on as well.
+            train_data: The training loader; the order of its batches is resumed as well.
+            valid_data: The validation loader; its random numbers are resumed as well.
 
         Returns:
             False if there is no checkpoint yet.
 
         Raises:
-            CheckpointError: If no checkpoint is good to go on from, with the reasons.
+            CheckpointError: If no checkpoint is good to resume from, with the reasons.
             WriteError: If a file that the end of the run has cut cannot be written again.
         """
-        with distributed.first_process_first(
-            "checkpoints"
-        ):  # it may put one in the place of another
-            state = self.checkpoints.read_last(self.device)
+        checkpoints = self.files.checkpoints
+        # The first process may replace a damaged file, which the others then read.
+        with processes.first_process_first("checkpoints"):
+            state = checkpoints.read_last(self.device)
         if state is None:
             return False
-        set_weights(self.model, state, self.last_file)
-        with refusing_damage(self.last_file):
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.precision.load_state_dict(state.get("precision", {}))
-            self.start_epoch = state["epoch"] + 1
-            self.cur_step = state["cur_step"]
-            self.best_valid_score = state["best_valid_score"]
-            self.best_valid_result = state["best_valid_result"]
-            self.history = [EpochRecord(**record) for record in state["history"]]
-            if self._meter is not None:
-                self._meter.go_on_from(state.get("costs"), self.history)
-            self.train_loss_dict = {record.epoch - 1: record.loss for record in self.history}
-            loaders = zip((train_data, valid_data), state["loader_states"], strict=True)
-            for loader, loader_state in loaders:
-                loader.generator.set_state(loader_state.cpu())
-            if distributed.world_size() == 1:  # several processes draw theirs for each epoch
-                set_random_states(state["random_states"])
-        if distributed.is_first():
-            self.checkpoints.mend_best(state, self.best_epoch - 1)
-            write_history(self.history_file, self.history)
+        set_weights(self.model, state, checkpoints.last)
+        with refusing_damage(checkpoints.last):
+            self._set_state(state, (train_data, valid_data))
+        if processes.is_first():
+            checkpoints.mend_best(state, self.best_epoch - 1)
+            write_epochs(self.files.epochs, self.epochs)
         return True
 
-    def _load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint, refuse a foreign one, and set the model to it."""
-        state = self.checkpoints.read(path, self.device)
-        set_weights(self.model, state, path)
-        return state
-
-    def evaluate(
-        self,
-        eval_data: Any,
-        load_best_model: bool = True,
-        model_file: str | None = None,
-        show_progress: bool = False,
-    ) -> Any:
-        """Metrics of a split by name, as :meth:`RankingTrainer.measure` gives them."""
-        if load_best_model:
-            self._load(Path(model_file or self.saved_model_file))
-        return self.measure(eval_data, show_progress=show_progress)
+    def _set_state(self, state: dict[str, Any], loaders: tuple[Any, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state.get("precision", {}))
+        self.start_epoch = state["epoch"] + 1
+        self._n_worse = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        self.epochs = [EpochRecord(**record) for record in state["history"]]
+        if self._meter is not None:
+            self._meter.resume_from(state.get("costs"), self.epochs)
+        for loader, loader_state in zip(loaders, state["loader_states"], strict=True):
+            loader.generator.set_state(loader_state.cpu())
+        if processes.world_size() == 1:  # several processes draw theirs for each epoch
+            set_random_states(state["random_states"])
 
     def load_best(self) -> None:
         """Set the model to the best epoch so far.
@@ -338,10 +335,17 @@ class Trainer(RankingTrainer):
         Raises:
             CheckpointError: If ``best.pt`` is damaged, of another run, or of another epoch.
         """
-        distributed.barrier()  # until the first process has written it
-        state = self._load(self.checkpoints.best)
-        if self.history and state["epoch"] + 1 != self.best_epoch:
+        processes.barrier()  # until the first process has written it
+        path = self.files.checkpoints.best
+        state = self.files.checkpoints.read(path, self.device)
+        set_weights(self.model, state, path)
+        if self.epochs and state["epoch"] + 1 != self.best_epoch:
             raise CheckpointError(
-                f"the checkpoint {self.checkpoints.best} must be of the best epoch, "
-                f"{self.best_epoch}, got epoch {state['epoch'] + 1}; train anew"
+                f"the checkpoint {path} must be of the best epoch, {self.best_epoch}, got epoch "
+                f"{state['epoch'] + 1}; train anew"
             )
+
+    def close(self) -> None:
+        """Remove the bar of a loop that has ended early, and end TensorBoard's writer."""
+        self._step_bar.close()
+        self.files.events.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_hm4sr.base.errors import error_sentence
 from recbole_hm4sr.run.resume import run_or_resume
-from recbole_hm4sr.train.trainer import EpochRecord
+from recbole_hm4sr.train.epochs import EpochRecord
 from recbole_hm4sr.tune.trials import Status, Trial, TrialStore
 
 

@@ -19,7 +19,7 @@ from recbole_hm4sr.config.compose import (
 from recbole_hm4sr.config.evaluation_rules import bigger_is_better
 from recbole_hm4sr.config.fingerprint import data_hash, settings_hash
 from recbole_hm4sr.config.protocol import PROTOCOL
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.model.registry import find_model, settings_with
 from recbole_hm4sr.tune.space import Space
 
 Algorithm: TypeAlias = Literal["exhaustive", "random", "bayes"]
@@ -30,8 +30,6 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 # Proposals of bayes that are random, since there is nothing to learn from yet. RecBole leaves it
 # to hyperopt, whose 20 are more than many searches have.
 RANDOM_FIRST = 5
-# A choice among seeds would be one among accidents.
-_NOT_SEARCHED = ("seed", "data_path", "reproducibility")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +95,8 @@ def plan_search(
         fixed.update(read_yaml(Path(path)))
     fixed.update(flags)
     _check(dataset, model, space, fixed)
-    values = compose_settings(model, dataset, overrides=fixed)[0]
+    settings_class = find_model(model).settings_class
+    values, _ = compose_settings(model, dataset, overrides=fixed, settings_class=settings_class)
     folder = resolve_data_path(dataset, fixed.get("data_path"))
     if "data_path" in fixed:
         # So that best.yaml serves from another working directory.
@@ -112,7 +111,9 @@ def plan_search(
         bigger=bigger_is_better(values["valid_metric"]),
         seed=values["seed"],
         epochs=values["epochs"],
-        fingerprint=settings_hash(model, dataset, data_hash(folder), rest),
+        fingerprint=settings_hash(
+            model, dataset, data_hash(folder), rest, left_out=settings_with("machine")
+        ),
     )
 
 
@@ -124,7 +125,8 @@ def _check_names(space: Space, flags: Mapping[str, Any]) -> None:
             f"a setting must be either searched or set, but {', '.join(both)} stands in "
             f"{space.path} and among the flags; remove one"
         )
-    fixing = [name for name in space.names if name in (*PROTOCOL, *_NOT_SEARCHED)]
+    never = {*PROTOCOL, *settings_with("fixed in a search")}
+    fixing = [name for name in space.names if name in never]
     if fixing:
         raise ConfigError(
             f"{space.path} must leave alone what makes trials comparable, got {', '.join(fixing)}"
@@ -135,20 +137,23 @@ def _check(dataset: str, model: str, space: Space, fixed: Mapping[str, Any]) -> 
     """Refuse unknown names, and values that no other setting of the space could make right."""
     entry = find_model(model)
 
+    def check(overrides: Mapping[str, Any]) -> None:
+        check_settings(
+            model,
+            dataset,
+            settings_class=entry.settings_class,
+            losses=entry.losses,
+            overrides=overrides,
+        )
+
     def refusal(settings: Mapping[str, Any]) -> str | None:
         try:
-            check_settings(
-                model,
-                dataset,
-                settings_class=entry.settings_class,
-                overrides={**fixed, **settings},
-            )
+            check({**fixed, **settings})
         except ConfigError as error:
             return str(error)
         return None
 
-    outside = {name: value for name, value in fixed.items() if name not in space.names}
-    check_settings(model, dataset, settings_class=entry.settings_class, overrides=outside)
+    check({name: value for name, value in fixed.items() if name not in space.names})
     found = []
     for name, line, value in _samples(space):
         sentence = refusal({name: value})

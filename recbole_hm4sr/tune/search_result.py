@@ -8,7 +8,8 @@ from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.compose import read_yaml
-from recbole_hm4sr.config.fingerprint import OF_THE_MACHINE, settings_hash
+from recbole_hm4sr.config.fingerprint import settings_hash
+from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.tune.space import same_text
 from recbole_hm4sr.tune.trials import Trial, read_trials, run_dir
 
@@ -54,7 +55,8 @@ class SearchResult:
         folder = run_dir(self.folder, self.best.number)
         same = (
             same_text(searched) == same_text(dict(self.best.settings))
-            and settings_hash(model, dataset, data, rest) == self.fingerprint
+            and settings_hash(model, dataset, data, rest, left_out=settings_with("machine"))
+            == self.fingerprint
             and (folder / "checkpoint" / "last.pt").is_file()
         )
         return folder if same else None
@@ -81,7 +83,7 @@ def read_found(folder: Path) -> SearchResult:
             f"{folder} must have a best.yaml with the settings of a finished trial; go on with: "
             f"hm4sr tune --model={about['model']} --dataset={about['dataset']} --out={folder}"
         )
-    left_out = (*OF_THE_MACHINE, "seed")
+    left_out = settings_with("machine") | {"seed"}
     return SearchResult(
         folder=folder,
         # A failed trial may have been tried again under another number.

@@ -16,7 +16,7 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import locked
-from recbole_hm4sr.train.trainer import EpochRecord
+from recbole_hm4sr.train.epochs import EpochRecord
 from recbole_hm4sr.tune.objective import HopelessTrial, run_trial
 from recbole_hm4sr.tune.search import RANDOM_FIRST, Algorithm, Search, import_engine
 from recbole_hm4sr.tune.space import Dimension, Space, same_text

@@ -1,13 +1,14 @@
 """HM4SR keeps the contract, with and without its parts."""
 
 import torch
-from contract.recommender import RecommenderContract
 from parity.recorded_cases import NO_PARTS
+
+from recbole_hm4sr.testing.contract import ModelContract
 
 SMALL = {"hidden_size": 16, "inner_size": 32, "n_interactive_experts": 2}
 
 
-class TestHM4SR(RecommenderContract):
+class TestHM4SR(ModelContract):
     model = "HM4SR"
     overrides = SMALL
 
@@ -17,7 +18,7 @@ class TestHM4SR(RecommenderContract):
     def test_temporal_experts_are_left_alone_when_told_so(self, toy_path, tmp_path):
         session = self.open(toy_path, tmp_path, train_temporal_experts=False)
         before = session.model.temporal_moe.experts.clone()
-        session.trainer.fit(session.train_data, session.valid_data, verbose=False)
+        session.trainer.fit(session.train_data, session.valid_data)
         assert torch.equal(session.model.temporal_moe.experts, before)
 
     def test_an_evaluation_projects_the_catalogue_once(self, session, batch):
@@ -51,12 +52,12 @@ class TestHM4SR(RecommenderContract):
             assert torch.equal(model.full_sort_predict(batch), shuffled)
 
 
-class TestHM4SROnPrefixes(RecommenderContract):
+class TestHM4SROnPrefixes(ModelContract):
     model = "HM4SR"
     overrides = {**SMALL, "train_mode": "prefix"}
 
 
-class TestHM4SRWithSampledSoftmax(RecommenderContract):
+class TestHM4SRWithSampledSoftmax(ModelContract):
     model = "HM4SR"
     overrides = {**SMALL, "n_negatives": 7}
 
@@ -93,12 +94,12 @@ class TestHM4SRWithSampledSoftmax(RecommenderContract):
         torch.testing.assert_close(*scores)
 
 
-class TestHM4SRWithoutModalities(RecommenderContract):
+class TestHM4SRWithoutModalities(ModelContract):
     model = "HM4SR"
     overrides = {**SMALL, "modalities": {}, "category_field": None}
 
 
-class TestHM4SRWithoutParts(RecommenderContract):
+class TestHM4SRWithoutParts(ModelContract):
     model = "HM4SR"
     overrides = {**SMALL, **NO_PARTS}
 

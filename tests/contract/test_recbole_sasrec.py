@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from contract.recommender import RecommenderContract
 from parity.recorded_cases import NO_PARTS
 
 from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.testing.contract import ModelContract
 
 BACKBONE = {
     "hidden_size": 16,
@@ -47,7 +47,7 @@ def names_of_recbole(norm, encoder, n_layers):
 def pair(request, toy_path, tmp_path):
     """A model, RecBole's with the same weights, the names of theirs by ours, and the loader."""
     overrides, norm, encoder = MODELS[request.param]
-    contract = RecommenderContract()
+    contract = ModelContract()
     contract.model = request.param
     session = contract.open(toy_path, tmp_path, **overrides)
     ours = session.model.double()

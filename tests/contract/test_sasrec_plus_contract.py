@@ -1,20 +1,20 @@
 """SASRec+ keeps the contract, in both training modes and with a sampled softmax."""
 
-from contract.recommender import RecommenderContract
+from recbole_hm4sr.testing.contract import ModelContract
 
 SMALL = {"hidden_size": 16, "inner_size": 32}
 
 
-class TestSASRecPlus(RecommenderContract):
+class TestSASRecPlus(ModelContract):
     model = "SASRecPlus"
     overrides = SMALL
 
 
-class TestSASRecPlusOnPrefixes(RecommenderContract):
+class TestSASRecPlusOnPrefixes(ModelContract):
     model = "SASRecPlus"
     overrides = {**SMALL, "train_mode": "prefix", "train_history": "exclude"}
 
 
-class TestSASRecPlusWithSampledSoftmax(RecommenderContract):
+class TestSASRecPlusWithSampledSoftmax(ModelContract):
     model = "SASRecPlus"
     overrides = {**SMALL, "n_negatives": 7}

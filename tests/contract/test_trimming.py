@@ -5,28 +5,26 @@ import itertools
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from toydata import QUICK
 
 from recbole_hm4sr.base.compat import import_recbole_models
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.model.recbole.trimming import MODELS, groups_of_length, groups_of_masks
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK
 
 OVERRIDES = {"FDSA": {"selected_features": ["categories"]}, "S3Rec": {"train_stage": "pretrain"}}
 MAX_LENGTH = 16  # toy histories have up to 15 interactions
 
 
 def open_model(name, toy_path, tmp_path, **overrides):
-    model_class = find_model(name).model_class
     overrides = {**QUICK, "MAX_ITEM_LIST_LENGTH": MAX_LENGTH, **overrides}
-    config = build_config(
-        model_class,
+    plan = compose(
+        name,
         "toy",
         overrides={**overrides, **OVERRIDES.get(name, {}), "data_path": str(toy_path)},
-        checkpoint_dir=tmp_path / "checkpoint",
     )
-    return build_parts(config, tmp_path, model_class)
+    return build_parts(plan, tmp_path)
 
 
 @pytest.fixture

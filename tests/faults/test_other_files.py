@@ -13,7 +13,7 @@ from test_fault_table import FAULTS
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.compare.results import latest_results
-from recbole_hm4sr.compare.summary import read_ranks
+from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.run.place import require_free_folder
 
 pytestmark = pytest.mark.integration

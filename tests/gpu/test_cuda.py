@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
-from toydata import QUICK
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.layers.softmax import linear_cross_entropy
 from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.quick_start import run
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,10 +23,9 @@ WITHOUT_CHANCE = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "placeho
 
 def open_on(device, model, toy_path, folder, **overrides):
     entry = MODELS[model]
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides={
             **QUICK,
             "data_path": str(toy_path),
@@ -34,9 +33,8 @@ def open_on(device, model, toy_path, folder, **overrides):
             "reproducibility": True,
             **overrides,
         },
-        checkpoint_dir=folder / device / "checkpoint",
     )
-    return build_parts(config, folder / device, entry.model_class)
+    return build_parts(plan, folder / device)
 
 
 @pytest.mark.parametrize("train_mode", ["prefix", "sequence"])
@@ -89,7 +87,7 @@ def test_a_run_ends_on_the_gpu_with_finite_losses(toy_path, tmp_path, mode, prec
     overrides = {**QUICK, "data_path": str(toy_path), "use_gpu": True, "train_mode": mode}
     overrides |= precision
     result = run("HM4SR", "toy", overrides=overrides, run_dir=tmp_path / "run")
-    assert all(torch.isfinite(torch.tensor(record.loss)) for record in result.history)
+    assert all(torch.isfinite(torch.tensor(record.loss)) for record in result.epochs)
     assert set(result.test) == set(result.valid)
 
 
@@ -116,9 +114,9 @@ def test_a_step_waits_for_the_device_once(toy_path, tmp_path, settings):
         torch.cuda.set_sync_debug_mode("error" if is_counted else "default")
         try:
             batch = send_batch(interaction, trainer.device)
-            _, finite = trainer._step.find_gradients(batch, None, n_rows)
+            _, finite = trainer.step.find_gradients(batch, n_rows)
             is_finite = bool(finite)  # by an event, which the mode does not count
-            trainer._step.move_weights()
+            trainer.step.move_weights()
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert is_finite

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from toydata import QUICK_HM4SR
+
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import yaml
-from toydata import QUICK
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, error_sentence
@@ -24,6 +23,7 @@ from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.worker import run_cell
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.run.resume import run_or_resume
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = pytest.mark.integration
 
@@ -158,8 +158,8 @@ def test_the_tables_are_there_in_every_form(comparison):
         "table.tex", "table_details.tex", "table_tests.tex", "table_groups.tex",
     }  # fmt: skip
     said = "\n".join(comparison["said"])
-    for history in ("include", "exclude"):
-        assert f"results; rank_history: {history}, tie_order: file" in said
+    for candidates in ("kept", "removed"):
+        assert f"results; seen items {candidates}, tie_order: file" in said
     row = comparison["summaries"][0].rows[0]
     assert (len(row.seeds), row.reason) == (2, "")
     assert row.peak_memory_mb > 0

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import yaml
 from killing import history_of
-from toydata import QUICK
 from tuning import SETTINGS, lines, tune
 
 from recbole_hm4sr.base.errors import ConfigError
@@ -18,6 +17,7 @@ from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import read_outcomes
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.resume import run_or_resume
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 from recbole_hm4sr.tune.search_result import read_found
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 from servedruns import expected_of, train_toy
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
 pytest.importorskip("onnxscript", reason="needs the extra export")

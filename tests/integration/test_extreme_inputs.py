@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from datafiles import DAY, NEW_YEAR, walks, write_dataset, write_features, write_lines
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import DataError, TrainingError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 from recbole_hm4sr.train.trainer import Trainer
 
 pytestmark = pytest.mark.integration
@@ -50,7 +50,7 @@ def train(tmp_path, rows, values=None, categories=None, **settings):
         for batch in session.test_data:
             scores = session.model.full_sort_predict(batch[0])
             assert torch.isfinite(scores).all()
-    for record in result.history:
+    for record in result.epochs:
         assert all(math.isfinite(value) for value in record.losses.values())
     for weight in session.model.parameters():
         assert torch.isfinite(weight).all()
@@ -111,7 +111,7 @@ def test_two_items(tmp_path, mode):
 def test_histories_of_one(tmp_path, mode):
     # Of four interactions two are held out: one input and one target are left to train on.
     result = train(tmp_path, walks([4, 4, 4]), train_mode=mode, MAX_ITEM_LIST_LENGTH=1)
-    assert len(result.history) == 1
+    assert len(result.epochs) == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -135,8 +135,8 @@ def test_features_beyond_what_float32_can_square_stop_with_their_stream(tmp_path
 def test_a_gradient_too_large_to_square_is_not_passed_over(tmp_path, mode, monkeypatch):
     original = Trainer._named_losses
 
-    def steep(self, batch, loss_func):
-        losses = original(self, batch, loss_func)
+    def steep(self, batch):
+        losses = original(self, batch)
         # A finite loss whose gradient is 1e22: Adam keeps its square, and never moves again.
         weight = self.model.item_embedding.weight[1:2]
         return {**losses, "more": ((weight - weight.detach()) * 1e22).sum()}
@@ -150,8 +150,8 @@ def test_a_gradient_too_large_to_square_is_not_passed_over(tmp_path, mode, monke
 def test_a_gradient_that_is_not_finite_leaves_no_checkpoint(tmp_path, monkeypatch):
     original = Trainer._named_losses
 
-    def poisoned(self, batch, loss_func):
-        losses = original(self, batch, loss_func)
+    def poisoned(self, batch):
+        losses = original(self, batch)
         # Finite, but its gradient is 0 * infinity.
         weight = self.model.item_embedding.weight
         return {**losses, "more": torch.sqrt(weight * 0).sum()}

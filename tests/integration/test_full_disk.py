@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from killing import contents, history_of, words_of
-from toydata import QUICK
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import DataError, WriteError
@@ -18,6 +17,7 @@ from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.results import read_results
 from recbole_hm4sr.compare.runner import _forget_failure
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration

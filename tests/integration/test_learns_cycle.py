@@ -1,9 +1,9 @@
 """Every user walks from item i to i + 1: a model that learns must find it (NDCG@10 above 0.9)."""
 
 import pytest
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 

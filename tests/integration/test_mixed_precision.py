@@ -6,15 +6,15 @@ from functools import partial
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration
@@ -70,18 +70,16 @@ def settings(model, toy_path, **overrides):
 )
 def test_no_operator_mixes_what_cuda_does_not(model, overrides, toy_path, tmp_path):
     entry = find_model(model)
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides=settings(model, toy_path, **overrides),
-        checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = build_parts(config, tmp_path, entry.model_class)
+    session = build_parts(plan, tmp_path)
     batch = send_batch(next(iter(session.train_data)), session.trainer.device)
     session.model.train()
     with OneDtype() as found:
-        session.trainer._step.find_gradients(batch, None, rows_of_step(session.train_data, 1))
+        session.trainer.step.find_gradients(batch, rows_of_step(session.train_data, 1))
     assert found.mixed == set()
     if model == "HM4SR":
         assert "index_copy" in found.seen
@@ -128,7 +126,7 @@ def test_the_scale_of_float16_goes_on_over_epochs_and_after_a_resume(
         assert state["precision"]["scale"] == 4.0 * 2 ** (n_steps // 5)
         assert state["precision"]["_growth_tracker"] == n_steps % 5
     other = quick_start.resume(stopped)
-    assert [r.losses for r in other.history] == [r.losses for r in one.history]
+    assert [r.losses for r in other.epochs] == [r.losses for r in one.epochs]
     last = read_checkpoint(stopped / "checkpoint" / "last.pt")
     assert last["precision"] == after[1]["precision"]
 
@@ -147,11 +145,5 @@ def test_without_float16_nothing_is_scaled(toy_path, tmp_path):
     ],
 )
 def test_a_precision_that_is_none_is_refused(overrides, message, toy_path):
-    entry = find_model("HM4SR")
     with pytest.raises(ConfigError, match=message):
-        build_config(
-            entry.model_class,
-            "toy",
-            settings_class=entry.settings_class,
-            overrides=settings("HM4SR", toy_path, **overrides),
-        )
+        compose("HM4SR", "toy", overrides=settings("HM4SR", toy_path, **overrides))

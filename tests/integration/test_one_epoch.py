@@ -7,7 +7,6 @@ import pytest
 import yaml
 from killing import history_of
 from servedruns import expected_of
-from toydata import QUICK_HM4SR
 from tuning import lines
 
 from recbole_hm4sr.compare.command import compare_grid
@@ -15,6 +14,7 @@ from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.resume import run_or_resume
 from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 from recbole_hm4sr.tune.command import Plan, tune_model
 
 pytestmark = pytest.mark.integration

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.report.groups import read_ranks
+from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 EVAL_ARGS = {"order": "TO", "mode": "full", "split": {"GT": [0.6, 0.2, 0.2]}}
 

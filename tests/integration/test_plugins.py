@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from toydata import QUICK
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base import plugins
@@ -16,6 +15,7 @@ from recbole_hm4sr.compare.command import compare_grid
 from recbole_hm4sr.config.compose import recbole_defaults
 from recbole_hm4sr.model.registry import find_model, model_names
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 
 pytestmark = pytest.mark.integration
 
@@ -118,6 +118,47 @@ def test_its_settings_are_checked_by_its_yaml(installed, toy_path, capsys, flag,
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--model=MeanRec", "--dataset=toy", f"--data_path={toy_path}", flag])
     assert re.search(message, capsys.readouterr().err)
+
+
+CHECKED = """\
+from recbole_hm4sr.config.fields import Count, Positive, setting
+from recbole_hm4sr.config.settings import Settings
+
+
+class MeanRecSettings(Settings):
+    mean_size: Count = setting(16, "Width of the vectors.")
+    mean_scale: Positive = setting(0.5, "Scale of the mean.")
+    mean_offset: float = setting(0, "Added to the mean.")
+
+
+MeanRec.settings_class = MeanRecSettings
+"""
+
+
+def test_its_settings_are_checked_by_its_class(installed, toy_path, capsys):
+    (installed / "mean_models.py").write_text(MODULE + CHECKED)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(
+            ["train", "--model=MeanRec", "--dataset=toy", f"--data_path={toy_path}",
+             "--mean_size=0", "--mean_scale=-1", "--mean_offset=x"]
+        )  # fmt: skip
+    found = " ".join(capsys.readouterr().err.split())
+    assert "mean_size must be 1 or more, got 0; mean_scale must be above 0, got -1" in found
+    assert "mean_offset must be a number, got 'x'" in found
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["settings", "MeanRec"])
+    assert "mean_size: 16  (a whole number, 1 or more)\n      Width of" in capsys.readouterr().out
+
+
+def test_its_class_of_settings_has_the_base_of_all(installed):
+    text = (
+        "import dataclasses\nMeanRec.settings_class = dataclasses.make_dataclass('Part', ['x'])\n"
+    )
+    (installed / "mean_models.py").write_text(MODULE + text)
+    with pytest.raises(
+        ConfigError, match=r"settings_class of the model MeanRec must be a subclass"
+    ):
+        find_model("MeanRec")
 
 
 @pytest.mark.parametrize(

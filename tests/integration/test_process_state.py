@@ -18,13 +18,13 @@ import yaml
 from recbole.data.dataloader import abstract_dataloader
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import argument_list, init_seed
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.compat import NUMPY_ALIASES
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.process_state import kept_process_state
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from servedruns import expected_of, train_toy
-from toydata import write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.data.features import load_features, save_features
 from recbole_hm4sr.serve.opening import open_for_serving
 from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 pytestmark = pytest.mark.integration
 

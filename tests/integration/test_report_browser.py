@@ -1,4 +1,4 @@
-"""The report in a real browser: silent, offline, readable at every width, and nothing in it runs.
+"""The pages in a real browser: silent, offline, readable at every width, and nothing in them runs.
 
 Needs playwright (pip install 'recbole-hm4sr[browser]') and a Chromium of the system, as Debian's
 package chromium is; skipped without them. The browser draws what a reader sees, so the screenshots
@@ -9,11 +9,11 @@ import io
 import shutil
 
 import pytest
-from toydata import QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR, write_toy_dataset
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright and a browser")
 pillow = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -65,7 +65,7 @@ CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Pages of a run and of two, whose titles, categories and users hold scripts."""
+    """Pages of a run, of two and of a data set, whose titles, categories and users hold scripts."""
     folder = tmp_path_factory.mktemp("pages")
     write_toy_dataset(folder / "toy")
     for name in ("toy.item", "toy.inter"):
@@ -85,7 +85,15 @@ def pages(tmp_path_factory):
         cli.main(
             ["report", str(folder / "one"), str(folder / "two"), f"--out={folder / 'both.html'}"]
         )
-    return {"run": folder / "one" / "report.html", "comparison": folder / "both.html"}
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(
+            ["check", "--dataset=toy", f"--data_path={folder}", f"--out={folder / 'check.html'}"]
+        )
+    return {
+        "run": folder / "one" / "report.html",
+        "comparison": folder / "both.html",
+        "check": folder / "check.html",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,8 @@ def open_page(browser, path, width, scheme):
         ("run", 390, "dark"),
         ("comparison", 1280, "dark"),
         ("comparison", 390, "light"),
+        ("check", 1280, "dark"),
+        ("check", 390, "light"),
     ],
 )
 def test_a_page_is_whole_at_every_width_and_colour(browser, pages, name, width, scheme):

@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
-from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 pytestmark = pytest.mark.integration
 

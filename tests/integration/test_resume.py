@@ -11,10 +11,10 @@ import shutil
 import pytest
 import torch
 from killing import contents, history_of
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.integration
@@ -134,7 +134,7 @@ def test_a_damaged_last_pt_gives_way_to_the_one_before(hm4sr, harm, caplog):
     harm(run_dir / "checkpoint" / "last.pt")
     with caplog.at_level(logging.WARNING):
         ends_as_never_stopped(hm4sr, run_dir)
-    (warning,) = [r.getMessage() for r in caplog.records if "going on from" in r.getMessage()]
+    (warning,) = [r.getMessage() for r in caplog.records if "resuming from" in r.getMessage()]
     reason = {damage: "does not meet its check sum", cut: "that is cut short, altered"}[harm]
     assert reason in warning
     assert "previous.pt" in warning
@@ -223,7 +223,7 @@ def test_more_epochs_may_be_asked_for_before_going_on(hm4sr):
     run_dir = hm4sr.copy(3, "more")
     text = (run_dir / "config.yaml").read_text()
     (run_dir / "config.yaml").write_text(text.replace("epochs: 5", "epochs: 4"))
-    assert len(quick_start.resume(run_dir).history) == 4
+    assert len(quick_start.resume(run_dir).epochs) == 4
 
 
 def test_a_checkpoint_of_another_model_is_refused(hm4sr, sasrec):
@@ -266,6 +266,6 @@ def test_on_a_gpu_a_resumed_run_ends_within_a_tolerance(toy_path, tmp_path):
             "HM4SR", "toy", overrides=settings, run_dir=run_dir, on_epoch=stop_after_two
         )
     result = quick_start.resume(run_dir)
-    for ours, theirs in zip(result.history, whole.history, strict=True):
+    for ours, theirs in zip(result.epochs, whole.epochs, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
     assert json.loads((run_dir / "metrics.json").read_text())["epochs"] == N_EPOCHS

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 from killing import METRICS, contents, history_of, weights, words_of
-from toydata import QUICK, QUICK_HM4SR
 
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 SEED = 3

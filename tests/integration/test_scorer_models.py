@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from servedruns import expected_of, train_toy
-from toydata import QUICK_HM4SR
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.compose import properties_dir
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.serve.export import export_index
 from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 SMALL = {**QUICK_HM4SR, "epochs": 1}

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from toydata import QUICK_HM4SR
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False}
@@ -16,10 +16,9 @@ WHOLE = {"train_batch_size": 10**6, "MAX_ITEM_LIST_LENGTH": 12, "shuffle": False
 
 def session_of(toy_path, folder, train_mode, **overrides):
     entry = MODELS["HM4SR"]
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides={
             **QUICK_HM4SR,
             "data_path": str(toy_path),
@@ -28,9 +27,8 @@ def session_of(toy_path, folder, train_mode, **overrides):
             "train_mode": train_mode,
             **overrides,
         },
-        checkpoint_dir=folder / "checkpoint",
     )
-    session = build_parts(config, folder, entry.model_class)
+    session = build_parts(plan, folder)
     session.model.double()
     return session
 

@@ -7,13 +7,13 @@ where nothing has a value and every question of one is an error.
 import pytest
 import torch
 from helpers import count_operators
-from toydata import QUICK, QUICK_HM4SR
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.packed import PackedInteraction, send_batch
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.parallel.training import rows_of_step
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 
@@ -51,14 +51,12 @@ VARIANTS = {
 def open_on_cpu(toy_path, folder, model="HM4SR", **overrides):
     entry = find_model(model)
     quick = QUICK_HM4SR if model == "HM4SR" else QUICK
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides={**quick, "data_path": str(toy_path), "use_gpu": False, **overrides},
-        checkpoint_dir=folder / "checkpoint",
     )
-    return build_parts(config, folder, entry.model_class)
+    return build_parts(plan, folder)
 
 
 def count_a_step(session):
@@ -68,12 +66,10 @@ def count_a_step(session):
     session.model.train()
     with count_operators() as counts:
         batch = send_batch(interaction, trainer.device)
-        losses, finite = trainer._step.find_gradients(
-            batch, None, rows_of_step(session.train_data, 1)
-        )
+        losses, finite = trainer.step.find_gradients(batch, rows_of_step(session.train_data, 1))
         before = sum(counts[name] for name in WAITS)
         assert finite
-        trainer._step.move_weights()
+        trainer.step.move_weights()
     assert all(torch.isfinite(value) for value in losses.values())
     return before, {name: counts[name] for name in WAITS if counts[name]}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from distributed_worker import MODELS
-from toydata import write_toy_dataset
 
 from recbole_hm4sr.evaluate.ranks import Ranks
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 pytestmark = pytest.mark.integration
 

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toydata import QUICK_HM4SR
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.model.hm4sr.model import HM4SR
-from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 pytestmark = pytest.mark.integration
 START, SPAN = 1_600_000_000, 10**6  # each user has a span of time alone
@@ -59,14 +57,12 @@ def open_model(folder, tmp_path, **overrides):
         "use_gpu": False,
         **overrides,
     }
-    config = build_config(
-        HM4SR,
+    plan = compose(
+        "HM4SR",
         "toy",
-        settings_class=HM4SRSettings,
         overrides=settings,
-        checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = build_parts(config, tmp_path, HM4SR)
+    session = build_parts(plan, tmp_path)
     batch = next(iter(session.train_data))
     return session.model.double(), batch, rows_of(session, batch, folder)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features, save_features
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR, write_toy_dataset
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ def test_testing_the_run_later_gives_the_same_digits(toy_path, tmp_path):
         [
             sys.executable,
             "-c",
-            "import dataclasses, json, sys; from recbole_hm4sr import quick_start; "
+            "import dataclasses, json, sys; from recbole_hm4sr.run import quick_start; "
             "print(json.dumps(dataclasses.asdict(quick_start.evaluate(sys.argv[1]))))",
             str(run_dir),
         ],

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import yaml
-from toydata import QUICK
 from tuning import SETTINGS, lines, tune, tune_in_process, words, write_space
 
 from recbole_hm4sr import cli
@@ -12,6 +11,7 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.run import parts as session
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.tune.command import summary_of, table_of
 from recbole_hm4sr.tune.trials import TrialStore
 
@@ -133,13 +133,13 @@ class Sealed:
 
 
 def test_no_trial_reads_the_test_part(toy_path, tmp_path, monkeypatch):
-    original = session.data_preparation
+    original = session.make_loaders
 
-    def sealed(config, dataset):
-        train, valid, test = original(config, dataset)
+    def sealed(config, dataset, parts):
+        train, valid, test = original(config, dataset, parts)
         return train, valid, Sealed(test)
 
-    monkeypatch.setattr(session, "data_preparation", sealed)
+    monkeypatch.setattr(session, "make_loaders", sealed)
     tuned = tune(toy_path, tmp_path, algorithm="random", n_trials=2)
     assert [trial.status for trial in tuned.trials] == ["done"] * 2
     for number in (1, 2):

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers import ArrayDataset, model_config
+from logs import histories_in_order
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.data.histories import group_histories
 from recbole_hm4sr.data.seen import FIRST_POSITION, mark_seen
 from recbole_hm4sr.model.hm4sr.model import HM4SR
 from recbole_hm4sr.model.mmsr.codes import ItemCodes
@@ -84,7 +84,8 @@ def seen_items():
     """The histories of the batch, laid flat."""
     items = draw_items(np.random.default_rng(12)).flatten()
     users = torch.arange(N_ROWS).repeat_interleave(LENGTH + 1)
-    return mark_seen(group_histories({"user": users, "item": items}, user_field="user"), "item")
+    histories = histories_in_order(user=users, item=items, time=torch.arange(len(users)))
+    return mark_seen(histories, "item")
 
 
 def batch():

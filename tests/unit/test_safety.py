@@ -15,12 +15,10 @@ from datafiles import read_config, walks, write_dataset
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.compare.cells import slug
-from recbole_hm4sr.config.compose import build_config, parse_value, read_yaml, resolve_data_path
+from recbole_hm4sr.config.compose import parse_value, read_yaml, resolve_data_path
 from recbole_hm4sr.data.features import load_features
-from recbole_hm4sr.model.hm4sr.model import HM4SR
-from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.registry import MODELS
 from recbole_hm4sr.prepare.images.folder import file_stem
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 PACKAGE = Path(recbole_hm4sr.__file__).parent
@@ -130,9 +128,7 @@ def test_a_text_that_is_code_stays_a_text(data_path, tmp_path, name):
     file = tmp_path / "mine.yaml"
     file.write_text(f'{name}: "{CODE}"\n')
     overrides = {"data_path": str(data_path)}
-    again = build_config(
-        HM4SR, "toy", settings_class=HM4SRSettings, config_files=[file], overrides=overrides
-    )
+    again = compose("HM4SR", "toy", config_files=[file], overrides=overrides).to_recbole()
     assert again[name] == CODE
     assert not (tmp_path / "sprung").exists()
 
@@ -238,14 +234,7 @@ def test_settings_that_name_places_to_write_or_unpickle_are_refused(data_path, n
 def test_a_folder_of_caches_is_the_user_s_word_not_a_file_s(data_path, tmp_path):
     def build(files=(), **overrides):
         overrides = {"data_path": str(data_path), **overrides}
-        entry = MODELS["MMSR"]
-        return build_config(
-            entry.model_class,
-            "toy",
-            settings_class=entry.settings_class,
-            config_files=files,
-            overrides=overrides,
-        )
+        return compose("MMSR", "toy", config_files=files, overrides=overrides).values
 
     elsewhere = str(tmp_path / "elsewhere")
     assert build(code_cache_dir=elsewhere)["code_cache_dir"] == elsewhere

@@ -39,7 +39,7 @@ from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.packed import PackedRecommender
-from recbole_hm4sr.parallel.processes import global_rows
+from recbole_hm4sr.parallel.rows import global_rows
 
 logger = logging.getLogger(__name__)
 

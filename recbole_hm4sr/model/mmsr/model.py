@@ -52,7 +52,7 @@ class MMSR(SequentialRecommender):
     Args:
         config: RecBole ``Config`` with the fields of
             :class:`~recbole_hm4sr.model.mmsr.settings.MMSRSettings`.
-        dataset: A :class:`~recbole_hm4sr.data.dataset.MultiModalSequentialDataset`.
+        dataset: A :class:`~recbole_hm4sr.data.recbole.MultiModalSequentialDataset`.
         codes: Codes of each modality; None to find them in the features.
 
     Raises:
@@ -66,6 +66,7 @@ class MMSR(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE
+    reads = frozenset({"features"})
     code_links: Tensor
 
     def __init__(

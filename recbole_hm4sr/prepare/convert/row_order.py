@@ -8,34 +8,27 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.text_files import read_text
-from recbole_hm4sr.config.compose import build_config
 
 Array = np.ndarray[Any, Any]
 _MAPPING_HEADERS = {"itemID", "item_id:token"}
 
 
-def read_item_order(dataset: str, data_path: str | None = None) -> Array:
+def read_item_order(config: Any) -> Array:
     """Raw token of each internal item id, as a run with the data set's settings numbers them.
 
     Args:
-        dataset: Name of the data set.
-        data_path: Folder above it.
+        config: RecBole ``Config`` of any model on the data set: the numbers depend on the
+            interactions and their filters alone.
 
     Returns:
         Tokens; entry 0 is padding. Length I.
 
     Raises:
-        ConfigError: If the data set is not found.
         DataError: If its files break the contract.
     """
     # Imported here: they take torch's seconds, and a wrong flag must not.
-    from recbole_hm4sr.base import compat
-    from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+    from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
-    overrides = {} if data_path is None else {"data_path": data_path}
-    # The numbers depend on the interactions and their filters; any model will do.
-    model_class = compat.import_recbole_models().SASRec
-    config = build_config(model_class, dataset, overrides=overrides)
     return MultiModalSequentialDataset(config).item_tokens
 
 

@@ -11,7 +11,7 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import InputType
 
 from recbole_hm4sr.base import compat
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
@@ -55,34 +55,6 @@ def test_our_checkpoints_hold_no_code(tmp_path):
 
 def test_recbole_s_trainer_writes_to_the_working_directory(recbole_trainer, tmp_path):
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["log_tensorboard"]
-
-
-def test_tensorboard_files_go_to_the_folder_given_with_the_first_value(
-    seconds, tmp_path, monkeypatch
-):
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    config = read_config(seconds)
-    config["checkpoint_dir"] = str(tmp_path / "saved")
-    with compat.tensorboard_folder(tmp_path / "events"):
-        trainer = RecBoleTrainer(config, Tiny(config, MultiModalSequentialDataset(config)))
-    assert not (tmp_path / "events").exists()
-    trainer.tensorboard.add_scalar("loss", 1.0, 0)
-    assert list(work.iterdir()) == []
-    (events,) = (tmp_path / "events").iterdir()
-    assert events.name.startswith("events.out")
-
-
-def test_the_other_processes_of_a_run_write_no_events(seconds, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = read_config(seconds)
-    config["checkpoint_dir"] = str(tmp_path / "saved")
-    with compat.tensorboard_folder(tmp_path / "events", silent=True):
-        trainer = RecBoleTrainer(config, Tiny(config, MultiModalSequentialDataset(config)))
-    assert trainer.tensorboard.add_scalar("loss", 1.0, 1) is None
-    assert trainer.wandblogger.log_metrics({"loss": 1.0}) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved", "toy"]
 
 
 def test_torch_knows_the_argument_that_leaves_buffers_alone():

@@ -1,7 +1,6 @@
 """Grids: files, flags, what is refused, and what makes a cell another cell."""
 
 import pytest
-from toydata import write_toy_dataset
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
@@ -9,6 +8,7 @@ from recbole_hm4sr.compare.grid import find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.config.compose import properties_dir
 from recbole_hm4sr.config.fingerprint import data_hash
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 TEXT = """\
 datasets: [toy]
@@ -198,6 +198,7 @@ def test_the_hash_of_a_data_set_changes_with_any_of_its_files(tmp_path):
 def test_labels_become_names_of_folders():
     assert slug("HM4SR, without time & text") == "HM4SR-without-time-text"
     assert slug("../..") == "model"
+    assert slug("SASRec+") == "SASRec+"  # beside the row SASRec
 
 
 def test_columns_are_spelled_as_the_metrics_are():

@@ -9,8 +9,9 @@ import pytest
 
 from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.render import write_tables
-from recbole_hm4sr.compare.summary import ALL, GROUPS, Row, Score, Summary
+from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
 from recbole_hm4sr.compare.table import Entry, Table, details_table, main_table
+from recbole_hm4sr.evaluate.groups import GROUP_NAMES
 from recbole_hm4sr.evaluate.statistics import PairedTest
 
 METRICS = ("NDCG@10", "MRR@10", "Hit@10")
@@ -29,7 +30,7 @@ def row(label, mean, p, *, seeds=(1, 2, 3), metrics=METRICS, reason=""):
         reason=reason,
         n_trials=3,
         searched_on="my-other-shop",
-        scores={(g, m): Score(mean, 0.0012) for g in (ALL, *GROUPS) for m in metrics},
+        scores={(g, m): Score(mean, 0.0012) for g in (ALL, *GROUP_NAMES) for m in metrics},
         relative=dict.fromkeys(metrics, -0.123),
         tests={m: (test, p) for m in metrics if label != "SASRec"},
         seconds_per_epoch=1234.5,
@@ -50,7 +51,8 @@ def summary(rows, *, metrics=METRICS, columns=(), history="include", baseline="S
         columns=columns,
         seeds=(1, 2, 3),
         n_items=12101,
-        group_sizes=dict.fromkeys((ALL, *GROUPS), 22363),
+        group_sizes=dict.fromkeys((ALL, *GROUP_NAMES), 22363),
+        small_groups=frozenset(("head", "gap over a year")),
         rows=tuple(rows),
         notes=(f"Trained by the searches, and tested here: {PATH}; use_temporal_moe is 100 %.",),
     )
@@ -67,7 +69,7 @@ def test_best_second_and_significance_are_marked():
     assert rf"SASRec & 0.0410{dots} & " in latex
     assert r"$^{*}$: differs from SASRec at p < 0.05 (paired".replace("<", r"\textless{}") in latex
     assert r"model & NDCG@10 & MRR@10 & Hit@10 \\" in latex
-    assert r"\label{tab:my-shop_2-generated-data-results-include-file}" in latex
+    assert r"\label{tab:my-shop_2-generated-data-results-seen-items-kept-file}" in latex
 
 
 def test_of_two_rows_none_is_second_and_nothing_is_marked_without_a_test():

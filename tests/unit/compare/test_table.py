@@ -11,10 +11,12 @@ import pytest
 from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables, csv_records
+from recbole_hm4sr.evaluate.groups import GROUP_NAMES
 
 USERS = ["u1", "u2", "u3", "u4"]
 # Ranks of the four users by model and seed.
@@ -95,12 +97,13 @@ def test_scores_are_means_over_users_then_mean_and_deviation_over_seeds(summarie
 
 def test_groups_split_the_users(summaries):
     sizes = summaries[0].group_sizes
-    assert sizes == {
-        ALL: 4, "tie": 3, "non-tie": 1, "history 1-5": 1, "history 6-10": 2, "history 11+": 1,
-        "head": 2, "middle": 1, "tail": 1, "new users": 0, "new items": 0,
+    assert {name: size for name, size in sizes.items() if size} == {
+        ALL: 4, "history 3 to 5": 1, "history 6 to 10": 2, "history 11 to 20": 1,
+        "head": 2, "middle": 1, "tail": 1, "known users": 4, "known items": 4,
+        "tie": 3, "non-tie": 1, "gap 1 to 10 min": 1,
     }  # fmt: skip
     scores = summaries[0].rows[0].scores
-    assert scores["history 6-10", "MRR@10"].mean == pytest.approx(
+    assert scores["history 6 to 10", "MRR@10"].mean == pytest.approx(
         ((1 / 2 + 1 / 4) / 2 + (1 + 1 / 2) / 2) / 2
     )
     assert scores["tail", "Hit@10"].mean == 0
@@ -129,13 +132,31 @@ def test_the_best_is_bold_and_a_failed_row_says_why(summaries):
     text = as_text(results)
     assert "0.7500 ± 0.0000*" in text
     assert "GENERATED" in text
-    assert "rank_history: include, tie_order: file" in text
+    assert "results; seen items kept, tie_order: file" in text
     assert "+100.0 %" in text
     assert "C      0/2    it has no & column" in text
     assert "**0.7500 ± 0.0000**" in as_markdown(results)
     assert "*: the best of the column." in text
     assert [row[0].text for row in tests.rows] == ["A", "A"]
-    assert {row[1].text for row in groups.rows} == {"A", "B"}
+    assert groups.columns == ("metric", "group", "targets", "A", "B")
+
+
+def test_the_groups_are_rows_and_small_ones_are_marked(summaries):
+    groups = build_tables(summaries[0])[2]
+    rows = [tuple(entry.text for entry in row) for row in groups.rows if row[0].text == "Hit@10"]
+    # Ranks of users 1 and 2 (head) by A: 1, 2, 1, 1; by B: 2, 20, 4, 4.
+    head = 1 / 2, 2 / 2
+    deviation = abs(head[1] - head[0]) / math.sqrt(2)
+    assert rows[0] == ("Hit@10", f"{ALL} †", "4", "0.7500 ± 0.0000", "0.3750 ± 0.1768")
+    assert rows[4] == ("Hit@10", "head †", "2", "1.0000 ± 0.0000", f"0.7500 ± {deviation:.4f}")
+    assert [row[1] for row in rows] == [
+        f"{ALL} †", "history 3 to 5 †", "history 6 to 10 †", "history 11 to 20 †",
+        "head †", "middle †", "tail †", "tie †", "non-tie †",
+    ]  # fmt: skip
+    text = as_text(groups)
+    assert "*: the best of the row." in text
+    assert "†: fewer than 20 users: their means say little." in text
+    assert r"head $^{\dagger}$ & 2 & " in as_latex([groups])
 
 
 def test_every_line_of_a_markdown_table_has_as_many_fields(summaries):
@@ -153,7 +174,7 @@ def test_a_terminal_gets_bold_and_columns_stay_in_line(summaries):
 
 def test_csv_has_every_number_with_all_its_digits(summaries):
     records = list(csv.DictReader(io.StringIO(as_csv(csv_records(summaries)))))
-    assert len(records) == 2 * 3 * 2 * 11  # histories, models, metrics, groups
+    assert len(records) == 2 * 3 * 2 * (1 + len(GROUP_NAMES))  # candidates, models, metrics
     first = records[0]
     assert (first["model"], first["metric"], first["group"]) == ("A", "MRR@10", ALL)
     assert float(first["mean"]) == summaries[0].rows[0].scores[ALL, "MRR@10"].mean
@@ -209,6 +230,15 @@ def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path):
     assert sentence in tests.notes
     # A's mean over two seeds is the best of the rows that have both.
     assert [entry.best for entry in (row[2] for row in results.rows[:2])] == [True, False]
+
+
+def test_the_note_of_a_row_is_a_footnote(tmp_path):
+    models = [{"label": "A", "model": "A", "note": "with all its components off"}, "B"]
+    grid = read_grid(flags={"datasets": ["toy"], "models": models, "seeds": [1]})
+    results = build_tables(
+        summarize(grid, [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()])[0]
+    )[0]
+    assert "A: with all its components off." in results.notes
 
 
 def test_one_seed_is_no_mean(tmp_path):

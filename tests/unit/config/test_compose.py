@@ -1,6 +1,5 @@
 """Settings composed from files and flags: precedence, names, values, and what stays untouched."""
 
-import dataclasses
 import os
 import re
 import sys
@@ -8,23 +7,25 @@ from pathlib import Path
 
 import pytest
 import yaml
-from datafiles import read_config, walks, write_dataset
+from datafiles import config_of, read_config, walks, write_dataset
 from recbole.config import Config
 from recbole.utils import argument_list
 
-from recbole_hm4sr.base import compat, recbole_files
+from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.compose import (
     UNSUPPORTED,
-    build_config,
     properties_dir,
     read_yaml,
     recbole_defaults,
     resolve_data_path,
 )
+from recbole_hm4sr.config.recbole_settings import RecBoleSettings
+from recbole_hm4sr.config.renamed import RENAMED
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
-from recbole_hm4sr.model.hm4sr.model import HM4SR
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
+from recbole_hm4sr.model.registry import MODELS, find_model
+from recbole_hm4sr.run.place import read_run_settings
 
 
 @pytest.fixture
@@ -38,13 +39,7 @@ def write(path, text):
 
 
 def build(folder, files=(), **flags):
-    return build_config(
-        HM4SR,
-        "toy",
-        settings_class=HM4SRSettings,
-        config_files=files,
-        overrides={"data_path": str(folder), **flags},
-    )
+    return config_of("HM4SR", "toy", files, **{"data_path": str(folder), **flags})
 
 
 # --- precedence --------------------------------------------------------------------------------
@@ -53,7 +48,7 @@ def build(folder, files=(), **flags):
 def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
     assert recbole_defaults("HM4SR")["train_batch_size"] == 2048
     assert build(data_path)["train_batch_size"] == 1024  # properties/overall.yaml
-    assert build(data_path)["hidden_size"] == 64  # properties/model/HM4SR.yaml
+    assert build(data_path)["hidden_size"] == 64  # HM4SRSettings
     beside = "hidden_size: 2\nepochs: 2\nseed: 2\nn_layers: 2\n"
     write(data_path / "toy" / "toy.yaml", beside)
     first = write(tmp_path / "first.yaml", "epochs: 3\nseed: 3\nn_layers: 3\n")
@@ -64,7 +59,7 @@ def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
 
 
 def test_the_data_set_s_file_of_the_package_counts(tmp_path):
-    config = build_config(HM4SR, "ml-100k", settings_class=HM4SRSettings)
+    config = config_of("HM4SR", "ml-100k")
     assert read_settings(config, DataSettings).modalities == {"text": "tfidf-svd"}
     assert Path(config["data_path"]) == recbole_files.bundled_dataset_folder("ml-100k")
 
@@ -121,7 +116,7 @@ def test_all_problems_of_names_types_and_ranges_stand_in_one_error(data_path):
         "seed must be a whole number, got 'x'",
         "epochs must be 1 or more, got 0",
         "timestamp_unit must be one of s, ms, got 'd'",
-        "n_threads must be 0 or more, got -1",
+        "n_threads must be from 0 to 1024, got -1",
         "hidden_size must be a multiple of n_heads (3), got 64",
     ]
 
@@ -265,10 +260,9 @@ def test_values_that_recbole_s_users_write_are_taken(data_path):
 
 
 def test_a_share_of_a_recbole_model_may_be_a_fraction_where_its_default_is_whole(data_path):
-    models = compat.import_recbole_models()
     assert recbole_defaults("SASRecCPR")["hidden_dropout_prob"] == 0
     flags = {"data_path": str(data_path), "hidden_dropout_prob": 0.2}
-    assert build_config(models.SASRecCPR, "toy", overrides=flags)["hidden_dropout_prob"] == 0.2
+    assert config_of("SASRecCPR", "toy", **flags)["hidden_dropout_prob"] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -347,41 +341,41 @@ def test_the_user_s_own_mapping_is_not_changed(data_path):
     negatives = {"distribution": "uniform"}
     given = {"data_path": str(data_path), "loss_type": "BPR", "train_neg_sample_args": negatives}
     flags = dict(given)
-    build_config(compat.import_recbole_models().SASRec, "toy", overrides=flags)
+    config_of("SASRec", "toy", **flags)
     assert flags == given
     assert negatives == {"distribution": "uniform"}
-
-
-def test_the_checkpoints_folder_is_the_run_s(data_path, tmp_path):
-    config = build_config(
-        HM4SR,
-        "toy",
-        settings_class=HM4SRSettings,
-        overrides={"data_path": str(data_path)},
-        checkpoint_dir=tmp_path / "run" / "checkpoint",
-    )
-    assert config["checkpoint_dir"] == str(tmp_path / "run" / "checkpoint")
-    assert not (tmp_path / "run").exists()
 
 
 # --- properties/ -------------------------------------------------------------------------------
 
 
 def fields(*classes):
-    return {field.name for cls in classes for field in dataclasses.fields(cls)}
+    return {name for cls in classes for name in cls.names()}
 
 
-def test_the_model_s_file_sets_exactly_the_model_s_settings():
-    values = read_yaml(properties_dir() / "model" / "HM4SR.yaml")
-    assert set(values) == fields(HM4SRSettings)
-    assert dataclasses.asdict(read_settings(values, HM4SRSettings)) == values
+OWN_FILES = sorted((properties_dir() / "model").glob("*.yaml"))
 
 
-def test_the_protocol_sets_recbole_s_names_and_every_field_of_ours():
+@pytest.mark.parametrize("path", OWN_FILES, ids=lambda path: path.stem)
+def test_a_model_s_file_sets_only_what_differs(path):
+    settings_class = find_model(path.stem).settings_class
+    defaults = settings_class.defaults() if settings_class else {}
+    below = defaults | recbole_defaults(path.stem) | read_yaml(properties_dir() / "overall.yaml")
+    values = read_yaml(path)
+    assert set(values) <= set(below)
+    assert {name for name, value in values.items() if below[name] == value} == set()
+
+
+def test_the_protocol_s_file_sets_only_what_differs():
     values = read_yaml(properties_dir() / "overall.yaml")
-    ours = fields(DataSettings, RunSettings)
-    assert ours <= set(values)
-    assert set(values) - ours <= set(recbole_defaults("HM4SR"))
+    below = DataSettings.defaults() | RunSettings.defaults() | recbole_defaults("HM4SR")
+    assert set(values) <= set(below)
+    assert {name for name, value in values.items() if below[name] == value} == set()
+
+
+def test_recbole_has_the_settings_that_are_declared_for_it():
+    outdated = {"neg_sampling", "training_neg_sample_num"}
+    assert fields(RecBoleSettings) - outdated <= set(recbole_defaults("HM4SR"))
 
 
 @pytest.mark.parametrize(
@@ -391,9 +385,7 @@ def test_a_data_set_s_file_sets_known_names_and_builds(path, tmp_path):
     values = read_yaml(path)
     assert set(values) <= fields(DataSettings) | set(recbole_defaults("HM4SR"))
     (tmp_path / path.stem).mkdir()
-    config = build_config(
-        HM4SR, path.stem, settings_class=HM4SRSettings, overrides={"data_path": str(tmp_path)}
-    )
+    config = config_of("HM4SR", path.stem, data_path=str(tmp_path))
     assert {name: config[name] for name in values} == values
 
 
@@ -403,5 +395,29 @@ def test_no_setting_is_ours_and_recbole_s_at_once():
 
 def test_settings_read_from_a_config_are_those_of_the_files(data_path):
     config = read_config(data_path)
-    values = read_yaml(properties_dir() / "model" / "HM4SR.yaml")
-    assert dataclasses.asdict(read_settings(config, HM4SRSettings)) == values
+    values = HM4SRSettings.defaults() | read_yaml(properties_dir() / "model" / "HM4SR.yaml")
+    assert read_settings(config, HM4SRSettings).model_dump() == values
+
+
+# --- other names of before ----------------------------------------------------------------------
+
+
+def test_a_setting_s_old_name_is_refused_with_the_new_one(data_path, tmp_path):
+    path = write(tmp_path / "mine.yaml", "visits_per_epoch: 2\n")
+    sentence = "is now called 'passes_per_epoch'"
+    with pytest.raises(ConfigError, match=rf"^the setting 'visits_per_epoch' \(flag\) {sentence}$"):
+        build(data_path, visits_per_epoch=2)
+    with pytest.raises(
+        ConfigError, match=rf"^the setting 'visits_per_epoch' \(.*yaml\) {sentence}$"
+    ):
+        build(data_path, [path])
+    assert set(RENAMED.values()) <= fields(*(entry.settings_class for entry in MODELS.values()))
+
+
+def test_a_run_of_an_earlier_release_is_read_by_the_new_name(data_path, tmp_path):
+    text = f"model: HM4SR\ndataset: toy\ndata_path: {data_path}\nvisits_per_epoch: 3\n"
+    write(tmp_path / "config.yaml", text)
+    model, dataset, values = read_run_settings(tmp_path)
+    assert (model, dataset) == ("HM4SR", "toy")
+    assert values == {"data_path": str(data_path), "passes_per_epoch": 3}
+    assert build(data_path, passes_per_epoch=values["passes_per_epoch"])["passes_per_epoch"] == 3

@@ -7,13 +7,15 @@ import pytest
 from recbole_hm4sr.base.recbole_files import recbole_folder, sequential_models
 from recbole_hm4sr.config.compose import parse_value, recbole_defaults
 from recbole_hm4sr.config.loss_rules import wrong_losses
+from recbole_hm4sr.model.registry import find_model
 
 DRAWN = {"distribution": "uniform", "sample_num": 1}
 
 
 def problems(model, loss, drawn, **more):
     loss = {} if loss is None else {"loss_type": loss}
-    return wrong_losses(model, {**loss, "train_neg_sample_args": drawn, **more})
+    values = {**loss, "train_neg_sample_args": drawn, **more}
+    return wrong_losses(model, find_model(model).losses, values)
 
 
 @pytest.mark.parametrize(

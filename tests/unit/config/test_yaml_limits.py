@@ -1,7 +1,5 @@
 """Settings text of any kind: a value, or one sentence, in time and memory that its size allows."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +8,7 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.options import parse_overrides
 from recbole_hm4sr.config import yaml_limits
 from recbole_hm4sr.config.compose import parse_value, read_yaml
-from recbole_hm4sr.config.settings import build_settings
+from recbole_hm4sr.config.settings import Settings, build_settings
 from recbole_hm4sr.config.yaml_limits import MOST_ENTRIES
 
 
@@ -96,8 +94,7 @@ def test_any_words_are_flags_or_one_sentence(words):
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])
 def test_a_number_beyond_float64_is_no_number(value):
-    @dataclasses.dataclass(frozen=True)
-    class Part:
+    class Part(Settings):
         rate: float
 
     assert build_settings({"rate": value}, Part)[1] == [f"rate must be a number, got {value!r}"]

@@ -18,8 +18,9 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
 from recbole_hm4sr.data.histories import HistorySamples
+from recbole_hm4sr.data.loaders import make_loaders
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 # RecBole's own reader and augmentation, on pandas 3 and numpy 2.
 pytestmark = [
@@ -63,10 +64,20 @@ def mixed(tmp_path_factory):
     return write_dataset(folder, rows, RATED, item=ITEMS, user=USERS)
 
 
-def batches_of(dataset_class, config):
+def recbole_loaders(config):
+    return data_preparation(config, SequentialDataset(config))
+
+
+def our_loaders(config):
+    config["train_mode"] = "prefix"  # as RecBole trains
+    dataset = MultiModalSequentialDataset(config)
+    return make_loaders(config, dataset, dataset.build())
+
+
+def batches_of(loaders_of, config):
     """All batches of two training epochs, validation and test."""
     np.random.seed(4)  # noqa: NPY002  RecBole's negative sampler draws from it
-    loaders = data_preparation(config, dataset_class(config))
+    loaders = loaders_of(config)
     batches = []
     for number, loader in enumerate(loaders):
         for _ in range(2 if number == 0 else 1):
@@ -79,8 +90,8 @@ def batches_of(dataset_class, config):
 def assert_equal_batches(path, **settings):
     """Our batches are RecBole's, but for the type of the times; returns the sizes of the parts."""
     config = read_config(path, train_batch_size=16, eval_batch_size=4, **settings)
-    expected, expected_sizes = batches_of(SequentialDataset, copy.deepcopy(config))
-    actual, sizes = batches_of(MultiModalSequentialDataset, config)
+    expected, expected_sizes = batches_of(recbole_loaders, copy.deepcopy(config))
+    actual, sizes = batches_of(our_loaders, config)
     assert sizes == expected_sizes
     assert len(actual) == len(expected) > 0
     for (ours, rest), (recboles, recboles_rest) in zip(actual, expected, strict=True):
@@ -128,7 +139,9 @@ def test_batches_equal_recbole_s_without_groups(mixed):
         {"normalize_field": ["rating"], "load_col": {"inter": "*"}},
         {"RATING_FIELD": "rating", "threshold": {"rating": 3}, "load_col": {"inter": "*"}},
         {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+        {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 2, "alpha": 0.5}},
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}},
+        {"eval_args": {"split": {"RS": [6, 2, 2]}, "order": "TO", "mode": "pop3"}},
         {"shuffle": False},
     ],
     ids=lambda settings: ", ".join(settings),
@@ -141,7 +154,8 @@ RECBOLE_READS_SEQUENCES = int(pd.__version__.split(".")[0]) < 3
 
 
 @pytest.mark.skipif(
-    not RECBOLE_READS_SEQUENCES, reason="RecBole's own reader breaks on pandas 3 (test_compat.py)"
+    not RECBOLE_READS_SEQUENCES,
+    reason="RecBole's own reader breaks on pandas 3 (test_compat_data.py)",
 )
 @pytest.mark.parametrize("settings", [{}, {"seq_len": {"title": 1}}], ids=str)
 def test_items_and_users_are_joined_as_recbole_joins_them(mixed, settings):
@@ -149,9 +163,7 @@ def test_items_and_users_are_joined_as_recbole_joins_them(mixed, settings):
 
 
 def test_items_and_users_are_joined_by_token(mixed):
-    train, _, _ = data_preparation(
-        config := read_config(mixed, load_col=ALL_COLUMNS), MultiModalSequentialDataset(config)
-    )
+    train, _, _ = our_loaders(read_config(mixed, load_col=ALL_COLUMNS))
     dataset = train._dataset
     batch = next(iter(train))
     known = [item / 3 for item in range(40) if item % 4 and f"i{item}" in dataset.item_tokens]
@@ -275,8 +287,8 @@ def test_whole_histories_in_milliseconds_give_the_batches_of_seconds(tmp_path, m
     lines = (mixed / "toy" / "toy.inter").read_text().splitlines()[1:]
     rows = [(user, item, int(time) * 1000) for user, item, time, _ in map(str.split, lines)]
     path = write_dataset(tmp_path / "toy", rows)
-    ours, _ = batches_of(MultiModalSequentialDataset, read_config(path, timestamp_unit="ms"))
-    seconds, _ = batches_of(MultiModalSequentialDataset, read_config(mixed))
+    ours, _ = batches_of(our_loaders, read_config(path, timestamp_unit="ms"))
+    seconds, _ = batches_of(our_loaders, read_config(mixed))
     for (one, _), (other, _) in zip(ours, seconds, strict=True):
         for name in other:
             factor = 1000 if name in ("timestamp", "timestamp_list") else 1

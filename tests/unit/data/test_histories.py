@@ -1,31 +1,19 @@
-"""Flat histories: order, windows, splits."""
-
-import itertools
+"""Flat histories and the windows of them."""
 
 import numpy as np
 import pytest
 import torch
+from logs import histories_in_order, samples_of
 
-from recbole_hm4sr.data.histories import (
-    HistorySamples,
-    build_histories,
-    cut_windows,
-    leave_one_out,
-    sample_targets,
-)
+from recbole_hm4sr.data.histories import cut_windows
 
 
 def histories(users, times, **columns):
-    columns = {
-        "user": torch.tensor(users),
-        "time": torch.tensor(times),
-        **{name: torch.tensor(values) for name, values in columns.items()},
-    }
-    return build_histories(columns, user_field="user", time_field="time")
+    return histories_in_order(user=users, time=times, **columns)
 
 
 def samples(flat, max_length=3):
-    return HistorySamples(flat, sample_targets(flat), length_field="length", max_length=max_length)
+    return samples_of(flat, max_length, length_field="length")
 
 
 def test_interactions_are_ordered_by_user_then_time_then_file():
@@ -40,11 +28,6 @@ def test_times_one_second_apart_in_2024_keep_their_order():
     flat = histories([1, 1], [1_704_067_201, 1_704_067_200], item=[2, 1])
     assert flat.columns["item"].tolist() == [1, 2]
     assert torch.diff(flat.columns["time"]).tolist() == [1]
-
-
-def test_every_interaction_with_a_predecessor_is_a_target():
-    flat = histories([1, 2, 2, 3, 3, 3], [0, 0, 1, 0, 1, 2])
-    assert sample_targets(flat).tolist() == [2, 4, 5]
 
 
 def test_windows_hold_the_most_recent_interactions_padded_on_the_right():
@@ -66,27 +49,8 @@ def test_windows_of_columns_with_several_values_are_padded_too():
 
 def test_cutting_windows_changes_no_column():
     flat = histories([1, 1, 1], [7, 8, 9])
-    cut_windows(flat, sample_targets(flat), {"time": "times"}, max_length=5)
+    cut_windows(flat, samples(flat).targets, {"time": "times"}, max_length=5)
     assert flat.columns["time"].tolist() == [7, 8, 9]
-
-
-def split(users, n_held_out):
-    return [part.tolist() for part in leave_one_out(torch.tensor(users), n_held_out=n_held_out)]
-
-
-def test_the_last_samples_of_each_user_are_held_out():
-    #        0  1  2  3  4  5  6
-    users = [7, 7, 7, 2, 2, 9, 7]
-    # Users by their first sample; 7 has four samples, 2 two (no validation), 9 one (training).
-    assert split(users, 2) == [[0, 1, 3, 5], [2], [6, 4]]
-    assert split(users, 1) == [[0, 1, 2, 3, 5], [6, 4]]
-
-
-@pytest.mark.parametrize("n_held_out", [1, 2])
-def test_the_parts_hold_every_sample_once(n_held_out):
-    users = np.random.default_rng(0).integers(1, 9, 60)
-    parts = split(users, n_held_out)
-    assert sorted(itertools.chain(*parts)) == list(range(60))
 
 
 def test_samples_are_read_by_column_and_by_number():
@@ -149,17 +113,6 @@ def test_sorting_keeps_equal_samples_in_order_as_recbole_does():
     assert part["item"].tolist() == [3, 5, 2]
 
 
-def test_shuffling_is_torch_s_and_keeps_the_samples():
-    flat = histories([1] * 20, list(range(20)))
-    part = samples(flat)
-    before = part["time"]
-    torch.manual_seed(3)
-    expected = before[torch.randperm(19)]
-    torch.manual_seed(3)
-    part.shuffle()
-    assert part["time"].tolist() == expected.tolist()
-
-
 def test_parts_share_the_flat_columns():
     flat = histories([1, 1, 1], [0, 1, 2])
     part = samples(flat)[[0]]
@@ -168,14 +121,8 @@ def test_parts_share_the_flat_columns():
 
 
 def test_a_column_of_windows_is_cut_row_by_row():
-    columns = {"user": [1, 1, 1, 1], "item": [5, 6, 7, 8], "time": [0, 1, 2, 3]}
-    histories = build_histories(
-        {name: torch.tensor(values) for name, values in columns.items()},
-        user_field="user",
-        time_field="time",
-    )
-    samples = HistorySamples(histories, sample_targets(histories), length_field="n", max_length=2)
-    windows = samples["item_list"]
+    flat = histories([1, 1, 1, 1], [0, 1, 2, 3], item=[5, 6, 7, 8])
+    windows = samples(flat, max_length=2)["item_list"]
     assert len(windows) == 3
     assert windows[0].tolist() == [5, 0]
     assert windows[[1, 2]].tolist() == [[5, 6], [6, 7]]
@@ -206,7 +153,7 @@ def test_windows_are_those_of_looking_every_place_up(max_length):
         pair=random.random((200, 2)).tolist(),
     )
     names = {"item": "items", "time": "times", "price": "prices", "pair": "pairs"}
-    everything = sample_targets(flat)
+    everything = samples(flat).targets
     # The second half leaves the last windows out, so that no view ends beyond the column.
     for targets in (everything, everything[torch.randperm(len(everything) // 2)], everything[:0]):
         windows, lengths = cut_windows(flat, targets, names, max_length=max_length)
@@ -222,12 +169,3 @@ def test_a_window_may_be_changed_without_changing_a_column():
     windows, _ = cut_windows(flat, torch.tensor([2, 3]), {"time": "times"}, max_length=3)
     windows["times"][:] = -1
     assert flat.columns["time"].tolist() == list(range(9))
-
-
-def test_users_come_in_the_order_of_their_first_sample():
-    users = np.random.default_rng(5).integers(0, 40, 300)
-    _, first, inverse = np.unique(users, return_index=True, return_inverse=True)
-    order = np.argsort(first[inverse], kind="stable")
-    last = {user: place for place, user in enumerate(users)}
-    _, test = split(users, 1)
-    assert test == [last[user] for user in dict.fromkeys(users[order]) if (users == user).sum() > 1]

@@ -1,14 +1,12 @@
-"""Loaders: no list of numbers, no set a user, batches of segments as looked up place by place."""
+"""Loaders: RecBole's batches without a list of numbers and a set a user; batches of segments."""
 
 import pytest
 import torch
 from datafiles import read_config, walks, write_dataset
 from recbole.data import data_preparation
-from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.base import compat
-from recbole_hm4sr.data.dataset import MultiModalSequentialDataset
-from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader
+from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader, make_loaders
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 
@@ -18,13 +16,17 @@ def path(tmp_path):
     return write_dataset(tmp_path / "toy", walks([4, 9, 3, 30, 5, 1, 17, 2]))
 
 
-def loaders_of(path, *, lean, **settings):
+UNI5 = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}}
+
+
+def loaders_of(path, *, prepare=None, **settings):
+    """Our loaders, or those that RecBole prepares from our data set."""
     config = read_config(path, train_batch_size=8, eval_batch_size=4, **settings)
+    config["train_mode"] = "prefix"  # as RecBole trains
     dataset = MultiModalSequentialDataset(config)
-    if not lean:
-        return data_preparation(config, dataset)
-    with compat.lean_loaders():
-        return data_preparation(config, dataset)
+    if prepare is not None:
+        return prepare(config, dataset)
+    return make_loaders(config, dataset, dataset.build())
 
 
 def samples_of(loader):
@@ -32,41 +34,41 @@ def samples_of(loader):
 
 
 def test_recbole_s_loaders_hold_a_number_a_sample_and_its_sampler_a_set_a_user(path):
-    train, _, test = loaders_of(path, lean=False)
+    train, _, test = loaders_of(path, prepare=data_preparation, **UNI5)
     assert samples_of(train) == list(range(len(train._dataset)))
     assert test._sampler.used_ids.tolist() == [set()] * 9
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}}],
-    ids=["full", "uni5"],
-)
-def test_lean_loaders_give_the_same_batches(path, settings):
-    batches = []
-    for lean in (True, False):
-        torch.manual_seed(0)
-        loaders = loaders_of(path, lean=lean, **settings)
-        batches.append([batch for loader in loaders for batch in [*loader, *loader]])
-        assert isinstance(samples_of(loaders[0]), list) is not lean
-    assert len(batches[0]) == len(batches[1]) > 8
-    for pair in zip(*batches, strict=True):
-        ours, recboles = (batch if isinstance(batch, Interaction) else batch[0] for batch in pair)
-        assert ours.columns == recboles.columns
-        for name in ours.columns:
-            if "uni5" not in str(settings) or name != "item_id":
-                assert torch.equal(ours[name], recboles[name])
+def test_ours_hold_neither(path):
+    loaders = loaders_of(path, **UNI5)
+    for loader in loaders:
+        assert [len(samples_of(loader)), vars(samples_of(loader))] == [
+            loader.sample_size, {"_size": loader.sample_size}
+        ]  # fmt: skip
+    assert loaders[2]._sampler.used_ids.size == 0
 
 
-def test_recbole_is_as_it_was_after_an_error():
-    from recbole.data.dataloader import abstract_dataloader
-    from recbole.sampler import RepeatableSampler
+@pytest.mark.parametrize("settings", [{}, UNI5], ids=["full", "uni5"])
+def test_ours_are_what_recbole_s_trainer_takes_them_for(path, settings):
+    """It asks for the class of a loader to know how to evaluate."""
+    ours = loaders_of(path, **settings)
+    recboles = loaders_of(path, prepare=data_preparation, **settings)
+    for one, other in zip(ours, recboles, strict=True):
+        assert isinstance(one, type(other))
+        assert (one.step, one.sample_size, one._batch_size) == (
+            other.step, other.sample_size, other._batch_size
+        )  # fmt: skip
+        assert len(one) == len(other)
 
-    before = RepeatableSampler.get_used_ids
-    with pytest.raises(RuntimeError, match="inside"), compat.lean_loaders():
-        raise RuntimeError("inside")
-    assert "list" not in vars(abstract_dataloader)
-    assert RepeatableSampler.get_used_ids is before
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_worker_processes_are_the_same(path, workers):
+    train, _, _ = loaders_of(path, worker=workers)
+    theirs, _, _ = loaders_of(path, prepare=data_preparation, worker=0)
+    for _ in range(2):
+        for ours, recboles in zip(train, theirs, strict=True):
+            assert ours.columns == recboles.columns
+            assert all(torch.equal(ours[name], recboles[name]) for name in ours.columns)
 
 
 def segments_by_places(loader, numbers):
@@ -92,8 +94,8 @@ def segments_by_places(loader, numbers):
 @pytest.mark.parametrize("max_length", [1, 3, 8, 50, 200])
 def test_segments_are_those_of_looking_every_place_up(path, max_length):
     config = read_config(path, MAX_ITEM_LIST_LENGTH=max_length, train_batch_size=8)
-    train, _, _ = data_preparation(config, MultiModalSequentialDataset(config))
-    loader = SequenceTrainDataLoader(config, train._dataset, shuffle=True)
+    train, _, _ = MultiModalSequentialDataset(config).build()
+    loader = SequenceTrainDataLoader(config, train, shuffle=True)
     n_segments = loader.sample_size
     for numbers in (list(range(n_segments)), [n_segments - 1], [0], list(range(n_segments - 1))):
         batch = loader.collate_fn(numbers)

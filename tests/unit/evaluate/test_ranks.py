@@ -1,25 +1,21 @@
 """Ranks against RecBole's own evaluation, and by hand."""
 
+import logs
 import numpy as np
 import pytest
 import torch
-from recbole.trainer import Trainer as RecBoleTrainer
-from toydata import QUICK
 
 from recbole_hm4sr.base.errors import TrainingError
-from recbole_hm4sr.config.compose import build_config
-from recbole_hm4sr.data.histories import HistorySamples, build_histories, sample_targets
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.ranks import describe_samples, rank_samples, top_hits
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import QUICK
 
 
 def samples_of(users, items, times):
-    columns = {"user": users, "item": items, "time": times}
-    columns = {name: torch.tensor(values) for name, values in columns.items()}
-    histories = build_histories(columns, user_field="user", time_field="time")
-    return HistorySamples(histories, sample_targets(histories), length_field="n", max_length=50)
+    return logs.samples_of(logs.histories_in_order(user=users, item=items, time=times))
 
 
 def rank(samples, scores, batch_size=2):
@@ -97,42 +93,6 @@ def test_hits_are_the_matrix_of_recbole():
     ]
 
 
-@pytest.mark.parametrize("model", ["SASRec", "HM4SR"])
-@pytest.mark.parametrize("part", ["valid_data", "test_data"])
-def test_metrics_equal_those_of_recbole_to_the_last_digit(toy_path, tmp_path, model, part):
-    entry = find_model(model)
-    metrics = ["NDCG", "MRR", "Hit", "Recall", "Precision", "MAP"]
-    overrides = {
-        **QUICK,
-        "data_path": str(toy_path),
-        "metrics": metrics,
-        "metric_decimal_place": 12,
-    }
-    config = build_config(
-        entry.model_class,
-        "toy",
-        settings_class=entry.settings_class,
-        overrides=overrides,
-        checkpoint_dir=tmp_path / "checkpoint",
-    )
-    session = build_parts(config, tmp_path, entry.model_class)
-    loader = getattr(session, part)
-    ours = session.trainer.evaluate(loader, load_best_model=False)
-    theirs = RecBoleTrainer.evaluate(session.trainer, loader, load_best_model=False)
-    assert ours == dict(theirs)
-
-
-def test_metrics_beyond_ranks_are_recboles_own(toy_path, tmp_path):
-    entry = find_model("SASRec")
-    overrides = {**QUICK, "data_path": str(toy_path), "metrics": ["NDCG", "ItemCoverage"]}
-    config = build_config(
-        entry.model_class, "toy", overrides=overrides, checkpoint_dir=tmp_path / "checkpoint"
-    )
-    session = build_parts(config, tmp_path, entry.model_class)
-    result = session.trainer.evaluate(session.test_data, load_best_model=False)
-    assert 0 < result["itemcoverage@10"] <= 1
-
-
 def shown_part(taken):
     """What training shows: all but two, or all but one of a user with too few for validation."""
     return taken[:-2] if len(taken) > 3 else taken[:-1]
@@ -140,13 +100,12 @@ def shown_part(taken):
 
 def test_groups_describe_the_test_users(toy_path, tmp_path):
     entry = find_model("SASRec")
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
         overrides={**QUICK, "data_path": str(toy_path)},
-        checkpoint_dir=tmp_path / "checkpoint",
     )
-    session = build_parts(config, tmp_path, entry.model_class)
+    session = build_parts(plan, tmp_path)
     groups = describe_samples(session.test_data._dataset, session.train_data._dataset)
     rows = [
         line.split("\t") for line in (toy_path / "toy" / "toy.inter").read_text().split("\n")[1:-1]

@@ -10,6 +10,7 @@ from recbole_hm4sr.layers.attention import CrossAttention, SelfAttention, StepCo
 from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
+from recbole_hm4sr.layers.pairs import interval_pairs
 
 LENGTHS = torch.tensor([3, 1, 17, 9, 4, 20, 2])
 SOURCES = torch.tensor([2, 5, 1, 6, 3, 4, 9])
@@ -115,6 +116,33 @@ def test_further_streams_of_queries_and_keys(causal, same, last_only, padded):
         expected.append(row[-1:] if last_only else row)
     actual = valid(actual, packing, last_only=last_only)
     check(actual, torch.cat(expected), ours, plain, layer)
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+def test_terms_between_tokens_read_the_tokens_own_queries(last_only):
+    layer = SelfAttention(
+        hidden_size=SIZE, n_heads=HEADS, attn_dropout_prob=0.0, side_sizes=(4,)
+    ).double()
+    fill_parameters(layer)
+    packing = build_packing(LENGTHS, LENGTH)
+    x, stream = wave(int(LENGTHS.sum()), SIZE), wave(int(LENGTHS.sum()), 4, frequency=0.6)
+    table, nothing = wave(3, SIZE, frequency=0.9), torch.zeros(3, SIZE, dtype=torch.float64)
+    pairs = interval_pairs(packing.position, packing, table, nothing)  # 0, 1, or 2 and more apart
+    context = StepContext(packing, pairs=pairs, side=[stream])
+    actual = layer.at_last(x[packing.last], x, context) if last_only else layer(x, x, context)
+    expected = []
+    sizes = LENGTHS.tolist()
+    for own, other in zip(x.split(sizes), stream.split(sizes), strict=True):
+        rows = []
+        for position in range(len(own)):
+            shown = slice(0, position + 1)
+            apart = (position - torch.arange(position + 1)).clamp(max=2)
+            query = [layer.query(own)[[position]], layer.side_queries[0](other)[[position]]]
+            key = [layer.key(own)[shown] + table[apart], layer.side_keys[0](other)[shown]]
+            rows.append(one_by_one(query, key, layer.value(own)[shown], causal=False))
+        row = layer.output(torch.cat(rows))
+        expected.append(row[-1:] if last_only else row)
+    torch.testing.assert_close(actual, torch.cat(expected), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("padded_sources", [False, True])

@@ -50,7 +50,8 @@ def draw():
     last[0] = 0  # a user without a history
     targets = torch.randint(1, N_ITEMS, (N_USERS,), generator=random)
     seen = torch.rand(N_USERS, N_ITEMS, generator=random) < 0.3
-    seen[0, : 2 * WIDTH] = True  # whole blocks of a user
+    targets[0] = 4 * WIDTH
+    seen[0, : 3 * WIDTH] = True  # whole blocks of a user
     seen[torch.arange(N_USERS), targets] = False
     seen[:, 0] = False
     return vectors, rows, last, targets, seen

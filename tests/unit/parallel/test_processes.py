@@ -12,8 +12,9 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.layers.losses import category_prediction, info_nce, loss_rows
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import linear_cross_entropy, sampled_cross_entropy
-from recbole_hm4sr.parallel import processes as distributed
-from recbole_hm4sr.parallel.processes import GlobalRows, global_rows, own_device, own_share
+from recbole_hm4sr.parallel import processes
+from recbole_hm4sr.parallel.processes import own_device
+from recbole_hm4sr.parallel.rows import GlobalRows, gather_rows, global_rows, own_share
 from recbole_hm4sr.parallel.training import (
     JoinedLosses,
     SharedCollate,
@@ -40,8 +41,8 @@ def as_process(monkeypatch):
     """Be one of several processes, without the others."""
 
     def set_place(number, count):
-        monkeypatch.setattr(distributed, "rank", lambda: number)
-        monkeypatch.setattr(distributed, "world_size", lambda: count)
+        monkeypatch.setattr("recbole_hm4sr.parallel.rows.rank", lambda: number)
+        monkeypatch.setattr("recbole_hm4sr.parallel.rows.world_size", lambda: count)
         monkeypatch.setattr("recbole_hm4sr.parallel.training.world_size", lambda: count)
 
     return set_place
@@ -51,16 +52,16 @@ def test_without_torchrun_there_is_one_process_and_nothing_is_exchanged(monkeypa
     for name in PLACES:
         monkeypatch.delenv(name, raising=False)
     values = torch.tensor([1.0, 2.0])
-    assert distributed.started_processes() == distributed.world_size() == 1
-    assert distributed.agree_on_folder(lambda: tmp_path) == tmp_path
-    assert distributed.job_name() is None
-    with distributed.processes(torch.device("cpu"), timeout_seconds=1):
-        assert distributed.is_first()
-        assert distributed.broadcast_object("mine") == "mine"
-        assert distributed.gather_rows(values) is values
-        assert distributed.mean_over_processes(values) is values
-        distributed.require_same("a", "letters")
-        distributed.barrier()
+    assert processes.started_processes() == processes.world_size() == 1
+    assert processes.agree_on_folder(lambda: tmp_path) == tmp_path
+    assert processes.job_name() is None
+    with processes.processes(torch.device("cpu"), timeout_seconds=1):
+        assert processes.is_first()
+        assert processes.broadcast_object("mine") == "mine"
+        assert gather_rows(values) is values
+        assert processes.mean_over_processes(values) is values
+        processes.require_same("a", "letters")
+        processes.barrier()
     joined = global_rows(5)
     assert joined == GlobalRows((5,), 0, 5)
     assert joined.gather(values) is values
@@ -73,10 +74,10 @@ def test_without_torchrun_there_is_one_process_and_nothing_is_exchanged(monkeypa
 def test_torchrun_says_how_many_there_are_and_who_writes(monkeypatch):
     for name, value in PLACES.items():
         monkeypatch.setenv(name, value)
-    assert distributed.started_processes() == 3
-    assert not distributed.started_as_first()
+    assert processes.started_processes() == 3
+    assert not processes.started_as_first()
     monkeypatch.setenv("RANK", "0")
-    assert distributed.started_as_first()
+    assert processes.started_as_first()
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9])
@@ -190,11 +191,11 @@ def test_the_mean_over_processes_is_the_loss_of_all_rows(monkeypatch):
 
 def test_losses_of_unequal_shares_are_weighted_by_their_samples(as_process):
     """Ten rows over three processes, 3, 3 and 4: the mean over them is that of the ten."""
-    joined = JoinedLosses(torch.nn.Linear(1, 1), lambda batch, _: {"loss": batch.mean()})
+    joined = JoinedLosses(torch.nn.Linear(1, 1), lambda batch: {"loss": batch.mean()})
     rows, found = torch.arange(10.0) ** 2, []
     for number in range(3):
         as_process(number, 3)
-        found.append(joined._losses_of_share(rows[own_share(10)], None, 10)["loss"])
+        found.append(joined._losses_of_share(rows[own_share(10)], 10)["loss"])
     assert torch.stack(found).mean().item() == pytest.approx(rows.mean().item())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from datafiles import NEW_YEAR, write_bytes, write_dataset, write_lines
+from datafiles import NEW_YEAR, config_of, write_bytes, write_dataset, write_lines
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
@@ -138,7 +138,8 @@ def test_recboles_order_is_that_of_first_appearance(tmp_path):
     times = [("u1", "B9", 0), ("u1", "B1", 1), ("u2", "B5", 0), ("u2", "B9", 1), ("u1", "B3", 2)]
     rows = [(user, item, NEW_YEAR + time) for user, item, time in times]
     path = write_dataset(tmp_path / "toy", rows)
-    assert read_item_order("toy", str(path)).tolist() == ITEMS.tolist()
+    config = config_of("HM4SR", "toy", data_path=str(path))
+    assert read_item_order(config).tolist() == ITEMS.tolist()
 
 
 # --- MMRec and UniSRec ----------------------------------------------------------------------------

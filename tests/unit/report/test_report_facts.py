@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datafiles import DAY
-from toydata import N_USERS, QUICK, QUICK_HM4SR
 
-from recbole_hm4sr.config.compose import build_config
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
@@ -19,19 +17,19 @@ from recbole_hm4sr.report.items import describe_items, title_column
 from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
 from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.testing.toydata import N_USERS, QUICK, QUICK_HM4SR
 
 
 def open_toy(toy_path, folder, model="HM4SR", **overrides):
     entry = find_model(model)
     settings = QUICK_HM4SR if model == "HM4SR" else QUICK
-    config = build_config(
-        entry.model_class,
+    plan = compose(
+        entry,
         "toy",
-        settings_class=entry.settings_class,
         overrides={**settings, "data_path": str(toy_path), **overrides},
-        checkpoint_dir=folder / "checkpoint",
     )
-    return build_parts(config, folder, entry.model_class)
+    return build_parts(plan, folder)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,7 @@ def facts(session):
 def whole_test_part(session):
     """All test users as one batch, their targets' positions, and their scores."""
     loader = session.test_data
-    interaction, scores = session.trainer.score(loader, range(len(loader._dataset)))
+    interaction, scores = session.trainer.evaluator.score(loader, range(len(loader._dataset)))
     return interaction, loader._dataset.inter_feat.targets, scores
 
 
@@ -122,7 +120,7 @@ def test_parts_are_summed_in_chunks_as_in_one(session, facts, monkeypatch):
 
 def test_cases_are_the_users_of_the_file(session, facts, toy_path):
     taken = histories(toy_path)
-    ranks = session.trainer.rank(session.test_data)
+    ranks = session.trainer.evaluator.rank(session.test_data)
     tokens = users_of(session)
     assert len(facts["cases"]) == 10
     for case in facts["cases"]:
@@ -314,14 +312,14 @@ def test_a_data_set_without_an_item_file_shows_tokens(session, monkeypatch):
 def test_a_shuffled_modality_is_ranked_as_the_model_scores_it(toy_path, tmp_path, model):
     session = open_toy(toy_path, tmp_path, model)
     found = permutation_facts(session, seed=5)
-    trainer, loader = session.trainer, session.test_data
+    evaluator, loader = session.trainer.evaluator, session.test_data
     assert (found["users"], found["of_users"]) == (len(loader._dataset),) * 2
     assert set(found["shuffled"]) == {"text", "image"}
 
     def ndcg():
-        ranks = trainer.rank(loader)
+        ranks = evaluator.rank(loader)
         return {
-            name: user_metric(ranks.of(name).numpy(), "NDCG@10").mean()
+            name: user_metric(ranks.under(name).numpy(), "NDCG@10").mean()
             for name in ("include", "exclude")
         }
 

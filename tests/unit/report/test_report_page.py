@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from runfiles import some_facts, write_run
+from runfiles import some_facts, write_ranks, write_run
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.report.page import write_report
@@ -49,7 +49,7 @@ def test_cases_show_history_scores_and_the_true_item(tmp_path):
     assert "drawn with seed 7" in page
     assert "13 earlier items are not shown" in page
     assert "<time>2023-11-14 22:12</time>" in page
-    assert '<time>2023-11-14 22:13</time><span class="soft">+ 1 min</span>' in page
+    assert '<time>2023-11-14 22:13</time><span class="soft">+ 60 s</span>' in page
     assert "true item at rank 12" in page
     assert "rank 12 with seen items kept, 11 with seen items removed" in page
     assert 'aria-label="score 0.50: id +1.00, text -0.50"' in page
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_named(tmp_path, name, text, message):
 def test_ranks_without_a_column_are_refused(tmp_path):
     write_run(tmp_path)
     np.savez(tmp_path / "test_ranks.npz", user=np.array(["u"]), rank_include=np.array([1]))
-    with pytest.raises(DataError, match="but lacks gap_seconds, history_length, rank_exclude"):
+    with pytest.raises(DataError, match="but lacks gap_seconds, history_length, popularity, rank_"):
         write_report(tmp_path)
 
 
@@ -152,6 +152,31 @@ def test_what_a_shuffled_modality_costs_is_shown(tmp_path, history, lost):
     assert f">{lost}</text>" in section
     assert "-0.0100, -4.0 %" in section
     assert "3 of 4 test users, drawn with seed 7." in section
+
+
+def test_groups_of_few_users_are_grey_and_not_left_out(tmp_path):
+    n = 21
+    page_dir = write_run(tmp_path)
+    columns = {
+        "user": np.array([f"u{k}" for k in range(n)]),
+        "target": np.array(["i"] * n),
+        "rank_include": np.arange(1, n + 1),
+        "rank_exclude": np.arange(1, n + 1),
+        "history_length": np.array([4] * (n - 1) + [60]),
+        "gap_seconds": np.array([60] * n),
+        "target_count": np.array([5] * n),
+        "popularity": np.array(["head"] * n),
+    }
+    write_ranks(page_dir, **columns)
+    page = write_report(page_dir).read_text()
+    section = re.search(r'<section id="groups">.*?</section>', page, re.DOTALL).group()
+    assert section.count("<svg") == 1  # nothing but the history tells the targets apart
+    assert re.search(r'<tr><th scope="row">history 3 to 5</th><td>20</td>', section)
+    assert re.search(
+        r'<tr class="faint"><th scope="row">history 51 or more</th><td>1</td>', section
+    )
+    assert re.search(r'<g class="faint">\s*<text class="label"[^>]*>51 or more</text>', section)
+    assert "Grey: groups of fewer than 20 users: their means say little." in section
 
 
 def test_a_run_without_the_shuffles_has_a_page_without_them(tmp_path):

@@ -1,7 +1,6 @@
 """What a sentence advises can be typed: its commands and flags are those of the command line."""
 
 import ast
-import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -17,7 +16,7 @@ from recbole_hm4sr.model.registry import MODELS, model_names
 
 # Flags of git, pip and torchrun, and the form of a flag itself.
 OF_OTHERS = {"short", "show-toplevel", "porcelain", "untracked-files"}
-OF_OTHERS |= {"nproc_per_node", "no-deps", "help", "name"}
+OF_OTHERS |= {"nproc_per_node", "no-deps", "help", "version", "name"}
 
 
 def commands(group=None, path=()):
@@ -60,7 +59,7 @@ def sentences():
 
 def settings():
     classes = (DataSettings, RunSettings, *(entry.settings_class for entry in MODELS.values()))
-    names = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    names = {name for cls in classes for name in cls.names()}
     return names.union(*(recbole_defaults(model) for model in model_names()))
 
 

@@ -34,7 +34,7 @@ def process(clock, *, opening, training, peak, before=None, history=()):
     clock.now += opening
     meter.opened()
     if history or before:
-        meter.go_on_from(before, history)
+        meter.resume_from(before, history)
     clock.now += training
     clock.peak = peak
     return dataclasses.asdict(meter.costs())

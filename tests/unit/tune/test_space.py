@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.config.compose import build_config, compose_settings, properties_dir
+from recbole_hm4sr.config.compose import compose_settings, properties_dir
 from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.tune.search import plan_search
 from recbole_hm4sr.tune.space import find_space, read_space
 
-MODELS = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (properties_dir() / "tune").glob("*.hyper"))
 SPACES = sorted((properties_dir() / "tune").rglob("*.hyper"))
 
 
@@ -200,7 +201,7 @@ def test_a_space_has_values_that_its_model_takes(path):
     model, space = path.stem, read_space(path)
     search = plan_search("sports", model, space)  # refuses what it does not take
     entry = find_model(model)
-    defaults = compose_settings(model, "sports")[0]
+    defaults, _ = compose_settings(model, "sports", settings_class=entry.settings_class)
     for dimension in space.dimensions:
         default = defaults[dimension.name]
         if dimension.kind == "choice":
@@ -212,6 +213,4 @@ def test_a_space_has_values_that_its_model_takes(path):
         settings = {
             dimension.name: dimension.samples()[choose] for dimension in search.space.dimensions
         }
-        build_config(
-            entry.model_class, "sports", settings_class=entry.settings_class, overrides=settings
-        )
+        compose(entry, "sports", overrides=settings)

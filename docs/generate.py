@@ -1,0 +1,83 @@
+"""Write the page of each model of this package, ``docs/models/<name>.md``, from its source.
+
+    python docs/generate.py
+
+What a page says stands in the model's file: its docstrings, and its settings with their sentences.
+"""
+
+import ast
+import importlib.util
+import json
+from pathlib import Path
+
+from recbole_hm4sr.config.catalog import settings_of
+from recbole_hm4sr.config.compose import properties_dir
+from recbole_hm4sr.model.cards import model_cards
+from recbole_hm4sr.model.registry import MODELS
+
+FOLDER = Path(__file__).parent / "models"
+
+
+def page(name: str) -> str:
+    """The page of a model, as Markdown."""
+    entry = MODELS[name]
+    spec = importlib.util.find_spec(entry.module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    card = next(card for card in model_cards() if card.name == name)
+    source = f"recbole_hm4sr/{entry.module.partition('.')[2].replace('.', '/')}.py"
+    parts = [
+        f"# {name}",
+        "<!-- Written by docs/generate.py from the model's source. -->",
+        _text(ast.get_docstring(tree)),
+        f"- Reads: items{''.join(f', {what}' for what in card.reads)}.",
+        f"- Code: [`{source}`](../../{source}).",
+        _text(ast.get_docstring(classes[0])),
+        "## Run it",
+        f"```\npython run_hm4sr.py --model={name} --dataset=sports\n"
+        f"hm4sr tune --model={name} --dataset=sports\n```",
+        "## Settings",
+        _settings(name),
+    ]
+    if (properties_dir() / "tune" / f"{name}.hyper").is_file():
+        space = f"properties/tune/{name}.hyper"
+        parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
+    return "\n\n".join(parts) + "\n"
+
+
+def _text(docstring: str | None) -> str:
+    """A docstring in Markdown, without what is for those who call its class."""
+    lines: list[str] = []
+    is_shown = True
+    for line in (docstring or "").splitlines():
+        if line and not line.startswith(" "):  # a section, or a paragraph of no section
+            is_shown = line not in ("Args:", "Raises:", "Attributes:")
+            if is_shown and line.endswith(":"):
+                lines += [f"**{line}**", ""]
+                continue
+        if is_shown:
+            text = line.strip().removeprefix(".. math::").strip()
+            lines.append(text.replace("``", "`").replace(":class:", "").replace(":func:", ""))
+    return "\n".join(lines).strip()
+
+
+def _settings(name: str) -> str:
+    group = settings_of(name, MODELS[name].settings_class)[name]
+    rows = ["| setting | default | values | meaning |", "|---|---|---|---|"]
+    for line in group:
+        cells = (f"`{line.name}`", f"`{json.dumps(line.value)}`", line.kind, line.sentence)
+        rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Write all pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in MODELS:
+        (FOLDER / f"{name.lower()}.md").write_text(page(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

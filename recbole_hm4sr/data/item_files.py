@@ -1,0 +1,116 @@
+"""The files that describe items: features of each modality, and categories, by item number."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.config.settings import DataSettings
+from recbole_hm4sr.data.atomic import read_header
+from recbole_hm4sr.data.categories import read_categories
+from recbole_hm4sr.data.columns import Array
+from recbole_hm4sr.data.features import (
+    AlignedFeatures,
+    ItemFeatures,
+    align_features,
+    features_from_column,
+    load_features,
+    text_features_path,
+)
+
+
+class ItemFiles:
+    """Reads what a data set's files say of its items, when first asked for it.
+
+    Args:
+        folder: Folder of the data set.
+        dataset: Name of the data set.
+        item_field: Name of the column of item tokens.
+        item_tokens: Raw item tokens by number; entry 0 is padding.
+        settings: Modalities and categories.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dataset: str,
+        *,
+        item_field: str,
+        item_tokens: Sequence[str] | Array,
+        settings: DataSettings,
+    ) -> None:
+        self._folder, self._dataset, self._item_field = folder, dataset, item_field
+        self._item_tokens, self._settings = item_tokens, settings
+        self._aligned: dict[str, AlignedFeatures] = {}
+
+    def modality(self, name: str) -> AlignedFeatures:
+        """Features of one modality by item number, read and checked once.
+
+        Raises:
+            DataError: If the source breaks the contract or lacks items.
+        """
+        if name not in self._aligned:
+            self._aligned[name] = align_features(
+                self.read_modality(name),
+                self._item_tokens,
+                modality=name,
+                missing=self._settings.missing_features,
+            )
+        return self._aligned[name]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the modalities that have been read, by name."""
+        return {name: features.fingerprint for name, features in self._aligned.items()}
+
+    def read_modality(self, name: str) -> ItemFeatures:
+        """Features of one modality as its source has them, in the source's order.
+
+        Raises:
+            DataError: If there is no source, or it breaks the contract.
+        """
+        source = self._settings.modalities[name]
+        archive = self._folder / f"{self._dataset}.{name}.npz"
+        side_file = self._folder / f"{self._dataset}.{name}"
+        if source == "tfidf-svd":
+            # prepare/encode/tfidf.py writes it before a run builds its data set.
+            return load_features(text_features_path(self._item_file, self._settings.text_fields))
+        if source == "auto":
+            source = self._find_source(name, archive, side_file)
+        if source == "npz":
+            return load_features(archive)
+        path = self._item_file if source == "item" else side_file
+        return features_from_column(path, self._item_field, name)
+
+    @property
+    def _item_file(self) -> Path:
+        return self._folder / f"{self._dataset}.item"
+
+    def _find_source(self, name: str, archive: Path, side_file: Path) -> str:
+        if archive.is_file():
+            return "npz"
+        if self._item_file.is_file():
+            kinds = dict(read_header(self._item_file))
+            if kinds.get(name) == "float_seq":
+                return "item"
+        if side_file.is_file():
+            return "side"
+        raise DataError(
+            f"modality {name!r} must have {archive}, a column {name}:float_seq in "
+            f"{self._item_file}, or the atomic file {side_file}, but none exists"
+        )
+
+    def categories(self) -> tuple[Array, tuple[str, ...]]:
+        """Item categories as 0/1 flags.
+
+        Returns:
+            Flags by item number, shape ``[I, C]``, uint8, row 0 zero; and the names of the C
+            categories, sorted. C is 0 without a ``category_field``.
+
+        Raises:
+            DataError: If the ``.item`` file is missing or breaks the contract.
+        """
+        field = self._settings.category_field
+        if field is None:
+            return np.zeros((len(self._item_tokens), 0), dtype=np.uint8), ()
+        return read_categories(self._item_file, self._item_field, field, self._item_tokens)

@@ -1,0 +1,194 @@
+"""Scores, ranks and metrics of a model as it is: RecBole's evaluator computes every metric."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.interaction import Interaction
+from recbole.evaluator import Evaluator as MetricEvaluator
+from recbole.utils import EvaluatorType
+from torch import Tensor
+
+from recbole_hm4sr.base import compat
+from recbole_hm4sr.data.packed import send_batch
+from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
+from recbole_hm4sr.evaluate.step_bar import StepBar
+from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.layers.transfer import send
+from recbole_hm4sr.parallel import processes
+from recbole_hm4sr.parallel.rows import gather_rows
+from recbole_hm4sr.parallel.training import own_batches
+
+# What some metrics read besides ranks: of drawn negatives, of the whole list, of labels.
+_BEYOND_RANKS = ("rec.items", "rec.meanrank", "rec.score", "data.label")
+
+
+class Evaluator:
+    """Evaluates a model as it is, on any split.
+
+    Args:
+        config: RecBole ``Config``.
+        model: Any RecBole recommender; put into evaluation mode by each call that scores.
+        train_data: The training loader: some metrics read how often items occur there.
+        rank_history: Whether a user's history stays among the candidates in :meth:`measure`:
+            ``include`` or ``exclude``.
+        step_bar: Counts the batches.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        model: Any,
+        train_data: Any,
+        *,
+        rank_history: str,
+        step_bar: StepBar | None = None,
+    ) -> None:
+        self.rank_history = rank_history
+        self._config = config
+        self._model = model
+        self._device = config["device"]
+        self._step_bar = step_bar or StepBar()
+        self._collector = compat.make_collector(config)
+        self._collector.data_collect(train_data)
+        self._metrics = MetricEvaluator(config)
+        self._all_items: Any = None
+
+    def measure(self, eval_data: Any) -> dict[str, float]:
+        """Metrics of a split by name, under ``rank_history``.
+
+        They are computed from the targets' ranks, or, where metrics need more than ranks, from the
+        scores themselves; then every process scores all batches, and the first one's metrics hold.
+
+        Args:
+            eval_data: RecBole's loader of the split.
+
+        Raises:
+            TrainingError: If a score is NaN or a target's score is infinite.
+        """
+        if self.metrics_follow_from_ranks(eval_data):
+            return self.metrics(self.rank(eval_data).under(self.rank_history))
+        metrics: dict[str, float] = processes.broadcast_object(self._measure_scores(eval_data))
+        return metrics
+
+    def metrics_follow_from_ranks(self, eval_data: Any) -> bool:
+        """Whether all metrics follow from ranks: not with drawn negatives, or ``ItemCoverage``."""
+        return isinstance(eval_data, FullSortEvalDataLoader) and not any(
+            self._collector.register.need(name) for name in _BEYOND_RANKS
+        )
+
+    @torch.no_grad()
+    def rank(self, eval_data: Any) -> Ranks:
+        """Rank the targets of a split. Several processes share the batches.
+
+        Args:
+            eval_data: RecBole's full-sort loader of the split.
+
+        Raises:
+            TrainingError: If a score is NaN or a target's score is infinite.
+        """
+        dataset = eval_data._dataset
+        score = self._prepare_to_score(eval_data)
+        batches, own = own_batches(eval_data)
+        samples = dataset.inter_feat
+        with processes.failing_together():
+            ranks = rank_samples(
+                score,
+                self._step_bar.over(batches, "evaluation"),
+                samples.select(samples.targets[own]),
+                item_field=dataset.iid_field,
+                rank=self._rank_batch if hasattr(self._model, "rank_targets") else None,
+            )
+        return Ranks(gather_rows(ranks.include), gather_rows(ranks.exclude))
+
+    def _rank_batch(self, batch: Any, seen: HiddenPairs) -> tuple[Tensor, Tensor]:
+        """Ranks of a batch by the model itself, which never holds all scores at once."""
+        interaction, _, _, targets = batch
+        targets, seen = send((targets, seen), self._device)
+        ranks: tuple[Tensor, Tensor] = self._model.rank_targets(
+            send_batch(interaction, self._device), targets, seen
+        )
+        return ranks
+
+    @torch.no_grad()
+    def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:
+        """Score all items for some samples of a split.
+
+        Args:
+            eval_data: RecBole's full-sort loader of the split.
+            rows: Numbers of the samples.
+
+        Returns:
+            The batch on the model's device, and scores of shape ``[B, I]`` with the padding item
+            at minus infinity.
+        """
+        score = self._prepare_to_score(eval_data)
+        interaction, scores, _, _ = score(eval_data.collate_fn(list(rows)))
+        return send_batch(interaction, self._device), scores
+
+    def metrics(self, ranks: Tensor) -> dict[str, float]:
+        """Metrics of ranks, by RecBole's evaluator.
+
+        Args:
+            ranks: From 1. Shape ``[S]``, int64.
+        """
+        struct = copy.copy(self._collector.data_struct)
+        struct.set("rec.topk", top_hits(ranks, max(self._config["topk"])))
+        return dict(self._metrics.evaluate(struct))
+
+    @torch.no_grad()
+    def _measure_scores(self, eval_data: Any) -> dict[str, float]:
+        """Metrics of the scores themselves, as RecBole collects them."""
+        score = self._prepare_to_score(eval_data)
+        for batch in self._step_bar.over(eval_data, "evaluation"):
+            interaction, scores, rows, items = score(batch)
+            self._collector.eval_batch_collect(scores, interaction, rows, items)
+        self._collector.model_collect(self._model)
+        return dict(self._metrics.evaluate(self._collector.get_data_struct()))
+
+    def _prepare_to_score(self, eval_data: Any) -> Callable[[Any], tuple[Any, Tensor, Any, Any]]:
+        """The function that scores the batches of a loader; the model no longer trains."""
+        self._model.eval()
+        dataset = eval_data._dataset
+        if not isinstance(eval_data, FullSortEvalDataLoader):
+            return lambda batch: self._score_drawn(batch, dataset.item_num)
+        if self._all_items is None:  # for models that can only score pairs
+            self._all_items = dataset.get_item_feature().to(self._device)
+        return lambda batch: self._score_all(batch, dataset.item_num)
+
+    def _score_all(self, batch: Any, n_items: int) -> tuple[Any, Tensor, Any, Any]:
+        """Scores of all items, padding at minus infinity. Shape ``[B, I]``."""
+        interaction, _, rows, targets = batch
+        sent = interaction.to(self._device)
+        try:
+            scores = self._model.full_sort_predict(sent)
+        except NotImplementedError:
+            pairs = sent.repeat_interleave(n_items)  # [B * I]
+            pairs.update(self._all_items.repeat(len(interaction)))
+            scores = self._score_pairs(pairs)
+        scores = scores.view(-1, n_items)
+        scores[:, 0] = -torch.inf
+        return interaction, scores, rows, targets
+
+    def _score_drawn(self, batch: Any, n_items: int) -> tuple[Any, Tensor, Any, Any]:
+        """Scores of the targets and the negatives drawn for them, all others at minus infinity.
+
+        For metrics of single scores (AUC, RMSE) the scores alone, shape ``[N]``.
+        """
+        interaction, rows, users, targets = batch
+        scores = self._score_pairs(interaction.to(self._device))
+        if self._config["eval_type"] == EvaluatorType.VALUE:
+            return interaction, scores, users, targets
+        items = interaction[self._config["ITEM_ID_FIELD"]]
+        matrix = torch.full((int(users[-1]) + 1, n_items), -torch.inf, device=self._device)
+        matrix[rows, items] = scores
+        return interaction, matrix, users, targets
+
+    def _score_pairs(self, pairs: Interaction) -> Tensor:
+        """A score a row, ``eval_batch_size`` rows at a time. Shape ``[N]``."""
+        size = self._config["eval_batch_size"]
+        parts = [pairs[begin : begin + size] for begin in range(0, len(pairs), size)]
+        scores = [torch.atleast_1d(self._model.predict(part)) for part in parts]
+        return torch.cat(scores)

@@ -1,0 +1,85 @@
+"""What a run finds: of its training, of the evaluation of its best epoch, and of the whole."""
+
+import dataclasses
+from pathlib import Path
+
+from recbole_hm4sr.evaluate.ranks import Ranks
+from recbole_hm4sr.train.costs import Costs
+from recbole_hm4sr.train.epochs import EpochRecord
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What training has found.
+
+    Attributes:
+        epochs: The finished epochs.
+        best_epoch: Epoch with the best validation score, from 1.
+        best_valid_score: That score.
+        best_valid: All validation metrics of that epoch.
+        costs: Of the run up to the end of its last epoch.
+    """
+
+    epochs: tuple[EpochRecord, ...]
+    best_epoch: int
+    best_valid_score: float
+    best_valid: dict[str, float]
+    costs: Costs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Metrics of the best epoch of a run, by name, as ``ndcg@10``.
+
+    Attributes:
+        rank_history: Whether users' histories stay among the candidates in ``valid`` and ``test``:
+            ``include`` or ``exclude``.
+        valid: Validation metrics.
+        test: Test metrics; these and the next are empty if the run was not to be tested.
+        test_include: Test metrics with users' histories among the candidates.
+        test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
+            or with sampled negatives.
+    """
+
+    rank_history: str
+    valid: dict[str, float]
+    test: dict[str, float]
+    test_include: dict[str, float]
+    test_exclude: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the evaluation of the best epoch has found.
+
+    Attributes:
+        metrics: Of the validation and the test part.
+        ranks: Ranks of the test users' targets; None where the metrics do not follow from ranks,
+            or if the run was not to be tested.
+    """
+
+    metrics: Metrics
+    ranks: Ranks | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult(Metrics):
+    """What a run found.
+
+    Attributes:
+        run_dir: Folder of the run.
+        model: Name of the model.
+        dataset: Name of the data set.
+        generated: Whether the data set is generated.
+        best_epoch: Epoch with the best validation score, from 1.
+        best_valid_score: That score.
+        epochs: The epochs.
+    """
+
+    run_dir: Path
+    model: str
+    dataset: str
+    generated: bool
+    best_epoch: int
+    best_valid_score: float
+    epochs: tuple[EpochRecord, ...]

@@ -1,0 +1,42 @@
+"""The report's ranges and groups, by hand."""
+
+import numpy as np
+import pytest
+from runfiles import write_ranks
+
+from recbole_hm4sr.evaluate.rank_file import read_ranks
+from recbole_hm4sr.report.buckets import COUNTS, day_of_week, hour_of_day, month_of_year
+from recbole_hm4sr.report.groups import scores_by_group
+
+
+def test_scores_of_groups_by_hand(tmp_path):
+    write_ranks(tmp_path, history_length=np.array([4, 5, 4, 60]))
+    scores = scores_by_group(read_ranks(tmp_path), "include", "MRR@10")
+    first, last = scores["Length of the history, items"]
+    # Ranks 1, 3 and 11: 1, 1/3 and nothing beyond the cut-off.
+    values = [1, 1 / 3, 0]
+    mean = sum(values) / 3
+    half = 1.96 * np.sqrt(sum((value - mean) ** 2 for value in values) / 2 / 3)
+    assert (first.label, first.name, first.n_targets) == ("3 to 5", "history 3 to 5", 3)
+    assert first.mean == pytest.approx(mean)
+    assert first.interval == pytest.approx((max(0.0, mean - half), min(1.0, mean + half)))
+    assert (last.label, last.n_targets, last.mean, last.interval) == ("51 or more", 1, 1.0, None)
+    assert first.small
+    # No user is new in a run that does not say: the question tells nobody apart.
+    assert "User seen in training" not in scores
+
+
+def test_every_range_begins_at_its_edge():
+    edges = np.array(COUNTS.edges)
+    assert COUNTS.number(edges).tolist() == list(range(len(COUNTS.labels)))
+    assert COUNTS.number(edges[1:] - 1).tolist() == list(range(len(edges) - 1))
+
+
+def test_the_calendar_by_pandas():
+    import pandas as pd
+
+    times = np.random.default_rng(1).integers(-(10**9), 4 * 10**9, size=500)
+    stamps = pd.to_datetime(times, unit="s", utc=True)
+    assert hour_of_day(times).tolist() == stamps.hour.tolist()
+    assert day_of_week(times).tolist() == stamps.day_of_week.tolist()
+    assert month_of_year(times).tolist() == (stamps.month - 1).tolist()
