@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.seen import holds
-from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
+from recbole_hm4sr.layers.softmax import HiddenPairs, TargetShares, linear_cross_entropy
 from recbole_hm4sr.parallel.rows import GlobalRows, global_rows
 
 
@@ -21,12 +21,14 @@ class LossRows(NamedTuple):
         excluded: True where another row has the same target, or one that the own row has seen; the
             others are the rows of all processes. Shape ``[B, N]``, bool.
         joined: The own rows among those of all processes.
+        shares: Several targets of each own row, that one among them; None where it is the only one.
     """
 
     targets: Tensor
     seen: HiddenPairs | None
     excluded: Tensor
     joined: GlobalRows
+    shares: TargetShares | None = None
 
     def excluded_from(self, sample: Tensor) -> Tensor:
         """Where a sample of items holds a row's target or an item that it has seen.
@@ -38,18 +40,23 @@ class LossRows(NamedTuple):
             Shape ``[B, K]``, bool.
         """
         excluded = self.targets[:, None] == sample
+        if self.shares is not None:
+            excluded = holds(self.shares.pairs, sample, len(self.targets))
         if self.seen is not None:
             excluded = excluded | holds(self.seen.pairs, sample, len(self.targets))
         return excluded
 
 
-def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:
+def loss_rows(
+    targets: Tensor, seen: HiddenPairs | None = None, shares: TargetShares | None = None
+) -> LossRows:
     """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
         targets: Target of each own row. Shape ``[B]``, int64.
         seen: Items that are no negatives of an own row, of
             :func:`~recbole_hm4sr.layers.seen.seen_items`.
+        shares: Several targets of each own row, if there are.
     """
     joined = global_rows(len(targets))
     every = joined.gather(targets)
@@ -57,7 +64,7 @@ def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:
     excluded.diagonal(offset=joined.first).fill_(value=False)
     if seen is not None:
         excluded = excluded | holds(seen.pairs, every, len(targets))
-    return LossRows(targets, seen, excluded, joined)
+    return LossRows(targets, seen, excluded, joined, shares)
 
 
 def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature: float) -> Tensor:

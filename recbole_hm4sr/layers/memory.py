@@ -16,6 +16,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.ranges import expand_ranges
+
 DAY_SECONDS = 86400
 
 
@@ -217,7 +219,7 @@ class EventMemory(nn.Module):
         parts = []
         for number, table in enumerate(cast(Iterable[EventTable], self.tables)):
             begins, ends = table.known(items, moment, self.limit)
-            query, event = _expand(begins, ends)
+            query, event = expand_ranges(begins, ends)
             others = table.others[event].long()
             count = self.counts.before(others, snapshot[query]).clamp(min=1)
             age = torch.bucketize(moment[query] - table.times[event], self.age_bounds)
@@ -244,15 +246,6 @@ class EventMemory(nn.Module):
         begin = snapshot - round(self.popularity_days * self.clock.day)
         recent = self.counts.all_before(snapshot) - self.counts.all_before(begin)
         return recent.to(dtype).log1p()
-
-
-def _expand(begins: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
-    """All positions of ranges, with the number of the range. Shapes ``[Q]`` to ``[E]`` each."""
-    lengths = ends - begins
-    query = torch.repeat_interleave(torch.arange(len(begins), device=begins.device), lengths)
-    first = lengths.cumsum(0) - lengths
-    position = torch.arange(len(query), device=begins.device) - first[query] + begins[query]
-    return query, position
 
 
 def situation(
