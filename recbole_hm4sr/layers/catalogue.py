@@ -187,7 +187,7 @@ class Catalogue:
         if isinstance(targets, Tensor):
             own = self._own(users, targets)
             return own, own
-        rows, items = targets.pairs.unbind(dim=1)
+        rows, items = (column.contiguous() for column in targets.pairs.unbind(dim=1))
         own = self._own(users.select(rows), items)
         width = int(np.diff(targets.begins).max(initial=1))
         begins = torch.as_tensor(targets.begins, device=rows.device)[rows]

@@ -264,9 +264,9 @@ def sampled_cross_entropy(
     .. math:: \frac1B \sum_i \Bigl[ \log \Bigl( e^{s_i} + \sum_{j \ne i} e^{s_{ij}} / Q_j \Bigr)
         - \bar s_i \Bigr]
 
-    with :math:`s_i` and :math:`\bar s_i` the target's score and :math:`Q_j` how often item j is expected in the sample
-    (log-Q correction): the sum estimates that over all other items without bias, where an
-    uncorrected one punishes what is drawn often.
+    with :math:`s_i` and :math:`\bar s_i` the target's score and :math:`Q_j` how often item j is
+    expected in the sample (log-Q correction): the sum estimates that over all other items without
+    bias, where an uncorrected one punishes what is drawn often.
 
     Args:
         own: Score of each user's target; of several, the logarithm of their sum of exponentials.

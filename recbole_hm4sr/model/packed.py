@@ -23,6 +23,7 @@ from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.catalogue import Catalogue, CatalogueCache, SampledCatalogue
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
+from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
@@ -30,6 +31,14 @@ from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
+from recbole_hm4sr.model.memory import (
+    arrays_to_keep,
+    build_memory_scorer,
+    gap_in_ticks,
+    make_request_reader,
+    make_visit_reader,
+    memory_arrays,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -77,13 +86,28 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         self.settings: Any = read_settings(config, self.settings_class)
         self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
         self.timestamp_unit: str = dataset.timestamp_unit
+        self._memory_arrays: dict[str, Array] = {}
+        if self.settings.memory == "events":
+            self._learning_rate: float = config["learning_rate"]
+            self._memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
         self.arrange = self.make_reader(config, dataset)
         if self.settings.n_negatives:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
-        self.scorer: Scorer = InnerProducts()
+        self.scorer: Scorer = self._make_scorer(dataset)
         self._cache = CatalogueCache()
+
+    def _make_scorer(self, dataset: Any) -> Scorer:
+        if not self._memory_arrays:
+            return InnerProducts()
+        return build_memory_scorer(
+            self._memory_arrays,
+            self.settings,
+            modalities=self.modalities,
+            unit=self.timestamp_unit,
+            gap=gap_in_ticks(dataset),
+        )
 
     # --- what a model says ---------------------------------------------------------------------
 
@@ -95,8 +119,25 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     @property
     def part_names(self) -> tuple[str, ...]:
         """A name for each part of a score, whose sum it is."""
-        is_product = isinstance(self.scorer, InnerProducts)
-        return self.streams if is_product else (*self.streams, self.scorer.part)
+        if isinstance(self.scorer, InnerProducts):
+            return self.streams
+        more = self.scorer.names if isinstance(self.scorer, MemoryScorer) else (self.scorer.part,)
+        return (*self.streams, *more)
+
+    @property
+    def reads_request_time(self) -> bool:
+        """Whether a score depends on when it is asked for: on a row's own time."""
+        return self.settings.memory == "events" and self.settings.request_time == "target"
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The weights of a memory learn ten times as fast as all others."""
+        scorer = self.scorer
+        fast = list(scorer.parameters()) if isinstance(scorer, MemoryScorer) else []
+        if not fast:
+            return [{"params": list(self.parameters())}]
+        known = set(map(id, fast))
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [{"params": rest}, {"params": fast, "lr": 10 * self._learning_rate}]
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The rows of some items, or of all.
@@ -144,6 +185,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             "every_position": self.settings.train_mode == "sequence",
             "timestamp_unit": self.timestamp_unit,
             "seen_items": dataset.seen_items() if excludes_seen else None,
+            "time": config["TIME_FIELD"],
+            "requests": make_request_reader(self._memory_arrays, self.settings, config, dataset),
+            "visits": make_visit_reader(self.settings, dataset),
         }
 
     def forward(self, batch: PackedBatch, catalogue: Catalogue | None = None) -> Encoded:
@@ -194,8 +238,8 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         batch = self.read(interaction, train=True)
         catalogue = self._sampled(batch) if self.settings.n_negatives else self.catalogue()
         encoded = self(batch, catalogue)
-        rows = loss_rows(cast(Tensor, batch.targets), batch.seen)
-        losses = {"cross_entropy": catalogue.loss(encoded.users, rows)}
+        rows = loss_rows(cast(Tensor, batch.targets), batch.seen, batch.shares)
+        losses = {"cross_entropy": catalogue.loss(self._users(encoded), rows)}
         losses.update(self.auxiliary_losses(encoded, rows))
         return losses
 
@@ -216,18 +260,25 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             log_expected=self.sampler.log_expected(drawn),
         )
 
+    @staticmethod
+    def _users(encoded: Encoded) -> UserRows:
+        """The rows as the scorer reads them."""
+        requests = encoded.batch.requests
+        users = encoded.users
+        return users if requests is None else users.with_side(**requests._asdict())
+
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score one item a sequence. Shape ``[B]``."""
         encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(encoded.users, interaction[self.ITEM_ID])
+        return encoded.catalogue.scores(self._users(encoded), interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score every item, padding included. Shape ``[B, I]``."""
         encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(encoded.users)
+        return encoded.catalogue.scores(self._users(encoded))
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """The parts of the scores of some items; their sum is the score.
@@ -240,7 +291,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             In the order of ``part_names``. Shape ``[B, K, parts]``.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.parts(encoded.users, items)
+        return encoded.catalogue.parts(self._users(encoded), items)
 
     # --- capabilities --------------------------------------------------------------------------
 
@@ -261,7 +312,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             TrainingError: If a score is NaN or a target's score is infinite.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.ranks(encoded.users, targets, seen)
+        return encoded.catalogue.ranks(self._users(encoded), targets, seen)
 
     def top_items(
         self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
@@ -278,17 +329,23 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             items are left.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.top(encoded.users, k, seen)
+        return encoded.catalogue.top(self._users(encoded), k, seen)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
-        """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``."""
+        """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
+
+        Empty with a memory, where they are not all that tells two items apart.
+        """
+        if isinstance(self.scorer, MemoryScorer):
+            return torch.empty(0, 0)
         return self.catalogue().table()
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
-        """What the model needs to score besides its checkpoint: its item rows."""
-        return {"catalogue": self.catalogue().rows.cpu().numpy()}
+        """What the model needs to score besides its checkpoint: its item rows and its memory."""
+        kept = arrays_to_keep(self._memory_arrays)
+        return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "PackedRecommender":
