@@ -67,7 +67,14 @@ def loss_rows(
     return LossRows(targets, seen, excluded, joined, shares)
 
 
-def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature: float) -> Tensor:
+def info_nce(
+    anchors: Tensor,
+    candidates: Tensor,
+    rows: LossRows,
+    *,
+    temperature: float,
+    shortest: float = 1e-12,
+) -> Tensor:
     r"""Contrast each anchor's own candidate with the other candidates of the batch.
 
     .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
@@ -83,6 +90,7 @@ def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature
         rows: The rows of the batch, of :func:`loss_rows`. The candidates of other processes count
             too.
         temperature: :math:`\tau`, positive.
+        shortest: A shorter vector is divided by this in place of its length.
 
     Returns:
         Scalar; its mean over the processes is the loss of all rows.
@@ -92,10 +100,10 @@ def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature
         the denominator.
     """
     own = torch.arange(len(anchors), device=anchors.device) + rows.joined.first
-    anchors = F.normalize(anchors, dim=-1) / temperature
+    anchors = F.normalize(anchors, dim=-1, eps=shortest) / temperature
     return linear_cross_entropy(
         anchors,
-        rows.joined.gather(F.normalize(candidates, dim=-1)),
+        rows.joined.gather(F.normalize(candidates, dim=-1, eps=shortest)),
         own,
         excluded=rows.excluded,
         divisor=rows.joined.divisor,

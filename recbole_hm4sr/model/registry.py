@@ -77,6 +77,7 @@ MODELS = {
     for entry in (
         _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
         _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
+        _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
     )
 }
