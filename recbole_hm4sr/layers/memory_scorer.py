@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.entries import ScoreEntries
-from recbole_hm4sr.layers.memory import EventMemory, MemoryEntries, situation
+from recbole_hm4sr.layers.memory import EventMemory, MemoryEntries, join_entries, situation
 from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, UserRows
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ class MemoryScorer(nn.Module):
         rows, items = recent.bool()[week].nonzero(as_tuple=True)
         relations = torch.full_like(rows, self.memory.n_relations - 1)
         popular = MemoryEntries(rows, items, relations, recent[week[rows], items])
-        joined = [torch.cat(pair) for pair in zip(found, popular, strict=True)]
-        order = joined[0].sort(stable=True).indices
-        return MemoryEntries(*(tensor[order] for tensor in joined))
+        return join_entries([found, popular], len(moments))
 
     def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
         """Inner products and what is added to them. Shape ``[N, K]`` or ``[N, C]``."""

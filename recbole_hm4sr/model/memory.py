@@ -55,7 +55,9 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
     users, items, times = log.users[known], log.items[known], log.times[known]
     starts = np.searchsorted(users, users)
     visits = number_visits(times, starts, gap=gap_in_ticks(dataset))
-    arrays: dict[str, Array] = {"clock": np.array([first, last - first + 2, times.max() + 1])}
+    grain = _grain(log.times, dataset.timestamp_unit)
+    clock = np.array([first, last - first + 2, times.max() + grain, grain])
+    arrays: dict[str, Array] = {"clock": clock}
     events = build_events(
         items, times, starts, visits, n_items=n_items, reach=settings.memory_reach
     )
@@ -70,13 +72,19 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
     return arrays
 
 
+def _grain(times: Array, unit: str) -> int:
+    """The smallest step of times: a day where all are whole days, else one of their unit."""
+    day = DAY_SECONDS * PER_SECOND[unit]
+    return 1 if (times % day).any() else day
+
+
 def gap_in_ticks(dataset: Any) -> int:
     """The longest time between two interactions of one visit, in the unit of the data's times."""
     return int(dataset.settings.same_visit_gap * PER_SECOND[dataset.timestamp_unit])
 
 
 def _clock_of(arrays: Mapping[str, Array], settings: Any, unit: str) -> Clock:
-    first, span, _ = map(int, arrays["clock"])
+    first, span, _, _ = map(int, arrays["clock"])
     day = DAY_SECONDS * PER_SECOND[unit]
     return Clock(first, span, day, round(settings.snapshot_days * day))
 
@@ -109,6 +117,7 @@ def make_request_reader(
         request_time=settings.request_time,
         refresh="none" if is_kept else settings.memory_refresh,
         frozen_at=int(arrays["clock"][2]) if is_kept else dataset.ends_before,
+        grain=int(arrays["clock"][3]),
         log=log,
     )
 

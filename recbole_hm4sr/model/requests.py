@@ -28,6 +28,8 @@ class RequestReader:
         request_time: Whether T is the time of the newest interaction or of the one to be predicted.
         refresh: Up to when an evaluation may look; training looks up to T.
         frozen_at: Nothing from this moment on is read with ``none``; None for no such moment.
+        grain: The smallest step of the data's times: a request is rounded down to it, or what the
+            same day brings would be known where a file has whole days.
         log: Items, times and where each history begins, of all interactions, each of shape ``[N]``,
             int64; None where they are not kept.
     """
@@ -38,6 +40,7 @@ class RequestReader:
     request_time: RequestTime
     refresh: MemoryRefresh
     frozen_at: int | None
+    grain: int
     log: tuple[Tensor, Tensor, Tensor] | None
 
     def at(self, positions: Tensor) -> Requests:
@@ -76,7 +79,7 @@ class RequestReader:
         last_times = times.gather(1, places)
         moments = last_times[:, 0]
         if self.request_time == "target" and own is not None:
-            moments = own
+            moments = own - own % self.grain
         return Requests(
             last_items=items.gather(1, places).masked_fill(outside, 0),
             last_times=last_times.masked_fill(outside, 0),

@@ -25,6 +25,7 @@ def reader(**changes):
         "request_time": "target",
         "refresh": "request",
         "frozen_at": None,
+        "grain": 1,
         "log": (ITEMS, TIMES, STARTS),
     }
     return RequestReader(**{**options, **changes})
@@ -68,6 +69,16 @@ def test_up_to_when_an_evaluation_looks(refresh, frozen_at, days):
     assert (found.moments // DAY).tolist() == [9, 5]
     trained = some.of_windows(*window, lengths, own, train=True)
     assert torch.equal(trained.known_until, trained.moments)
+
+
+def test_a_request_is_rounded_down_to_the_grain_of_the_data():
+    window = torch.tensor([[1]]), torch.tensor([[3 * DAY]])
+    now = torch.tensor([9 * DAY + 7])
+    for grain, moment in ((1, 9 * DAY + 7), (DAY, 9 * DAY)):
+        found = reader(grain=grain, reach=1).of_windows(
+            *window, torch.tensor([1]), now, train=False
+        )
+        assert found.moments.tolist() == [moment]
 
 
 def test_targets_of_a_visit_end_with_the_training_part():
