@@ -15,16 +15,15 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
-from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.catalogue import Catalogue, CatalogueCache, SampledCatalogue
+from recbole_hm4sr.layers.catalogue import Catalogue, SampledCatalogue
+from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
-from recbole_hm4sr.layers.padded_rows import PaddedRows
 from recbole_hm4sr.layers.sampling import NegativeSampler
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
@@ -39,6 +38,7 @@ from recbole_hm4sr.model.memory import (
     make_visit_reader,
     memory_arrays,
 )
+from recbole_hm4sr.model.user_tower import UserTower
 
 Array = np.ndarray[Any, Any]
 
@@ -363,46 +363,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def drop_features(self) -> None:
         """Forget what only :meth:`item_rows` reads; called when the rows themselves are kept."""
 
-    def user_tower(self) -> "UserTower | None":
+    def user_tower(self) -> UserTower | None:
         """Users' vectors from padded rows, in operations that can be exported.
 
         None where the scores are not inner products of them with :meth:`item_vectors`.
         """
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
-
-
-class UserTower(nn.Module):
-    """From padded histories to user vectors: a model's own ``encode`` on rows of one length.
-
-    Args:
-        model: At its best epoch.
-    """
-
-    rows: Tensor
-
-    def __init__(self, model: PackedRecommender) -> None:
-        super().__init__()
-        self.model = model
-        with torch.no_grad():
-            self.register_buffer("rows", model.catalogue().rows.clone())
-
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor, timestamps: Tensor) -> Tensor:
-        """Encode histories.
-
-        Args:
-            item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
-            item_seq_len: Items of each history, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in the run's unit since the epoch, 0 in the padding; not read
-                by a model that has no use for times. Shape ``[B, L]``, int64.
-
-        Returns:
-            Shape ``[B, M * D]``.
-        """
-        batch = PackedBatch(
-            items=item_seq.flatten(),
-            times=whole_seconds(timestamps.flatten(), self.model.timestamp_unit),
-            packing=PaddedRows(item_seq_len, item_seq.shape[1]),
-        )
-        catalogue = self.model.catalogue_of(self.rows)
-        users = catalogue.prepared(self.model.encode(batch, catalogue).users)
-        return users.vectors.flatten(1)  # [B, M * D]
