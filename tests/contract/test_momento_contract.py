@@ -38,6 +38,13 @@ class TestMomento(ModelContract):
         assert torch.equal(trained[1:, 0][~lost], own[1:][~lost])
         assert torch.equal(trained[:, 1:], scored[:, 1:])
 
+    def test_no_target_of_a_visit_is_held_out(self, session):
+        shown = session.train_data._dataset.shown_interactions().numpy()
+        visits = session.model.arrange.visits.visits
+        assert not shown.all()
+        assert (visits[~shown] == -1).all()
+        assert (visits[shown] >= 0).all()
+
     def test_an_item_of_no_training_row_has_no_id(self, session):
         model = session.model.eval()
         model.has_id[3] = False
