@@ -43,6 +43,8 @@ MODELS = {
         "train_history": "exclude",
         "MAX_ITEM_LIST_LENGTH": 3,
     },
+    # The draw of dropped ids depends on the processes' seeds.
+    "Momento": {"train_batch_size": 250, "MAX_ITEM_LIST_LENGTH": 11, "id_dropout": 0.0},
     "MMSR": {"train_batch_size": 351},
     "SASRec": {"train_batch_size": 351},
 }

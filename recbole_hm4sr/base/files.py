@@ -48,6 +48,29 @@ def write_whole(
             temporary.unlink()
 
 
+def write_npz(path: Path, arrays: Mapping[str, Any], *, compress: bool = False) -> None:
+    """Write arrays as an ``.npz`` file that can be read without unpickling.
+
+    NumPy before 2 has no argument that refuses objects: it would store it as one more array.
+
+    Args:
+        path: Where it will stand.
+        arrays: By name.
+        compress: Whether to make the file small rather than quick to read.
+
+    Raises:
+        TypeError: If an array holds objects.
+        WriteError: If it cannot be written.
+    """
+    import numpy as np
+
+    objects = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise TypeError(f"arrays of objects cannot be kept: {', '.join(objects)}")
+    save = np.savez_compressed if compress else np.savez
+    write_whole(path, lambda file: save(file, **arrays))
+
+
 def _sync_folder(folder: Path) -> None:
     """Have the disk keep the new name: a renamed file may otherwise be gone after a power cut."""
     # Some file systems cannot, and a folder may be writable and not readable: the file is there.

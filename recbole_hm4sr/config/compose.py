@@ -22,6 +22,7 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.plugins import plugin_settings
 from recbole_hm4sr.base.text_files import read_text
 from recbole_hm4sr.config.loss_rules import LossFacts, wrong_losses
+from recbole_hm4sr.config.memory_rules import wrong_memory
 from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.renamed import RENAMED
@@ -296,6 +297,7 @@ def check_settings(
         found += wrong_losses(model, losses, values)
     for cls in classes:
         found += build_settings(values, cls)[1]
+    found += wrong_memory(values)
     if found:
         raise ConfigError("; ".join(found))
     return values

@@ -6,6 +6,7 @@ interaction on. Events are kept as runs: all events of an item, direction and ki
 oldest first, so that what is known at a moment is the beginning of a run, found by a search.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -139,8 +140,8 @@ def times_of_items(items: Array, times: Array, *, n_items: int) -> TimesOfItems:
 def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 1024) -> tuple[Array, Array]:
     """The nearest other items of each item by the cosine of their features.
 
-    Sums run in an order that does not depend on the batch, and cosines are rounded to nine digits,
-    so that equal ones are equal.
+    Cosines are rounded to nine digits, so that equal ones are equal in whatever order they were
+    summed.
 
     Args:
         rows: Features by item number, a matrix or a SciPy sparse matrix; row 0 is padding. Rows of
@@ -153,30 +154,52 @@ def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 1024) -> tuple[A
         Shape ``[I, k]``, int32. Their cosines, all above 0; 0 where there are no more. Shape
         ``[I, k]``, float64.
     """
+    blocks = _cosines(rows, batch)
+    n_items, k = rows.shape[0], n_neighbours
+    items = np.zeros((n_items, k), dtype=np.int32)
+    cosines = np.zeros((n_items, k))
+    for item, (near, values) in enumerate(blocks):
+        values = np.round(values, 9)
+        keep = (near != item) & (values > 0) & (near > 0)
+        near, values = near[keep], values[keep]
+        if len(values) > k:  # few are left to be ordered
+            enough = values >= np.partition(values, -k)[-k]
+            near, values = near[enough], values[enough]
+        best = np.lexsort((near, -values))[:k]
+        items[item, : len(best)] = near[best]
+        cosines[item, : len(best)] = values[best]
+    items[0], cosines[0] = 0, 0.0
+    return items, cosines
+
+
+def _cosines(rows: Any, batch: int) -> Iterator[tuple[Array, Array]]:
+    """Other items and their cosines, item after item; of a sparse matrix those that are not 0."""
+    if isinstance(rows, np.ndarray):
+        yield from _dense_cosines(rows.astype(np.float64), batch)
+        return
     import scipy.sparse
 
     sparse = scipy.sparse.csr_matrix(rows, dtype=np.float64)
-    squares = np.asarray(sparse.multiply(sparse).sum(axis=1)).ravel()
-    lengths = np.sqrt(squares)
-    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    unit = scipy.sparse.diags(scale) @ sparse
-    unit = scipy.sparse.csr_matrix(unit)
+    lengths = np.sqrt(np.asarray(sparse.multiply(sparse).sum(axis=1)).ravel())
+    unit = scipy.sparse.csr_matrix(scipy.sparse.diags(_inverse(lengths)) @ sparse)
     turned = scipy.sparse.csr_matrix(unit.T)
-    n_items, k = sparse.shape[0], n_neighbours
-    items = np.zeros((n_items, k), dtype=np.int32)
-    cosines = np.zeros((n_items, k))
-    for begin in range(0, n_items, batch):
+    for begin in range(0, sparse.shape[0], batch):
         block = (unit[begin : begin + batch] @ turned).tocsr()
         for row in range(block.shape[0]):
             part = slice(block.indptr[row], block.indptr[row + 1])
-            near, values = block.indices[part], np.round(block.data[part], 9)
-            keep = (near != begin + row) & (values > 0) & (near > 0)
-            near, values = near[keep], values[keep]
-            best = np.lexsort((near, -values))[:k]
-            items[begin + row, : len(best)] = near[best]
-            cosines[begin + row, : len(best)] = values[best]
-    items[0], cosines[0] = 0, 0.0
-    return items, cosines
+            yield block.indices[part], block.data[part]
+
+
+def _dense_cosines(rows: Array, batch: int) -> Iterator[tuple[Array, Array]]:
+    unit = rows * _inverse(np.sqrt((rows * rows).sum(axis=1)))[:, None]
+    every = np.arange(len(rows))
+    for begin in range(0, len(rows), batch):
+        for values in unit[begin : begin + batch] @ unit.T:
+            yield every, values
+
+
+def _inverse(lengths: Array) -> Array:
+    return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
 class VisitTargets(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.atomic import parse_float_sequences, read_atomic
 from recbole_hm4sr.data.matrices import check_rows, release_pages, rows_at_a_time, take_rows
 from recbole_hm4sr.data.npz import read_npz
@@ -106,7 +106,7 @@ def save_features(path: Path, features: ItemFeatures) -> None:
         "encoder": np.array(features.encoder),
         "revision": np.array(features.revision),
     }
-    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    write_npz(path, arrays)
 
 
 def load_features(path: Path) -> ItemFeatures:

@@ -32,7 +32,7 @@ from recbole_hm4sr.data.log import (
     order_interactions,
     shown_interactions,
 )
-from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen
+from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
 from recbole_hm4sr.data.vocabulary import Vocabulary
@@ -192,7 +192,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             histories, samples.targets, names, max_length=self.max_item_list_len
         )
         columns = {name: values[samples.targets] for name, values in histories.columns.items()}
-        if self.config["train_history"] == "exclude":
+        if reads_positions(self.config):
             columns[FIRST_POSITION] = samples.targets - lengths
         batch = Interaction({**columns, self.item_list_length_field: lengths, **windows})
         return self.join(batch) if join else batch
@@ -209,6 +209,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """
         targets = self.inter_feat.targets.numpy()
         return torch.from_numpy(shown_interactions(self.log, targets, self.ends_before))
+
+    def trained_items(self) -> "np.ndarray[Any, Any]":
+        """Which items a sample of this split shows, as history or as target. ``[I]``, bool."""
+        shown = shown_interactions(self.log, self.inter_feat.targets.numpy(), None)
+        return np.bincount(self.log.items[shown], minlength=self.item_num) > 0
 
     def target_counts(self) -> Tensor:
         """How often each item is a target of this split. Shape ``[I]``, int64."""

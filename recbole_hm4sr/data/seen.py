@@ -5,6 +5,7 @@ question here, so that both mean the whole history, not only what a window shows
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,16 @@ from recbole_hm4sr.data.histories import Histories
 
 # Column of a batch: where in the flat histories the first interaction of each window stands.
 FIRST_POSITION = "first_position"
+
+
+def reads_positions(config: Any) -> bool:
+    """Whether batches must say where their windows stand in the flat histories.
+
+    Args:
+        config: RecBole ``Config`` or a mapping of all settings.
+    """
+    asks = {"train_history": "exclude", "train_targets": "visit", "memory": "events"}
+    return any(config[name] == value for name, value in asks.items())
 
 
 @dataclass(frozen=True)

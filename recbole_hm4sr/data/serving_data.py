@@ -80,6 +80,7 @@ class ServingDataset:
         self.data = data
         settings = read_settings(config, DataSettings)
         self.modality_names = tuple(settings.modalities)
+        self.settings = settings
         self.timestamp_unit: str = settings.timestamp_unit
         self.item_tokens = data.item_tokens
         self.item_num = len(data.item_tokens)
@@ -113,6 +114,21 @@ class ServingDataset:
         if name not in self.data.arrays:
             raise NeedsDatasetError(f"the array {name} is not kept for serving")
         return self.data.arrays[name]
+
+    def arrays_under(self, prefix: str) -> dict[str, Array]:
+        """All that the model has kept under names that begin alike, without that beginning.
+
+        Raises:
+            NeedsDatasetError: If there is none.
+        """
+        names = [name for name in self.data.arrays if name.startswith(prefix)]
+        if not names:
+            raise NeedsDatasetError(f"no array {prefix}* is kept for serving")
+        return {name.removeprefix(prefix): self.data.arrays[name] for name in names}
+
+    def trained_items(self) -> Array:
+        """Which items occur in the training part. Shape ``[I]``, bool."""
+        return self.data.counts > 0
 
     def modality(self, name: str) -> AlignedFeatures:
         """No features, of the right width: what is made of them is kept instead."""

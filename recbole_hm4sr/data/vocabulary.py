@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.columns import PADDING, Array
 
 # In the folder of a run.
@@ -40,12 +40,7 @@ class Vocabulary:
             WriteError: If it cannot be written.
         """
         arrays = {name: np.asarray(getattr(self, name), dtype=np.str_) for name in _COLUMNS}
-        write_whole(
-            path,
-            lambda file: np.savez_compressed(
-                file, allow_pickle=False, format=np.array(_FORMAT), **arrays
-            ),
-        )
+        write_npz(path, {"format": np.array(_FORMAT), **arrays}, compress=True)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from recbole_hm4sr.layers.padded_rows import Arrangement
-from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.layers.softmax import HiddenPairs, TargetShares
 
 Array = np.ndarray[Any, Any]
 Batch = TypeVar("Batch", bound="PackedBatch")
@@ -27,6 +27,26 @@ class DistinctItems(NamedTuple):
     counts: Tensor
 
 
+class Requests(NamedTuple):
+    """What is known of the request of each row that is read.
+
+    Attributes:
+        last_items: Of its whole history, newest first, 0 where that is shorter. Shape ``[N, K]``,
+            int64.
+        last_times: Their times, in the unit of the data; 0 where there is none. Shape ``[N, K]``,
+            int64.
+        lengths: n, items of the history, at most L. Shape ``[N]``, int64.
+        moments: T, when the request is made. Shape ``[N]``, int64.
+        known_until: The moment in whose place a memory is read, at most T. Shape ``[N]``, int64.
+    """
+
+    last_items: Tensor
+    last_times: Tensor
+    lengths: Tensor
+    moments: Tensor
+    known_until: Tensor
+
+
 @dataclasses.dataclass(frozen=True)
 class PackedBatch:
     """The tokens of a batch, and what is asked of them.
@@ -42,6 +62,8 @@ class PackedBatch:
         seen: Items that are no candidates of a target; None if every item is one.
         wanted: Items of tokens and targets, ascending, on the host; None in evaluation. Shape
             ``[K]``, int64.
+        requests: What is known of the request of each; None where nothing reads it.
+        shares: Several targets of each, that item among them; None where it is the only one.
     """
 
     items: Tensor
@@ -52,6 +74,8 @@ class PackedBatch:
     distinct: DistinctItems | None = None
     seen: HiddenPairs | None = None
     wanted: Array | None = None
+    requests: Requests | None = None
+    shares: TargetShares | None = None
 
     def replace(self: Batch, **changes: Any) -> Batch:
         """The same batch with other values of some fields."""

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recbole_hm4sr.layers.losses import LossRows
+from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.ranking import (
     block_shape,
     count_better,
@@ -22,9 +24,9 @@ from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, Scorer, User
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import (
     HiddenPairs,
+    TargetShares,
     blockwise_log_sum_exp,
     linear_cross_entropy,
-    sampled_cross_entropy,
 )
 
 # Scores, or numbers of looked up rows, of drawn items that are held at a time.
@@ -74,9 +76,9 @@ class Catalogue:
     def _between(self, part: slice) -> Candidates:
         """The candidates of consecutive rows, as views."""
         if self.items is not None:
-            return Candidates(self.items[part], self._mapped[part])
+            return Candidates(self.items[part], self._mapped[part], ascending=True)
         items = torch.arange(part.start, part.stop, device=self.rows.device)
-        return Candidates(items, self._mapped[part])
+        return Candidates(items, self._mapped[part], ascending=True)
 
     def _named(self, items: Tensor) -> Candidates:
         """The candidates of some items, of any shape."""
@@ -131,14 +133,18 @@ class Catalogue:
             items: Items of each row, ``[N, C]``, or the same of all, ``[K]``; int64.
 
         Returns:
-            The sum over the last dimension is the score. Shape ``[N, K, M]``; for a scorer other
-            than :class:`InnerProducts`, ``[N, K, M + 1]``: the last is what it adds.
+            The sum over the last dimension is the score. Shape ``[N, K, M]``; with a memory
+            ``[N, K, M + R]``, a part for each of its relations; for any other scorer
+            ``[N, K, M + 1]``: the last is what it adds.
         """
         users, candidates = self.prepared(users), self._named(items)
         product = "bmd,kmd->bkm" if items.ndim == 1 else "bmd,bkmd->bkm"
         products = torch.einsum(product, users.vectors, candidates.rows)
         if isinstance(self.scorer, InnerProducts):
             return products
+        if isinstance(self.scorer, MemoryScorer):
+            own = items if items.ndim == 2 else items.expand(len(products), -1)
+            return torch.cat([products, self.scorer.parts(users, own)], dim=2)
         scores = self.scorer.scores(users, candidates)
         return torch.cat([products, (scores - products.sum(dim=2))[..., None]], dim=2)
 
@@ -180,15 +186,21 @@ class Catalogue:
     # --- losses --------------------------------------------------------------------------------
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
-        """Cross-entropy of the targets among all items but the seen ones. A scalar."""
+        """Cross-entropy of the targets among all items but the seen ones. A scalar.
+
+        With a memory the padding item is no candidate.
+        """
         users = self.prepared(users)
-        if isinstance(self.scorer, InnerProducts):
+        targets = rows.targets if rows.shares is None else rows.shares
+        if isinstance(self.scorer, (InnerProducts, MemoryScorer)):
             return linear_cross_entropy(
                 users.vectors.flatten(1),
                 self.table(),
-                rows.targets,
+                targets,
                 excluded=rows.seen,
                 divisor=rows.joined.divisor,
+                added=users.entries,
+                n_padding=int(isinstance(self.scorer, MemoryScorer)),
             )
         total = blockwise_log_sum_exp(
             lambda part: self.block(users, part),
@@ -196,7 +208,31 @@ class Catalogue:
             n_items=len(self.rows),
             hidden=rows.seen,
         )
-        return (total - self._own(users, rows.targets)).sum() / rows.joined.divisor
+        _, own = self._targets(users, targets)
+        return (total - own).sum() / rows.joined.divisor
+
+    def _targets(self, users: UserRows, targets: Tensor | TargetShares) -> tuple[Tensor, Tensor]:
+        """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
+
+        Args:
+            users: N prepared rows.
+            targets: One item a row, ``[N]``, or several with their shares.
+
+        Returns:
+            Shape ``[N]`` each.
+        """
+        if isinstance(targets, Tensor):
+            own = self._own(users, targets)
+            return own, own
+        rows, items = (column.contiguous() for column in targets.pairs.unbind(dim=1))
+        own = self._own(users.select(rows), items)
+        width = int(np.diff(targets.begins).max(initial=1))
+        begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
+        steps = torch.arange(len(rows), device=rows.device) - begins
+        table = own.new_full((len(users.vectors), width), -torch.inf)
+        table = table.index_put((rows, steps), own)
+        mean = torch.zeros_like(table[:, 0]).index_add(0, rows, own * targets.weights.to(own))
+        return table.logsumexp(dim=1), mean
 
     def log_sum_exp(
         self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]
@@ -358,38 +394,3 @@ def _within(part: slice, rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]
     """The pairs of a row and a number that is in a slice, counted from its begin."""
     inside = ((numbers >= part.start) & (numbers < part.stop)).nonzero()[:, 0]
     return rows[inside], numbers[inside] - part.start
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledCatalogue(Catalogue):
-    """Rows of the items of a step and of a sample of the others.
-
-    A scorer that normalises over all items has no estimate here: it sees the rows of the step.
-
-    Attributes:
-        drawn: The sample. Shape ``[S]``, int64.
-        log_expected: Logarithm of how often each is expected in the sample. Shape ``[S]``.
-    """
-
-    drawn: Tensor
-    log_expected: Tensor
-
-    def loss(self, users: UserRows, rows: LossRows) -> Tensor:
-        """Cross-entropy that the sample estimates, without the seen items. A scalar."""
-        return sampled_cross_entropy(
-            *self.scores_beside(users, rows.targets, self.drawn),
-            log_expected=self.log_expected,
-            excluded=rows.excluded_from(self.drawn),
-            divisor=rows.joined.divisor,
-        )
-
-    def log_sum_exp(
-        self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]
-    ) -> Tensor:
-        """Refused: the sum over all items is not known here.
-
-        Raises:
-            ValueError: Always.
-        """
-        del users, scores
-        raise ValueError("n_negatives must be 0 with a score that is normalised over all items")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Packing
 from recbole_hm4sr.layers.seen import holds, holds_own
-from recbole_hm4sr.layers.softmax import HiddenPairs, linear_cross_entropy
+from recbole_hm4sr.layers.softmax import HiddenPairs, TargetShares, linear_cross_entropy
 from recbole_hm4sr.parallel.rows import GlobalRows, global_rows
 
 
@@ -21,12 +21,14 @@ class LossRows(NamedTuple):
         excluded: True where another row has the same target, or one that the own row has seen; the
             others are the rows of all processes. Shape ``[B, N]``, bool.
         joined: The own rows among those of all processes.
+        shares: Several targets of each own row, that one among them; None where it is the only one.
     """
 
     targets: Tensor
     seen: HiddenPairs | None
     excluded: Tensor
     joined: GlobalRows
+    shares: TargetShares | None = None
 
     def excluded_from(self, sample: Tensor) -> Tensor:
         """Where a sample of items holds a row's target or an item that it has seen.
@@ -38,6 +40,8 @@ class LossRows(NamedTuple):
             Shape ``[B, K]``, bool.
         """
         excluded, seen = self.targets[:, None] == sample, self.seen_in(sample)
+        if self.shares is not None:
+            excluded = holds(self.shares.pairs, sample, len(self.targets))
         return excluded if seen is None else excluded | seen
 
     def seen_in(self, sample: Tensor) -> Tensor | None:
@@ -57,13 +61,16 @@ class LossRows(NamedTuple):
         return holds(self.seen.pairs, sample, len(self.targets))
 
 
-def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:
+def loss_rows(
+    targets: Tensor, seen: HiddenPairs | None = None, shares: TargetShares | None = None
+) -> LossRows:
     """Find the rows of a batch with the same target; other processes may hold some of the batch.
 
     Args:
         targets: Target of each own row. Shape ``[B]``, int64.
         seen: Items that are no negatives of an own row, of
             :func:`~recbole_hm4sr.layers.seen.seen_items`.
+        shares: Several targets of each own row, if there are.
     """
     joined = global_rows(len(targets))
     every = joined.gather(targets)
@@ -71,10 +78,17 @@ def loss_rows(targets: Tensor, seen: HiddenPairs | None = None) -> LossRows:
     excluded.diagonal(offset=joined.first).fill_(value=False)
     if seen is not None:
         excluded = excluded | holds(seen.pairs, every, len(targets))
-    return LossRows(targets, seen, excluded, joined)
+    return LossRows(targets, seen, excluded, joined, shares)
 
 
-def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature: float) -> Tensor:
+def info_nce(
+    anchors: Tensor,
+    candidates: Tensor,
+    rows: LossRows,
+    *,
+    temperature: float,
+    shortest: float = 1e-12,
+) -> Tensor:
     r"""Contrast each anchor's own candidate with the other candidates of the batch.
 
     .. math:: \frac1B \sum_i \Bigl[ \log \sum_{j \in N_i} e^{a_i \cdot c_j / \tau}
@@ -90,6 +104,7 @@ def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature
         rows: The rows of the batch, of :func:`loss_rows`. The candidates of other processes count
             too.
         temperature: :math:`\tau`, positive.
+        shortest: A shorter vector is divided by this in place of its length.
 
     Returns:
         Scalar; its mean over the processes is the loss of all rows.
@@ -99,10 +114,10 @@ def info_nce(anchors: Tensor, candidates: Tensor, rows: LossRows, *, temperature
         the denominator.
     """
     own = torch.arange(len(anchors), device=anchors.device) + rows.joined.first
-    anchors = F.normalize(anchors, dim=-1) / temperature
+    anchors = F.normalize(anchors, dim=-1, eps=shortest) / temperature
     return linear_cross_entropy(
         anchors,
-        rows.joined.gather(F.normalize(candidates, dim=-1)),
+        rows.joined.gather(F.normalize(candidates, dim=-1, eps=shortest)),
         own,
         excluded=rows.excluded,
         divisor=rows.joined.divisor,

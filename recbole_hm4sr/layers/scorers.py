@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
+from recbole_hm4sr.layers.entries import ScoreEntries
+
 if TYPE_CHECKING:
     from recbole_hm4sr.layers.catalogue import Catalogue
 
@@ -16,10 +18,12 @@ class UserRows(NamedTuple):
     Attributes:
         vectors: A vector a modality. Shape ``[N, M, D]``.
         side: What else a scorer reads of a row, by name. Each of shape ``[N, ...]``.
+        entries: What a scorer adds to some scores; of its :meth:`Scorer.prepare`.
     """
 
     vectors: Tensor
     side: Mapping[str, Tensor] = MappingProxyType({})
+    entries: ScoreEntries | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "UserRows":
         """The rows after one change of all their tensors, as a gathering of several processes.
@@ -27,12 +31,15 @@ class UserRows(NamedTuple):
         Args:
             change: Of a tensor whose first dimension is the rows.
         """
+        assert self.entries is None  # their first dimension is not the rows
         side = {name: change(values) for name, values in self.side.items()}
         return UserRows(change(self.vectors), side)
 
     def select(self, rows: slice | Tensor) -> "UserRows":
         """Some of the rows, by a slice or by their numbers."""
-        return self.map(lambda values: values[rows])
+        entries = None if self.entries is None else self.entries.select(rows)
+        chosen = self._replace(entries=None).map(lambda values: values[rows])
+        return chosen._replace(entries=entries)
 
     def with_side(self, **more: Tensor) -> "UserRows":
         """The rows with more beside their vectors."""
@@ -45,10 +52,12 @@ class Candidates(NamedTuple):
     Attributes:
         items: Shape ``[K]``, or ``[N, C]`` for C items of each user; int64.
         rows: Their vectors after the similarity's map. Shape ``[K, M, D]`` or ``[N, C, M, D]``.
+        ascending: Whether K items are known to be each above the one before it.
     """
 
     items: Tensor
     rows: Tensor
+    ascending: bool = False
 
 
 class Scorer(Protocol):

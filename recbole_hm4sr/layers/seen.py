@@ -18,6 +18,17 @@ def pairs_of_rows(pairs: Tensor, n_rows: int) -> HiddenPairs:
     return HiddenPairs(pairs, begins)
 
 
+def without(pairs: Tensor, others: Tensor) -> Tensor:
+    """Pairs that are not among others, in their order.
+
+    Args:
+        pairs: Shape ``[E, 2]``, int64, below 2^31.
+        others: Shape ``[F, 2]``, int64, below 2^31.
+    """
+    keys, other_keys = (rows * 2**31 + items for rows, items in (pairs.T, others.T))
+    return pairs[~torch.isin(keys, other_keys)]
+
+
 def holds(pairs: Tensor, candidates: Tensor, n_rows: int) -> Tensor:
     """Which candidates are in a row's pairs.
 

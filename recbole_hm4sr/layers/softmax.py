@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from recbole_hm4sr.layers.entries import ScoreEntries
+
 # Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
 _SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 # Scores of a block that autograd differentiates: several tensors of its size are alive at once.
@@ -41,13 +43,30 @@ class HiddenPairs(NamedTuple):
     begins: Array
 
 
+class TargetShares(NamedTuple):
+    """Several targets of each row, at least one, of which each has a share of the label.
+
+    Attributes:
+        pairs: Row and item, by ascending row, each pair once. Shape ``[E, 2]``, int64.
+        weights: Shares, whose sum is 1 in each row. Shape ``[E]``.
+        begins: Where the pairs of each row begin, and where the last ones end; on the host. Shape
+            ``[B + 1]``, int64.
+    """
+
+    pairs: Tensor
+    weights: Tensor
+    begins: Array
+
+
 def linear_cross_entropy(
     users: Tensor,
     items: Tensor,
-    targets: Tensor,
+    targets: Tensor | TargetShares,
     *,
     excluded: Tensor | HiddenPairs | None = None,
     divisor: float | None = None,
+    added: ScoreEntries | None = None,
+    n_padding: int = 0,
 ) -> Tensor:
     r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
 
@@ -59,10 +78,13 @@ def linear_cross_entropy(
     Args:
         users: Shape ``[B, D]``.
         items: Shape ``[I, D]``.
-        targets: Row in ``items`` of each user's target. Shape ``[B]``, int64.
+        targets: Row in ``items`` of each user's target, shape ``[B]``, int64; or several of each,
+            with their shares.
         excluded: Items that are no candidates of a user, never its target: as flags, shape
             ``[B, I]``, bool, or as pairs.
         divisor: What the sum over the rows is divided by; their number if None.
+        added: What is added to some of the products. Its values get their gradient.
+        n_padding: So many items at the beginning are no candidates.
 
     Returns:
         Scalar.
@@ -73,11 +95,24 @@ def linear_cross_entropy(
     dtype = torch.promote_types(dtype, torch.float32)
     is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     product = torch.get_autocast_dtype(device) if is_low else dtype
+    values = None if added is None else added.values.to(dtype)
+    plan = _Plan(targets, excluded, added, n_padding, product, divisor)
     with torch.autocast(device, enabled=False) if is_low else contextlib.nullcontext():
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
-            users.to(dtype), items.to(dtype), targets, excluded, product, divisor
+            users.to(dtype), items.to(dtype), values, plan
         )
     return loss
+
+
+class _Plan(NamedTuple):
+    """What a cross-entropy reads besides what gets a gradient."""
+
+    targets: Tensor | TargetShares
+    excluded: Tensor | HiddenPairs | None
+    added: ScoreEntries | None
+    n_padding: int
+    product: torch.dtype
+    divisor: float
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -85,15 +120,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        users: Tensor,
-        items: Tensor,
-        targets: Tensor,
-        excluded: Tensor | HiddenPairs | None,
-        product: torch.dtype,
-        divisor: float,
+        ctx: Any, users: Tensor, items: Tensor, values: Tensor | None, plan: _Plan
     ) -> Tensor:
-        n_items = len(items)
+        n_items, product = len(items), plan.product
         padded = F.pad(items.to(product), _padding(n_items))
         budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
         step = max(1, budget // len(padded))
@@ -105,29 +134,71 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = users.new_zeros(())
         users_gradient = torch.empty_like(users)
         items_gradient = torch.zeros_like(padded, dtype=items.dtype)
+        added = _Added(plan.added, values, step, len(padded))
         for begin in begins:
             part = slice(begin, begin + step)
             chunk = users[part].to(product)
             scores = _product(chunk, padded.T, out=buffers[0, : len(chunk)])
             scores[:, n_items:] = -torch.inf
-            _hide(scores, excluded, begin)
-            own = targets[part, None]
+            scores[:, : plan.n_padding] = -torch.inf
+            added.add_to(scores, begin)
+            _hide(scores, plan.excluded, begin)
             error = torch.softmax(scores, dim=1, out=buffers[1, : len(chunk)])
-            loss += _sum_of_losses(scores, error, own)
-            error.scatter_add_(1, own, error.new_full(own.shape, -1.0))
+            loss += _label(scores, error, plan.targets, begin)
+            added.keep_gradient(error, begin)
             error = error.to(backwards)
             users_gradient[part] = error @ items_backwards
             _add_product(items_gradient, error.T, chunk if backwards == product else users[part])
-        ctx.save_for_backward(users_gradient, items_gradient[:n_items])
-        ctx.divisor = divisor
-        return loss / divisor
+        ctx.save_for_backward(users_gradient, items_gradient[:n_items], added.gradient)
+        ctx.divisor = plan.divisor
+        return loss / plan.divisor
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
-        users_gradient, items_gradient = ctx.saved_tensors
+        users_gradient, items_gradient, values_gradient = ctx.saved_tensors
         scale = gradient / ctx.divisor
-        return users_gradient * scale, items_gradient * scale, None, None, None, None
+        of_values = None if values_gradient is None else values_gradient * scale
+        return users_gradient * scale, items_gradient * scale, of_values, None
+
+
+class _Added:
+    """Entries that are added to blocks of rows, and the gradients of their values.
+
+    Args:
+        entries: Of all rows; None for none.
+        values: Their values. Shape ``[E]``.
+        step: Rows of a block.
+        width: Columns of a block.
+    """
+
+    def __init__(
+        self, entries: ScoreEntries | None, values: Tensor | None, step: int, width: int
+    ) -> None:
+        self.gradient: Tensor | None = None
+        self._values = values
+        if entries is None or values is None:
+            return
+        self.gradient = torch.empty_like(values)
+        self._step = step
+        self._ends = [0, *entries.begins[step::step].tolist(), len(values)]
+        self._cells = (entries.rows % step) * width + entries.items
+
+    def _part(self, begin: int) -> slice:
+        number = begin // self._step
+        return slice(self._ends[number], self._ends[number + 1])
+
+    def add_to(self, scores: Tensor, begin: int) -> None:
+        """Add the values of the rows from a number on."""
+        if self._values is not None:
+            part = self._part(begin)
+            scores.view(-1).index_add_(0, self._cells[part], self._values[part])
+
+    def keep_gradient(self, error: Tensor, begin: int) -> None:
+        """Keep what the gradients of these scores are."""
+        if self.gradient is not None:
+            part = self._part(begin)
+            self.gradient[part] = error.view(-1)[self._cells[part]]
 
 
 def blockwise_log_sum_exp(
@@ -186,24 +257,28 @@ def sampled_cross_entropy(
     log_expected: Tensor,
     excluded: Tensor,
     divisor: float | None = None,
+    mean: Tensor | None = None,
 ) -> Tensor:
     r"""Estimate the softmax over a catalogue from its targets and a sample of the other items.
 
     .. math:: \frac1B \sum_i \Bigl[ \log \Bigl( e^{s_i} + \sum_{j \ne i} e^{s_{ij}} / Q_j \Bigr)
-        - s_i \Bigr]
+        - \bar s_i \Bigr]
 
-    with :math:`s_i` the target's score and :math:`Q_j` how often item j is expected in the sample
-    (log-Q correction): the sum estimates that over all other items without bias, where an
-    uncorrected one punishes what is drawn often.
+    with :math:`s_i` and :math:`\bar s_i` the target's score and :math:`Q_j` how often item j is
+    expected in the sample (log-Q correction): the sum estimates that over all other items without
+    bias, where an uncorrected one punishes what is drawn often.
 
     Args:
-        own: Score of each user's target. Shape ``[B]``.
+        own: Score of each user's target; of several, the logarithm of their sum of exponentials.
+            Shape ``[B]``.
         scores: Scores of the sample, drawn with replacement. Shape ``[B, K]``.
         log_expected: Logarithm of the expected number of each item of the sample in it. Shape
             ``[K]``.
         excluded: True where the sample holds a user's target or an item that is no candidate of
             the user. Shape ``[B, K]``, bool.
         divisor: What the sum over the rows is divided by; their number if None.
+        mean: Mean of the scores of several targets by their shares; None where there is one each.
+            Shape ``[B]``.
 
     Returns:
         Scalar.
@@ -216,7 +291,7 @@ def sampled_cross_entropy(
     """
     scores = scores - log_expected.to(own.dtype)
     every = torch.cat([own[:, None], scores.masked_fill(excluded, -torch.inf)], dim=1)
-    losses = every.logsumexp(dim=1) - every[:, 0]
+    losses = every.logsumexp(dim=1) - (every[:, 0] if mean is None else mean)
     return losses.mean() if divisor is None else losses.sum() / divisor
 
 
@@ -233,6 +308,25 @@ def _hide(scores: Tensor, excluded: Tensor | HiddenPairs | None, begin: int) -> 
         scores[rows - begin, hidden] = -torch.inf
     elif excluded is not None:
         scores[:, : excluded.shape[1]].masked_fill_(excluded[begin:end], -torch.inf)
+
+
+def _label(
+    scores: Tensor, probabilities: Tensor, targets: Tensor | TargetShares, begin: int
+) -> Tensor:
+    """The sum of the losses of the rows from a number on; probabilities become gradients."""
+    if isinstance(targets, TargetShares):
+        first, last = int(targets.begins[begin]), int(targets.begins[begin + len(scores)])
+        rows, items = targets.pairs[first:last].unbind(dim=1)
+        weights, rows = targets.weights[first:last].to(scores.dtype), rows - begin
+        # From the largest probability, which has all its digits.
+        totals = scores.amax(dim=1) - probabilities.amax(dim=1).log()
+        loss = totals.sum() - (weights * scores[rows, items]).sum()
+        probabilities[rows, items] -= weights
+        return loss
+    own = targets[begin : begin + len(scores), None]
+    loss = _sum_of_losses(scores, probabilities, own)
+    probabilities.scatter_add_(1, own, probabilities.new_full(own.shape, -1.0))
+    return loss
 
 
 def _sum_of_losses(scores: Tensor, probabilities: Tensor, own: Tensor) -> Tensor:

@@ -16,22 +16,31 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
-from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.catalogue import Catalogue, SampledCatalogue
+from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
-from recbole_hm4sr.layers.padded_rows import PaddedRows
+from recbole_hm4sr.layers.memory_scorer import MemoryScorer
+from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
+from recbole_hm4sr.model.memory import (
+    arrays_to_keep,
+    build_memory_scorer,
+    gap_in_ticks,
+    make_request_reader,
+    make_visit_reader,
+    memory_arrays,
+)
+from recbole_hm4sr.model.user_tower import UserTower
 
 Array = np.ndarray[Any, Any]
 
@@ -79,13 +88,28 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         self.settings: Any = read_settings(config, self.settings_class)
         self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
         self.timestamp_unit: str = dataset.timestamp_unit
+        self._memory_arrays: dict[str, Array] = {}
+        if self.settings.memory == "events":
+            self._learning_rate: float = config["learning_rate"]
+            self._memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
         self.arrange = self.make_reader(config, dataset)
         if self.samples_softmax:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
-        self.scorer: Scorer = InnerProducts()
+        self.scorer: Scorer = self._make_scorer(dataset)
         self._cache = CatalogueCache()
+
+    def _make_scorer(self, dataset: Any) -> Scorer:
+        if not self._memory_arrays:
+            return InnerProducts()
+        return build_memory_scorer(
+            self._memory_arrays,
+            self.settings,
+            modalities=self.modalities,
+            unit=self.timestamp_unit,
+            gap=gap_in_ticks(dataset),
+        )
 
     # --- what a model says ---------------------------------------------------------------------
 
@@ -97,8 +121,25 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     @property
     def part_names(self) -> tuple[str, ...]:
         """A name for each part of a score, whose sum it is."""
-        is_product = isinstance(self.scorer, InnerProducts)
-        return self.streams if is_product else (*self.streams, self.scorer.part)
+        if isinstance(self.scorer, InnerProducts):
+            return self.streams
+        more = self.scorer.names if isinstance(self.scorer, MemoryScorer) else (self.scorer.part,)
+        return (*self.streams, *more)
+
+    @property
+    def reads_request_time(self) -> bool:
+        """Whether a score depends on when it is asked for: on a row's own time."""
+        return self.settings.memory == "events" and self.settings.request_time == "target"
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The weights of a memory learn ten times as fast as all others."""
+        scorer = self.scorer
+        fast = list(scorer.parameters()) if isinstance(scorer, MemoryScorer) else []
+        if not fast:
+            return [{"params": list(self.parameters())}]
+        known = set(map(id, fast))
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [{"params": rest}, {"params": fast, "lr": 10 * self._learning_rate}]
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The rows of some items, or of all.
@@ -134,7 +175,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             rows: The targets, the items seen before them, and ``rows.joined.divisor``: what a sum
                 over the own rows is divided by, so that it is right with several processes too.
         """
-        return "cross_entropy", encoded.catalogue.loss(encoded.users, rows)
+        return "cross_entropy", encoded.catalogue.loss(self._users(encoded), rows)
 
     def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """The losses besides the main one, each times its weight.
@@ -161,6 +202,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             "every_position": self.settings.train_mode == "sequence",
             "timestamp_unit": self.timestamp_unit,
             "seen_items": dataset.seen_items() if excludes_seen else None,
+            "time": config["TIME_FIELD"],
+            "requests": make_request_reader(self._memory_arrays, self.settings, config, dataset),
+            "visits": make_visit_reader(self.settings, dataset),
         }
 
     def forward(self, batch: PackedBatch, catalogue: Catalogue | None = None) -> Encoded:
@@ -210,7 +254,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         """Every loss by name, times its weight; each a scalar."""
         batch = self.read(interaction, train=True)
         encoded = self(batch, self._sampled(batch) if self.samples_softmax else self.catalogue())
-        rows = loss_rows(cast(Tensor, batch.targets), batch.seen)
+        rows = loss_rows(cast(Tensor, batch.targets), batch.seen, batch.shares)
         return dict([self.main_loss(encoded, rows), *self.auxiliary_losses(encoded, rows)])
 
     def _sampled(self, batch: PackedBatch) -> SampledCatalogue:
@@ -230,18 +274,25 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             log_expected=self.sampler.log_expected(drawn),
         )
 
+    @staticmethod
+    def _users(encoded: Encoded) -> UserRows:
+        """The rows as the scorer reads them."""
+        requests = encoded.batch.requests
+        users = encoded.users
+        return users if requests is None else users.with_side(**requests._asdict())
+
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score one item a sequence. Shape ``[B]``."""
         encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(encoded.users, interaction[self.ITEM_ID])
+        return encoded.catalogue.scores(self._users(encoded), interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score every item, padding included. Shape ``[B, I]``."""
         encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(encoded.users)
+        return encoded.catalogue.scores(self._users(encoded))
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """The parts of the scores of some items; their sum is the score.
@@ -254,7 +305,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             In the order of ``part_names``. Shape ``[B, K, parts]``.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.parts(encoded.users, items)
+        return encoded.catalogue.parts(self._users(encoded), items)
 
     # --- capabilities --------------------------------------------------------------------------
 
@@ -275,7 +326,7 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             TrainingError: If a score is NaN or a target's score is infinite.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.ranks(encoded.users, targets, seen)
+        return encoded.catalogue.ranks(self._users(encoded), targets, seen)
 
     def top_items(
         self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
@@ -292,17 +343,23 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
             items are left.
         """
         encoded = self._encoded(interaction)
-        return encoded.catalogue.top(encoded.users, k, seen)
+        return encoded.catalogue.top(self._users(encoded), k, seen)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
-        """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``."""
+        """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
+
+        Empty with a memory, where they are not all that tells two items apart.
+        """
+        if isinstance(self.scorer, MemoryScorer):
+            return torch.empty(0, 0)
         return self.catalogue().table()
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
-        """What the model needs to score besides its checkpoint: its item rows."""
-        return {"catalogue": self.catalogue().rows.cpu().numpy()}
+        """What the model needs to score besides its checkpoint: its item rows and its memory."""
+        kept = arrays_to_keep(self._memory_arrays)
+        return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "PackedRecommender":
@@ -320,46 +377,9 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def drop_features(self) -> None:
         """Forget what only :meth:`item_rows` reads; called when the rows themselves are kept."""
 
-    def user_tower(self) -> "UserTower | None":
+    def user_tower(self) -> UserTower | None:
         """Users' vectors from padded rows, in operations that can be exported.
 
         None where the scores are not inner products of them with :meth:`item_vectors`.
         """
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
-
-
-class UserTower(nn.Module):
-    """From padded histories to user vectors: a model's own ``encode`` on rows of one length.
-
-    Args:
-        model: At its best epoch.
-    """
-
-    rows: Tensor
-
-    def __init__(self, model: PackedRecommender) -> None:
-        super().__init__()
-        self.model = model
-        with torch.no_grad():
-            self.register_buffer("rows", model.catalogue().rows.clone())
-
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor, timestamps: Tensor) -> Tensor:
-        """Encode histories.
-
-        Args:
-            item_seq: Items, oldest first, padded with 0 on the right. Shape ``[B, L]``, int64.
-            item_seq_len: Items of each history, at least 1. Shape ``[B]``, int64.
-            timestamps: Their times in the run's unit since the epoch, 0 in the padding; not read
-                by a model that has no use for times. Shape ``[B, L]``, int64.
-
-        Returns:
-            Shape ``[B, M * D]``.
-        """
-        batch = PackedBatch(
-            items=item_seq.flatten(),
-            times=whole_seconds(timestamps.flatten(), self.model.timestamp_unit),
-            packing=PaddedRows(item_seq_len, item_seq.shape[1]),
-        )
-        catalogue = self.model.catalogue_of(self.rows)
-        users = catalogue.prepared(self.model.encode(batch, catalogue).users)
-        return users.vectors.flatten(1)  # [B, M * D]

@@ -84,6 +84,7 @@ MODELS = {
         _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
         _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
+        _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
         _fitted_once("Popular", "trivial.popular"),
         _fitted_once("RecentPopular", "trivial.recent_popular"),

@@ -78,6 +78,18 @@ def global_rows(n_rows: int) -> GlobalRows:
     return GlobalRows(counts, sum(counts[: rank()]), sum(counts) / world_size())
 
 
+def of_first_process(values: Tensor) -> Tensor:
+    """What the first process has, in all: a draw that a step shares, for instance.
+
+    Args:
+        values: Of the same shape in each process; set in place. A process whose losses are those
+            of the rows at hand keeps its own.
+    """
+    if world_size() > 1 and _state.gathers:
+        dist.broadcast(values, src=0, group=loss_group())
+    return values
+
+
 def gather_rows(rows: Tensor, counts: tuple[int, ...] | None = None) -> Tensor:
     """The rows that the processes hold on their CPUs, in their order, without gradients.
 

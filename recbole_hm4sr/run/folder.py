@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from recbole_hm4sr.base.errors import WriteError
-from recbole_hm4sr.base.files import remove_leftovers, write_text, write_whole
+from recbole_hm4sr.base.files import remove_leftovers, write_npz, write_text
 from recbole_hm4sr.data import vocabulary
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
 from recbole_hm4sr.parallel.processes import attempt, job_name
@@ -134,9 +133,7 @@ class RunFolder:
             "rank_include": ranks.include.numpy(),
             "rank_exclude": ranks.exclude.numpy(),
         }
-        write_whole(
-            self.ranks, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
-        )
+        write_npz(self.ranks, arrays, compress=True)
 
 
 def new_run_dir(dataset: str, model: str) -> Path:

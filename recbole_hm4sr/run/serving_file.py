@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset
 from recbole_hm4sr.model.capabilities import serving_arrays
@@ -66,7 +66,7 @@ def write_serving_file(
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
         **{_OF_MODEL + name: values for name, values in data.arrays.items()},
     }
-    write_whole(run_dir / FILE_NAME, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    write_npz(run_dir / FILE_NAME, arrays)
 
 
 def read_serving_file(run_dir: Path) -> ServingFile | None:

@@ -8,6 +8,7 @@ A user without a known item gets the items that occur most often in the training
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
 from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
@@ -245,7 +247,13 @@ class Recommender:
             self.columns.time + suffix: times,
             config["ITEM_LIST_LENGTH_FIELD"]: lengths,
         }
+        if getattr(self.model, "reads_request_time", False):
+            columns[self.columns.time] = torch.full((len(users),), self._now())
         return Interaction(columns).to(self.device)
+
+    def _now(self) -> int:
+        """The moment of a request, in the unit of the run's times."""
+        return int(time.time() * PER_SECOND[self.columns.unit])
 
     def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
         """The most frequent items, the same for all."""

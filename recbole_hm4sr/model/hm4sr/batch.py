@@ -30,7 +30,7 @@ class HM4SRReader(BatchReader):
         placeholder_ratio: Share of a sequence that becomes placeholders; None for no such loss.
     """
 
-    placeholder_ratio: float | None
+    placeholder_ratio: float | None = None
 
     def __call__(self, interaction: Interaction, *, train: bool) -> PackedBatch:
         """Arrange a batch, which may be on any device; the result is on the CPU."""

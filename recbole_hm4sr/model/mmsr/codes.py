@@ -24,7 +24,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.config.choices import CodeReduction
 from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.model.mmsr.autoencoder import encode_with_autoencoder
@@ -230,6 +230,6 @@ def _read(path: Path) -> ItemCodes | None:
 def _write(path: Path, codes: ItemCodes) -> None:
     """Keep codes for the next run; a run that cannot keep them goes on without."""
     try:
-        write_whole(path, lambda file: np.savez(file, links=codes.links, centroids=codes.centroids))
+        write_npz(path, {"links": codes.links, "centroids": codes.centroids})
     except DataError as error:
         _LOGGER.warning("the codes are not kept: %s", error)

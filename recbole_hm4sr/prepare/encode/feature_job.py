@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.base.files import write_whole
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.atomic import read_atomic
 
 Array = np.ndarray[Any, Any]
@@ -165,7 +165,7 @@ def _store(values: Array, rows: Array, storage: Storage) -> Array:
 
 
 def _write_part(path: Path, rows: Array, values: Array) -> None:
-    write_whole(path, lambda file: np.savez(file, rows=rows, values=values))
+    write_npz(path, {"rows": rows, "values": values})
 
 
 def _read_part(path: Path) -> tuple[Array, Array] | None:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_hm4sr.base.errors import WriteError
-from recbole_hm4sr.base.files import remove_leftovers, write_text, write_whole
+from recbole_hm4sr.base.files import remove_leftovers, write_npz, write_text, write_whole
 
 
 def test_the_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(
@@ -67,3 +68,16 @@ def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {name for name, stays in names.items() if stays}
     remove_leftovers(tmp_path / "missing")
+
+
+def test_an_archive_holds_what_it_was_given_and_no_objects(tmp_path):
+    arrays = {"a": np.arange(3), "b": np.array(["x", "yz"])}
+    for compress in (False, True):
+        write_npz(tmp_path / "file.npz", arrays, compress=compress)
+        with np.load(tmp_path / "file.npz", allow_pickle=False) as found:
+            assert sorted(found) == ["a", "b"]
+            assert found["a"].tolist() == [0, 1, 2]
+            assert found["b"].tolist() == ["x", "yz"]
+    with pytest.raises(TypeError, match="arrays of objects cannot be kept: b"):
+        write_npz(tmp_path / "other.npz", {"a": np.arange(3), "b": np.array([None])})
+    assert not (tmp_path / "other.npz").exists()

@@ -13,6 +13,8 @@ import recbole_hm4sr
 from recbole_hm4sr.config.compose import dataset_atomic_dir, properties_dir, read_yaml
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.settings import DataSettings, RunSettings
+from recbole_hm4sr.model import memory
+from recbole_hm4sr.model.packed import PackedRecommender
 from recbole_hm4sr.model.registry import MODELS, find_model
 
 PACKAGE, RECBOLE = (Path(module.__file__).parent for module in (recbole_hm4sr, recbole))
@@ -87,6 +89,8 @@ def read_by_the_model(name):
         for cls in entry.model_class.__mro__[:-1]
         if cls.__module__.startswith("recbole")
     }
+    if issubclass(entry.model_class, PackedRecommender):  # it hands its settings on
+        files.add(Path(memory.__file__))
     found = of_files(items_read, files)
     if entry.settings_class is not None:
         fields = set(entry.settings_class.names())

@@ -75,4 +75,4 @@ def test_no_setting_is_ours_and_recbole_s_at_once():
 def test_settings_read_from_a_config_are_those_of_the_files(data_path):
     config = read_config(data_path)
     values = HM4SRSettings.defaults() | read_yaml(properties_dir() / "model" / "HM4SR.yaml")
-    assert read_settings(config, HM4SRSettings).model_dump() == values
+    assert read_settings(config, HM4SRSettings).model_dump(mode="json") == values

@@ -11,8 +11,9 @@ from scorers import DummyMemory, SoftmaxMix
 from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.layers import catalogue as catalogue_module
 from recbole_hm4sr.layers import ranking, softmax
-from recbole_hm4sr.layers.catalogue import Catalogue, SampledCatalogue
+from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.losses import loss_rows
+from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.scorers import InnerProducts, UserRows
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.similarity import Dot, ScaledCosine

@@ -1,0 +1,137 @@
+"""The score of a dense model plus a sparse memory, whose weights depend on the situation."""
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hm4sr.layers.entries import ScoreEntries
+from recbole_hm4sr.layers.memory import EventMemory, MemoryEntries, join_entries, situation
+from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, UserRows
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.layers.catalogue import Catalogue
+
+MemoryWeights = Literal["equal", "learned", "situation"]
+N_SITUATION = 8
+_OF_EVENTS, _OF_NEIGHBOURS, _OF_POPULARITY = 1.6, 1.0, 0.1
+
+
+class MemoryScorer(nn.Module):
+    r"""Adds to the inner products what the memory says, as it was at the moment of the request.
+
+    .. math:: y(t, j) = d(t, j) + \sum_r \alpha_r e^{w_r \cdot z_t + b_r} m_r(t, j)
+
+    with :math:`z` of :func:`~recbole_hm4sr.layers.memory.situation`. It reads of the side:
+    ``last_items`` and ``last_times``, newest first, shape ``[N, K]``; ``lengths``, n, ``moments``,
+    T, and ``known_until``, the moment in whose place the memory is read, shape ``[N]``; all int64.
+
+    Args:
+        memory: The relations.
+        names: A name for each relation.
+        weights: ``equal``: :math:`\alpha` as it starts; ``learned``: :math:`\alpha` alone;
+            ``situation``: all of it.
+        gap: The longest time between two interactions of one visit, in the unit of the times.
+    """
+
+    part = "memory"
+
+    def __init__(
+        self, memory: EventMemory, *, names: tuple[str, ...], weights: MemoryWeights, gap: int
+    ) -> None:
+        super().__init__()
+        self.memory, self.names, self.gap = memory, names, gap
+        self._inner = InnerProducts()
+        n = memory.n_relations
+        has_popularity = memory.popularity_days is not None
+        n_events = n - memory.n_neighbour_lists - has_popularity
+        alpha = [_OF_EVENTS] * n_events + [_OF_NEIGHBOURS] * memory.n_neighbour_lists
+        alpha += [_OF_POPULARITY] * has_popularity
+        self.alpha = nn.Parameter(torch.tensor(alpha), requires_grad=weights != "equal")
+        by_situation = weights == "situation"
+        self.w = nn.Parameter(torch.zeros(n, N_SITUATION), requires_grad=by_situation)
+        self.b = nn.Parameter(torch.zeros(n), requires_grad=by_situation)
+
+    def relation_weights(self, users: UserRows) -> Tensor:
+        """a: how much each relation counts for each row. Shape ``[N, R]``."""
+        side = users.side
+        z = situation(
+            side["last_times"],
+            side["lengths"],
+            side["moments"],
+            gap=self.gap,
+            day=self.memory.clock.day,
+        ).to(self.alpha.dtype)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.alpha * (z @ self.w.T + self.b).exp()
+
+    def prepare(self, users: UserRows, catalogue: "Catalogue") -> UserRows:  # noqa: ARG002
+        """Read the memory, and weigh what it says."""
+        side, dtype = users.side, self.alpha.dtype
+        found = self.memory.entries(side["last_items"], side["known_until"], dtype)
+        if self.memory.popularity_days is not None:
+            found = self._with_popularity(found, side["known_until"])
+        weights = self.relation_weights(users)
+        rows = torch.arange(len(users.vectors) + 1, device=found.rows.device)
+        entries = ScoreEntries(
+            found.rows,
+            found.items,
+            found.relations,
+            weights[found.rows, found.relations] * found.values,
+            torch.searchsorted(found.rows, rows),
+        )
+        return users._replace(entries=entries)
+
+    def _with_popularity(self, found: MemoryEntries, moments: Tensor) -> MemoryEntries:
+        """Join the entries of the last relation: few items were taken of late."""
+        weeks, week = torch.unique(self.memory.clock.snapshots(moments), return_inverse=True)
+        recent = self.memory.popularity(weeks, self.alpha.dtype)  # [weeks, I]
+        rows, items = recent.bool()[week].nonzero(as_tuple=True)
+        relations = torch.full_like(rows, self.memory.n_relations - 1)
+        popular = MemoryEntries(rows, items, relations, recent[week[rows], items])
+        return join_entries([found, popular], len(moments))
+
+    def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
+        """Inner products and what is added to them. Shape ``[N, K]`` or ``[N, C]``."""
+        assert users.entries is not None
+        products = self._inner.scores(users, candidates)
+        if candidates.items.ndim == 2:
+            return products + users.entries.on_own(candidates.items).to(products.dtype)
+        added = users.entries.on_columns(candidates.items, ascending=candidates.ascending)
+        return products + added.to(products.dtype)
+
+    def parts(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each relation adds to the scores of each row's own items.
+
+        Args:
+            users: Rows that :meth:`prepare` returned.
+            items: Shape ``[N, C]``, int64.
+
+        Returns:
+            Shape ``[N, C, R]``.
+        """
+        assert users.entries is not None
+        return users.entries.by_relation(items, len(self.names))
+
+
+def relation_names(
+    ages: tuple[float, ...], neighbours: tuple[str, ...], *, popularity: bool
+) -> tuple[str, ...]:
+    """Names of the relations of an :class:`EventMemory`, in their order.
+
+    Args:
+        ages: Bounds of the ages in days.
+        neighbours: Names of the modalities with neighbours.
+        popularity: Whether recent popularity is one.
+    """
+    of_age = [*(f"{age:g}d" for age in ages), "older"]
+    return (
+        *(
+            f"{direction}_{kind}_{age}"
+            for direction in ("forward", "backward")
+            for kind in ("same", "later")
+            for age in of_age
+        ),
+        *(f"near_{name}" for name in neighbours),
+        *(("popularity",) if popularity else ()),
+    )

@@ -1,0 +1,179 @@
+"""Any packed model's memory: built from interactions, kept for serving, read with settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.data.events import (
+    N_TABLES,
+    build_events,
+    nearest_items,
+    number_visits,
+    times_of_items,
+)
+from recbole_hm4sr.data.serving_data import ServingDataset
+from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.layers.memory import DAY_SECONDS, Clock, EventMemory, EventTable, ItemCounts
+from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
+from recbole_hm4sr.model.requests import RequestReader, VisitReader
+
+Array = np.ndarray[Any, Any]
+_PREFIX = "memory."
+_OF_EVENTS = ("others", "distances", "times", "starts")
+POPULARITY_DAYS = 28
+
+
+def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays of the memory: built from a training part, or as a run has kept them.
+
+    Under one moment for all users every interaction makes events, of which a row reads those that
+    were known at its request; else those of the training part do.
+
+    Args:
+        dataset: Training split of a ``MultiModalSequentialDataset``, or what serving has of one.
+        settings: Of the model.
+        modalities: Those whose nearest items are a relation.
+
+    Raises:
+        DataError: If times and items are too many for one key of both.
+    """
+    if isinstance(dataset, ServingDataset):
+        return dataset.arrays_under(_PREFIX)
+    log, n_items = dataset.log, dataset.item_num
+    first, last = int(log.times.min()), int(log.times.max())
+    if n_items * (last - first + 2) >= 2**63:
+        raise DataError(
+            f"{dataset.dataset_path}: items times the span of all times must stay below 2^63 for a "
+            f"memory, got {n_items} and {last - first}; give times in seconds"
+        )
+    known = np.ones(len(log), dtype=np.bool_)
+    if dataset.ends_before is None:
+        known = dataset.shown_interactions().numpy()
+    users, items, times = log.users[known], log.items[known], log.times[known]
+    starts = np.searchsorted(users, users)
+    visits = number_visits(times, starts, gap=gap_in_ticks(dataset))
+    grain = _grain(log.times, dataset.timestamp_unit)
+    clock = np.array([first, last - first + 2, times.max() + grain, grain])
+    arrays: dict[str, Array] = {"clock": clock}
+    events = build_events(
+        items, times, starts, visits, n_items=n_items, reach=settings.memory_reach
+    )
+    for number, runs in enumerate(events):
+        arrays |= {f"{number}.{name}": getattr(runs, name) for name in _OF_EVENTS}
+    taken = times_of_items(items, times, n_items=n_items)
+    arrays |= {"times": taken.times, "starts": taken.starts}
+    for name in modalities:
+        features = dataset.modality(name).take(np.arange(n_items))
+        near, cosines = nearest_items(features, n_neighbours=settings.memory_neighbours)
+        arrays |= {f"near.{name}": near, f"cosines.{name}": cosines}
+    return arrays
+
+
+def _grain(times: Array, unit: str) -> int:
+    """The smallest step of times: a day where all are whole days, else one of their unit."""
+    day = DAY_SECONDS * PER_SECOND[unit]
+    return 1 if (times % day).any() else day
+
+
+def gap_in_ticks(dataset: Any) -> int:
+    """The longest time between two interactions of one visit, in the unit of the data's times."""
+    return int(dataset.settings.same_visit_gap * PER_SECOND[dataset.timestamp_unit])
+
+
+def _clock_of(arrays: Mapping[str, Array], settings: Any, unit: str) -> Clock:
+    first, span, _, _ = map(int, arrays["clock"])
+    day = DAY_SECONDS * PER_SECOND[unit]
+    return Clock(first, span, day, round(settings.snapshot_days * day))
+
+
+def make_request_reader(
+    arrays: Mapping[str, Array], settings: Any, config: Any, dataset: Any
+) -> RequestReader | None:
+    """The reader of what a memory knows of each request; None without a memory.
+
+    In serving nothing after the last known interaction is looked for.
+
+    Args:
+        arrays: Of :func:`memory_arrays`; empty without a memory.
+        settings: Of the model.
+        config: RecBole ``Config``.
+        dataset: As :func:`memory_arrays` takes it.
+    """
+    if not arrays:
+        return None
+    is_kept = isinstance(dataset, ServingDataset)
+    log = None
+    if not is_kept:
+        of_log = dataset.log.items, dataset.log.times, dataset.log.starts
+        items, times, starts = map(torch.from_numpy, of_log)
+        log = items, times, starts
+    return RequestReader(
+        clock=_clock_of(arrays, settings, dataset.timestamp_unit),
+        reach=settings.memory_reach,
+        max_length=config["MAX_ITEM_LIST_LENGTH"],
+        request_time=settings.request_time,
+        refresh="none" if is_kept else settings.memory_refresh,
+        frozen_at=int(arrays["clock"][2]) if is_kept else dataset.ends_before,
+        grain=int(arrays["clock"][3]),
+        log=log,
+    )
+
+
+def make_visit_reader(settings: Any, dataset: Any) -> VisitReader | None:
+    """The reader of what is left of a target's visit; None where each row has one target.
+
+    Args:
+        settings: Of the model.
+        dataset: As :func:`memory_arrays` takes it.
+    """
+    if settings.train_targets == "next" or isinstance(dataset, ServingDataset):
+        return None
+    log = dataset.log
+    visits = number_visits(log.times, log.starts, gap=gap_in_ticks(dataset))
+    visits = np.where(dataset.shown_interactions().numpy(), visits, -1)
+    return VisitReader(log.items, visits, dataset.item_num)
+
+
+def build_memory_scorer(
+    arrays: Mapping[str, Array],
+    settings: Any,
+    *,
+    modalities: tuple[str, ...],
+    unit: str,
+    gap: int,
+) -> MemoryScorer:
+    """The scorer that adds a memory to a model.
+
+    Args:
+        arrays: Of :func:`memory_arrays`.
+        settings: Of the model.
+        modalities: Those whose nearest items are a relation.
+        unit: Of the times: ``s`` or ``ms``.
+        gap: The longest time between two interactions of one visit, in that unit.
+    """
+    clock = _clock_of(arrays, settings, unit)
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    tables = [[tensors[f"{number}.{name}"] for name in _OF_EVENTS] for number in range(N_TABLES)]
+    memory = EventMemory(
+        [
+            EventTable(others, distances, times, starts, clock)
+            for others, distances, times, starts in tables
+        ],
+        ItemCounts(tensors["times"], tensors["starts"], clock),
+        [(tensors[f"near.{name}"], tensors[f"cosines.{name}"]) for name in modalities],
+        ages=settings.memory_ages,
+        decay=settings.memory_decay,
+        damping=settings.memory_damping,
+        limit=settings.memory_events,
+        popularity_days=POPULARITY_DAYS if settings.popularity else None,
+    )
+    names = relation_names(settings.memory_ages, modalities, popularity=settings.popularity)
+    return MemoryScorer(memory, names=names, weights=settings.memory_weights, gap=gap)
+
+
+def arrays_to_keep(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays under the names that a run keeps them by."""
+    return {_PREFIX + name: values for name, values in arrays.items()}

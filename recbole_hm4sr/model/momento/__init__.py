@@ -1,0 +1,1 @@
+"""Momento: modalities, a memory, and the moment of the request."""

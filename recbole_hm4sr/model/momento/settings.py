@@ -1,0 +1,20 @@
+"""Settings of Momento."""
+
+from recbole_hm4sr.config.fields import Count, Dropout, Positive, Weight, setting
+from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
+
+
+class MomentoSettings(TransformerSettings, PackedTraining):
+    """Settings of Momento besides those of its encoders, its training and its memory."""
+
+    use_interactive_moe: bool = setting(True, "Whether streams exchange (interactive MoE).")
+    n_interactive_experts: Count = setting(4, "E, experts of each stream.")
+    id_dropout: Dropout = setting(
+        0.2,
+        "Share of the items that lose their id in a training step, so that features learn to carry "
+        "new items.",
+    )
+    id_contrastive_weight: Weight = setting(
+        1, "Weight of the contrastive loss on the ids; 0 leaves it out."
+    )
+    id_temperature: Positive = setting(0.2, "Temperature of the contrastive loss on the ids.")
