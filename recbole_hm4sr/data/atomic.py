@@ -146,9 +146,7 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     fields = _first_line(path).split("\t")
     columns = [field.rpartition(":")[::2] for field in fields]
     for field, (name, kind) in zip(fields, columns, strict=True):
-        # A name that is no line of text would break the sentences that name it.
-        is_column = name.isprintable() and name != "" and kind in KINDS
-        if not is_column or (len(fields) == 1 and "," in field):
+        if not _is_column(name, kind) or (len(fields) == 1 and "," in field):
             commas = "; this line has commas" if "," in field else ""
             raise DataError(
                 f"{path}, line 1 must be a header of name:kind fields separated by tabs, kind one "
@@ -159,6 +157,11 @@ def read_header(path: Path) -> tuple[tuple[str, str], ...]:
     if twice:
         raise DataError(f"{path}, line 1 must name a column once, got {', '.join(twice)} twice")
     return tuple(columns)
+
+
+def _is_column(name: str, kind: str) -> bool:
+    """A name that is no line of text would break the sentences that name it."""
+    return name != "" and name.isprintable() and kind in KINDS
 
 
 def _first_line(path: Path) -> str:
@@ -225,18 +228,18 @@ def read_atomic(path: Path, columns: Sequence[str] | None = None) -> AtomicTable
         "low_memory": False,
     }
     kinds = {name: kinds[name] for name in wanted}
-    dtypes = {name: np.float64 if name in floats else object for name in wanted}
-    missing_values = {name: ["", "nan", "NaN", "NAN"] for name in floats}
+    texts = dict.fromkeys(wanted, object)
+    numbers = {
+        "dtype": texts | dict.fromkeys(floats, np.float64),
+        "na_values": {name: ["", "nan", "NaN", "NAN"] for name in floats},
+    }
     try:
-        with pd.read_csv(
-            _source(path, windows), dtype=dtypes, na_values=missing_values, **options
-        ) as chunks:
+        with pd.read_csv(_source(path, windows), **numbers, **options) as chunks:
             frame, n_read = gather_columns(chunks, kinds, n_rows)
     except UnicodeDecodeError as error:
         raise _locate_bad_encoding(path) from error
     except ValueError as error:
-        texts = {**options, "dtype": dict.fromkeys(wanted, object)}
-        raise _why_not_read(path, windows, texts, floats) from error
+        raise _why_not_read(path, windows, {**options, "dtype": texts}, floats) from error
     if n_read != n_rows:
         raise DataError(f"{path} must have one row a line, got {n_rows} lines and {n_read} rows")
     return AtomicTable(path, frame, kinds)

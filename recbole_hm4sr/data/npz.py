@@ -85,9 +85,9 @@ def first_sentence(error: Exception) -> str:
 def _read_members(
     path: Path, archive: zipfile.ZipFile, names: Sequence[str], *, map_values: bool
 ) -> dict[str, Array]:
-    members = {name: _find_member(path, archive, name) for name in names}
-    total = 0
-    for name, member in members.items():
+    members, total = {}, 0
+    for name in names:
+        member = members[name] = _find_member(path, archive, name)
         with archive.open(member) as file:
             n_bytes = _count_bytes(file, name, member.file_size)
             is_mapped = map_values and name == "values" and not member.compress_type

@@ -12,6 +12,7 @@ from servedruns import expected_of, train_toy
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.run import quick_start
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
@@ -125,12 +126,25 @@ def test_a_folder_is_never_overwritten(index, hm4sr_run, capsys):
 
 def test_models_of_another_form_are_refused_and_leave_nothing(toy_path, tmp_path):
     run_dir = train_toy("GRU4Rec", toy_path, tmp_path / "run", epochs=1)
-    with pytest.raises(ConfigError, match=r"as HM4SR and SASRec are; got GRU4Rec"):
+    with pytest.raises(ConfigError, match=r"inner products of .* item vectors; got GRU4Rec"):
         export_index(run_dir, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
-PACKED = [name for name, it in MODELS.items() if issubclass(it.settings_class, PackedTraining)]
+def test_a_memory_is_no_inner_product(toy_path, tmp_path):
+    settings = {"memory": "events", "MAX_ITEM_LIST_LENGTH": 10}
+    run_dir = train_toy("SASRecPlus", toy_path, tmp_path / "run", epochs=1, **settings)
+    with pytest.raises(ConfigError, match=r"inner products of .* item vectors; got SASRecPlus"):
+        export_index(run_dir, tmp_path / "index")
+
+
+# With a memory, scores are no inner products of a user's vector with the items'.
+PACKED = [
+    name
+    for name, it in MODELS.items()
+    if issubclass(it.settings_class, PackedTraining)
+    and compose(name, "sports").model.memory == "none"
+]
 
 
 @pytest.mark.parametrize("name", sorted({*PACKED} - {"HM4SR"}))  # the fixture exports that one

@@ -255,7 +255,7 @@ def test_a_missing_engine_names_its_extra(toy_path, tmp_path, monkeypatch):
 def test_ctrl_c_keeps_what_is_finished(toy_path, tmp_path, capsys, monkeypatch):
     from recbole_hm4sr.train.trainer import Trainer
 
-    original, epochs = Trainer._after_epoch, []
+    original, epochs = Trainer._end_epoch, []
 
     def after_epoch(self, *arguments):
         original(self, *arguments)
@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_is_finished(toy_path, tmp_path, capsys, monkeypatch):
         if len(epochs) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_after_epoch", after_epoch)
+    monkeypatch.setattr(Trainer, "_end_epoch", after_epoch)
     settings = {**QUICK, "data_path": str(toy_path)}
     with pytest.raises(SystemExit, match="130"):
         cli.main(["tune", "--model=SASRec", "--dataset=toy", f"--out={tmp_path / 'out'}",

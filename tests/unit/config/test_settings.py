@@ -141,7 +141,7 @@ def test_lists_become_tuples_and_settings_are_frozen():
 
 
 def test_what_is_not_given_has_its_default():
-    assert read_settings({}, RunSettings).model_dump() == RunSettings.defaults()
+    assert read_settings({}, RunSettings).model_dump(mode="json") == RunSettings.defaults()
     assert DataSettings.defaults()["text_fields"] == []
 
 
