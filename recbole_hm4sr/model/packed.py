@@ -9,7 +9,7 @@ user tower that can be exported.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -59,6 +59,14 @@ class Encoded(Protocol):
     @property
     def catalogue(self) -> Catalogue:
         """The items that can be scored."""
+
+
+class EncodedBatch(NamedTuple):
+    """The :class:`Encoded` of a model whose losses need no more."""
+
+    users: UserRows
+    batch: PackedBatch
+    catalogue: Catalogue
 
 
 class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ignore]

@@ -9,21 +9,16 @@ all items, is projected once a step; inputs, category loss and scores read from 
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.dropout import Dropout
-from recbole_hm4sr.layers.items import FeatureRows, FeatureTable, IdRows
+from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import (
     LossRows,
     PlaceholderPlan,
@@ -34,11 +29,11 @@ from recbole_hm4sr.layers.losses import (
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.time import TimeEncoding
 from recbole_hm4sr.model.batch_reader import BatchReader
-from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
+from recbole_hm4sr.model.capabilities import TIME_ROUTES, Probe
 from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
-from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
-from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.model.hm4sr.temporal_moe import TemporalMoE
+from recbole_hm4sr.model.late_sum import LateSum
 from recbole_hm4sr.parallel.rows import global_rows
 
 logger = logging.getLogger(__name__)
@@ -67,7 +62,7 @@ class Encoded(NamedTuple):
     catalogue: Catalogue
 
 
-class HM4SR(PackedRecommender):
+class HM4SR(LateSum):
     """RecBole recommender; any number of modalities, none included.
 
     Args:
@@ -86,30 +81,13 @@ class HM4SR(PackedRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        settings, size = self.settings, self.settings.hidden_size
-        self.item_embedding = IdRows(self.n_items, size)
-        self.position_embedding = nn.Embedding(self.max_seq_length, size)
-        self.projections = nn.ModuleDict()
-        for name in self.modalities:
-            features = dataset.modality(name)
-            table = FeatureTable(
-                features.take,
-                n_items=self.n_items,
-                width=features.width,
-                resident=not settings.n_negatives,
-            )
-            self.projections[name] = FeatureRows(table, size)
-        self.input_norms = nn.ModuleDict(
-            {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
-        )
-        self.dropout = Dropout(settings.hidden_dropout_prob)
-        self.encoders = nn.ModuleDict(
-            {name: build_encoder(**settings.encoder_options()) for name in self.streams}
-        )
         self._build_temporal_parts(dataset)
-        self._initialize()
+        draw_normal(self, self.settings.initializer_range)
+        if self._uses_time:
+            nn.init.normal_(self.time_encoding.frequency, std=self.settings.initializer_range)
         # The authors make these parts after initialising: they keep PyTorch's own initial values.
-        self._build_interactive_moe()
+        if self.settings.use_interactive_moe:
+            self.build_interactive_moe()
         self._build_loss_heads(dataset)
 
     @property
@@ -144,14 +122,6 @@ class HM4SR(PackedRecommender):
             )
             self.temporal_moe.experts.requires_grad_(settings.train_temporal_experts)
 
-    def _build_interactive_moe(self) -> None:
-        if self.settings.use_interactive_moe:
-            self.interactive_moe = InteractiveMoE(
-                streams=self.streams,
-                hidden_size=self.settings.hidden_size,
-                n_experts=self.settings.n_interactive_experts,
-            )
-
     def _build_loss_heads(self, dataset: Any) -> None:
         size = self.settings.hidden_size
         self._predicts_categories = False
@@ -168,66 +138,17 @@ class HM4SR(PackedRecommender):
                 {name: nn.Linear(2 * size, size) for name in self.modalities}
             )
 
-    def _initialize(self) -> None:
-        """Draw N(0, ``initializer_range``) for weights, zero biases and the padding row."""
-        deviation = self.settings.initializer_range
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=deviation)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        if self._uses_time:
-            nn.init.normal_(self.time_encoding.frequency, std=deviation)
-        with torch.no_grad():
-            self.item_embedding.weight[0] = 0
-
-    def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
-        """Ids and projected features, no position, expert or time."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
-            items = torch.arange(self.n_items, device=self.item_embedding.weight.device)
-        ids = self.item_embedding.rows(items)
-        projected = [self._part(name).rows(items, on_host) for name in self.modalities]
-        return torch.stack([ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
-
-    def _part(self, name: str) -> FeatureRows:
-        """The item part of a modality."""
-        return cast(FeatureRows, self.projections[name])
-
-    def drop_features(self) -> None:
-        """Forget the features: their projections are kept."""
-        for name in self.modalities:
-            self._part(name).drop_features()
-
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Encode a batch: its users' vectors, and what the losses need besides."""
-        packing, distinct = batch.packing, None
-        if batch.distinct is None:
-            tokens = catalogue.of(batch.items)
-        else:
-            distinct = catalogue.of(batch.distinct.items)
-            tokens = F.embedding(batch.distinct.of_token, distinct.flatten(1))  # [T, M * D]
-            tokens = tokens.view(-1, *distinct.shape[1:])  # [T, M, D]
-        tokens = tokens + self.position_embedding(packing.position)[:, None]  # [T, M, D]
-        time = self.time_encoding(batch.times, packing.position) if self._uses_time else None
+        tokens, distinct = self.read_tokens(batch, catalogue)
+        uses_time, position = self._uses_time, batch.packing.position
+        time = self.time_encoding(batch.times, position) if uses_time else None
         if self.settings.use_interactive_moe:
             tokens = self.interactive_moe(tokens)
         if self.settings.use_temporal_moe:
             tokens = self.temporal_moe(tokens, time)
-        vectors = [
-            self._encode_stream(name, tokens[:, stream], batch)
-            for stream, name in enumerate(self.streams)
-        ]
-        users = UserRows(torch.stack(vectors, dim=1))  # M of [N, D] to [N, M, D]
+        users = self.encode_streams(tokens, batch)
         return Encoded(users, tokens, time, distinct, batch, catalogue)
-
-    def _encode_stream(self, name: str, tokens: Tensor, batch: PackedBatch) -> Tensor:
-        """One stream's user vectors. Shapes ``[T, D]`` to ``[N, D]``."""
-        x = self.dropout(self.input_norms[name](tokens))
-        encoder = cast(SequenceEncoder, self.encoders[name])
-        context = StepContext(batch.packing)
-        if batch.read_at is None:
-            return encoder(x, context)
-        return encoder.at_every_position(x, context).index_select(0, batch.read_at)
 
     def auxiliary_losses(self, encoded: Encoded, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """IDCL, CP and PCL."""
@@ -272,39 +193,22 @@ class HM4SR(PackedRecommender):
             # Under autocast the layer gives a lower precision, which CUDA does not mix.
             placeholders = self.placeholder_layers[name](time).to(tokens.dtype)
             tokens = tokens.index_copy(0, replaced, placeholders)
-            augmented = self._encode_stream(name, tokens, encoded.batch)
+            augmented = self.encode_stream(name, tokens, encoded.batch)
             users = encoded.users.vectors[:, stream]
             losses.append(info_nce(users, augmented, rows, temperature=temperature))
         return torch.stack(losses).mean()
 
-    def permuted_modality(
-        self, name: str, generator: torch.Generator
-    ) -> AbstractContextManager[None]:
-        """A context in which the items have each other's features of a modality."""
-        table = self._part(name).table
-        if table is None:
-            raise ValueError("the features were dropped: a modality cannot be shuffled")
-        return table.permuted(generator, self._cache.forget)
-
-    def probes(self) -> Mapping[str, Probe]:
+    def probes(self) -> dict[str, Probe]:
         """The gates of both mixtures."""
-        found = {}
+        found = super().probes()
         if self.settings.use_temporal_moe:
             routes = self.temporal_moe.route
             found[TIME_ROUTES] = Probe(self.temporal_moe, lambda _tokens, time: routes(time))
-        if self.settings.use_interactive_moe:
-            moe = self.interactive_moe
-            found[MODALITY_WEIGHTS] = Probe(
-                moe, moe.weights, names=tuple(moe.gates), strength=moe.modality_weights
-            )
         return found
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
-        """The item rows, and the widths that building the model asks for."""
+        """What its base keeps, and the number of categories, which building the model asks for."""
         head = getattr(self, "category_layer", None)
-        widths = {
-            f"{name}.width": np.array(self._part(name).in_features) for name in self.modalities
-        }
         n_categories = np.array(0 if head is None else head.out_features)
-        return {**widths, "n_categories": n_categories, **super().serving_arrays()}
+        return {"n_categories": n_categories, **super().serving_arrays()}

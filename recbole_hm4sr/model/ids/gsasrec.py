@@ -8,7 +8,7 @@ A softmax over the catalogue is not needed: each target meets K negatives, and a
 probability corrects what so few of them would teach. The form is that of the authors' PyTorch code.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -25,17 +25,9 @@ from recbole_hm4sr.layers.sampling import draw_uniformly
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.ids.gsasrec_settings import gSASRecSettings
-from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.model.packed import EncodedBatch, PackedRecommender
 
 Array = np.ndarray[Any, Any]
-
-
-class Encoded(NamedTuple):
-    """A batch after the encoder: users' vectors, what was encoded, and what can be scored."""
-
-    users: UserRows
-    batch: PackedBatch
-    catalogue: Catalogue
 
 
 class gSASRec(PackedRecommender):  # noqa: N801  # the paper's name, which --model takes
@@ -104,7 +96,7 @@ class gSASRec(PackedRecommender):  # noqa: N801  # the paper's name, which --mod
         table = self.item_embedding if self.settings.tie_items else self.scored_embedding
         return table.rows(items)[:, None]  # [K, D] to [K, 1, D]
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
         """Embed, encode, read the positions that are asked for, and normalise."""
         packing = batch.packing
         # The newest item of a row has the last position, however short the row is.
@@ -116,9 +108,11 @@ class gSASRec(PackedRecommender):  # noqa: N801  # the paper's name, which --mod
             users = self.encoder(x, context)
         else:
             users = self.encoder.at_every_position(x, context).index_select(0, batch.read_at)
-        return Encoded(UserRows(self.output_norm(users)[:, None]), batch, catalogue)  # [N, 1, D]
+        return EncodedBatch(
+            UserRows(self.output_norm(users)[:, None]), batch, catalogue
+        )  # [N, 1, D]
 
-    def main_loss(self, encoded: Encoded, rows: LossRows) -> tuple[str, Tensor]:
+    def main_loss(self, encoded: EncodedBatch, rows: LossRows) -> tuple[str, Tensor]:
         """The gBCE of the targets and drawn negatives, or with ``loss: ce`` the cross-entropy."""
         settings = self.settings
         if settings.loss == "ce":

@@ -9,10 +9,9 @@ and a step without padding. It is HM4SR without modalities and components, so it
 that those are measured against.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,20 +20,13 @@ from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.dropout import Dropout
+from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.model.ids.sasrec_plus_settings import SASRecPlusSettings
-from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.model.packed import EncodedBatch, PackedRecommender
 
 Array = np.ndarray[Any, Any]
-
-
-class Encoded(NamedTuple):
-    """A batch after the encoder: users' vectors, what was encoded, and what can be scored."""
-
-    users: UserRows
-    batch: PackedBatch
-    catalogue: Catalogue
 
 
 class SASRecPlus(PackedRecommender):
@@ -59,23 +51,13 @@ class SASRecPlus(PackedRecommender):
         self.input_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         self.dropout = Dropout(settings.hidden_dropout_prob)
         self.encoder = build_encoder(**settings.encoder_options())
-        self._initialize()
-
-    def _initialize(self) -> None:
-        """Draw N(0, ``initializer_range``) for weights, zero biases and the padding row."""
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=self.settings.initializer_range)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item_embedding.weight[0] = 0
+        draw_normal(self, settings.initializer_range)
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
         """The item embeddings, the one modality. Shape ``[K, 1, D]``."""
         return self.item_embedding.rows(items)[:, None]  # [K, D] to [K, 1, D]
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
         """Embed, normalise, encode, and read the positions that are asked for."""
         packing = batch.packing
         if batch.distinct is None:
@@ -89,4 +71,4 @@ class SASRecPlus(PackedRecommender):
             users = self.encoder(x, context)
         else:
             users = self.encoder.at_every_position(x, context).index_select(0, batch.read_at)
-        return Encoded(UserRows(users[:, None]), batch, catalogue)  # [N, D] to [N, 1, D]
+        return EncodedBatch(UserRows(users[:, None]), batch, catalogue)  # [N, D] to [N, 1, D]

@@ -10,27 +10,20 @@ Not for data without times worth the name, or where no item follows another more
 chance: the memory is then empty, and HM4SR's other components may help more.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.dropout import Dropout
-from recbole_hm4sr.layers.items import FeatureRows, FeatureTable, IdRows
+from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows, info_nce
-from recbole_hm4sr.layers.scorers import UserRows
-from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, Probe
-from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE
+from recbole_hm4sr.model.late_sum import LateSum
 from recbole_hm4sr.model.momento.settings import MomentoSettings
-from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.model.packed import EncodedBatch
 from recbole_hm4sr.parallel.rows import of_first_process
 
 Array = np.ndarray[Any, Any]
@@ -41,15 +34,7 @@ _FEATURE_SCALE = 0.3
 _SHORTEST = 1e-6
 
 
-class Encoded(NamedTuple):
-    """A batch after the encoders: users' vectors, what was encoded, and what can be scored."""
-
-    users: UserRows
-    batch: PackedBatch
-    catalogue: Catalogue
-
-
-class Momento(PackedRecommender):
+class Momento(LateSum):
     """RecBole recommender; any number of modalities, none included.
 
     Args:
@@ -64,60 +49,26 @@ class Momento(PackedRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        settings, size = self.settings, self.settings.hidden_size
-        self.item_embedding = IdRows(self.n_items, size)
         # An id that no training row has shown says nothing.
         has_id = torch.from_numpy(dataset.trained_items())
         self.register_buffer("has_id", has_id, persistent=False)
-        self.position_embedding = nn.Embedding(self.max_seq_length, size)
-        self.projections = nn.ModuleDict(
-            {name: self._make_part(dataset.modality(name)) for name in self.modalities}
-        )
-        self.input_norms = nn.ModuleDict(
-            {name: nn.LayerNorm(size, eps=settings.layer_norm_eps) for name in self.streams}
-        )
-        self.dropout = Dropout(settings.hidden_dropout_prob)
-        self.encoders = nn.ModuleDict(
-            {name: build_encoder(**settings.encoder_options()) for name in self.streams}
-        )
-        self._initialize()
-        if settings.use_interactive_moe:  # it keeps PyTorch's own initial values
-            self.interactive_moe = InteractiveMoE(
-                streams=self.streams, hidden_size=size, n_experts=settings.n_interactive_experts
-            )
+        draw_normal(self, self.settings.initializer_range)
+        if self.settings.use_interactive_moe:
+            self.build_interactive_moe()
 
-    def _make_part(self, features: Any) -> FeatureRows:
-        table = FeatureTable(
-            scaled(features.take),
-            n_items=self.n_items,
-            width=features.width,
-            resident=not self.settings.n_negatives,
-        )
-        return FeatureRows(table, self.settings.hidden_size)
-
-    def _initialize(self) -> None:
-        """Draw N(0, ``initializer_range``) for weights, zero biases and the padding row."""
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=self.settings.initializer_range)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item_embedding.weight[0] = 0
+    def source_of(self, features: Any) -> Callable[[Array], Array]:
+        """Features of one length, whatever the encoder gave."""
+        return scaled(features.take)
 
     # --- items ---------------------------------------------------------------------------------
 
-    def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
-        """Ids and projected features; in training some items are without their id."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
-            items = torch.arange(self.n_items, device=self.has_id.device)
+    def id_rows(self, items: Tensor | None) -> Tensor:
+        """Vectors of the ids; in training some items are without theirs."""
         has_id = self._ids_of_step() if self.training else self.has_id
         if items is not None:
             has_id = has_id.index_select(0, items)
         ids = self.item_embedding.rows(items)
-        ids = ids * has_id[:, None].to(ids.dtype)
-        projected = [self._part(name).rows(items, on_host) for name in self.modalities]
-        return torch.stack([ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
+        return ids * has_id[:, None].to(ids.dtype)
 
     def _ids_of_step(self) -> Tensor:
         """Which items have their id in a step, the same in all processes. Shape ``[I]``, bool."""
@@ -126,44 +77,18 @@ class Momento(PackedRecommender):
         draw = of_first_process(torch.rand(self.n_items, device=self.has_id.device))
         return self.has_id & (draw >= self.settings.id_dropout)
 
-    def _part(self, name: str) -> FeatureRows:
-        """The item part of a modality."""
-        return cast(FeatureRows, self.projections[name])
-
-    def drop_features(self) -> None:
-        """Forget the features: their projections are kept."""
-        for name in self.modalities:
-            self._part(name).drop_features()
-
     # --- users ---------------------------------------------------------------------------------
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
         """Encode a batch: a vector a stream and row."""
-        if batch.distinct is None:
-            tokens = catalogue.of(batch.items)
-        else:  # the gradient of each item is summed before it meets the tables
-            distinct = catalogue.of(batch.distinct.items)
-            tokens = F.embedding(batch.distinct.of_token, distinct.flatten(1))  # [T, M * D]
-            tokens = tokens.view(-1, *distinct.shape[1:])  # [T, M, D]
-        tokens = tokens + self.position_embedding(batch.packing.position)[:, None]
+        tokens, _ = self.read_tokens(batch, catalogue)
         if self.settings.use_interactive_moe:
             tokens = self.interactive_moe(tokens)
-        vectors = [
-            self._encode_stream(name, tokens[:, stream], batch)
-            for stream, name in enumerate(self.streams)
-        ]
-        return Encoded(UserRows(torch.stack(vectors, dim=1)), batch, catalogue)  # [N, M, D]
+        return EncodedBatch(self.encode_streams(tokens, batch), batch, catalogue)
 
-    def _encode_stream(self, name: str, tokens: Tensor, batch: PackedBatch) -> Tensor:
-        """One stream's user vectors. Shapes ``[T, D]`` to ``[N, D]``."""
-        x = self.dropout(self.input_norms[name](tokens))
-        encoder = cast(SequenceEncoder, self.encoders[name])
-        context = StepContext(batch.packing)
-        if batch.read_at is None:
-            return encoder(x, context)
-        return encoder.at_every_position(x, context).index_select(0, batch.read_at)
-
-    def auxiliary_losses(self, encoded: Encoded, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
+    def auxiliary_losses(
+        self, encoded: EncodedBatch, rows: LossRows
+    ) -> Iterator[tuple[str, Tensor]]:
         """The id stream's user vector against the next item's id, as it is in this step."""
         weight = self.settings.id_contrastive_weight
         if weight:
@@ -172,33 +97,6 @@ class Momento(PackedRecommender):
             temperature = self.settings.id_temperature
             loss = info_nce(users, own, rows, temperature=temperature, shortest=_SHORTEST)
             yield "id_contrastive", weight * loss
-
-    # --- what it tells -------------------------------------------------------------------------
-
-    def permuted_modality(
-        self, name: str, generator: torch.Generator
-    ) -> AbstractContextManager[None]:
-        """A context in which the items have each other's features of a modality."""
-        table = self._part(name).table
-        if table is None:
-            raise ValueError("the features were dropped: a modality cannot be shuffled")
-        return table.permuted(generator, self._cache.forget)
-
-    def probes(self) -> Mapping[str, Probe]:
-        """The gates of the experts."""
-        if not self.settings.use_interactive_moe:
-            return {}
-        moe = self.interactive_moe
-        probe = Probe(moe, moe.weights, names=tuple(moe.gates), strength=moe.modality_weights)
-        return {MODALITY_WEIGHTS: probe}
-
-    @torch.no_grad()
-    def serving_arrays(self) -> dict[str, Array]:
-        """The item rows, the memory, and the widths that building the model asks for."""
-        widths = {
-            f"{name}.width": np.array(self._part(name).in_features) for name in self.modalities
-        }
-        return {**widths, **super().serving_arrays()}
 
 
 def scaled(take: Callable[[Array], Array]) -> Callable[[Array], Array]:

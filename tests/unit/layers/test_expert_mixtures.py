@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from recbole_hm4sr.model.hm4sr.experts import InteractiveMoE, TemporalMoE
+from recbole_hm4sr.layers.interactive_moe import InteractiveMoE
+from recbole_hm4sr.model.hm4sr.temporal_moe import TemporalMoE
 
 
 def test_the_id_starts_unmixed_and_the_modalities_mixed():
