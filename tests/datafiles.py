@@ -64,3 +64,14 @@ def walks(lengths, first=NEW_YEAR, step=DAY):
         for user, length in enumerate(lengths)
         for place in range(length)
     ]
+
+
+def write_text(path, text):
+    """Write a text file; returns its path."""
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def hm4sr_config(folder, files=(), **flags):
+    """RecBole's config of HM4SR on the toy data set below a folder."""
+    return config_of("HM4SR", "toy", files, **{"data_path": str(folder), **flags})

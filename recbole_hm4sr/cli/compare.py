@@ -8,6 +8,22 @@ import typer
 
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_list, parse_overrides
 
+Models = Annotated[
+    str | None, typer.Option(help="Models, or rows of the grid file, separated by commas.")
+]
+GridName = Annotated[str | None, typer.Option(help="Grid file, or its name in properties/compare.")]
+ConfigFiles = Annotated[
+    list[str] | None,
+    typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of table.tex: metrics, and seeds, trials, difference, seconds, "
+        "parameters, memory. By default the metrics."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -17,26 +33,13 @@ def register(app: typer.Typer) -> None:
 def compare(  # noqa: PLR0913  # a flag each
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Data sets, separated by commas.")] = None,
-    models: Annotated[
-        str | None, typer.Option(help="Models, or rows of the grid file, separated by commas.")
-    ] = None,
+    models: Models = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, as 1,2,5-7.")] = None,
-    grid: Annotated[
-        str | None, typer.Option(help="Grid file, or its name in properties/compare.")
-    ] = None,
-    config_files: Annotated[
-        list[str] | None,
-        typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
-    ] = None,
+    grid: GridName = None,
+    config_files: ConfigFiles = None,
     baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns of table.tex: metrics, and seeds, trials, difference, seconds, "
-            "parameters, memory. By default the metrics."
-        ),
-    ] = None,
+    columns: Columns = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write, and to go on in.")
     ] = None,

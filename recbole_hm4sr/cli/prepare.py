@@ -36,6 +36,30 @@ KeepLater = Annotated[
 Memory = Annotated[str, typer.Option(help="Largest memory of the tables, as 2GB.")]
 Threads = Annotated[int, typer.Option(help="Threads of the tables; 0 takes all cores.")]
 
+# The columns of hm4sr prepare csv.
+TimeFormat = Annotated[
+    str | None,
+    typer.Option("--time_format", help="Form of dates, as %d.%m.%Y %H:%M; else ISO 8601."),
+]
+ItemsItem = Annotated[
+    str | None,
+    typer.Option("--items_item", help="Its column of items, if not named as by --item."),
+]
+Categories = Annotated[
+    str | None, typer.Option(help="Its column of category paths, texts or lists.")
+]
+Separator = Annotated[str, typer.Option(help="Between two categories of an item, if a text.")]
+LevelSeparator = Annotated[
+    str | None,
+    typer.Option("--level_separator", help="Between the levels of a category, as >."),
+]
+ImageUrl = Annotated[str | None, typer.Option("--image_url", help="Its column of image addresses.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16.")]
+ItemsEncoding = Annotated[
+    str | None,
+    typer.Option("--items_encoding", help="That of --items, if not as by --encoding."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
@@ -81,39 +105,19 @@ def csv_files(  # noqa: PLR0913  # a flag each
     item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
     unit: Annotated[str, typer.Option(help="What times are: s, ms or date.")] = "s",
-    time_format: Annotated[
-        str | None,
-        typer.Option("--time_format", help="Form of dates, as %d.%m.%Y %H:%M; else ISO 8601."),
-    ] = None,
+    time_format: TimeFormat = None,
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
-    items_item: Annotated[
-        str | None,
-        typer.Option("--items_item", help="Its column of items, if not named as by --item."),
-    ] = None,
+    items_item: ItemsItem = None,
     title: Annotated[str | None, typer.Option(help="Its column of titles.")] = None,
     brand: Annotated[str | None, typer.Option(help="Its column of brands.")] = None,
-    categories: Annotated[
-        str | None, typer.Option(help="Its column of category paths, texts or lists.")
-    ] = None,
-    separator: Annotated[
-        str, typer.Option(help="Between two categories of an item, if a text.")
-    ] = "|",
-    level_separator: Annotated[
-        str | None,
-        typer.Option("--level_separator", help="Between the levels of a category, as >."),
-    ] = None,
+    categories: Categories = None,
+    separator: Separator = "|",
+    level_separator: LevelSeparator = None,
     description: Annotated[str | None, typer.Option(help="Its column of descriptions.")] = None,
     price: Annotated[str | None, typer.Option(help="Its column of prices.")] = None,
-    image_url: Annotated[
-        str | None, typer.Option("--image_url", help="Its column of image addresses.")
-    ] = None,
-    encoding: Annotated[
-        str, typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16.")
-    ] = "utf-8",
-    items_encoding: Annotated[
-        str | None,
-        typer.Option("--items_encoding", help="That of --items, if not as by --encoding."),
-    ] = None,
+    image_url: ImageUrl = None,
+    encoding: Encoding = "utf-8",
+    items_encoding: ItemsEncoding = None,
     core: Core = 5,
     keep_items: KeepItems = "all",
     keep_later: KeepLater = False,

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol, cast
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
@@ -29,7 +28,6 @@ from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
-from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.memory import (
@@ -40,6 +38,7 @@ from recbole_hm4sr.model.memory import (
     make_visit_reader,
     memory_arrays,
 )
+from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 from recbole_hm4sr.model.user_tower import UserTower
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +68,7 @@ class EncodedBatch(NamedTuple):
     catalogue: Catalogue
 
 
-class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ignore]
+class PackedRecommender(ScoredByCatalogue):
     """RecBole recommender on packed tokens.
 
     Args:
@@ -292,15 +291,10 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Score one item a sequence. Shape ``[B]``."""
+    def ask(self, interaction: Interaction) -> tuple[UserRows, Catalogue]:
+        """The encoded rows of a batch, and the whole catalogue."""
         encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(self._users(encoded), interaction[self.ITEM_ID])
-
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Score every item, padding included. Shape ``[B, I]``."""
-        encoded = self._encoded(interaction)
-        return encoded.catalogue.scores(self._users(encoded))
+        return self._users(encoded), encoded.catalogue
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """The parts of the scores of some items; their sum is the score.
@@ -312,46 +306,10 @@ class PackedRecommender(SequentialRecommender):  # type: ignore[misc, unused-ign
         Returns:
             In the order of ``part_names``. Shape ``[B, K, parts]``.
         """
-        encoded = self._encoded(interaction)
-        return encoded.catalogue.parts(self._users(encoded), items)
+        users, catalogue = self.ask(interaction)
+        return catalogue.parts(users, items)
 
     # --- capabilities --------------------------------------------------------------------------
-
-    def rank_targets(
-        self, interaction: Interaction, targets: Tensor, seen: HiddenPairs | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Ranks of targets among all items and among those not seen; never all scores at once.
-
-        Args:
-            interaction: A batch.
-            targets: One item a sequence. Shape ``[B]``, int64.
-            seen: Pairs of a sequence and an item that its user has seen, never its target.
-
-        Returns:
-            Ranks from 1 among all items, and among those but the seen; each ``[B]``, int64.
-
-        Raises:
-            TrainingError: If a score is NaN or a target's score is infinite.
-        """
-        encoded = self._encoded(interaction)
-        return encoded.catalogue.ranks(self._users(encoded), targets, seen)
-
-    def top_items(
-        self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The best items of each sequence; never all scores at once.
-
-        Args:
-            interaction: A batch.
-            k: From 1 to I.
-            seen: Pairs of a sequence and an item that is no candidate of it.
-
-        Returns:
-            Scores, best first, and items; both of shape ``[B, k]``. Minus infinity where fewer
-            items are left.
-        """
-        encoded = self._encoded(interaction)
-        return encoded.catalogue.top(self._users(encoded), k, seen)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:

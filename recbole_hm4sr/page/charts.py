@@ -113,18 +113,16 @@ class Tick:
     faint: bool = False
 
 
-@dataclass(frozen=True)
-class LineChart:
-    """Curves over an axis of numbers or of names.
+@dataclass(frozen=True, kw_only=True)
+class AxesChart:
+    """A picture with a lower and a left axis.
 
     Attributes:
         title: What is drawn.
         x_title: What the lower axis counts, with its unit.
         y_title: What the left axis counts, with its unit.
-        lines: The curves.
         x_ticks: The ticks of the lower axis.
         y_ticks: Position and label of each tick of the left axis.
-        marker: Position of a dashed upright line, or None.
         bands: What the picture says when pointed at.
         numbers: The same as a table.
         slanted: Whether the labels of the lower axis are aslant.
@@ -136,20 +134,31 @@ class LineChart:
     title: str
     x_title: str
     y_title: str
-    lines: tuple[Line, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[tuple[float, str], ...]
-    marker: float | None
     bands: tuple[Band, ...]
     numbers: Numbers
     slanted: bool
     height: float
     left: int
     bottom: float
-    kind: str = "lines"
     width: int = WIDTH
     right: int = WIDTH - RIGHT
     top: int = TOP
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineChart(AxesChart):
+    """Curves over an axis of numbers or of names.
+
+    Attributes:
+        lines: The curves.
+        marker: Position of a dashed upright line, or None.
+    """
+
+    lines: tuple[Line, ...]
+    marker: float | None
+    kind: str = "lines"
 
 
 def line_chart(

@@ -10,10 +10,9 @@ from recbole_hm4sr.page.charts import (
     RIGHT,
     TOP,
     WIDTH,
-    Band,
+    AxesChart,
     Numbers,
     Scale,
-    Tick,
     axis_ticks,
     bands,
     coordinate,
@@ -36,41 +35,16 @@ class Column:
     height: float
 
 
-@dataclass(frozen=True)
-class ColumnChart:
+@dataclass(frozen=True, kw_only=True)
+class ColumnChart(AxesChart):
     """Columns side by side that start at zero.
 
     Attributes:
-        title: What is drawn.
-        x_title: What the labels are, with their unit.
-        y_title: What a column counts.
         columns: The columns.
-        x_ticks: The labels that have room.
-        y_ticks: Position and label of each tick of the left axis.
-        bands: What the picture says when pointed at.
-        numbers: The same as a table.
-        slanted: Whether the labels are aslant.
-        height: Height of the picture.
-        left: Where the left axis is.
-        bottom: Where the lower axis is.
     """
 
-    title: str
-    x_title: str
-    y_title: str
     columns: tuple[Column, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    bands: tuple[Band, ...]
-    numbers: Numbers
-    slanted: bool
-    height: float
-    left: int
-    bottom: float
     kind: str = "columns"
-    width: int = WIDTH
-    right: int = WIDTH - RIGHT
-    top: int = TOP
 
 
 def column_chart(

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.serving_data import ServingDataset, count_items
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
-from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 from recbole_hm4sr.model.trivial.scoring import (
     DenseRows,
     HistorySums,
@@ -30,7 +29,7 @@ from recbole_hm4sr.model.trivial.scoring import (
 Array = np.ndarray[Any, Any]
 
 
-class ClosedForm(SequentialRecommender):  # type: ignore[misc, unused-ignore]
+class ClosedForm(ScoredByCatalogue):
     """RecBole recommender that is fitted in one pass over the training part.
 
     The score of an item is its own, the same for every user, plus the sum over the newest items of
@@ -168,37 +167,9 @@ class ClosedForm(SequentialRecommender):  # type: ignore[misc, unused-ignore]
         weights = self.weigh(items).to(dtype).masked_fill(items == 0, 0)
         return UserRows(ones, {"items": items, "weights": weights})
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Score one item a sequence. Shape ``[B]``."""
-        return self.catalogue().scores(self.read(interaction), interaction[self.ITEM_ID])
-
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Score every item, padding included. Shape ``[B, I]``."""
-        return self.catalogue().scores(self.read(interaction))
-
-    def rank_targets(
-        self, interaction: Interaction, targets: Tensor, seen: HiddenPairs | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Ranks of targets among all items and among those not seen; never all scores at once.
-
-        Args:
-            interaction: A batch.
-            targets: One item a sequence. Shape ``[B]``, int64.
-            seen: Pairs of a sequence and an item that its user has seen, never its target.
-        """
-        return self.catalogue().ranks(self.read(interaction), targets, seen)
-
-    def top_items(
-        self, interaction: Interaction, k: int, seen: HiddenPairs | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The best items of each sequence; never all scores at once.
-
-        Args:
-            interaction: A batch.
-            k: From 1 to I.
-            seen: Pairs of a sequence and an item that is no candidate of it.
-        """
-        return self.catalogue().top(self.read(interaction), k, seen)
+    def ask(self, interaction: Interaction) -> tuple[UserRows, OrderedCatalogue]:
+        """The histories of a batch, and all items."""
+        return self.read(interaction), self.catalogue()
 
     def tie_order(self) -> Tensor:
         """All items in the order in which equal scores are ranked. Shape ``[I]``, int64."""

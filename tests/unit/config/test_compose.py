@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from datafiles import config_of, walks, write_dataset
+from datafiles import config_of, hm4sr_config, write_text
 from recbole.config import Config
 from recbole.utils import argument_list
 
@@ -20,33 +20,18 @@ from recbole_hm4sr.config.compose import (
 )
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 
-
-@pytest.fixture
-def data_path(tmp_path):
-    return write_dataset(tmp_path / "toy", walks([4]))
-
-
-def write(path, text):
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def build(folder, files=(), **flags):
-    return config_of("HM4SR", "toy", files, **{"data_path": str(folder), **flags})
-
-
 # --- precedence --------------------------------------------------------------------------------
 
 
 def test_each_source_wins_over_the_ones_before(data_path, tmp_path):
     assert recbole_defaults("HM4SR")["train_batch_size"] == 2048
-    assert build(data_path)["train_batch_size"] == 1024  # properties/overall.yaml
-    assert build(data_path)["hidden_size"] == 64  # HM4SRSettings
+    assert hm4sr_config(data_path)["train_batch_size"] == 1024  # properties/overall.yaml
+    assert hm4sr_config(data_path)["hidden_size"] == 64  # HM4SRSettings
     beside = "hidden_size: 2\nepochs: 2\nseed: 2\nn_layers: 2\n"
-    write(data_path / "toy" / "toy.yaml", beside)
-    first = write(tmp_path / "first.yaml", "epochs: 3\nseed: 3\nn_layers: 3\n")
-    second = write(tmp_path / "second.yaml", "seed: 4\nn_layers: 4\n")
-    config = build(data_path, [first, str(second)], n_layers=5)
+    write_text(data_path / "toy" / "toy.yaml", beside)
+    first = write_text(tmp_path / "first.yaml", "epochs: 3\nseed: 3\nn_layers: 3\n")
+    second = write_text(tmp_path / "second.yaml", "seed: 4\nn_layers: 4\n")
+    config = hm4sr_config(data_path, [first, str(second)], n_layers=5)
     assert [config[name] for name in ("hidden_size", "epochs", "seed", "n_layers")] == [2, 3, 4, 5]
     assert config["worker"] == 0  # RecBole's own default
 
@@ -58,7 +43,7 @@ def test_the_data_set_s_file_of_the_package_counts(tmp_path):
 
 
 def test_a_value_replaces_a_mapping_as_a_whole(data_path):
-    config = build(data_path, load_col={"inter": "*"})
+    config = hm4sr_config(data_path, load_col={"inter": "*"})
     assert config["load_col"] == {"inter": "*"}
 
 
@@ -66,10 +51,10 @@ def test_a_value_replaces_a_mapping_as_a_whole(data_path):
 
 
 def test_unknown_names_are_refused_with_where_and_the_near_miss(data_path, tmp_path):
-    path = write(tmp_path / "mine.yaml", "hiden_size: 8\n")
-    write(data_path / "toy" / "toy.yaml", "modalites: {}\n")
+    path = write_text(tmp_path / "mine.yaml", "hiden_size: 8\n")
+    write_text(data_path / "toy" / "toy.yaml", "modalites: {}\n")
     with pytest.raises(ConfigError, match="modalites") as caught:
-        build(data_path, [path], learning_rat=1, zzzzzz=1)
+        hm4sr_config(data_path, [path], learning_rat=1, zzzzzz=1)
     beside = data_path / "toy" / "toy.yaml"
     assert str(caught.value).split("; the setting ") == [
         f"the setting 'modalites' ({beside}) is unknown; did you mean 'modalities'?",
@@ -83,13 +68,13 @@ def test_unknown_names_are_refused_with_where_and_the_near_miss(data_path, tmp_p
 def test_settings_that_would_be_ignored_are_refused_with_the_reason(data_path, name):
     reason = re.escape(UNSUPPORTED[name])
     with pytest.raises(ConfigError, match=rf"^{name} \(flag\) is not supported here: {reason}$"):
-        build(data_path, **{name: recbole_defaults("HM4SR").get(name)})
+        hm4sr_config(data_path, **{name: recbole_defaults("HM4SR").get(name)})
 
 
 def test_what_is_not_supported_is_refused_beside_the_data_too(data_path):
-    path = write(data_path / "toy" / "toy.yaml", "save_dataset: true\n")
+    path = write_text(data_path / "toy" / "toy.yaml", "save_dataset: true\n")
     with pytest.raises(ConfigError, match=rf"^save_dataset \({re.escape(str(path))}\) is not supp"):
-        build(data_path)
+        hm4sr_config(data_path)
 
 
 def test_every_unsupported_name_but_the_outdated_is_one_recbole_knows():
@@ -102,7 +87,9 @@ def test_every_unsupported_name_but_the_outdated_is_one_recbole_knows():
 
 def test_all_problems_of_names_types_and_ranges_stand_in_one_error(data_path):
     with pytest.raises(ConfigError, match="epochs") as caught:
-        build(data_path, epoch=1, epochs=0, seed="x", n_threads=-1, n_heads=3, timestamp_unit="d")
+        hm4sr_config(
+            data_path, epoch=1, epochs=0, seed="x", n_threads=-1, n_heads=3, timestamp_unit="d"
+        )
     assert str(caught.value).split("; ") == [
         "the setting 'epoch' (flag) is unknown",
         "did you mean 'epochs'?",
@@ -161,7 +148,7 @@ def test_all_problems_of_names_types_and_ranges_stand_in_one_error(data_path):
 )
 def test_a_bad_value_is_refused_before_anything_is_read(data_path, flags, problem):
     with pytest.raises(ConfigError, match=problem):
-        build(data_path, **flags)
+        hm4sr_config(data_path, **flags)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +170,7 @@ def test_a_bad_value_is_refused_before_anything_is_read(data_path, flags, proble
 )
 def test_what_recbole_refuses_late_or_never_is_refused(data_path, flags, problem):
     with pytest.raises(ConfigError, match="^" + problem):
-        build(data_path, **flags)
+        hm4sr_config(data_path, **flags)
 
 
 LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}}
@@ -194,7 +181,7 @@ LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}}
     ["full", "uni1", "uni100", "pop100", {"valid": "uni5"}, {"valid": "full", "test": "pop5"}],
 )
 def test_modes_of_evaluation_that_work_are_taken(data_path, mode):
-    config = build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
+    config = hm4sr_config(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
     first = mode if isinstance(mode, str) else mode["valid"]
     last = first if isinstance(mode, str) else mode.get("test", first)
     assert config["eval_args"]["mode"] == {"valid": first, "test": last}
@@ -209,7 +196,7 @@ def test_modes_of_evaluation_that_work_are_taken(data_path, mode):
 )
 def test_modes_of_evaluation_that_cannot_be_made_are_refused(data_path, mode):
     with pytest.raises(ConfigError, match=r"^eval_args\.mode must be full, or uni or pop .*, got "):
-        build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
+        hm4sr_config(data_path, eval_args={**LEAVE_ONE_OUT, "mode": mode})
 
 
 @pytest.mark.parametrize(
@@ -221,9 +208,9 @@ def test_modes_of_evaluation_that_cannot_be_made_are_refused(data_path, mode):
 )
 def test_metrics_that_do_not_fit_the_candidates_are_refused(data_path, flags, problem):
     with pytest.raises(ConfigError, match=problem):
-        build(data_path, **flags)
+        hm4sr_config(data_path, **flags)
     if len(flags["metrics"]) == 1:
-        assert build(data_path, eval_args={**LEAVE_ONE_OUT, "mode": "uni5"}, **flags)
+        assert hm4sr_config(data_path, eval_args={**LEAVE_ONE_OUT, "mode": "uni5"}, **flags)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +218,12 @@ def test_metrics_that_do_not_fit_the_candidates_are_refused(data_path, flags, pr
     [("[0,inf)", "[0,inf)"), ([5, 10], "[5,10]"), ([5, float("inf")], "[5,inf]")],
 )
 def test_an_interval_may_be_a_list_of_two_numbers(data_path, given, meant):
-    assert build(data_path, item_inter_num_interval=given)["item_inter_num_interval"] == meant
+    config = hm4sr_config(data_path, item_inter_num_interval=given)
+    assert config["item_inter_num_interval"] == meant
 
 
 def test_values_that_recbole_s_users_write_are_taken(data_path):
-    config = build(
+    config = hm4sr_config(
         data_path,
         gpu_id=0,
         learning_rate=1,
@@ -263,11 +251,11 @@ def test_a_share_of_a_recbole_model_may_be_a_fraction_where_its_default_is_whole
 )
 def test_code_stays_a_text_or_is_refused(data_path, tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    path = write(tmp_path / "mine.yaml", yaml.safe_dump({"wandb_project": text}))
-    assert build(data_path, [path])["wandb_project"] == text
-    assert build(data_path, wandb_project=text)["wandb_project"] == text
+    path = write_text(tmp_path / "mine.yaml", yaml.safe_dump({"wandb_project": text}))
+    assert hm4sr_config(data_path, [path])["wandb_project"] == text
+    assert hm4sr_config(data_path, wandb_project=text)["wandb_project"] == text
     with pytest.raises(ConfigError, match="seed must be a whole number, got "):
-        build(data_path, seed=text)
+        hm4sr_config(data_path, seed=text)
     assert not (tmp_path / "x").exists()
 
 
@@ -311,7 +299,7 @@ def test_recbole_s_modules_and_the_process_are_as_before(data_path, monkeypatch)
         loader: {key: list(value) for key, value in loader.yaml_implicit_resolvers.items()}
         for loader in (yaml.FullLoader, yaml.SafeLoader)
     }
-    config = build(data_path)
+    config = hm4sr_config(data_path)
     assert isinstance(config, Config)
     assert config["epochs"] == 100
     assert sys.argv == ["hm4sr", "--epochs=3"]
@@ -322,10 +310,10 @@ def test_recbole_s_modules_and_the_process_are_as_before(data_path, monkeypatch)
 
 
 def test_two_configurations_share_nothing(data_path):
-    first = build(data_path)
+    first = hm4sr_config(data_path)
     first["eval_args"]["mode"]["valid"] = "changed"
     first["metrics"].append("changed")
-    second = build(data_path)
+    second = hm4sr_config(data_path)
     assert second["eval_args"]["mode"] == {"valid": "full", "test": "full"}
     assert second["metrics"] == ["NDCG", "MRR", "Hit"]
 

@@ -1,7 +1,7 @@
 """The files of properties/ set what differs from the defaults in code, and nothing else."""
 
 import pytest
-from datafiles import config_of, read_config, walks, write_dataset
+from datafiles import config_of, read_config
 
 from recbole_hm4sr.config.compose import (
     properties_dir,
@@ -12,20 +12,6 @@ from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.registry import find_model
-
-
-@pytest.fixture
-def data_path(tmp_path):
-    return write_dataset(tmp_path / "toy", walks([4]))
-
-
-def write(path, text):
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def build(folder, files=(), **flags):
-    return config_of("HM4SR", "toy", files, **{"data_path": str(folder), **flags})
 
 
 def fields(*classes):
