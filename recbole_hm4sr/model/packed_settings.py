@@ -62,6 +62,11 @@ class PackedTraining(Settings):
         "How the relations of the memory are weighed: as they start, by learned weights, or by "
         "weights that depend on the situation of the request as well.",
     )
+    dense_weights: Many[Weight] = setting(
+        [0, 0.25, 0.5, 0.75, 1],
+        "Weights of the dense part beside the memory that each validation tries, rising, 1 among "
+        "them; the best is kept with the model. One alone switches that off.",
+    )
     dense_dropout: Dropout = setting(
         0.0,
         "Share of the rows of a training step that are scored by the memory alone, so that its "
@@ -126,6 +131,14 @@ class PackedTraining(Settings):
     @classmethod
     def _refreshes_differ(cls, value: MemoryRefreshes) -> MemoryRefreshes:
         return check_refreshes(value)
+
+    @pydantic.field_validator("dense_weights")
+    @classmethod
+    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(later > weight for weight, later in itertools.pairwise(value))
+        if not rises or 1 not in value:
+            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
+        return value
 
     @pydantic.field_validator("memory_ages")
     @classmethod
