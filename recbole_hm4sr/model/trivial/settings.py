@@ -63,6 +63,6 @@ class EASESettings(Settings):
     l2_weight: Positive = setting(250.0, "Added to the diagonal of the matrix of common users.")
     served_weights: Count = setting(
         200,
-        "Weights of each item, the largest in absolute value, that serving.npz keeps; what that "
+        "Weights of each item, the largest in absolute value, that the model keeps; what that "
         "costs on the validation part is in metrics.json.",
     )
