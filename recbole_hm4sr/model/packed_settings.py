@@ -1,6 +1,5 @@
 """Settings that models on packed tokens share."""
 
-import itertools
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -9,15 +8,14 @@ from recbole_hm4sr.config.fields import (
     Count,
     Dropout,
     Layers,
-    Many,
     Positive,
-    Weight,
     setting,
 )
 from recbole_hm4sr.config.settings import Settings
+from recbole_hm4sr.model.memory_settings import MemorySettings
 
 
-class PackedTraining(Settings):
+class _Training(Settings):
     """How a model on packed tokens is trained."""
 
     train_mode: Literal["prefix", "sequence"] = setting(
@@ -65,44 +63,11 @@ class PackedTraining(Settings):
         "Share of the rows of a training step that are scored by the memory alone, so that its "
         "weights do not lean on a dense part that grows old.",
     )
-    request_time: Literal["last", "target"] = setting(
-        "last",
-        "The moment of a request: the time of the newest interaction, or of the one to be "
-        "predicted, which in serving is now.",
-    )
-    memory_refresh: Literal["none", "week", "request"] = setting(
-        "none",
-        "Up to when the memory may look in an evaluation: until the training part ends, the last "
-        "snapshot before the request, or the request; where the training part ends at no one "
-        "moment, none is request.",
-    )
-    memory_reach: Annotated[int, pydantic.Field(ge=1, le=255)] = setting(
-        10, "K, interactions between two that still make an event; so many last items are read."
-    )
-    memory_decay: Positive = setting(
-        0.6, "q, what an item one interaction further back counts beside the newer one."
-    )
-    memory_damping: Weight = setting(
-        0.3, "beta, how much frequent items are damped: a score is divided by their count^beta."
-    )
-    memory_ages: Many[Positive] = setting(
-        [30, 180], "Bounds of the ages of events, in days, rising; each age is a relation."
-    )
-    memory_events: Count = setting(400, "Latest events of an item, direction and kind that count.")
-    memory_neighbours: Count = setting(
-        100, "Nearest items by a modality's features that are a relation of the memory."
-    )
-    snapshot_days: Positive = setting(
-        7, "Days between two snapshots, at which items and popularity are counted."
-    )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
 
-    @pydantic.field_validator("memory_ages")
-    @classmethod
-    def _ages_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(later <= age for age, later in itertools.pairwise(value)):
-            raise ValueError(f"memory_ages must rise, got {list(value)}")
-        return value
+
+class PackedTraining(MemorySettings, _Training):
+    """How a model on packed tokens is trained, and what its memory reads."""
 
 
 class EncoderSettings(Settings):

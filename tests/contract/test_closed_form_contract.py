@@ -21,6 +21,11 @@ class TestItemKNN(ClosedFormContract):
     model = "ItemKNN"
 
 
+class TestItemKNNAsOfTheRequest(ClosedFormContract):
+    model = "ItemKNN"
+    overrides = {"counts": "as_of", "request_time": "target"}
+
+
 class TestEASE(ClosedFormContract):
     model = "EASE"
     overrides = {"l2_weight": 5.0, "served_weights": 4}

@@ -40,6 +40,7 @@ class EASE(ClosedForm):
     """
 
     settings_class = EASESettings
+    table_parts = ("weights",)
     settings: EASESettings
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -213,6 +213,31 @@ def test_a_finished_run_is_resumed_and_evaluated_again(run):
     assert quick_start.evaluate(run.run_dir).test_exclude == run.test_exclude
 
 
+def test_parts_are_what_their_names_say(run):
+    with open_for_evaluation(run.run_dir) as parts:
+        model, batch = parts.model, next(iter(parts.test_data))[0]
+        items = torch.arange(1, N_ITEMS + 1)
+        found = model.score_parts(batch, items)
+        tokens = parts.train_data._dataset.item_tokens
+    names = {
+        "Popular": ("count",),
+        "RecentPopular": ("recent_count",),
+        "RepeatLast": ("repeats",),
+        "ItemKNN": ("pairs", "near_text"),
+        "EASE": ("weights",),
+    }
+    assert model.part_names == names[run.model]
+    if run.model == "ItemKNN":
+        shop = [int(token[1:]) for token in tokens[1:]]
+        near = np.zeros((len(batch), N_ITEMS))
+        windows, lengths = batch["item_id_list"].tolist(), batch["item_length"].tolist()
+        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+            for since, item in enumerate(reversed(window[:length][-3:])):
+                own = [Formulas().cosine(shop[item - 1], j) for j in shop]
+                near[row] += 0.6**since * np.array(own)
+        np.testing.assert_allclose(found[..., 1], near, rtol=2e-6, atol=1e-6)
+
+
 def test_large_catalogues_are_refused_with_the_memory_they_need(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(ease, "_MOST_ITEMS", 10)
     plan = compose("EASE", "shop", overrides={**QUICK, "data_path": str(folder)})
@@ -225,8 +250,3 @@ def test_settings_of_recboles_model_of_the_name_are_unknown(folder):
         compose("EASE", "shop", overrides={"data_path": str(folder), "reg_weight": 1.0})
     with pytest.raises(ConfigError, match="the setting 'shrink' \\(flag\\) is unknown"):
         compose("ItemKNN", "shop", overrides={"data_path": str(folder), "shrink": 0.0})
-
-
-def test_counts_as_of_the_request_are_refused(folder):
-    with pytest.raises(ConfigError, match="counts must be all: as_of needs the memory of events"):
-        compose("ItemKNN", "shop", overrides={"data_path": str(folder), "counts": "as_of"})
