@@ -1,12 +1,14 @@
 """Settings of a memory of events, which packed models and ItemKNN share."""
 
 import itertools
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from recbole_hm4sr.config.fields import Count, Many, Positive, Weight, setting
 from recbole_hm4sr.config.settings import Settings
+from recbole_hm4sr.model.refresh import MemoryRefreshes, check_refreshes, refresh_labels
 
 
 class MemorySettings(Settings):
@@ -17,11 +19,12 @@ class MemorySettings(Settings):
         "The moment of a request: the time of the newest interaction, or of the one to be "
         "predicted, which in serving is now.",
     )
-    memory_refresh: Literal["none", "week", "request"] = setting(
+    memory_refresh: MemoryRefreshes = setting(
         "none",
         "Up to when the memory may look in an evaluation: until the training part ends, the last "
         "snapshot before the request, or the request; where the training part ends at no one "
-        "moment, none is request.",
+        "moment, none is request. With several, one training is measured under each, the first "
+        "one's best epoch is the run's, and each other has its own.",
     )
     memory_reach: Annotated[int, pydantic.Field(ge=1, le=255)] = setting(
         10, "K, interactions between two that still make an event; so many last items are read."
@@ -42,6 +45,33 @@ class MemorySettings(Settings):
     snapshot_days: Positive = setting(
         7, "Days between two snapshots, at which items and popularity are counted."
     )
+
+    @staticmethod
+    def reads_moment(settings: Mapping[str, Any]) -> bool:
+        """Whether scores depend on the moment of the request.
+
+        Args:
+            settings: All settings of a run.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def view_labels(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What a table adds to the model's name for each way in which it is measured.
+
+        Args:
+            settings: All settings of a run.
+
+        Returns:
+            By the name of the view; empty where there is one.
+        """
+        several = settings.get("memory_refresh", "none")
+        return refresh_labels(several) if cls.reads_moment(settings) else {}
+
+    @pydantic.field_validator("memory_refresh")
+    @classmethod
+    def _refreshes_differ(cls, value: MemoryRefreshes) -> MemoryRefreshes:
+        return check_refreshes(value)
 
     @pydantic.field_validator("memory_ages")
     @classmethod

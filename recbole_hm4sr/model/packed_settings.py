@@ -1,5 +1,6 @@
 """Settings that models on packed tokens share."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -68,6 +69,15 @@ class _Training(Settings):
 
 class PackedTraining(MemorySettings, _Training):
     """How a model on packed tokens is trained, and what its memory reads."""
+
+    @staticmethod
+    def reads_moment(settings: Mapping[str, Any]) -> bool:
+        """Whether scores depend on the moment of the request.
+
+        Args:
+            settings: All settings of a run.
+        """
+        return settings.get("memory") == "events"
 
 
 class EncoderSettings(Settings):

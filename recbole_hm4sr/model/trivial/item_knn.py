@@ -16,6 +16,8 @@ request; all its relations weigh 1.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,14 @@ from torch import Tensor, nn
 from recbole_hm4sr.data.events import nearest_items
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
+from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.memory import (
     build_memory_scorer,
     gap_in_ticks,
     make_request_reader,
     memory_arrays,
 )
+from recbole_hm4sr.model.refresh import MemoryRefresh, refreshes
 from recbole_hm4sr.model.requests import RequestReader
 from recbole_hm4sr.model.trivial.closed_form import Array, ClosedForm, csr_arrays
 from recbole_hm4sr.model.trivial.settings import ItemKNNSettings
@@ -68,6 +72,16 @@ class ItemKNN(ClosedForm):
     def reads_request_time(self) -> bool:
         """Whether a score depends on when it is asked for."""
         return self.settings.counts == "as_of" and self.settings.request_time == "target"
+
+    def views(self) -> tuple[View, ...]:
+        """As of the request, one for each value of ``memory_refresh`` where there are several."""
+        several = refreshes(self.settings.memory_refresh)
+        if self.settings.counts == "all" or len(several) < 2:
+            return ()
+        return tuple(View(name, partial(self._refreshed, name)) for name in several)
+
+    def _refreshed(self, refresh: MemoryRefresh) -> AbstractContextManager[None]:
+        return self._reading()[0].refreshed(refresh)
 
     def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:
         """The memory; or the table: damped counts of pairs, and cosines."""

@@ -1,6 +1,7 @@
 """Settings of the models that are fitted once."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from recbole_hm4sr.config.fields import Count, Positive, Share, Whole, setting
 from recbole_hm4sr.config.settings import Settings
@@ -40,6 +41,15 @@ class ItemKNNSettings(MemorySettings):
     memory_neighbours: Whole = setting(
         100, "Nearest items by features whose cosine is added, for each modality; 0 for none."
     )
+
+    @staticmethod
+    def reads_moment(settings: Mapping[str, Any]) -> bool:
+        """Whether scores depend on the moment of the request.
+
+        Args:
+            settings: All settings of a run.
+        """
+        return settings.get("counts") == "as_of"
 
 
 class EASESettings(Settings):
