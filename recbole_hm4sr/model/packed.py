@@ -26,7 +26,7 @@ from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
@@ -138,7 +138,7 @@ class PackedRecommender(ScoredByCatalogue):
         """A name for each part of a score, whose sum it is."""
         if isinstance(self.scorer, InnerProducts):
             return self.streams
-        more = self.scorer.names if isinstance(self.scorer, MemoryScorer) else (self.scorer.part,)
+        more = self.scorer.names if isinstance(self.scorer, HasParts) else (self.scorer.part,)
         return (*self.streams, *more)
 
     @property
