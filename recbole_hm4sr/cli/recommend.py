@@ -46,7 +46,11 @@ def recommend(
         typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
     ] = True,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Tell each modality's share of each score.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell why each item is recommended, and each modality's share of its score.",
+        ),
     ] = False,
 ) -> None:
     """Recommend items to any users from their histories; the training need not have seen them.

@@ -9,6 +9,7 @@ user tower that can be exported.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -310,6 +311,13 @@ class PackedRecommender(ScoredByCatalogue):
         return catalogue.parts(users, items)
 
     # --- capabilities --------------------------------------------------------------------------
+
+    def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
+        """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
+        users, catalogue = self.ask(interaction)
+        if isinstance(self.scorer, MemoryScorer):
+            catalogue = replace(catalogue, scorer=InnerProducts())
+        return catalogue.scores(users, items)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
