@@ -325,6 +325,16 @@ class PackedRecommender(ScoredByCatalogue):
 
     # --- capabilities --------------------------------------------------------------------------
 
+    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
+        """What the memory says of each of the last items, with ``[B, C]`` items: ``[B, C, K]``.
+
+        None without a memory.
+        """
+        if not isinstance(self.scorer, MemoryScorer):
+            return None
+        users, catalogue = self.ask(interaction)
+        return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
+
     def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
         """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
         users, catalogue = self.ask(interaction)
