@@ -40,7 +40,7 @@ from recbole_hm4sr.model.memory import (
     memory_arrays,
 )
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
-from recbole_hm4sr.model.user_tower import UserTower
+from recbole_hm4sr.model.user_tower import MemoryTower, UserTower
 
 Array = np.ndarray[Any, Any]
 
@@ -138,6 +138,14 @@ class PackedRecommender(ScoredByCatalogue):
     def reads_request_time(self) -> bool:
         """Whether a score depends on when it is asked for: on a row's own time."""
         return self.settings.memory == "events" and self.settings.request_time == "target"
+
+    @property
+    def known_until(self) -> int | None:
+        """The first moment at which all that its memory holds was known, in the run's unit.
+
+        None without a memory.
+        """
+        return int(self._memory_arrays["clock"][2]) if self._memory_arrays else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""
@@ -377,6 +385,9 @@ class PackedRecommender(ScoredByCatalogue):
     def user_tower(self) -> UserTower | None:
         """Users' vectors from padded rows, in operations that can be exported.
 
-        None where the scores are not inner products of them with :meth:`item_vectors`.
+        With a memory, what each of its relations counts for as well. None where the scores are
+        neither inner products of them with :meth:`item_vectors` nor these and a memory.
         """
+        if isinstance(self.scorer, MemoryScorer):
+            return MemoryTower(self)
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
