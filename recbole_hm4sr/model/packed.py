@@ -9,6 +9,7 @@ user tower that can be exported.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -42,7 +43,7 @@ from recbole_hm4sr.model.memory import (
 )
 from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
-from recbole_hm4sr.model.user_tower import UserTower
+from recbole_hm4sr.model.user_tower import MemoryTower, UserTower
 
 Array = np.ndarray[Any, Any]
 
@@ -150,6 +151,14 @@ class PackedRecommender(ScoredByCatalogue):
         """With a memory, one for each value of ``memory_refresh`` where there are several."""
         requests, several = self.arrange.requests, refreshes(self.settings.memory_refresh)
         return () if requests is None or len(several) < 2 else requests.views(several)
+
+    @property
+    def known_until(self) -> int | None:
+        """The first moment at which all that its memory holds was known, in the run's unit.
+
+        None without a memory.
+        """
+        return int(self._memory_arrays["clock"][2]) if self._memory_arrays else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""
@@ -355,6 +364,23 @@ class PackedRecommender(ScoredByCatalogue):
 
     # --- capabilities --------------------------------------------------------------------------
 
+    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
+        """What the memory says of each of the last items, with ``[B, C]`` items: ``[B, C, K]``.
+
+        None without a memory.
+        """
+        if not isinstance(self.scorer, MemoryScorer):
+            return None
+        users, catalogue = self.ask(interaction)
+        return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
+
+    def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
+        """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
+        users, catalogue = self.ask(interaction)
+        if isinstance(self.scorer, MemoryScorer):
+            catalogue = replace(catalogue, scorer=InnerProducts())
+        return catalogue.scores(users, items)
+
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
         """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
@@ -390,6 +416,9 @@ class PackedRecommender(ScoredByCatalogue):
     def user_tower(self) -> UserTower | None:
         """Users' vectors from padded rows, in operations that can be exported.
 
-        None where the scores are not inner products of them with :meth:`item_vectors`.
+        With a memory, what each of its relations counts for as well. None where the scores are
+        neither inner products of them with :meth:`item_vectors` nor these and a memory.
         """
+        if isinstance(self.scorer, MemoryScorer):
+            return MemoryTower(self)
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
