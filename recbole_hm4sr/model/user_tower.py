@@ -101,4 +101,4 @@ class MemoryTower(UserTower):
         assert requests is not None
         side = requests.of_windows(item_seq, timestamps, item_seq_len, moments, train=False)
         weights = self.scorer.relation_weights(users.with_side(**side._asdict()))
-        return users.vectors.flatten(1), weights
+        return users.vectors.flatten(1) * self.model.weight_of_dense_part(), weights
