@@ -22,15 +22,17 @@ N_TABLES = len(DIRECTIONS) * len(KINDS)
 
 @dataclass(frozen=True)
 class EventRuns:
-    """The events of one direction and kind.
+    """All events, as runs: a run holds those of one table and item, oldest first.
+
+    Tables, in the order of the relations: forward same, forward later, backward same, backward
+    later. Run number ``table * I + item``.
 
     Attributes:
         others: The item an event leads to. Shape ``[E]``, int32.
         distances: Interactions between the two, 1 for neighbours: an event weighs 1/distance. Shape
             ``[E]``, uint8.
         times: When the event became known. Shape ``[E]``, int64.
-        starts: Where the run of each item begins; one entry more, E, ends the last. Shape
-            ``[I + 1]``, int64.
+        starts: Where each run begins; one entry more, E, ends the last. Shape ``[4 I + 1]``, int64.
     """
 
     others: Array
@@ -72,7 +74,7 @@ def number_visits(times: Array, starts: Array, *, gap: float) -> Array:
 
 def build_events(
     items: Array, times: Array, starts: Array, visits: Array, *, n_items: int, reach: int
-) -> tuple[EventRuns, ...]:
+) -> EventRuns:
     """The events of interactions ordered by user and time.
 
     Args:
@@ -83,24 +85,17 @@ def build_events(
         n_items: I, padding included.
         reach: K, the largest distance of two interactions that make an event; at most 255.
 
-    Returns:
-        Forward same, forward later, backward same, backward later.
     """
     first, second = _pairs(starts, reach)
-    same = visits[first] == visits[second]
-    tables = []
-    for source, target in ((first, second), (second, first)):
-        for kind in (same, ~same):
-            tables.append(
-                _runs(
-                    items[source[kind]],
-                    items[target[kind]].astype(np.int32),
-                    (second[kind] - first[kind]).astype(np.uint8),
-                    times[second[kind]],
-                    n_items,
-                )
-            )
-    return tuple(tables)
+    kind = (visits[first] != visits[second]).astype(np.int64)
+    distances, known = (second - first).astype(np.uint8), times[second]
+    sources = np.concatenate(
+        [kind * n_items + items[first], (len(KINDS) + kind) * n_items + items[second]]
+    )
+    others = np.concatenate([items[second], items[first]]).astype(np.int32)
+    return _runs(
+        sources, others, np.tile(distances, 2), np.tile(known, 2), n_runs=N_TABLES * n_items
+    )
 
 
 def _pairs(starts: Array, reach: int) -> tuple[Array, Array]:
@@ -116,11 +111,13 @@ def _pairs(starts: Array, reach: int) -> tuple[Array, Array]:
     return np.concatenate(firsts or [empty]), np.concatenate(seconds or [empty])
 
 
-def _runs(sources: Array, others: Array, distances: Array, times: Array, n_items: int) -> EventRuns:
-    """Sort by item, time, weight; of equal weights the lower other item is the later."""
+def _runs(
+    sources: Array, others: Array, distances: Array, times: Array, *, n_runs: int
+) -> EventRuns:
+    """Sort by run, time, weight; of equal weights the lower other item is the later."""
     # The smaller distance is the heavier event; both fall, so that the last of a run is kept.
     order = np.lexsort((-others, -distances.astype(np.int16), times, sources))
-    starts = np.searchsorted(sources[order], np.arange(n_items + 1))
+    starts = np.searchsorted(sources[order], np.arange(n_runs + 1))
     return EventRuns(others[order], distances[order], times[order], starts)
 
 

@@ -199,7 +199,7 @@ class Catalogue:
                 targets,
                 excluded=rows.seen,
                 divisor=rows.joined.divisor,
-                added=users.entries,
+                added=users.sparse,
                 n_padding=int(isinstance(self.scorer, MemoryScorer)),
             )
         total = blockwise_log_sum_exp(

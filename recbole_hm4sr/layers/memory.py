@@ -10,106 +10,19 @@ snapshot of :math:`T`. Nothing known at :math:`T` or later is ever read.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.ranges import expand_ranges
+from recbole_hm4sr.layers.sparse_scores import FixedStore, ScoreRuns, runs_by_row
 
 DAY_SECONDS = 86400
-
-
-class MemoryEntries(NamedTuple):
-    """The sparse scores of some rows: entry e adds ``values[e]`` to one relation of one score.
-
-    Attributes:
-        rows: Row of each entry, not falling. Shape ``[E]``, int64.
-        items: Item that is scored. Shape ``[E]``, int64.
-        relations: Shape ``[E]``, int64.
-        values: Shape ``[E]``.
-    """
-
-    rows: Tensor
-    items: Tensor
-    relations: Tensor
-    values: Tensor
-
-    def dense(self, n_rows: int, n_relations: int, n_items: int) -> Tensor:
-        """All values as a table, for small catalogues and tests. Shape ``[N, R, I]``."""
-        table = self.values.new_zeros(n_rows, n_relations, n_items)
-        index = (self.rows, self.relations, self.items)
-        return table.index_put(index, self.values, accumulate=True)
-
-
-def join_entries(parts: Sequence[MemoryEntries], n_rows: int) -> MemoryEntries:
-    """Entries of several parts, by row; in a row part after part.
-
-    Their places are counted: sorting them takes several times as long.
-
-    Args:
-        parts: Each with rows that do not fall.
-        n_rows: N.
-    """
-    counts = torch.stack([torch.bincount(part.rows, minlength=n_rows) for part in parts], dim=1)
-    begins = counts.flatten().cumsum(0).view_as(counts) - counts  # [N, P]: where each part goes
-    inside = counts.cumsum(0) - counts  # [N, P]: where it comes from
-    total = int(sum(len(part.rows) for part in parts))
-    joined = MemoryEntries(*(values.new_empty(total) for values in parts[0]))
-    for number, part in enumerate(parts):
-        shift = (begins - inside)[:, number]
-        places = torch.arange(len(part.rows), device=shift.device) + shift[part.rows]
-        for whole, values in zip(joined, part, strict=True):
-            whole[places] = values
-    return joined
-
-
-class EventTable(nn.Module):
-    """The events of one direction and kind, item after item, oldest first.
-
-    Args:
-        others: The item each event leads to. Shape ``[E]``, int32.
-        distances: Interactions between the two items: an event weighs 1/distance. ``[E]``, uint8.
-        times: When each event became known. Shape ``[E]``, int64.
-        starts: Where the run of each item begins, and E. Shape ``[I + 1]``, int64.
-        clock: Gives keys that sort as (item, time).
-    """
-
-    others: Tensor
-    distances: Tensor
-    times: Tensor
-    starts: Tensor
-    keys: Tensor
-
-    def __init__(
-        self, others: Tensor, distances: Tensor, times: Tensor, starts: Tensor, clock: "Clock"
-    ) -> None:
-        super().__init__()
-        items = torch.repeat_interleave(
-            torch.arange(len(starts) - 1, device=starts.device), starts.diff()
-        )
-        self.clock = clock
-        self.register_buffer("others", others, persistent=False)
-        self.register_buffer("distances", distances, persistent=False)
-        self.register_buffer("times", times, persistent=False)
-        self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("keys", clock.keys(items, times), persistent=False)
-
-    def known(self, items: Tensor, moments: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """The latest events of items that were known before moments.
-
-        Args:
-            items: Shape ``[Q]``, int64.
-            moments: Shape ``[Q]``, int64.
-            limit: At most as many of each item.
-
-        Returns:
-            First event and the one past the last. Shape ``[Q]`` each, int64.
-        """
-        ends = torch.searchsorted(self.keys, self.clock.keys(items, moments))
-        begins = torch.maximum(ends - limit, self.starts[items])
-        return torch.minimum(begins, ends), ends
+# Forward same, forward later, backward same, backward later.
+N_TABLES = 4
+# Counts of all items at all snapshots are kept up to so many numbers; beyond, they are searched.
+_MOST_COUNTS = 2**25
 
 
 class Clock(NamedTuple):
@@ -132,10 +45,14 @@ class Clock(NamedTuple):
         inside = (times - self.first).clamp(0, self.span - 1)
         return items.long() * self.span + inside
 
+    def numbers(self, times: Tensor) -> Tensor:
+        """Number of the last snapshot at or before each time; before the first time, 0."""
+        weeks = torch.div(times - self.first, self.snapshot, rounding_mode="floor")
+        return weeks.clamp(min=0)
+
     def snapshots(self, times: Tensor) -> Tensor:
         """The last snapshot at or before each time; before the first time, the first."""
-        weeks = torch.div(times - self.first, self.snapshot, rounding_mode="floor")
-        return self.first + weeks.clamp(min=0) * self.snapshot
+        return self.first + self.numbers(times) * self.snapshot
 
 
 class ItemCounts(nn.Module):
@@ -144,20 +61,21 @@ class ItemCounts(nn.Module):
     Args:
         times: Of the interactions, item after item, oldest first. Shape ``[N]``, int64.
         starts: Where the times of each item begin, and N. Shape ``[I + 1]``, int64.
-        clock: Gives keys that sort as (item, time).
+        clock: Numbers the snapshots.
+        damping: beta.
     """
 
     starts: Tensor
     keys: Tensor
 
-    def __init__(self, times: Tensor, starts: Tensor, clock: Clock) -> None:
+    def __init__(self, times: Tensor, starts: Tensor, clock: Clock, *, damping: float) -> None:
         super().__init__()
-        items = torch.repeat_interleave(
-            torch.arange(len(starts) - 1, device=starts.device), starts.diff()
-        )
-        self.clock = clock
+        self.clock, self.damping = clock, damping
+        self.n_items = len(starts) - 1
         self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("keys", clock.keys(items, times), persistent=False)
+        self.register_buffer("keys", clock.keys(_owners(starts), times), persistent=False)
+        self._most = int(starts.diff().max()) if self.n_items else 0
+        self._table: Tensor | None = None
 
     def before(self, items: Tensor, moments: Tensor) -> Tensor:
         """Interactions with items strictly before moments. Shapes ``[E]`` to ``[E]``, int64."""
@@ -166,21 +84,138 @@ class ItemCounts(nn.Module):
 
     def all_before(self, moments: Tensor) -> Tensor:
         """Interactions with every item before moments. Shapes ``[N]`` to ``[N, I]``, int64."""
-        items = torch.arange(len(self.starts) - 1, device=self.starts.device)
+        items = torch.arange(self.n_items, device=self.starts.device)
         return self.before(items.expand(len(moments), -1), moments[:, None].expand(-1, len(items)))
+
+    def damped(self, items: Tensor, snapshots: Tensor, dtype: torch.dtype) -> Tensor:
+        """c^-beta, with c the interactions before a snapshot, at least 1.
+
+        Args:
+            items: Shape ``[E]``, int.
+            snapshots: Number of each one's snapshot. Shape ``[E]``, int64.
+            dtype: Of the result.
+
+        Returns:
+            Shape ``[E]``.
+        """
+        last = (self.clock.span - 1) // self.clock.snapshot + 1  # all that is known
+        if (last + 1) * self.n_items > _MOST_COUNTS:
+            moments = self.clock.first + snapshots * self.clock.snapshot
+            return self._powers(dtype)[self.before(items, moments)]
+        table = self._table
+        if table is None or table.dtype != dtype or table.device != items.device:
+            table = self._table = self._damped_table(last, dtype)
+        cells = (snapshots.clamp(max=last) * self.n_items).add_(items)
+        return table.view(-1).index_select(0, cells)
+
+    def _powers(self, dtype: torch.dtype) -> Tensor:
+        """What a count is damped to, by count: looked up, so that equal counts are equal bits."""
+        counts = torch.arange(self._most + 1, device=self.keys.device)
+        return counts.clamp(min=1).to(dtype) ** -self.damping
+
+    def _damped_table(self, last: int, dtype: torch.dtype) -> Tensor:
+        """Damped counts of all items at each snapshot. Shape ``[last + 1, I]``."""
+        ticks = self.keys - _owners(self.starts) * self.clock.span
+        week = torch.div(ticks, self.clock.snapshot, rounding_mode="floor")
+        cells = (week + 1) * self.n_items + _owners(self.starts)
+        counts = torch.bincount(cells, minlength=(last + 1) * self.n_items)
+        return self._powers(dtype)[counts.view(-1, self.n_items).cumsum(0)]
+
+
+def _owners(starts: Tensor) -> Tensor:
+    """Whose each place is, where the places of number i begin at ``starts[i]``."""
+    return torch.repeat_interleave(starts.diff())
+
+
+class EventStore(nn.Module):
+    """All events, as runs: a run holds those of one table and item, oldest first.
+
+    Args:
+        others: The item each event leads to. Shape ``[E]``, int32.
+        distances: Interactions between the two items: an event weighs 1/distance. ``[E]``, uint8.
+        times: When each event became known. Shape ``[E]``, int64.
+        starts: Where each run begins, number ``table * I + item``, and E. Shape ``[4 I + 1]``,
+            int64.
+        counts: Damp the item that an event leads to.
+    """
+
+    others: Tensor
+    distances: Tensor
+    times: Tensor
+    starts: Tensor
+
+    def __init__(
+        self,
+        others: Tensor,
+        distances: Tensor,
+        times: Tensor,
+        starts: Tensor,
+        counts: ItemCounts,
+    ) -> None:
+        super().__init__()
+        self.counts = counts
+        self.n_items = (len(starts) - 1) // N_TABLES
+        self.register_buffer("others", others, persistent=False)
+        self.register_buffer("distances", distances, persistent=False)
+        self.register_buffer("times", times, persistent=False)
+        self.register_buffer("starts", starts, persistent=False)
+        longest = int(starts.diff().max()) if len(others) else 0
+        self._n_halvings = longest.bit_length()
+
+    def known(self, items: Tensor, moments: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+        """The latest events of items that were known before moments.
+
+        Args:
+            items: Shape ``[Q]``, int64.
+            moments: Shape ``[Q]``, int64.
+            limit: At most as many of each item and table.
+
+        Returns:
+            First event and the one past the last. Shape ``[Q, 4]`` each, int64.
+        """
+        tables = torch.arange(N_TABLES, device=items.device) * self.n_items
+        runs = items[:, None] + tables
+        begins = self.starts[runs]
+        ends = self.first_from(moments[:, None], begins, self.starts[runs + 1])
+        return torch.maximum(ends - limit, begins), ends
+
+    def first_from(self, moments: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
+        """The first of consecutive events that became known at a moment or later.
+
+        Args:
+            moments: Of a shape that expands to that of ``begins``; int64.
+            begins: First event of each search, in one run; int64.
+            ends: The one past the last; int64.
+
+        Returns:
+            Between ``begins`` and ``ends``, int64.
+        """
+        low, high, last = begins, ends, max(len(self.times) - 1, 0)
+        for _ in range(self._n_halvings):
+            middle = (low + high) >> 1
+            is_before = (self.times[middle.clamp(max=last)] < moments) & (low < high)
+            low = torch.where(is_before, middle + 1, low)
+            high = torch.where(is_before, high, torch.minimum(middle, high))
+        return low
+
+    def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
+        """The items that events lead to, and their damped weights."""
+        items = self.others.index_select(0, places)
+        snapshots = runs.snapshots.index_select(0, numbers)
+        damped = self.counts.damped(items, snapshots, runs.weights.dtype)
+        return items, damped.div_(self.distances.index_select(0, places))
 
 
 class EventMemory(nn.Module):
     """Reads the relations of rows from events, neighbours and counts.
 
     Args:
-        tables: Forward same, forward later, backward same, backward later.
+        events: Who bought what next.
         counts: Of the interactions that make events.
         neighbours: For each modality with features, the nearest items of each item, 0 where there
             are no more, and their cosines. Shapes ``[I, k]``, int and float.
         ages: Bounds of the ages in days, rising; an age equal to a bound is below it.
         decay: q, what an item one step further back counts.
-        damping: beta.
         limit: Latest events of an item, direction and kind that are read.
         popularity_days: Days before the snapshot whose interactions are popularity; None for none.
     """
@@ -189,40 +224,42 @@ class EventMemory(nn.Module):
 
     def __init__(
         self,
-        tables: Sequence[EventTable],
+        events: EventStore,
         counts: ItemCounts,
         neighbours: Sequence[tuple[Tensor, Tensor]] = (),
         *,
         ages: Sequence[float] = (30, 180),
         decay: float = 0.6,
-        damping: float = 0.3,
         limit: int = 400,
         popularity_days: float | None = None,
     ) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(tables)
-        self.counts = counts
-        self.clock = counts.clock
+        self.events, self.counts, self.clock = events, counts, counts.clock
         self.n_neighbour_lists = len(neighbours)
         for number, (items, cosines) in enumerate(neighbours):
             self.register_buffer(f"near_items_{number}", items, persistent=False)
             self.register_buffer(f"near_cosines_{number}", cosines, persistent=False)
+            self.register_buffer(f"n_near_{number}", (items > 0).sum(dim=1), persistent=False)
         bounds = torch.tensor([round(age * self.clock.day) for age in ages])
         self.register_buffer("age_bounds", bounds, persistent=False)
-        self.decay, self.damping, self.limit = decay, damping, limit
+        self.decay, self.limit = decay, limit
         self.popularity_days = popularity_days
+
+    @property
+    def n_event_relations(self) -> int:
+        """Relations of events: a table and an age each."""
+        return N_TABLES * (len(self.age_bounds) + 1)
 
     @property
     def n_relations(self) -> int:
         """R, popularity included."""
-        per_table = len(self.age_bounds) + 1
         has_popularity = self.popularity_days is not None
-        return len(self.tables) * per_table + self.n_neighbour_lists + has_popularity
+        return self.n_event_relations + self.n_neighbour_lists + has_popularity
 
-    def entries(
+    def runs(
         self, last_items: Tensor, moments: Tensor, dtype: torch.dtype = torch.float32
-    ) -> MemoryEntries:
-        """What the memory says of rows, popularity left out.
+    ) -> tuple[ScoreRuns, ...]:
+        """What the memory says of rows.
 
         Args:
             last_items: The last items of each row, newest first, 0 where the history is shorter.
@@ -231,33 +268,86 @@ class EventMemory(nn.Module):
             dtype: Of the values.
 
         Returns:
-            The entries, by row.
+            Runs of the events, of the neighbours by each modality, and of popularity.
         """
-        rows, steps = last_items.nonzero(as_tuple=True)  # [Q] each
-        items, moment = last_items[rows, steps], moments[rows]
-        snapshot = self.clock.snapshots(moment)
-        own = self.counts.before(items, snapshot).clamp(min=1).to(dtype) ** -self.damping
-        weights = self.decay ** steps.to(dtype)
-        parts = []
-        for number, table in enumerate(cast(Iterable[EventTable], self.tables)):
-            begins, ends = table.known(items, moment, self.limit)
-            query, event = expand_ranges(begins, ends)
-            others = table.others[event].long()
-            count = self.counts.before(others, snapshot[query]).clamp(min=1)
-            age = torch.bucketize(moment[query] - table.times[event], self.age_bounds)
-            values = weights[query] * own[query] * count.to(dtype) ** -self.damping
-            values = values / table.distances[event]
-            relations = age + number * (len(self.age_bounds) + 1)
-            parts.append(MemoryEntries(rows[query], others, relations, values))
-        first = len(self.tables) * (len(self.age_bounds) + 1)
-        for number in range(self.n_neighbour_lists):
-            near = getattr(self, f"near_items_{number}")[items].long()  # [Q, k]
-            cosines = getattr(self, f"near_cosines_{number}")[items].to(dtype)
-            query, place = near.nonzero(as_tuple=True)
-            values = weights[query] * cosines[query, place]
-            relations = torch.full_like(query, first + number)
-            parts.append(MemoryEntries(rows[query], near[query, place], relations, values))
-        return join_entries(parts, len(last_items))
+        rows, steps = last_items.nonzero(as_tuple=True)
+        read = _Read(
+            rows=rows,
+            steps=steps,
+            items=last_items[rows, steps],
+            moments=moments[rows],
+            decayed=self.decay ** steps.to(dtype),
+            n_rows=len(last_items),
+        )
+        parts = [self._of_events(read)]
+        parts += [self._of_neighbours(read, number) for number in range(self.n_neighbour_lists)]
+        if self.popularity_days is not None:
+            parts.append(self._of_popularity(moments, dtype))
+        return tuple(parts)
+
+    def _of_events(self, read: "_Read") -> ScoreRuns:
+        begins, ends = self.events.known(read.items, read.moments, self.limit)
+        oldest = read.moments[:, None] - self.age_bounds  # [Q, ages - 1]
+        edges = [ends]
+        edges += [
+            self.events.first_from(moment[:, None], begins, ends) for moment in oldest.unbind(dim=1)
+        ]
+        edges.append(begins)
+        snapshots = self.clock.numbers(read.moments)
+        damped = self.counts.damped(read.items, snapshots, read.decayed.dtype)
+        n_relations = self.n_event_relations
+
+        def of_query(values: Tensor) -> Tensor:
+            return values[:, None].expand(-1, n_relations).flatten()
+
+        relations = torch.arange(n_relations, device=begins.device)
+        return runs_by_row(
+            of_query(read.rows),
+            torch.stack(edges[1:], dim=2).flatten(),  # [Q, 4, ages]
+            torch.stack(edges[:-1], dim=2).flatten(),
+            relations=relations.expand(len(begins), -1).flatten(),
+            steps=of_query(read.steps),
+            snapshots=of_query(snapshots),
+            weights=of_query(read.decayed * damped),
+            n_rows=read.n_rows,
+            store=self.events,
+        )
+
+    def _of_neighbours(self, read: "_Read", number: int) -> ScoreRuns:
+        near, cosines = (
+            cast(Tensor, getattr(self, f"near_{name}_{number}")) for name in ("items", "cosines")
+        )
+        begins = read.items * near.shape[1]
+        return runs_by_row(
+            read.rows,
+            begins,
+            begins + getattr(self, f"n_near_{number}")[read.items],
+            relations=torch.full_like(read.rows, self.n_event_relations + number),
+            steps=read.steps,
+            snapshots=torch.zeros_like(read.rows),
+            weights=read.decayed,
+            n_rows=read.n_rows,
+            store=FixedStore(near.flatten(), cosines.flatten()),
+        )
+
+    def _of_popularity(self, moments: Tensor, dtype: torch.dtype) -> ScoreRuns:
+        """The items taken of late are few: those of each week are a run for all rows of it."""
+        weeks, week = torch.unique(self.clock.snapshots(moments), return_inverse=True)
+        recent = self.popularity(weeks, dtype)  # [weeks, I]
+        of_week, items = recent.nonzero(as_tuple=True)
+        offsets = torch.searchsorted(of_week, torch.arange(len(weeks) + 1, device=of_week.device))
+        rows = torch.arange(len(moments), device=moments.device)
+        return runs_by_row(
+            rows,
+            offsets[week],
+            offsets[week + 1],
+            relations=torch.full_like(rows, self.n_relations - 1),
+            steps=torch.full_like(rows, -1),
+            snapshots=torch.zeros_like(rows),
+            weights=torch.ones(len(rows), dtype=dtype, device=rows.device),
+            n_rows=len(moments),
+            store=FixedStore(items, recent[of_week, items]),
+        )
 
     def popularity(self, moments: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """ln(1 + interactions in the days before the snapshot). Shapes ``[N]`` to ``[N, I]``."""
@@ -266,6 +356,26 @@ class EventMemory(nn.Module):
         begin = snapshot - round(self.popularity_days * self.clock.day)
         recent = self.counts.all_before(snapshot) - self.counts.all_before(begin)
         return recent.to(dtype).log1p()
+
+
+class _Read(NamedTuple):
+    """The items of histories that are read, one a query.
+
+    Attributes:
+        rows: Row of each, not falling. Shape ``[Q]``, int64.
+        steps: Interactions between it and the newest. Shape ``[Q]``, int64.
+        items: Shape ``[Q]``, int64.
+        moments: T of its row. Shape ``[Q]``, int64.
+        decayed: q^step. Shape ``[Q]``.
+        n_rows: N.
+    """
+
+    rows: Tensor
+    steps: Tensor
+    items: Tensor
+    moments: Tensor
+    decayed: Tensor
+    n_rows: int
 
 
 def situation(

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.entries import ScoreEntries
-from recbole_hm4sr.layers.memory import EventMemory, MemoryEntries, join_entries, situation
+from recbole_hm4sr.layers.memory import EventMemory, situation
 from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, UserRows
+from recbole_hm4sr.layers.sparse_scores import SparseScores
 
 if TYPE_CHECKING:
     from recbole_hm4sr.layers.catalogue import Catalogue
@@ -44,8 +44,9 @@ class MemoryScorer(nn.Module):
         self._inner = InnerProducts()
         n = memory.n_relations
         has_popularity = memory.popularity_days is not None
-        n_events = n - memory.n_neighbour_lists - has_popularity
-        alpha = [_OF_EVENTS] * n_events + [_OF_NEIGHBOURS] * memory.n_neighbour_lists
+        alpha = [_OF_EVENTS] * memory.n_event_relations + [
+            _OF_NEIGHBOURS
+        ] * memory.n_neighbour_lists
         alpha += [_OF_POPULARITY] * has_popularity
         self.alpha = nn.Parameter(torch.tensor(alpha), requires_grad=weights != "equal")
         by_situation = weights == "situation"
@@ -67,37 +68,21 @@ class MemoryScorer(nn.Module):
 
     def prepare(self, users: UserRows, catalogue: "Catalogue") -> UserRows:  # noqa: ARG002
         """Read the memory, and weigh what it says."""
-        side, dtype = users.side, self.alpha.dtype
-        found = self.memory.entries(side["last_items"], side["known_until"], dtype)
-        if self.memory.popularity_days is not None:
-            found = self._with_popularity(found, side["known_until"])
-        weights = self.relation_weights(users)
-        rows = torch.arange(len(users.vectors) + 1, device=found.rows.device)
-        entries = ScoreEntries(
-            found.rows,
-            found.items,
-            found.relations,
-            weights[found.rows, found.relations] * found.values,
-            torch.searchsorted(found.rows, rows),
+        side = users.side
+        found = self.memory.runs(side["last_items"], side["known_until"], self.alpha.dtype)
+        weights = self.relation_weights(users)  # [N, R]
+        weighed = (
+            part.with_weights(part.weights * weights[part.rows, part.relations]) for part in found
         )
-        return users._replace(entries=entries)
-
-    def _with_popularity(self, found: MemoryEntries, moments: Tensor) -> MemoryEntries:
-        """Join the entries of the last relation: few items were taken of late."""
-        weeks, week = torch.unique(self.memory.clock.snapshots(moments), return_inverse=True)
-        recent = self.memory.popularity(weeks, self.alpha.dtype)  # [weeks, I]
-        rows, items = recent.bool()[week].nonzero(as_tuple=True)
-        relations = torch.full_like(rows, self.memory.n_relations - 1)
-        popular = MemoryEntries(rows, items, relations, recent[week[rows], items])
-        return join_entries([found, popular], len(moments))
+        return users._replace(sparse=SparseScores(tuple(weighed)))
 
     def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
         """Inner products and what is added to them. Shape ``[N, K]`` or ``[N, C]``."""
-        assert users.entries is not None
+        assert users.sparse is not None
         products = self._inner.scores(users, candidates)
         if candidates.items.ndim == 2:
-            return products + users.entries.on_own(candidates.items).to(products.dtype)
-        added = users.entries.on_columns(candidates.items, ascending=candidates.ascending)
+            return products + users.sparse.on_own(candidates.items).to(products.dtype)
+        added = users.sparse.on_columns(candidates.items, ascending=candidates.ascending)
         return products + added.to(products.dtype)
 
     def parts(self, users: UserRows, items: Tensor) -> Tensor:
@@ -110,8 +95,8 @@ class MemoryScorer(nn.Module):
         Returns:
             Shape ``[N, C, R]``.
         """
-        assert users.entries is not None
-        return users.entries.by_relation(items, len(self.names))
+        assert users.sparse is not None
+        return users.sparse.by_relation(items, len(self.names))
 
 
 def relation_names(

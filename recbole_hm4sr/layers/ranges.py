@@ -15,7 +15,7 @@ def expand_ranges(begins: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
         The number of the range and the position, of shape ``[E]`` each, int64.
     """
     lengths = ends - begins
-    number = torch.repeat_interleave(torch.arange(len(begins), device=begins.device), lengths)
-    first = lengths.cumsum(0) - lengths
-    steps = torch.arange(len(number), device=begins.device) - first[number]
-    return number, steps + begins[number]
+    numbers = torch.repeat_interleave(lengths)
+    shifts = begins - (lengths.cumsum(0) - lengths)
+    positions = torch.arange(len(numbers), device=begins.device)
+    return numbers, positions.add_(shifts.index_select(0, numbers))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
-from recbole_hm4sr.layers.entries import ScoreEntries
+from recbole_hm4sr.layers.sparse_scores import SparseScores
 
 if TYPE_CHECKING:
     from recbole_hm4sr.layers.catalogue import Catalogue
@@ -18,12 +18,12 @@ class UserRows(NamedTuple):
     Attributes:
         vectors: A vector a modality. Shape ``[N, M, D]``.
         side: What else a scorer reads of a row, by name. Each of shape ``[N, ...]``.
-        entries: What a scorer adds to some scores; of its :meth:`Scorer.prepare`.
+        sparse: What a scorer adds to some scores; of its :meth:`Scorer.prepare`.
     """
 
     vectors: Tensor
     side: Mapping[str, Tensor] = MappingProxyType({})
-    entries: ScoreEntries | None = None
+    sparse: SparseScores | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "UserRows":
         """The rows after one change of all their tensors, as a gathering of several processes.
@@ -31,15 +31,15 @@ class UserRows(NamedTuple):
         Args:
             change: Of a tensor whose first dimension is the rows.
         """
-        assert self.entries is None  # their first dimension is not the rows
+        assert self.sparse is None  # their first dimension is not the rows
         side = {name: change(values) for name, values in self.side.items()}
         return UserRows(change(self.vectors), side)
 
     def select(self, rows: slice | Tensor) -> "UserRows":
         """Some of the rows, by a slice or by their numbers."""
-        entries = None if self.entries is None else self.entries.select(rows)
-        chosen = self._replace(entries=None).map(lambda values: values[rows])
-        return chosen._replace(entries=entries)
+        sparse = None if self.sparse is None else self.sparse.select(rows)
+        chosen = self._replace(sparse=None).map(lambda values: values[rows])
+        return chosen._replace(sparse=sparse)
 
     def with_side(self, **more: Tensor) -> "UserRows":
         """The rows with more beside their vectors."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from recbole_hm4sr.layers.entries import ScoreEntries
+from recbole_hm4sr.layers.sparse_scores import AddedScores, SparseScores
 
 # Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
 _SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
@@ -65,7 +65,7 @@ def linear_cross_entropy(
     *,
     excluded: Tensor | HiddenPairs | None = None,
     divisor: float | None = None,
-    added: ScoreEntries | None = None,
+    added: SparseScores | None = None,
     n_padding: int = 0,
 ) -> Tensor:
     r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
@@ -83,7 +83,7 @@ def linear_cross_entropy(
         excluded: Items that are no candidates of a user, never its target: as flags, shape
             ``[B, I]``, bool, or as pairs.
         divisor: What the sum over the rows is divided by; their number if None.
-        added: What is added to some of the products. Its values get their gradient.
+        added: What is added to some of the products. The weights of its runs get their gradient.
         n_padding: So many items at the beginning are no candidates.
 
     Returns:
@@ -95,11 +95,11 @@ def linear_cross_entropy(
     dtype = torch.promote_types(dtype, torch.float32)
     is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     product = torch.get_autocast_dtype(device) if is_low else dtype
-    values = None if added is None else added.values.to(dtype)
+    weights = () if added is None else [part.weights.to(dtype) for part in added.parts]
     plan = _Plan(targets, excluded, added, n_padding, product, divisor)
     with torch.autocast(device, enabled=False) if is_low else contextlib.nullcontext():
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
-            users.to(dtype), items.to(dtype), values, plan
+            users.to(dtype), items.to(dtype), plan, *weights
         )
     return loss
 
@@ -109,7 +109,7 @@ class _Plan(NamedTuple):
 
     targets: Tensor | TargetShares
     excluded: Tensor | HiddenPairs | None
-    added: ScoreEntries | None
+    added: SparseScores | None
     n_padding: int
     product: torch.dtype
     divisor: float
@@ -119,9 +119,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes the gradients along with the loss, while the scores are at hand."""
 
     @staticmethod
-    def forward(
-        ctx: Any, users: Tensor, items: Tensor, values: Tensor | None, plan: _Plan
-    ) -> Tensor:
+    def forward(ctx: Any, users: Tensor, items: Tensor, plan: _Plan, *weights: Tensor) -> Tensor:
         n_items, product = len(items), plan.product
         padded = F.pad(items.to(product), _padding(n_items))
         budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
@@ -134,7 +132,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = users.new_zeros(())
         users_gradient = torch.empty_like(users)
         items_gradient = torch.zeros_like(padded, dtype=items.dtype)
-        added = _Added(plan.added, values, step, len(padded))
+        added = AddedScores(plan.added, weights, step=step, width=len(padded))
         for begin in begins:
             part = slice(begin, begin + step)
             chunk = users[part].to(product)
@@ -145,60 +143,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
             _hide(scores, plan.excluded, begin)
             error = torch.softmax(scores, dim=1, out=buffers[1, : len(chunk)])
             loss += _label(scores, error, plan.targets, begin)
-            added.keep_gradient(error, begin)
+            added.keep_gradient(error)
             error = error.to(backwards)
             users_gradient[part] = error @ items_backwards
             _add_product(items_gradient, error.T, chunk if backwards == product else users[part])
-        ctx.save_for_backward(users_gradient, items_gradient[:n_items], added.gradient)
+        ctx.save_for_backward(users_gradient, items_gradient[:n_items], *added.gradients)
         ctx.divisor = plan.divisor
         return loss / plan.divisor
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
-        users_gradient, items_gradient, values_gradient = ctx.saved_tensors
         scale = gradient / ctx.divisor
-        of_values = None if values_gradient is None else values_gradient * scale
-        return users_gradient * scale, items_gradient * scale, of_values, None
-
-
-class _Added:
-    """Entries that are added to blocks of rows, and the gradients of their values.
-
-    Args:
-        entries: Of all rows; None for none.
-        values: Their values. Shape ``[E]``.
-        step: Rows of a block.
-        width: Columns of a block.
-    """
-
-    def __init__(
-        self, entries: ScoreEntries | None, values: Tensor | None, step: int, width: int
-    ) -> None:
-        self.gradient: Tensor | None = None
-        self._values = values
-        if entries is None or values is None:
-            return
-        self.gradient = torch.empty_like(values)
-        self._step = step
-        self._ends = [0, *entries.begins[step::step].tolist(), len(values)]
-        self._cells = (entries.rows % step) * width + entries.items
-
-    def _part(self, begin: int) -> slice:
-        number = begin // self._step
-        return slice(self._ends[number], self._ends[number + 1])
-
-    def add_to(self, scores: Tensor, begin: int) -> None:
-        """Add the values of the rows from a number on."""
-        if self._values is not None:
-            part = self._part(begin)
-            scores.view(-1).index_add_(0, self._cells[part], self._values[part])
-
-    def keep_gradient(self, error: Tensor, begin: int) -> None:
-        """Keep what the gradients of these scores are."""
-        if self.gradient is not None:
-            part = self._part(begin)
-            self.gradient[part] = error.view(-1)[self._cells[part]]
+        users, items, *weights = (found * scale for found in ctx.saved_tensors)
+        return users, items, None, *weights
 
 
 def blockwise_log_sum_exp(

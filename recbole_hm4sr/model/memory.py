@@ -8,7 +8,6 @@ import torch
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.events import (
-    N_TABLES,
     build_events,
     nearest_items,
     number_visits,
@@ -16,7 +15,7 @@ from recbole_hm4sr.data.events import (
 )
 from recbole_hm4sr.data.serving_data import ServingDataset
 from recbole_hm4sr.data.times import PER_SECOND
-from recbole_hm4sr.layers.memory import DAY_SECONDS, Clock, EventMemory, EventTable, ItemCounts
+from recbole_hm4sr.layers.memory import DAY_SECONDS, Clock, EventMemory, EventStore, ItemCounts
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
 from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
@@ -61,13 +60,13 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
     events = build_events(
         items, times, starts, visits, n_items=n_items, reach=settings.memory_reach
     )
-    for number, runs in enumerate(events):
-        arrays |= {f"{number}.{name}": getattr(runs, name) for name in _OF_EVENTS}
+    arrays |= {f"events.{name}": getattr(events, name) for name in _OF_EVENTS}
     taken = times_of_items(items, times, n_items=n_items)
     arrays |= {"times": taken.times, "starts": taken.starts}
     for name in modalities:
-        features = dataset.modality(name).take(np.arange(n_items))
-        near, cosines = nearest_items(features, n_neighbours=settings.memory_neighbours)
+        near, cosines = nearest_items(
+            dataset.comparable_rows(name), n_neighbours=settings.memory_neighbours
+        )
         arrays |= {f"near.{name}": near, f"cosines.{name}": cosines}
     return arrays
 
@@ -156,17 +155,14 @@ def build_memory_scorer(
     """
     clock = _clock_of(arrays, settings, unit)
     tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
-    tables = [[tensors[f"{number}.{name}"] for name in _OF_EVENTS] for number in range(N_TABLES)]
+    counts = ItemCounts(tensors["times"], tensors["starts"], clock, damping=settings.memory_damping)
+    others, distances, known, runs = (tensors[f"events.{name}"] for name in _OF_EVENTS)
     memory = EventMemory(
-        [
-            EventTable(others, distances, times, starts, clock)
-            for others, distances, times, starts in tables
-        ],
-        ItemCounts(tensors["times"], tensors["starts"], clock),
+        EventStore(others, distances, known, runs, counts),
+        counts,
         [(tensors[f"near.{name}"], tensors[f"cosines.{name}"]) for name in modalities],
         ages=settings.memory_ages,
         decay=settings.memory_decay,
-        damping=settings.memory_damping,
         limit=settings.memory_events,
         popularity_days=POPULARITY_DAYS if settings.popularity else None,
     )

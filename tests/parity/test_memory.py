@@ -14,7 +14,8 @@ from recbole_hm4sr.data.events import (
     times_of_items,
     visit_targets,
 )
-from recbole_hm4sr.layers.memory import Clock, EventMemory, EventTable, ItemCounts, situation
+from recbole_hm4sr.layers import memory
+from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts, situation
 
 pytestmark = pytest.mark.parity
 
@@ -77,14 +78,12 @@ def memory_of(name, log):
     """The memory of some interactions; t_0 is the first time of all data."""
     times = log_of(name).times
     clock = Clock(int(times.min()), int(np.ptp(times)) + 2)
-    tables = [
-        EventTable(*map(torch.from_numpy, vars(events).values()), clock)
-        for events in events_of(name, log)
-    ]
     known = times_of_items(log.items, log.times, n_items=n_items_of(name))
-    counts = ItemCounts(torch.from_numpy(known.times), torch.from_numpy(known.starts), clock)
+    times, starts = torch.from_numpy(known.times), torch.from_numpy(known.starts)
+    counts = ItemCounts(times, starts, clock, damping=0.3)
+    events = EventStore(*map(torch.from_numpy, vars(events_of(name, log)).values()), counts)
     near = tuple(map(torch.from_numpy, neighbours_of(name)))
-    return EventMemory(tables, counts, [near], limit=SETS[name][2], popularity_days=28)
+    return EventMemory(events, counts, [near], limit=SETS[name][2], popularity_days=28)
 
 
 def last_ten(values, log, rows):
@@ -97,22 +96,25 @@ def last_ten(values, log, rows):
     return torch.from_numpy(found)
 
 
-def dense(memory, last_items, moments, n_items):
+def dense(read, last_items, moments, n_items):
     """All relations as one table. Shape [N, R, I]."""
-    entries = memory.entries(last_items, moments, torch.float64)
-    table = entries.dense(len(last_items), memory.n_relations, n_items)
-    table[:, -1, 1:] = memory.popularity(moments, torch.float64)[:, 1:]
+    table = torch.zeros(len(last_items), read.n_relations, n_items, dtype=torch.float64)
+    for runs in read.runs(last_items, moments, torch.float64):
+        numbers, items, values = runs.entries()
+        index = runs.rows[numbers], runs.relations[numbers], items.long()
+        table.index_put_(index, values * runs.weights[numbers], accumulate=True)
+    table[:, -1, 0] = 0
     return table.numpy()
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_events(name):
-    found = []
-    for number, runs in enumerate(events_of(name, training_part(log_of(name)))):
-        sources = np.repeat(np.arange(n_items_of(name)), np.diff(runs.starts))
-        direction, kind = np.divmod(np.full(len(sources), number), 2)
-        found.append(np.stack([sources, runs.others, direction, kind, runs.distances, runs.times]))
-    rows = np.concatenate(found, axis=1).T
+    runs = events_of(name, training_part(log_of(name)))
+    number = np.repeat(np.arange(len(runs.starts) - 1), np.diff(runs.starts))
+    table, sources = np.divmod(number, n_items_of(name))
+    direction, kind = np.divmod(table, 2)
+    found = [sources, runs.others, direction, kind, runs.distances, runs.times]
+    rows = np.stack(found, axis=1)
     rows = rows[np.lexsort(rows.T[::-1])]
     np.testing.assert_array_equal(rows, RECORDED[f"{name}/events"])
 
@@ -134,6 +136,19 @@ def test_memory_at_the_moment_of_each_request(name, part, when):
     items = last_ten(log.items, log, rows)
     found = dense(memory_of(name, training_part(log)), items, moments, n_items_of(name))
     np.testing.assert_allclose(found, RECORDED[f"{name}/{when}/m{part}"], rtol=0, atol=1e-12)
+
+
+def test_counts_that_are_searched_equal_those_of_the_table_to_the_bit(monkeypatch):
+    name = "again_gap"
+    log, rows = log_of(name), RECORDED[f"{name}/rows_test"]
+    items = last_ten(log.items, log, rows)
+    moments = torch.from_numpy(RECORDED[f"{name}/target/T_test"])
+    moments[0] += 4000 * DAY  # later than all data
+    by_table = dense(memory_of(name, log), items, moments, n_items_of(name))
+    monkeypatch.setattr(memory, "_MOST_COUNTS", 0)
+    searched = dense(memory_of(name, log), items, moments, n_items_of(name))
+    assert by_table.any()
+    np.testing.assert_array_equal(searched, by_table)
 
 
 @pytest.mark.parametrize("when", ["target", "last"])
@@ -177,11 +192,11 @@ def test_memory_by_how_fresh_it_may_be(when, refresh):
     log, rows = log_of("once"), RECORDED["once/moment/rows_test"]
     positions = np.searchsorted(log.users, rows[:, 0]) + rows[:, 1]
     own = torch.from_numpy(log.times[positions if when == "target" else positions - 1])
-    memory = memory_of("once", log)
+    known = memory_of("once", log)
     cut = int(RECORDED["once/moment/ends"][0])
-    moments = {"none": own.clamp(max=cut), "week": memory.clock.snapshots(own), "request": own}
+    moments = {"none": own.clamp(max=cut), "week": known.clock.snapshots(own), "request": own}
     items = last_ten(log.items, log, rows)
-    found = dense(memory, items, moments[refresh], n_items_of("once"))
+    found = dense(known, items, moments[refresh], n_items_of("once"))
     expected = RECORDED[f"once/moment/{when}/m_test_{refresh}"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
