@@ -17,16 +17,15 @@ import _common as common
 import numpy as np
 
 from recbole_hm4sr.data.array_files import open_array
-from recbole_hm4sr.data.event_files import (
+from recbole_hm4sr.data.event_files import latest_events, merge_events, write_events, write_pieces
+from recbole_hm4sr.data.events import (
+    N_TABLES,
+    EventRuns,
     Interactions,
-    latest_events,
-    merge_events,
+    number_visits,
     sort_events,
     starts_of,
-    write_events,
-    write_pieces,
 )
-from recbole_hm4sr.data.events import N_TABLES, EventRuns, number_visits
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
 REACH, LIMIT = 10, 400

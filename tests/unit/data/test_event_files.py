@@ -6,16 +6,21 @@ import pytest
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays, write_array
 from recbole_hm4sr.data.event_files import (
-    Interactions,
     add_items,
-    event_pieces,
-    join_pieces,
     latest_events,
     merge_events,
     merge_times,
     write_events,
 )
-from recbole_hm4sr.data.events import EventRuns, TimesOfItems, number_visits, times_of_items
+from recbole_hm4sr.data.events import (
+    EventRuns,
+    Interactions,
+    TimesOfItems,
+    event_pieces,
+    join_pieces,
+    number_visits,
+    times_of_items,
+)
 
 N_ITEMS, REACH = 9, 3
 

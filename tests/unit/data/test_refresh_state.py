@@ -5,15 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-from recbole_hm4sr.data.event_files import (
+from recbole_hm4sr.data.event_files import add_items, merge_events, merge_times
+from recbole_hm4sr.data.events import (
+    EventRuns,
     Interactions,
-    add_items,
     join_pieces,
-    merge_events,
-    merge_times,
+    number_visits,
     sort_events,
+    times_of_items,
 )
-from recbole_hm4sr.data.events import EventRuns, number_visits, times_of_items
 from recbole_hm4sr.data.refresh_state import NewRows, RefreshState, keep_newest
 
 REACH, GAP, KEEP = 4, 1, 10
