@@ -17,14 +17,18 @@ import _common as common
 import numpy as np
 
 from recbole_hm4sr.data.array_files import open_array
-from recbole_hm4sr.data.event_files import latest_events, merge_events, write_events, write_pieces
+from recbole_hm4sr.data.event_files import (
+    cut_pieces,
+    latest_runs,
+    merge_events,
+    write_events,
+    write_pieces,
+)
 from recbole_hm4sr.data.events import (
-    N_TABLES,
     EventRuns,
     Interactions,
     number_visits,
     sort_events,
-    starts_of,
 )
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
@@ -66,12 +70,9 @@ def step(name: str, folder: Path, n_items: int) -> dict[str, Any]:
         write_pieces(folder, merge_events(runs, more), facts["events"] + len(more.others))
         facts["events"] += len(more.others)
     if name == "cut":
-        counts = np.zeros(N_TABLES * n_items, dtype=np.int64)
-        newest = int(columns[2].max())
-        pieces = latest_events(runs, limit=LIMIT, before=newest, counts=counts)
-        kept = sum(len(piece.others) for piece in pieces)
-        facts["events"] = int(starts_of(counts)[-1])
-        assert kept == facts["events"]
+        firsts, counts = latest_runs(runs, limit=LIMIT, before=int(columns[2].max()))
+        facts["events"] = int(counts.sum())
+        write_pieces(folder, cut_pieces(runs, firsts, counts), facts["events"])
     return {"seconds": time.perf_counter() - start, "peak_mb": common.peak_memory_mb(), **facts}
 
 

@@ -129,21 +129,32 @@ def _weight_order(distances: Array, others: Array) -> Array:
     return -(distances.astype(np.int64) << 32) - others
 
 
-def latest_events(
-    runs: EventRuns, *, limit: int, before: int, counts: Array, most: int = MOST_EVENTS
-) -> Iterator[EventPiece]:
-    """What can be read at a moment or later: the end of each run.
+def latest_runs(runs: EventRuns, *, limit: int, before: int) -> tuple[Array, Array]:
+    """What can be read of each run at a moment or later: its end.
 
     Args:
         runs: All events.
         limit: Latest events of a run that are read.
         before: The moment. At it, events from it on are not known yet.
-        counts: Filled with the events of each run that stay. Shape ``[R]``, int64.
+
+    Returns:
+        First event of each run that stays, and how many do. Shape ``[R]`` each, int64.
+    """
+    firsts = np.maximum(_ends_before(runs, before) - limit, runs.starts[:-1])
+    return firsts, runs.starts[1:] - firsts
+
+
+def cut_pieces(
+    runs: EventRuns, firsts: Array, counts: Array, most: int = MOST_EVENTS
+) -> Iterator[EventPiece]:
+    """Some consecutive events of each run, run after run, some at a time.
+
+    Args:
+        runs: All events.
+        firsts: Shape ``[R]``, int64.
+        counts: How many of each run. Shape ``[R]``, int64.
         most: Events of a piece, about; those of a run are never parted.
     """
-    begins, ends = runs.starts[:-1], runs.starts[1:]
-    firsts = np.maximum(_ends_before(runs, before) - limit, begins)
-    counts[:] = ends - firsts
     for begin, end in cut_runs(starts_of(counts), len(counts), most):
         count, first = counts[begin:end], firsts[begin:end]
         starts = starts_of(count)

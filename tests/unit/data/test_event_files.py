@@ -7,7 +7,8 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays, write_array
 from recbole_hm4sr.data.event_files import (
     add_items,
-    latest_events,
+    cut_pieces,
+    latest_runs,
     merge_events,
     merge_times,
     write_events,
@@ -116,9 +117,8 @@ def test_events_come_to_empty_runs():
 def test_what_is_kept_of_a_run_answers_every_later_moment(limit):
     runs = built(log_of(*draw(6, n=120)))
     newest = int(runs.times.max())
-    counts = np.zeros(4 * N_ITEMS, dtype=np.int64)
-    pieces = latest_events(runs, limit=limit, before=newest, counts=counts, most=5)
-    kept = join_pieces(pieces, counts)
+    firsts, counts = latest_runs(runs, limit=limit, before=newest)
+    kept = join_pieces(cut_pieces(runs, firsts, counts, most=5), counts)
     n_more = 0
     for moment in (newest, newest + 1):
         for run in range(4 * N_ITEMS):
