@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hm4sr.layers.softmax import TargetShares
+
 
 def generalized_bce(
     own: Tensor,
@@ -12,6 +14,7 @@ def generalized_bce(
     beta: float,
     excluded: Tensor | None = None,
     divisor: float | None = None,
+    shares: TargetShares | None = None,
 ) -> Tensor:
     r"""The generalised binary cross-entropy gBCE of targets and drawn negatives.
 
@@ -22,12 +25,13 @@ def generalized_bce(
     that it names wrongly. The power :math:`\beta` of a positive's probability corrects that.
 
     Args:
-        own: Score of each row's target. Shape ``[B]``.
+        own: Score of each row's target, shape ``[B]``; with ``shares`` of each of its pairs.
         scores: Scores of its negatives. Shape ``[B, K]``.
         beta: :math:`\beta`, of :func:`gbce_beta`; 1 for the plain binary cross-entropy.
         excluded: True where an item is no negative of a row: it adds nothing, and K stays. Shape
             ``[B, K]``, bool.
         divisor: What the sum over the rows is divided by; their number if None.
+        shares: Several targets of each row: each is a positive of its weight.
 
     Returns:
         Scalar; float32 or of a higher precision.
@@ -44,8 +48,11 @@ def generalized_bce(
     negative = F.softplus(scores.to(dtype))
     if excluded is not None:
         negative = negative.masked_fill(excluded, 0)
-    each = (beta * F.softplus(-own.to(dtype)) + negative.sum(dim=1)) / (scores.shape[1] + 1)
-    return each.sum() / (len(own) if divisor is None else divisor)
+    positive = F.softplus(-own.to(dtype))
+    if shares is not None:
+        positive = positive * shares.weights.to(dtype)
+    total = beta * positive.sum() + negative.sum()
+    return total / (scores.shape[1] + 1) / (len(scores) if divisor is None else divisor)
 
 
 def gbce_beta(n_negatives: int, n_candidates: int, *, t: float) -> float:

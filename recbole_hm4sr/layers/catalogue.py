@@ -149,21 +149,21 @@ class Catalogue:
         return torch.cat([products, (scores - products.sum(dim=2))[..., None]], dim=2)
 
     def scores_beside(
-        self, users: UserRows, targets: Tensor, drawn: Tensor
+        self, users: UserRows, targets: Tensor | TargetShares, drawn: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Scores of the targets and of items drawn beside them, with their gradients.
 
         Args:
             users: N rows.
-            targets: Shape ``[N]``, int64.
+            targets: Shape ``[N]``, int64; or several of each row, P in all.
             drawn: Items of each row, ``[N, K]``, or the same of all, ``[K]``; int64. Of the first a
                 part of the users is scored at a time, and once more for the gradient.
 
         Returns:
-            Shapes ``[N]`` and ``[N, K]``.
+            Shapes ``[N]``, or ``[P]``, and ``[N, K]``.
         """
         users = self.prepared(users)
-        own = self._own(users, targets)
+        own = self._of_targets(users, targets)
         # Products with all rows cost less than looked up rows until these are far fewer.
         by_product = drawn.ndim == 2 and len(self.rows) <= _PRODUCTS_A_LOOKUP * drawn.shape[1]
 
@@ -211,6 +211,13 @@ class Catalogue:
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
 
+    def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
+        """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""
+        if isinstance(targets, Tensor):
+            return self._own(users, targets)
+        rows, items = (column.contiguous() for column in targets.pairs.unbind(dim=1))
+        return self._own(users.select(rows), items)
+
     def _targets(self, users: UserRows, targets: Tensor | TargetShares) -> tuple[Tensor, Tensor]:
         """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
 
@@ -222,10 +229,9 @@ class Catalogue:
             Shape ``[N]`` each.
         """
         if isinstance(targets, Tensor):
-            own = self._own(users, targets)
+            own = self._of_targets(users, targets)
             return own, own
-        rows, items = (column.contiguous() for column in targets.pairs.unbind(dim=1))
-        own = self._own(users.select(rows), items)
+        own, rows = self._of_targets(users, targets), targets.pairs[:, 0]
         width = int(np.diff(targets.begins).max(initial=1))
         begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
         steps = torch.arange(len(rows), device=rows.device) - begins

@@ -182,7 +182,7 @@ class PackedRecommender(ScoredByCatalogue):
             rows: The targets, the items seen before them, and ``rows.joined.divisor``: what a sum
                 over the own rows is divided by, so that it is right with several processes too.
         """
-        return "cross_entropy", encoded.catalogue.loss(self._users(encoded), rows)
+        return "cross_entropy", encoded.catalogue.loss(self.rows_to_score(encoded), rows)
 
     def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """The losses besides the main one, each times its weight.
@@ -281,12 +281,25 @@ class PackedRecommender(ScoredByCatalogue):
             log_expected=self.sampler.log_expected(drawn),
         )
 
-    @staticmethod
-    def _users(encoded: Encoded) -> UserRows:
-        """The rows as the scorer reads them."""
-        requests = encoded.batch.requests
-        users = encoded.users
-        return users if requests is None else users.with_side(**requests._asdict())
+    def rows_to_score(self, encoded: Encoded) -> UserRows:
+        """The rows of a batch as the scorer reads them.
+
+        In training some are without their dense part (``dense_dropout``): the weights of the memory
+        then learn to rank by themselves.
+
+        Args:
+            encoded: Of :meth:`encode`.
+        """
+        users, requests = encoded.users, encoded.batch.requests
+        if requests is None:
+            return users
+        users = users.with_side(**requests._asdict())
+        share = self.settings.dense_dropout
+        if not (self.training and share):
+            return users
+        vectors = users.vectors
+        draw = torch.rand(len(vectors), 1, 1, device=vectors.device)
+        return users._replace(vectors=vectors * (draw >= share).to(vectors.dtype))
 
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
@@ -294,7 +307,7 @@ class PackedRecommender(ScoredByCatalogue):
     def ask(self, interaction: Interaction) -> tuple[UserRows, Catalogue]:
         """The encoded rows of a batch, and the whole catalogue."""
         encoded = self._encoded(interaction)
-        return self._users(encoded), encoded.catalogue
+        return self.rows_to_score(encoded), encoded.catalogue
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
         """The parts of the scores of some items; their sum is the score.

@@ -60,6 +60,11 @@ class PackedTraining(Settings):
         "How the relations of the memory are weighed: as they start, by learned weights, or by "
         "weights that depend on the situation of the request as well.",
     )
+    dense_dropout: Dropout = setting(
+        0.0,
+        "Share of the rows of a training step that are scored by the memory alone, so that its "
+        "weights do not lean on a dense part that grows old.",
+    )
     request_time: Literal["last", "target"] = setting(
         "last",
         "The moment of a request: the time of the newest interaction, or of the one to be "

@@ -42,7 +42,25 @@ class TestSASRecPlusWithMemoryOnPrefixes(ModelContract):
 
 class TestSASRecPlusWithMemoryAndSampledSoftmax(ModelContract):
     model = "SASRecPlus"
-    overrides = {**MEMORY, "n_negatives": 7, "memory_weights": "learned"}
+    overrides = {**MEMORY, "n_negatives": 7, "memory_weights": "learned", "dense_dropout": 0.3}
+
+    def test_rows_without_their_dense_part_are_scored_by_the_memory_alone(self, session):
+        model, batch = session.model.train(), next(iter(session.train_data))
+        encoded = model(model.read(batch, train=True), model.catalogue())
+        kept = model.rows_to_score(encoded).vectors.abs().sum(dim=(1, 2)) > 0
+        assert 0.5 < kept.float().mean() < 0.9  # 0.7 of some hundred rows
+        assert model.eval().rows_to_score(encoded).vectors is encoded.users.vectors
+
+
+class TestGSASRecWithMemory(ModelContract):
+    model = "gSASRec"
+    overrides = {
+        "hidden_size": 16,
+        "MAX_ITEM_LIST_LENGTH": 11,
+        "memory": "events",
+        "train_targets": "visit",
+        "n_negatives": 7,
+    }
 
 
 class TestHM4SRWithMemory(ModelContract):

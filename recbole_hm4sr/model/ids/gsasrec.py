@@ -118,10 +118,17 @@ class gSASRec(PackedRecommender):  # noqa: N801  # the paper's name, which --mod
         if settings.loss == "ce":
             return super().main_loss(encoded, rows)
         drawn = send(self.draw_negatives(len(rows.targets)), rows.targets.device)
-        own, scores = encoded.catalogue.scores_beside(encoded.users, rows.targets, drawn)
+        users = self.rows_to_score(encoded)
+        targets = rows.targets if rows.shares is None else rows.shares
+        own, scores = encoded.catalogue.scores_beside(users, targets, drawn)
         beta = gbce_beta(settings.n_negatives, self.n_items - 1, t=settings.gbce_t)
         loss = generalized_bce(
-            own, scores, beta=beta, excluded=rows.seen_in(drawn), divisor=rows.joined.divisor
+            own,
+            scores,
+            beta=beta,
+            excluded=rows.seen_in(drawn),
+            divisor=rows.joined.divisor,
+            shares=rows.shares,
         )
         return "gbce", loss
 

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from recbole_hm4sr.layers.bce import gbce_beta, generalized_bce
+from recbole_hm4sr.layers.softmax import TargetShares
 
 
 def numbers(*values):
@@ -57,6 +59,16 @@ def test_an_excluded_negative_adds_nothing_and_k_stays():
     excluded = torch.tensor([[False, True], [False, True]])
     loss = generalized_bce(own, scores, beta=1, excluded=excluded)
     assert loss.item() == pytest.approx(2 * math.log(2) / 3)
+
+
+def test_each_of_several_targets_is_a_positive_of_its_share():
+    own, scores, beta = numbers(0.3, -2.0, 1.1), numbers(1.5, 0.2)[:, None], 0.4
+    pairs, weights = torch.tensor([[0, 7], [0, 9], [1, 3]]), numbers(0.5, 0.5, 1.0)
+    shares = TargetShares(pairs, weights, np.array([0, 2, 3]))
+    loss = generalized_bce(own, scores, beta=beta, shares=shares)
+    positive = -own.sigmoid().log() * weights
+    expected = (beta * positive.sum() - (1 - scores.sigmoid()).log().sum()) / 2 / 2
+    assert loss.item() == pytest.approx(expected.item())
 
 
 def test_shares_of_a_batch_add_up_to_its_loss():
