@@ -108,6 +108,17 @@ def merge_events(runs: EventRuns, new: EventRuns, most: int = MOST_EVENTS) -> It
         )
 
 
+def write_merged(folder: Path, runs: EventRuns, new: EventRuns) -> dict[str, str]:
+    """Write the events of both, which have as many runs; the hashes of all arrays by name.
+
+    Raises:
+        DataError: If they cannot be written.
+    """
+    names = write_pieces(folder, merge_events(runs, new), len(runs.others) + len(new.others))
+    starts = starts_of(np.diff(runs.starts) + np.diff(new.starts))
+    return {**names, "starts": write_array(folder, starts)}
+
+
 def _places(runs: EventRuns, new: EventRuns, run: Array) -> Array:
     """Before which old event each new one goes: a search inside its run. Shape ``[E_new]``."""
     low, high = runs.starts[run].copy(), runs.starts[run + 1].copy()

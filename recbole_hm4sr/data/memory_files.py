@@ -137,6 +137,11 @@ class MemoryFiles:
         return RefreshState(**self.open(run_dir, "state"))
 
 
+def memory_folder(run_dir: Path) -> Path:
+    """Where the events of a run lie."""
+    return run_dir / _FOLDERS["whole"]
+
+
 def write_memory(
     run_dir: Path,
     arrays: Mapping[str, Array],
@@ -156,7 +161,7 @@ def write_memory(
     Raises:
         DataError: If something cannot be written.
     """
-    folder = run_dir / _FOLDERS["served"]
+    folder = memory_folder(run_dir)
     rules = MemoryRules(*arrays["rules"].tolist())
     served = dict(whole)
     if not rules.reads_past:
@@ -178,7 +183,7 @@ def write_whole(run_dir: Path, runs: EventRuns) -> dict[str, str]:
     Raises:
         DataError: If they cannot be written.
     """
-    folder = run_dir / _FOLDERS["whole"]
+    folder = memory_folder(run_dir)
     return {name: write_array(folder, getattr(runs, name)) for name in OF_EVENTS}
 
 

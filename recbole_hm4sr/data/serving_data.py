@@ -74,8 +74,10 @@ def remembered(dataset: Any) -> NewRows:
     """
     log = dataset.log
     rows = NewRows(log.users, log.items, log.times)
-    return rows if dataset.ends_before is not None else rows.where(
-        dataset.shown_interactions().numpy()
+    return (
+        rows
+        if dataset.ends_before is not None
+        else rows.where(dataset.shown_interactions().numpy())
     )
 
 

@@ -1,7 +1,7 @@
 """``serving.npz`` of a run: what, with settings and checkpoint, is enough to serve it anywhere.
 
-It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``. The arrays of a memory lie
-in files of their own, which it names by their hashes (:mod:`recbole_hm4sr.data.memory_files`).
+It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``. The arrays of a memory
+lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
 import zipfile
@@ -16,6 +16,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.events import EventRuns
 from recbole_hm4sr.data.memory_files import (
     OF_EVENTS,
     PREFIX,
@@ -25,7 +26,6 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
     write_whole,
 )
-from recbole_hm4sr.data.events import EventRuns
 from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
 

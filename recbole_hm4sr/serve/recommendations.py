@@ -19,13 +19,16 @@ class Recommendations:
             object.
         items: Raw tokens, best first; None where fewer than K are left. Shape ``[U, K]``, object.
         scores: The model's; of users whom the model cannot score, how often the item occurs in
-            the training part. NaN beside None. Shape ``[U, K]``, float32.
+            the training part, or in what the memory knows. NaN beside None. Shape ``[U, K]``,
+            float32.
         by_model: False for users without a known item in their history, who get the most frequent
             items. Shape ``[U]``, bool.
         unknown_items: Interactions of each user that were skipped. Shape ``[U]``, int64.
         streams: Names of the parts of a score; empty unless asked for.
         shares: Part of each stream in the score; they sum to it. NaN where not by the model.
             Shape ``[U, K, M]``, float32.
+        known_until: The moment up to which the memory knows, in the unit of the run's times; None
+            for a model without a memory.
     """
 
     users: Array
@@ -35,6 +38,7 @@ class Recommendations:
     unknown_items: Array
     streams: tuple[str, ...]
     shares: Array
+    known_until: int | None = None
 
     @property
     def users_without_items(self) -> Array:
