@@ -55,6 +55,9 @@ def make_examples(recommender: Recommender) -> Examples:
             "summary": "With the part of each modality in each score",
             "value": {"histories": [took], "k": 3, "explain": True},
         }
+    if recommender.asks_when:  # answered alike on every day
+        for request in requests.values():
+            request["value"]["at"] = recommender.known_until()
     return Examples(tokens, times, requests)
 
 

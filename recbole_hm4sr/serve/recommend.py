@@ -22,7 +22,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND, as_date
+from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
@@ -199,10 +199,12 @@ class Recommender:
                     f"request only with memory: events and request_time: target"
                 )
             return None
-        now = int(time.time() * PER_SECOND[self.columns.unit]) if at is None else at
+        unit = self.columns.unit
+        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
+            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
+        now = int(time.time() * PER_SECOND[unit]) if at is None else at
         moment = now - now % clock.grain
         if moment < clock.newest:
-            unit = self.columns.unit
             raise ConfigError(
                 f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
                 f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "

@@ -1,13 +1,16 @@
 """A run's memory brought up to date equals one that is built from all interactions at once."""
 
 import itertools
+import os
+import signal
 
 import numpy as np
 import pytest
 import yaml
 
-from recbole_hm4sr.base.errors import ConfigError, DataError, WriteError
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data import array_files
 from recbole_hm4sr.data.events import build_events, number_visits, times_of_items
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
@@ -259,21 +262,25 @@ def test_runs_that_cannot_be_refreshed_say_why(settings, tmp_path):
         refreshing.refresh(other, path)
 
 
-def test_a_refresh_that_is_stopped_leaves_the_run_as_it_was(run, tmp_path, monkeypatch):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(array_files.ArrayWriter, "close"), (refreshing, "write_memory"),
+     (refreshing, "save_serving_file")],
+)  # fmt: skip
+def test_a_refresh_that_is_killed_leaves_the_run_as_it_was(where, name, run, tmp_path, monkeypatch):
     path, before = with_lines(tmp_path, f"u1,i3,{FIRST + 20}"), contents(run)
-
-    def stop(*_):
-        raise WriteError("stopped")
-
-    for name in ("save_serving_file", "write_memory"):
-        with monkeypatch.context() as patch:
-            patch.setattr(refreshing, name, stop)
-            with pytest.raises(WriteError, match="stopped"):
-                refreshing.refresh(run, path)
-        after = contents(run)
-        for array, values in before.items():
-            np.testing.assert_array_equal(after[array], values)
+    process = os.fork()
+    if not process:
+        monkeypatch.setattr(where, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        refreshing.refresh(run, path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    after = contents(run)
+    for array, values in before.items():
+        np.testing.assert_array_equal(after[array], values)
     assert refreshing.refresh(run, path).n_items == 1
+    assert not list(run.rglob(".*.new"))  # nor what the killed one had begun
 
 
 def test_files_of_the_memory_before_the_last_are_removed(run, tmp_path):
