@@ -24,6 +24,7 @@ FACTS = (
     "test",
     "test_include",
     "test_exclude",
+    "views",
     "rank_history",
     "tie_order",
     "generated",

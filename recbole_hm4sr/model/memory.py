@@ -18,6 +18,7 @@ from recbole_hm4sr.data.serving_data import ServingDataset, remembered
 from recbole_hm4sr.data.times import DAY_SECONDS, PER_SECOND, grain_of
 from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
+from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
 Array = np.ndarray[Any, Any]
@@ -108,7 +109,7 @@ def make_request_reader(
         reach=settings.memory_reach,
         max_length=config["MAX_ITEM_LIST_LENGTH"],
         request_time=settings.request_time,
-        refresh="none" if is_kept else settings.memory_refresh,
+        refresh="none" if is_kept else refreshes(settings.memory_refresh)[0],
         frozen_at=clock.end if is_kept else dataset.ends_before,
         grain=clock.grain,
         log=log,

@@ -30,6 +30,7 @@ from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
+from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.memory import (
     arrays_to_keep,
     build_memory_scorer,
@@ -38,6 +39,7 @@ from recbole_hm4sr.model.memory import (
     make_visit_reader,
     memory_arrays,
 )
+from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 from recbole_hm4sr.model.user_tower import UserTower
 
@@ -137,6 +139,11 @@ class PackedRecommender(ScoredByCatalogue):
     def reads_request_time(self) -> bool:
         """Whether a score depends on when it is asked for: on a row's own time."""
         return self.settings.memory == "events" and self.settings.request_time == "target"
+
+    def views(self) -> tuple[View, ...]:
+        """With a memory, one for each value of ``memory_refresh`` where there are several."""
+        requests, several = self.arrange.requests, refreshes(self.settings.memory_refresh)
+        return () if requests is None or len(several) < 2 else requests.views(several)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""

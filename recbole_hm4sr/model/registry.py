@@ -163,6 +163,31 @@ def variant_of(name: str, settings: Mapping[str, Any]) -> str:
     return "" if own is None else str(own(settings))
 
 
+def view_labels(name: str, settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a table adds to a model's name for each view in which the model is measured.
+
+    Args:
+        name: Name of the model.
+        settings: All settings of a run.
+
+    Returns:
+        By the name of the view, the first one first; empty for a model that is measured as it is.
+    """
+    own = getattr(find_model(name).settings_class, "view_labels", None)
+    return {} if own is None else own(settings)
+
+
+def reads_moment(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a model's scores depend on the moment of the request: its ``request_time``.
+
+    Args:
+        name: Name of the model.
+        settings: All settings of a run.
+    """
+    own = getattr(find_model(name).settings_class, "reads_moment", None)
+    return own is not None and bool(own(settings))
+
+
 @functools.cache
 def settings_with(role: Role) -> frozenset[str]:
     """Names of all settings that have a role: RecBole's, this package's, those of its models."""
