@@ -116,8 +116,8 @@ def _refresh(
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if file_hash in memory.merged:
         return Refreshed(True, 0, 0, 0, 0, clock.end, unit)
-    names = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
-    raw, line = read_interaction_file(path, HistoryColumns(*names, unit))
+    user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
+    raw, line = read_interaction_file(path, HistoryColumns(user, item, time, unit))
     state, known = memory.open_state(folder), content.data
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)

@@ -107,12 +107,7 @@ def run_service(recommender: Recommender, *, host: str, port: int) -> None:
         ConfigError: If the packages of the extra ``serve`` are missing.
     """
     app = create_app(recommender)
-    if recommender.run.data.clock is not None and not recommender.asks_when:
-        logger.warning(
-            "with request_time: last a request is of the user's newest interaction, so that a "
-            "refresh does not reach a user who was away; train a run that is meant for a service "
-            "with request_time: target"
-        )
+    warn_of_past_requests(recommender)
     import uvicorn
 
     uvicorn.run(
@@ -123,6 +118,16 @@ def run_service(recommender: Recommender, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
     )
+
+
+def warn_of_past_requests(recommender: Recommender) -> None:
+    """Say where a refresh of the run will not reach every user."""
+    if recommender.run.data.clock is not None and not recommender.asks_when:
+        logger.warning(
+            "with request_time: last a request is of the user's newest interaction, so that a "
+            "refresh does not reach a user who was away; train a run that is meant for a service "
+            "with request_time: target"
+        )
 
 
 def require_packages() -> None:
