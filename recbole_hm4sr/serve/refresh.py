@@ -7,7 +7,7 @@ the run's first time. The new files lie beside the old ones until ``serving.npz`
 that a refresh that is stopped leaves the run as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
+from recbole_hm4sr.data.serving_data import ServingData
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
@@ -103,53 +104,76 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
 def _refresh(
     folder: Path, path: Path, plan: RunPlan, content: ServingFile, memory: MemoryFiles
 ) -> Refreshed:
-    unit = plan.data.timestamp_unit
-    arrays = {
-        name.removeprefix(PREFIX): values
-        for name, values in content.data.arrays.items()
-        if name.startswith(PREFIX)
-    }
-    clock = MemoryClock.of_array(arrays["clock"])
+    known, unit = content.data, plan.data.timestamp_unit
+    of_memory, others = _by_prefix(known.arrays)
+    clock = MemoryClock.of_array(of_memory["clock"])
     try:
         file_hash = hash_file(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if file_hash in memory.merged:
         return Refreshed(True, 0, 0, 0, 0, clock.end, unit)
-    user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
-    raw, line = read_interaction_file(path, HistoryColumns(user, item, time, unit))
-    state, known = memory.open_state(folder), content.data
-    users, user_tokens = _with_new(raw.users[raw.user], state.users)
-    items, item_tokens = _with_new(raw.items, known.item_tokens)
-    if len(item_tokens) > len(known.item_tokens) and _ROWS not in known.arrays:
-        first = int(np.argmax(items >= len(known.item_tokens)))
-        raise DataError(
-            f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
-            f"({count_of(len(item_tokens) - len(known.item_tokens), 'such item')}); "
-            f"{plan.entry.name} cannot score others"
-        )
-    rows, n_skipped = _accepted(NewRows(users, items, raw.times), state, line)
-    arrays = _with_items(arrays, len(item_tokens))
-    whole = _merge(folder, memory, state, arrays, rows)
-    arrays = _brought_up(arrays, rows, clock)
-    keep = max(KEPT, MemoryRules(*arrays["rules"].tolist()).reach)
-    new_state = state.extended(rows, user_tokens, keep=keep)
-    files = write_memory(folder, arrays, whole, new_state, (*memory.merged, file_hash))
-    others = {name: it for name, it in known.arrays.items() if not name.startswith(PREFIX)}
-    if _ROWS in others:
-        others[_ROWS] = _with_rows(others[_ROWS], len(item_tokens))
-    data = replace(known, item_tokens=item_tokens, arrays=others)
+    state = memory.open_state(folder)
+    came = _read(path, plan, known, state)
+    n_items = len(came.item_tokens)
+    of_memory = _with_items(of_memory, n_items)
+    whole = _merge(folder, memory, state, of_memory, came.rows)
+    of_memory = _brought_up(of_memory, came.rows, clock)
+    keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
+    state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
+    rows = {_ROWS: _with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
+    data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
     return Refreshed(
         is_known=False,
-        n_added=len(rows.users),
-        n_skipped=n_skipped,
-        n_users=len(user_tokens) - len(state.users),
-        n_items=len(item_tokens) - len(known.item_tokens),
-        known_until=MemoryClock.of_array(arrays["clock"]).end,
+        n_added=len(came.rows.users),
+        n_skipped=came.n_skipped,
+        n_users=len(came.user_tokens) - len(state.users),
+        n_items=n_items - len(known.item_tokens),
+        known_until=MemoryClock.of_array(of_memory["clock"]).end,
         unit=unit,
     )
+
+
+def _by_prefix(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The arrays of a memory, without their prefix, and the others."""
+    of_memory = {it.removeprefix(PREFIX): arrays[it] for it in arrays if it.startswith(PREFIX)}
+    return of_memory, {it: arrays[it] for it in arrays if not it.startswith(PREFIX)}
+
+
+class _Came(NamedTuple):
+    """What a file brings.
+
+    Attributes:
+        rows: The interactions that are new, by user and time.
+        n_skipped: How many were there.
+        user_tokens: Of all users by number, new ones behind the others.
+        item_tokens: Of all items by number, new ones behind the others.
+    """
+
+    rows: NewRows
+    n_skipped: int
+    user_tokens: Array
+    item_tokens: Array
+
+
+def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
+    user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
+    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit)
+    raw, line = read_interaction_file(path, columns)
+    users, user_tokens = _with_new(raw.users[raw.user], state.users)
+    items, item_tokens = _with_new(raw.items, known.item_tokens)
+    n_new = len(item_tokens) - len(known.item_tokens)
+    if n_new and _ROWS not in known.arrays:
+        first = int(np.argmax(items >= len(known.item_tokens)))
+        raise DataError(
+            f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
+            f"({count_of(n_new, 'such item')}); {plan.entry.name} cannot score others"
+        )
+    rows, n_skipped = _accepted(NewRows(users, items, raw.times), state, line)
+    return _Came(rows, n_skipped, user_tokens, item_tokens)
 
 
 def _with_new(tokens: Array, known: Array) -> tuple[Array, Array]:
