@@ -48,7 +48,11 @@ def recommend(  # noqa: PLR0913  # an option each
         typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
     ] = True,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Tell each modality's share of each score.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell why each item is recommended, and each modality's share of its score.",
+        ),
     ] = False,
     at: Annotated[
         int | None,
@@ -103,8 +107,19 @@ def recommend(  # noqa: PLR0913  # an option each
 def export(
     run: RunOption,
     folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    list_length: Annotated[
+        int | None,
+        typer.Option(
+            "--list_length",
+            min=1,
+            help="With a memory: neighbours of an item that are kept; by default the fewest of 20, "
+            "50, 100 and 200 that lose at most 1 % of the validation NDCG@10.",
+        ),
+    ] = None,
 ) -> None:
     """Write item vectors, the user tower as ONNX, and a page that says how to query them.
+
+    A memory is written as lists of neighbours, as of the moment up to which it knows.
 
     Needs: pip install 'recbole-hm4sr[export]'.
     """
@@ -114,7 +129,8 @@ def export(
     refuse_existing(folder)
     from recbole_hm4sr.serve.export import export_index
 
-    out.print(f"index: {export_index(run, folder)}; its README.md says how to query it")
+    index = export_index(run, folder, list_length=list_length)
+    out.print(f"index: {index}; its README.md says how to query it")
 
 
 def serve(

@@ -57,7 +57,9 @@ class Request(Body):
         Field(min_length=1, max_length=MAX_CANDIDATES, description="Recommend these items only."),
     ] = None
     explain: StrictBool = Field(
-        False, description="Tell the part of each modality in each score, if the model can."
+        False,
+        description="Tell why each item is recommended, and the part of each modality in each "
+        "score, if the model can.",
     )
     at: Annotated[int | None, Field(strict=True, ge=0), WholeFloats] = Field(
         None,
@@ -105,12 +107,30 @@ def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Reques
     )
 
 
+class Reason(BaseModel):
+    """Why an item is recommended."""
+
+    kind: str = Field(
+        description="memory: an item of the history, which others took close to it or which is "
+        "like it; history: an item of the history, without which the score would fall most; whole "
+        "history; popularity; or a modality, as text."
+    )
+    item: str | None = Field(None, description="The item of the history.")
+    title: str | None = Field(None, description="Its title, where the data set is at hand.")
+    share: float | None = Field(
+        None,
+        description="Part of what lifts the score above that of the median item; above 1 where "
+        "other parts lower it.",
+    )
+
+
 class Item(BaseModel):
     """A recommended item; the shares sum to the score."""
 
     item: str
     score: float
     shares: dict[str, float] | None = None
+    reason: Reason | None = None
 
 
 class UserItems(BaseModel):

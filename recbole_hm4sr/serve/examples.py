@@ -49,12 +49,11 @@ def make_examples(recommender: Recommender) -> Examples:
             "summary": "The order of some items for a user, taken ones too",
             "value": {"histories": [took], "candidates": tokens, "exclude_seen": False},
         },
-    }
-    if recommender.streams:
-        requests["explain"] = {
-            "summary": "With the part of each modality in each score",
+        "explain": {
+            "summary": "With a reason for each item",
             "value": {"histories": [took], "k": 3, "explain": True},
-        }
+        },
+    }
     if recommender.asks_when:  # answered alike on every day
         for request in requests.values():
             request["value"]["at"] = recommender.known_until()

@@ -8,6 +8,7 @@ A user without a known item gets the items that occur most often in the training
 that the memory knows where the model has one.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
+from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
+from recbole_hm4sr.report.items import read_descriptions
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
@@ -37,7 +40,7 @@ from recbole_hm4sr.serve.history_table import (
 )
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 from recbole_hm4sr.serve.ranking import find_identical_items
-from recbole_hm4sr.serve.recommendations import Recommendations
+from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -122,7 +125,9 @@ class Recommender:
             exclude_seen: Leave out what the user has taken, as a shop does. False ranks as
                 RecBole and the paper do.
             candidates: Recommend these items only; None for all.
-            explain: Also tell the part of each modality in each score.
+            explain: Also tell why each item is recommended (:mod:`recbole_hm4sr.model.explain`),
+                and the part of each modality in each score where the model tells that. Each
+                history is then scored again without each of its items.
             at: The moment of the requests, in the unit of the run's times; None for now. Only a
                 model with a memory and ``request_time: target`` reads it, rounded down to the grain
                 of the run's times: a day where all of them are whole days.
@@ -130,26 +135,29 @@ class Recommender:
                 catalogue is large.
 
         Raises:
-            ConfigError: If k is below 1, the model cannot explain its scores or reads no moment, or
-                the moment is before the newest that the memory knows.
+            ConfigError: If k or batch_size is below 1, the model reads no moment, or the moment is
+                before the newest that the memory knows.
             DataError: If a history is wrong, or no candidate is known.
             TrainingError: If the model gives NaN.
         """
         if batch_size is None:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
-        self._refuse(k, batch_size, explain=explain)
+        if k < 1 or batch_size < 1:
+            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
         moment = self._moment(at)
         known = self._number(histories)
         allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
-        found = _TopItems(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
+        shape = len(known.users), min(k, n_allowed)
+        found = _TopItems(*shape, len(self.streams) if explain else None)
         scored = torch.nonzero(known.lengths).squeeze(1)
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
         size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
         for start in range(0, len(scored), size):
             users = scored[start : start + size]
-            self._score(known, users, allowed, found, moment, exclude_seen=exclude_seen)
+            batch = self._batch(known, users, moment)
+            self._score(known, users, batch, allowed, found, exclude_seen=exclude_seen, n_rows=size)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
         recommended = Recommendations(
@@ -161,18 +169,10 @@ class Recommender:
             streams=self.streams if explain else (),
             shares=found.shares,
             known_until=self.known_until(moment),
+            reasons=self._named(found.reasons),
         )
         _warn_of_empty(recommended)
         return recommended
-
-    def _refuse(self, k: int, batch_size: int, *, explain: bool) -> None:
-        if k < 1 or batch_size < 1:
-            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        if explain and not self.streams:
-            raise ConfigError(
-                f"explain must go with a model that tells the parts of its scores, "
-                f"got {self.run.config['model']}; leave it out"
-            )
 
     def known_until(self, moment: int | None = None) -> int | None:
         """T': the moment up to which the memory knows, in the unit of the run's times.
@@ -262,15 +262,16 @@ class Recommender:
         self,
         known: UserHistories,
         users: Tensor,
+        batch: Interaction,
         allowed: Tensor | None,
         found: "_TopItems",
-        moment: int | None,
         *,
         exclude_seen: bool,
+        n_rows: int,
     ) -> None:
-        batch = self._batch(known, users, moment)
         scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
         self._twins.unite(scores)
+        median = median_items(scores) if found.reasons is not None else None
         scores[:, 0] = -torch.inf
         if exclude_seen:
             rows, items = known.taken(users)
@@ -284,10 +285,46 @@ class Recommender:
                 "learning_rate"
             )
         items = columns.cpu() if allowed is None else allowed[columns.cpu()]
-        shares = None
-        if found.shares.shape[2]:
-            shares = self.model.score_parts(batch, items.to(self.device)).cpu().numpy()
-        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy(), shares)
+        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy())
+        if median is not None:
+            found.explain(
+                users.numpy(),
+                find_reasons(
+                    self.model, batch, items.to(self.device), values, median, n_rows=n_rows
+                ),
+                self._shares(batch, items),
+            )
+
+    def _shares(self, batch: Interaction, items: Tensor) -> Array | None:
+        if not self.streams:
+            return None
+        shares: Array = self.model.score_parts(batch, items.to(self.device)).cpu().numpy()
+        return shares
+
+    def _named(self, reasons: Reasons | None) -> NamedReasons | None:
+        """Reasons with the tokens of their items, and with titles where the data set is here."""
+        if reasons is None:
+            return None
+        items = self._tokens[reasons.items]
+        titles = np.array([self._titles.get(token, "") for token in items.flat], dtype=object)
+        return NamedReasons(reasons.kinds, items, titles.reshape(items.shape), reasons.shares)
+
+    @functools.cached_property
+    def _titles(self) -> dict[str, str]:
+        """Titles of the items, from the data set's folder; none where that is not here."""
+        config = self.run.config
+        path = Path(config["data_path"]) / f"{config['dataset']}.item"
+        try:
+            found = read_descriptions(
+                path,
+                self._tokens[1:].tolist(),
+                item_field=self.columns.item,
+                settings=read_settings(config, DataSettings),
+            )
+        except DataError as error:
+            logger.warning("reasons have no titles: %s", error)
+            return {}
+        return {token: texts["title"] for token, texts in found.items()}
 
     def _batch(self, known: UserHistories, users: Tensor, moment: int | None) -> Interaction:
         config = self.run.config
@@ -310,7 +347,7 @@ class Recommender:
         best = best[: found.k]
         shape = len(users), len(best)
         counts = self._counts[best].astype(np.float32)
-        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
+        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape))
 
 
 def _warn_of_empty(found: Recommendations) -> None:
@@ -330,15 +367,27 @@ def _warn_of_empty(found: Recommendations) -> None:
 class _TopItems:
     """Arrays that are filled batch by batch."""
 
-    def __init__(self, n_users: int, k: int, n_streams: int) -> None:
+    def __init__(self, n_users: int, k: int, n_streams: int | None) -> None:
         self.k = k
         self.items = np.zeros((n_users, k), dtype=np.int64)
         self.scores = np.full((n_users, k), np.nan, dtype=np.float32)
-        self.shares = np.full((n_users, k, n_streams), np.nan, dtype=np.float32)
+        self.shares = np.full((n_users, k, n_streams or 0), np.nan, dtype=np.float32)
+        self.reasons: Reasons | None = None
+        if n_streams is not None:
+            kinds = np.full((n_users, k), NONE, dtype=object)
+            nothing = np.full((n_users, k), np.nan, dtype=np.float32)
+            self.reasons = Reasons(kinds, np.zeros((n_users, k), dtype=np.int64), nothing)
 
-    def put(self, users: Array, items: Array, scores: Array, shares: Array | None) -> None:
+    def put(self, users: Array, items: Array, scores: Array) -> None:
         left = np.isfinite(scores)  # minus infinity: taken already
         self.items[users] = np.where(left, items, 0)
         self.scores[users] = np.where(left, scores, np.nan)
+
+    def explain(self, users: Array, reasons: Reasons, shares: Array | None) -> None:
+        """Say why what was put is there."""
+        assert self.reasons is not None
+        for whole, values in zip(self.reasons, reasons, strict=True):
+            whole[users] = values
         if shares is not None:
+            left = ~np.isnan(self.scores[users])
             self.shares[users] = np.where(left[..., None], shares, np.nan)

@@ -151,7 +151,7 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
 
     from recbole_hm4sr.serve import bodies
 
-    _refuse_late(recommender, request)
+    _refuse_late(request)
     unknown = 0
     if request.candidates is not None:
         known = recommender.knows(request.candidates)
@@ -192,7 +192,7 @@ def _as_moment(time: int | None, recommender: Recommender) -> Any:
     return bodies.Moment(time=time, date=as_date(time, recommender.columns.unit))
 
 
-def _refuse_late(recommender: Recommender, request: Any) -> None:
+def _refuse_late(request: Any) -> None:
     """What the form of a body cannot say."""
     from recbole_hm4sr.serve import bodies
 
@@ -201,11 +201,6 @@ def _refuse_late(recommender: Recommender, request: Any) -> None:
         raise ConfigError(
             f"histories must hold at most {bodies.MAX_INTERACTIONS:,} interactions in all, got "
             f"{total:,}"
-        )
-    if request.explain and not recommender.streams:
-        raise ConfigError(
-            f"explain must be false: {recommender.run.config['model']} does not tell the parts of "
-            f"its scores"
         )
 
 
