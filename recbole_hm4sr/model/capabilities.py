@@ -124,6 +124,20 @@ def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:
     return getattr(model_class, "from_serving", model_class)(config, dataset)
 
 
+def what_it_reads(model: Any) -> frozenset[str]:
+    """What a model reads besides items; with a memory it reads the time of a request too.
+
+    Args:
+        model: Any model; one that says nothing reads nothing that is known of.
+
+    Returns:
+        Of ``times``, ``target_time``, ``features``, ``categories``.
+    """
+    own = frozenset(getattr(model, "reads", ()))
+    has_memory = getattr(getattr(model, "settings", None), "memory", "none") == "events"
+    return own | {"times", "target_time"} if has_memory else own
+
+
 def is_fitted_once(model: Any) -> bool:
     """Whether a model is fitted to the training part in one go; it has no parameters."""
     return hasattr(model, "fit")

@@ -61,6 +61,11 @@ class Request(Body):
         description="Tell why each item is recommended, and the part of each modality in each "
         "score, if the model can.",
     )
+    at: Annotated[int | None, Field(strict=True, ge=0), WholeFloats] = Field(
+        None,
+        description="The moment of the request, as the times are given; now where it is left out. "
+        "Only a model that reads it (asks_when of /version) takes it.",
+    )
 
 
 def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Request]:
@@ -139,11 +144,25 @@ class UserItems(BaseModel):
     items: list[Item]
 
 
+class Moment(BaseModel):
+    """A moment, as the run counts time and as a date."""
+
+    time: int
+    date: str = Field(description="ISO 8601, UTC.")
+
+
+KnownUntil = Annotated[
+    Moment | None,
+    Field(description="What the memory of the model knows was known before; none without one."),
+]
+
+
 class Answer(BaseModel):
     """A list a user, in the order of the request."""
 
     users: list[UserItems]
     unknown_candidates: int = Field(0, ge=0)
+    known_until: KnownUntil = None
 
 
 class Health(BaseModel):
@@ -163,6 +182,9 @@ class Version(BaseModel):
     n_items: int
     max_length: int
     timestamp_unit: str
+    reads: list[str] = Field(description="What the model reads besides items.")
+    asks_when: bool = Field(description="Whether scores depend on the moment of the request.")
+    known_until: KnownUntil = None
     fingerprints: dict[str, str]
 
 

@@ -4,7 +4,8 @@
     best = recommender.recommend([(["B001", "B007"], [1700000000, 1700000060])], k=10)
     best.items[0]  # tokens, best first
 
-A user without a known item gets the items that occur most often in the training part.
+A user without a known item gets the items that occur most often in the training part, or in all
+that the memory knows where the model has one.
 """
 
 import functools
@@ -22,18 +23,19 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
 from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
 from recbole_hm4sr.report.items import read_descriptions
-from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
+from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
     ListedHistory,
     RawHistories,
     histories_from_frame,
     histories_from_lists,
+    number_items,
     read_history_file,
 )
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
@@ -78,7 +80,10 @@ class Recommender:
         # Frequent first; equal counts in the order of item ids.
         self._twins = find_identical_items(item_vectors(self.model, self.n_items))
         self._ties = tie_order(self.model)
-        self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
+        self._counts = run.data.popularity
+        self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
+        # Whether scores depend on when they are asked for.
+        self.asks_when: bool = getattr(self.model, "reads_request_time", False)
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
@@ -98,6 +103,7 @@ class Recommender:
         exclude_seen: bool = True,
         candidates: Sequence[str] | None = None,
         explain: bool = False,
+        at: int | None = None,
         batch_size: int | None = None,
     ) -> Recommendations:
         """The best items for each user.
@@ -107,9 +113,9 @@ class Recommender:
         up as it is given, then without the blanks at its ends, which ``hm4sr prepare`` cuts. Times
         need no order; equal ones keep theirs. The model sees the most recent
         ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
-        items of the training part. Equal scores stand in the order of the run's items, or in
-        that of the model where it has one; items that are equal to the model have equal scores,
-        whatever else is asked for at the same time.
+        items of the training part, or of what the memory knows. Equal scores stand in the order
+        of the run's items, or in that of the model where it has one; items that are equal to the
+        model have equal scores, whatever else is asked for at the same time.
 
         Args:
             histories: A list of pairs, item tokens and times of one user; a data frame with a row
@@ -122,11 +128,15 @@ class Recommender:
             explain: Also tell why each item is recommended (:mod:`recbole_hm4sr.model.explain`),
                 and the part of each modality in each score where the model tells that. Each
                 history is then scored again without each of its items.
+            at: The moment of the requests, in the unit of the run's times; None for now. Only a
+                model with a memory and ``request_time: target`` reads it, rounded down to the grain
+                of the run's times: a day where all of them are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
 
         Raises:
-            ConfigError: If k or batch_size is below 1.
+            ConfigError: If k or batch_size is below 1, the model reads no moment, or the moment is
+                before the newest that the memory knows.
             DataError: If a history is wrong, or no candidate is known.
             TrainingError: If the model gives NaN.
         """
@@ -134,6 +144,7 @@ class Recommender:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         if k < 1 or batch_size < 1:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
+        moment = self._moment(at)
         known = self._number(histories)
         allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
@@ -145,7 +156,8 @@ class Recommender:
         size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
         for start in range(0, len(scored), size):
             users = scored[start : start + size]
-            self._score(known, users, allowed, found, exclude_seen=exclude_seen, n_rows=size)
+            batch = self._batch(known, users, moment)
+            self._score(known, users, batch, allowed, found, exclude_seen=exclude_seen, n_rows=size)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
         recommended = Recommendations(
@@ -156,10 +168,49 @@ class Recommender:
             unknown_items=known.unknown,
             streams=self.streams if explain else (),
             shares=found.shares,
+            known_until=self.known_until(moment),
             reasons=self._named(found.reasons),
         )
         _warn_of_empty(recommended)
         return recommended
+
+    def known_until(self, moment: int | None = None) -> int | None:
+        """T': the moment up to which the memory knows, in the unit of the run's times.
+
+        Args:
+            moment: Of a request; None for what is known at all.
+
+        Returns:
+            The first moment at which all that is stored is known, or that of the request if it is
+            earlier; None without a memory.
+        """
+        clock = self.run.data.clock
+        if clock is None:
+            return None
+        return clock.end if moment is None else min(moment, clock.end)
+
+    def _moment(self, at: int | None) -> int | None:
+        """T of the requests, whole grains of the run's times; None where no model reads it."""
+        clock = self.run.data.clock
+        if clock is None or not self.asks_when:
+            if at is not None:
+                raise ConfigError(
+                    f"at must be left out: {self.run.config['model']} reads the moment of a "
+                    f"request only with memory: events and request_time: target"
+                )
+            return None
+        unit = self.columns.unit
+        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
+            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
+        now = int(time.time() * PER_SECOND[unit]) if at is None else at
+        moment = now - now % clock.grain
+        if moment < clock.newest:
+            raise ConfigError(
+                f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
+                f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "
+                f"hm4sr evaluate scores past moments"
+            )
+        return moment
 
     def read_histories(self, path: str | Path) -> RawHistories:
         """Read a CSV or Parquet file of histories with the run's column names.
@@ -211,13 +262,13 @@ class Recommender:
         self,
         known: UserHistories,
         users: Tensor,
+        batch: Interaction,
         allowed: Tensor | None,
         found: "_TopItems",
         *,
         exclude_seen: bool,
         n_rows: int,
     ) -> None:
-        batch = self._batch(known, users)
         scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
         self._twins.unite(scores)
         median = median_items(scores) if found.reasons is not None else None
@@ -275,7 +326,7 @@ class Recommender:
             return {}
         return {token: texts["title"] for token, texts in found.items()}
 
-    def _batch(self, known: UserHistories, users: Tensor) -> Interaction:
+    def _batch(self, known: UserHistories, users: Tensor, moment: int | None) -> Interaction:
         config = self.run.config
         items, times, lengths = known.windows(users, self.max_length)
         suffix = config["LIST_SUFFIX"]
@@ -284,13 +335,9 @@ class Recommender:
             self.columns.time + suffix: times,
             config["ITEM_LIST_LENGTH_FIELD"]: lengths,
         }
-        if getattr(self.model, "reads_request_time", False):
-            columns[self.columns.time] = torch.full((len(users),), self._now())
+        if moment is not None:
+            columns[self.columns.time] = torch.full((len(users),), moment)
         return Interaction(columns).to(self.device)
-
-    def _now(self) -> int:
-        """The moment of a request, in the unit of the run's times."""
-        return int(time.time() * PER_SECOND[self.columns.unit])
 
     def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
         """The most frequent items, the same for all."""
@@ -299,7 +346,7 @@ class Recommender:
             best = best[np.isin(best, allowed.numpy())]
         best = best[: found.k]
         shape = len(users), len(best)
-        counts = self.run.data.counts[best].astype(np.float32)
+        counts = self._counts[best].astype(np.float32)
         found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape))
 
 

@@ -58,7 +58,8 @@ class Recommendations:
             object.
         items: Raw tokens, best first; None where fewer than K are left. Shape ``[U, K]``, object.
         scores: The model's; of users whom the model cannot score, how often the item occurs in
-            the training part. NaN beside None. Shape ``[U, K]``, float32.
+            the training part, or in what the memory knows. NaN beside None. Shape ``[U, K]``,
+            float32.
         by_model: False for users without a known item in their history, who get the most frequent
             items. Shape ``[U]``, bool.
         unknown_items: Interactions of each user that were skipped. Shape ``[U]``, int64.
@@ -66,6 +67,8 @@ class Recommendations:
         shares: Part of each stream in the score; they sum to it. NaN where not by the model.
             Shape ``[U, K, M]``, float32.
         reasons: Why each is recommended; None unless asked for.
+        known_until: The moment up to which the memory knows, in the unit of the run's times; None
+            for a model without a memory.
     """
 
     users: Array
@@ -76,6 +79,7 @@ class Recommendations:
     streams: tuple[str, ...]
     shares: Array
     reasons: NamedReasons | None = None
+    known_until: int | None = None
 
     @property
     def users_without_items(self) -> Array:
