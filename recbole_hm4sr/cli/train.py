@@ -86,7 +86,7 @@ def evaluate(
     check_run(run, needs_data=True)
     from recbole_hm4sr.run import quick_start
 
-    out.print(_metrics_table(quick_start.evaluate(run)))
+    _print_metrics(quick_start.evaluate(run))
 
 
 class Progress:
@@ -157,7 +157,16 @@ def _print_result(result: Any) -> None:
         f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
         f"{len(result.epochs)}, chosen on validation"
     )
-    out.print(_metrics_table(result))
+    _print_metrics(result)
+
+
+def _print_metrics(evaluation: Any) -> None:
+    """The metrics of the run, or of each view in which its model is measured."""
+    if not evaluation.views:
+        out.print(_metrics_table(evaluation, evaluation.rank_history))
+    for name, view in evaluation.views.items():
+        out.print(f"\n{name}: best epoch {view.best_epoch}")
+        out.print(_metrics_table(view, evaluation.rank_history))
 
 
 def _baseline_sentences(result: Any) -> tuple[str, ...]:
@@ -169,12 +178,12 @@ def _baseline_sentences(result: Any) -> tuple[str, ...]:
     return baseline_sentences(run.metrics, f"ndcg@{run.cut}")
 
 
-def _metrics_table(evaluation: Any) -> Table:
+def _metrics_table(evaluation: Any, rank_history: str) -> Table:
     """Metrics of each part, one row per cut-off."""
     from recbole_hm4sr.evaluate.candidates import CANDIDATES
 
     titles = {
-        "valid": f"valid, {CANDIDATES[evaluation.rank_history]}",
+        "valid": f"valid, {CANDIDATES[rank_history]}",
         **{f"test_{name}": f"test, {words}" for name, words in CANDIDATES.items()},
     }
     names = list(dict.fromkeys(name.split("@")[0] for name in evaluation.valid))

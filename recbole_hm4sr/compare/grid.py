@@ -20,6 +20,7 @@ _MOST_SEEDS = 1000  # of one range
 # What a column of a results table can be besides a metric; "difference" is the relative one to the
 # baseline, beside every metric.
 COLUMNS = ("seeds", "trials", "difference", "seconds", "parameters", "memory")
+VIEW_SEPARATOR = " · "  # between a model's label and what tells one of its rows
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
 
@@ -34,6 +35,7 @@ class ModelSpec:
         tuned: What a search has found for it, whose settings win over the YAML files only; None
             without a search. A grid file names the folder of the search.
         note: What the label does not say, for a footnote below the table.
+        seeds: Its own seeds, a part of the grid's or others; empty for the grid's.
     """
 
     label: str
@@ -41,6 +43,7 @@ class ModelSpec:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tuned: SearchResult | None = None
     note: str = ""
+    seeds: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +53,10 @@ class Grid:
     Attributes:
         datasets: Names of data sets; each has its own tables.
         models: The rows.
-        seeds: Seeds that every row runs with.
+        seeds: Seeds of every row that has none of its own.
         settings: Settings of all runs; they win over the YAML files.
-        baseline: Label of the row that the others are compared with.
+        baseline: Label of the row that the others are compared with; of a model that has several
+            rows, the first one's where it is the model's.
         metrics: Metrics of the tables, as ``NDCG@10``; the first one leads.
         columns: Columns of the main table for a paper: metrics, and names of ``COLUMNS``; empty
             for the metrics.
@@ -71,12 +75,25 @@ class Grid:
 
     def cells(self) -> list[Cell]:
         """All runs, a data set and seed at a time, so that early results compare all models."""
+        seeds = dict.fromkeys((*self.seeds, *(seed for spec in self.models for seed in spec.seeds)))
         return [
             Cell(dataset, spec.label, spec.model, self.overrides(spec), seed)
             for dataset in self.datasets
-            for seed in self.seeds
+            for seed in seeds
             for spec in self.models
+            if seed in self.seeds_of(spec.label)
         ]
+
+    def seeds_of(self, label: str) -> tuple[int, ...]:
+        """The seeds of a model."""
+        return next(spec.seeds for spec in self.models if spec.label == label) or self.seeds
+
+    @property
+    def baseline_model(self) -> str:
+        """Label of the model that the baseline is a row of."""
+        labels = [spec.label for spec in self.models]
+        whole = self.baseline
+        return whole if whole in labels else whole.rpartition(VIEW_SEPARATOR)[0]
 
     def overrides(self, spec: ModelSpec) -> dict[str, Any]:
         """Settings of a row that win over the YAML files."""
@@ -129,6 +146,8 @@ def read_grid(
     found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
     models = [_model_spec(entry, found) for entry in entries]
+    if "seeds" in given:  # a flag holds for every row
+        models = [spec and dataclasses.replace(spec, seeds=()) for spec in models]
     found += _set_by_a_row(rows, entries, of_flags)
     grid = _grid(values, models, found)
     found += _problems(grid)
@@ -210,7 +229,7 @@ def _problems(grid: Grid) -> list[str]:
         *_metric_problems(grid),
         *_column_problems(grid),
     ]
-    if labels and grid.baseline not in labels:
+    if labels and grid.baseline_model not in labels:
         found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
     if any("data_path" in spec.settings for spec in grid.models):
         found.append("settings of a row must leave data_path to the grid's, since all share it")
@@ -221,7 +240,7 @@ def _seed_problems(grid: Grid) -> list[str]:
     found = [
         f"a seed must be a whole number from 0 to {MAX_SEED}, or a range of them as 1-3, got "
         f"{seed!r}"
-        for seed in grid.seeds
+        for seed in (*grid.seeds, *(seed for spec in grid.models for seed in spec.seeds))
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
     ]
     if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
@@ -236,6 +255,7 @@ def _given_twice(grid: Grid) -> list[str]:
         "metrics": [metric.lower() for metric in grid.metrics],
         "columns": grid.columns,
         "labels of models": [slug(spec.label) for spec in grid.models],
+        **{f"seeds of {spec.label}": spec.seeds for spec in grid.models},
     }
     counts = {name: Counter(map(str, entries)) for name, entries in lists.items()}
     return [
@@ -288,8 +308,15 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
     label = str(entry.get("label", entry["model"]))
     tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
-    note = str(entry.get("note", ""))
-    return ModelSpec(label, entry["model"], _mapping(entry.get("settings")), tuned, note)
+    own = _entries(entry, "seeds", found) if "seeds" in entry else ()
+    return ModelSpec(
+        label,
+        entry["model"],
+        _mapping(entry.get("settings")),
+        tuned,
+        note=str(entry.get("note", "")),
+        seeds=tuple(seed for seeds in own for seed in _seeds(seeds)),
+    )
 
 
 def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResult | None:

@@ -15,13 +15,15 @@ def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 
     Args:
         grid: What was compared.
-        outcomes: The cells of the table that have a result.
+        outcomes: The cells of the table that have a result, one for each of their rows.
     """
+    runs = list({outcome.cell.key: outcome for outcome in outcomes}.values())
     return (
         *_searches(grid),
-        *_variants(outcomes),
-        *_trained_by_searches(outcomes),
-        *_differences(outcomes),
+        *_views(outcomes),
+        *_variants(runs),
+        *_trained_by_searches(runs),
+        *_differences(runs),
     )
 
 
@@ -49,6 +51,19 @@ def _search_of(grid: Grid, spec: ModelSpec, found: SearchResult) -> str:
 
 def _in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _views(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which rows come from one training."""
+    views: dict[str, dict[str, None]] = {}
+    for outcome in outcomes:
+        if outcome.view:
+            views.setdefault(outcome.cell.label, {})[outcome.view] = None
+    return [
+        f"{label} ({', '.join(own)}): one training a seed, each row at the best epoch of its own "
+        f"validation."
+        for label, own in views.items()
+    ]
 
 
 def _variants(outcomes: Sequence[Outcome]) -> list[str]:

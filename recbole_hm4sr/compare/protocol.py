@@ -1,13 +1,15 @@
 """Check, before anything runs, that all models of a comparison share one protocol."""
 
+import re
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.rows import allowed_baselines
 from recbole_hm4sr.config.compose import check_settings
 from recbole_hm4sr.config.protocol import PROTOCOL
 from recbole_hm4sr.config.settings import require
-from recbole_hm4sr.model.registry import find_model
+from recbole_hm4sr.model.registry import find_model, reads_moment, view_labels
 
 _METRICS = {"hit", "map", "mrr", "ndcg", "precision", "recall"}
 
@@ -19,10 +21,10 @@ def check_grid(grid: Grid) -> None:
         ConfigError: If a model is unknown, a setting is unknown or wrong for a model, or models
             of a data set differ in what the protocol fixes.
     """
-    found = []
+    found: list[str] = []
     wrong: dict[tuple[str, str], list[str]] = {}
     for dataset in grid.datasets:
-        protocols = {}
+        protocols, moments, baselines = {}, {}, []
         for spec in grid.models:
             entry = find_model(spec.model)
             overrides = grid.overrides(spec)
@@ -44,7 +46,18 @@ def check_grid(grid: Grid) -> None:
                 )
             found += _not_by_rank(spec.label, values)
             protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
+            if reads_moment(spec.model, values):
+                moments[spec.label] = str(values.get("request_time"))
+            views = view_labels(spec.model, values).values()
+            baselines += allowed_baselines(spec.label, views)
         found += _protocol_differences(dataset, protocols)
+        found += _mixed_moments(dataset, moments)
+        if len(protocols) == len(grid.models):
+            found += require(
+                grid.baseline in baselines,
+                f"baseline must be one of {', '.join(baselines)}",
+                grid.baseline,
+            )
     # What is wrong with all rows is said once.
     found = [f"{', '.join(rows)} on {name}: {why}" for (name, why), rows in wrong.items()] + found
     if found:
@@ -62,6 +75,25 @@ def _not_by_rank(label: str, values: dict[str, Any]) -> list[str]:
         f"{label}: metrics must be of {', '.join(sorted(_METRICS))} for comparisons",
         metrics,
     )
+
+
+def _mixed_moments(dataset: str, moments: dict[str, str]) -> list[str]:
+    """Rows that answer at different moments and do not say so.
+
+    Args:
+        dataset: Name of the data set.
+        moments: ``request_time`` of the models whose scores depend on it, by label.
+    """
+    unsaid = {
+        label: moment for label, moment in moments.items() if not re.search(rf"\b{moment}\b", label)
+    }
+    if len(set(unsaid.values())) < 2:
+        return []
+    rows = ", ".join(f"{label} ({moment})" for label, moment in unsaid.items())
+    return [
+        f"request_time must be the same for all models of {dataset} whose scores depend on it, or "
+        f"a row's label must say its own, as 'Momento (target time)', got {rows}"
+    ]
 
 
 def _protocol_differences(dataset: str, protocols: dict[str, dict[str, Any]]) -> list[str]:

@@ -77,7 +77,8 @@ def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
     """Write the tables of a comparison into a folder.
 
     ``table.txt`` and ``table.md`` hold all of them, ``table.csv`` every number. ``table.tex`` holds
-    the main tables; ``table_details.tex``, ``table_tests.tex`` and ``table_groups.tex`` the others.
+    the main tables; ``table_details.tex``, ``table_tests.tex`` and ``table_groups.tex`` the others,
+    and ``table_cut.tex``, in a split by one moment, those of the targets known at the cut.
 
     Returns:
         The files.
@@ -95,6 +96,9 @@ def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
         "table_tests.tex": as_latex(table for table in tables if table.kind == "tests"),
         "table_groups.tex": as_latex(table for table in tables if table.kind == "groups"),
     }
+    cut = [table for table in tables if table.kind == "cut"]
+    if cut:
+        texts["table_cut.tex"] = as_latex(cut)
     paths = []
     for name, text in texts.items():
         paths.append(out / name)

@@ -12,9 +12,10 @@ from typing import Any
 
 from recbole_hm4sr.base.files import read_lines
 from recbole_hm4sr.compare.cells import Cell
-from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.grid import VIEW_SEPARATOR, Grid
 from recbole_hm4sr.config.compose import resolve_data_path
 from recbole_hm4sr.config.fingerprint import data_hash
+from recbole_hm4sr.evaluate.rank_file import RANK_FILE
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +25,14 @@ FACTS = (
     "test",
     "test_include",
     "test_exclude",
+    "views",
     "rank_history",
     "tie_order",
     "generated",
     "best_epoch",
     "epochs",
     "n_items",
+    "one_moment",
     "n_parameters",
     "train_seconds_per_epoch",
     "valid_seconds_per_epoch",
@@ -39,6 +42,15 @@ FACTS = (
     "git_revision",
     "versions",
 )
+
+
+def row_label(label: str, view: str) -> str:
+    """Label of a row: the model's, and what tells one of its views.
+
+    >>> row_label("Momento", "memory frozen"), row_label("SASRec+", "")
+    ('Momento · memory frozen', 'SASRec+')
+    """
+    return f"{label}{VIEW_SEPARATOR}{view}" if view else label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +64,9 @@ class Outcome:
         record: Its line of ``results.jsonl``; None while it has none.
         trial: Folder of a search's run that is this very run, and need not be trained again; None
             if there is none.
+        view: Of a model that is measured in several views, what tables add to its name for this
+            one; else empty.
+        ranks: Name of the file of its ranks.
     """
 
     cell: Cell
@@ -59,6 +74,13 @@ class Outcome:
     folder: Path
     record: dict[str, Any] | None
     trial: Path | None = None
+    view: str = ""
+    ranks: str = RANK_FILE
+
+    @property
+    def row(self) -> str:
+        """Label of the row of a table."""
+        return row_label(self.cell.label, self.view)
 
     @property
     def done(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.compare.rows import baseline_row, row_labels, split_by_view
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES, group_masks, is_small
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.evaluate.statistics import PairedTest, holm, paired_test, user_metric
@@ -42,6 +43,7 @@ class Row:
     Attributes:
         label: Its name.
         seeds: Those of its runs that have a result.
+        wanted_seeds: Those that it is to have.
         shared_seeds: Those of them that the baseline has too.
         reason: Why runs have no result, in one sentence; empty if all have.
         n_trials: Trials of the search that has found its settings; 0 without a search.
@@ -58,6 +60,7 @@ class Row:
 
     label: str
     seeds: tuple[int, ...]
+    wanted_seeds: tuple[int, ...]
     shared_seeds: tuple[int, ...]
     reason: str
     n_trials: int = 0
@@ -83,8 +86,10 @@ class Summary:
         baseline: Label of the baseline.
         metrics: Metrics of the tables.
         columns: Columns of the main table of a paper; empty for the metrics.
-        seeds: Seeds of the grid.
+        seeds: Seeds of the grid; a row may have others.
         n_items: Items of every ranking; None if runs of an older version do not tell.
+        without_history: In a split by one moment, interactions of the test part that are the first
+            of their user, and no targets; None in another split.
         group_sizes: Test targets by group (in the first run); empty without a run.
         small_groups: Groups of so few users that their means say little.
         rows: The models.
@@ -101,6 +106,7 @@ class Summary:
     columns: tuple[str, ...]
     seeds: tuple[int, ...]
     n_items: int | None
+    without_history: int | None = None
     group_sizes: dict[str, int]
     small_groups: frozenset[str]
     rows: tuple[Row, ...]
@@ -109,7 +115,7 @@ class Summary:
     @property
     def complete(self) -> bool:
         """Whether every row has a result with every seed."""
-        return all(row.seeds == self.seeds for row in self.rows)
+        return all(set(row.seeds) == set(row.wanted_seeds) for row in self.rows)
 
 
 def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
@@ -124,22 +130,27 @@ def summarize(grid: Grid, outcomes: Sequence[Outcome]) -> list[Summary]:
     """
     summaries = []
     for dataset in grid.datasets:
-        here = [outcome for outcome in outcomes if outcome.cell.dataset == dataset]
-        read = [(outcome, read_ranks(outcome.folder)) for outcome in here if outcome.done]
-        strange = _tested_otherwise(grid, read)
-        runs = [run for run in read if run[0].cell.key not in strange]
-        here = [strange.get(outcome.cell.key, outcome) for outcome in here]
+        here = split_by_view([one for one in outcomes if one.cell.dataset == dataset])
+        read = [(one, read_ranks(one.folder, one.ranks)) for one in here if one.done]
+        strange = _tested_otherwise(baseline_row(grid, row_labels(grid, here)), read)
+        runs = [run for run in read if _key(run[0]) not in strange]
+        here = [strange.get(_key(outcome), outcome) for outcome in here]
         summaries += [_summarize(grid, dataset, here, runs, history) for history in HISTORIES]
     return summaries
 
 
-def _tested_otherwise(grid: Grid, runs: Sequence[_Run]) -> dict[tuple[str, str, int], Outcome]:
+def _key(outcome: Outcome) -> tuple[str, int]:
+    """What names a run in the tables of a data set: row and seed."""
+    return outcome.row, outcome.cell.seed
+
+
+def _tested_otherwise(baseline: str, runs: Sequence[_Run]) -> dict[tuple[str, int], Outcome]:
     """The runs whose users, targets or candidates are not those of the baseline, as failed ones."""
     strange = {}
-    for seed in grid.seeds:
+    for seed in sorted({outcome.cell.seed for outcome, _ in runs}):
         of_seed = [run for run in runs if run[0].cell.seed == seed]
         # Of each seed, since with shuffled ties every seed has its own targets.
-        of_seed.sort(key=lambda run: run[0].cell.label != grid.baseline)
+        of_seed.sort(key=lambda run: run[0].row != baseline)
         for outcome, ranks in of_seed[1:]:
             first, expected = of_seed[0]
             same = (
@@ -149,11 +160,11 @@ def _tested_otherwise(grid: Grid, runs: Sequence[_Run]) -> dict[tuple[str, str, 
             )
             if not same:
                 reason = (
-                    f"it was tested on other users, targets or items than {first.cell.label}; "
+                    f"it was tested on other users, targets or items than {first.row}; "
                     f"delete the older of {first.folder} and {outcome.folder} and start again"
                 )
                 record = {"status": "failed", "reason": reason}
-                strange[outcome.cell.key] = dataclasses.replace(outcome, record=record)
+                strange[_key(outcome)] = dataclasses.replace(outcome, record=record)
     return strange
 
 
@@ -169,6 +180,7 @@ def _summarize(
     history: str,
 ) -> Summary:
     first = (runs[0][0].record or {}) if runs else {}
+    labels = row_labels(grid, outcomes)
     sizes, small = _group_sizes(runs[0][1]) if runs else ({ALL: 0}, frozenset())
     return Summary(
         dataset=dataset,
@@ -176,14 +188,15 @@ def _summarize(
         chosen_by=first.get("rank_history", "include"),
         tie_order=first.get("tie_order", "file"),
         generated=bool(first.get("generated")),
-        baseline=grid.baseline,
+        baseline=baseline_row(grid, labels),
         metrics=grid.metrics,
         columns=grid.columns,
         seeds=grid.seeds,
         n_items=first.get("n_items"),
+        without_history=(first.get("one_moment") or {}).get("test_without_history"),
         group_sizes=sizes,
         small_groups=small,
-        rows=_rows(grid, outcomes, runs, history),
+        rows=_rows(grid, labels, outcomes, runs, history),
         notes=(
             *(f"{spec.label}: {spec.note}." for spec in grid.models if spec.note),
             *notes_of(grid, [outcome for outcome, _ in runs]),
@@ -200,27 +213,27 @@ def _group_sizes(ranks: _Ranks) -> tuple[dict[str, int], frozenset[str]]:
 
 def _rows(
     grid: Grid,
+    labels: Mapping[str, str],
     outcomes: Sequence[Outcome],
     runs: Sequence[_Run],
     history: str,
 ) -> tuple[Row, ...]:
-    by_label = {
-        spec.label: [run for run in runs if run[0].cell.label == spec.label] for spec in grid.models
-    }
-    baseline = by_label[grid.baseline]
+    by_label = {row: [run for run in runs if run[0].row == row] for row in labels}
+    first = baseline_row(grid, dict(labels))
     pairs = {
-        label: _of_the_same_seeds(own, baseline)
+        label: _of_the_same_seeds(own, by_label[first])
         for label, own in by_label.items()
-        if label != grid.baseline
+        if label != first
     }
     tests = _tests(grid, pairs, history)
     rows = []
     for label, own in by_label.items():
-        here = [outcome for outcome in outcomes if outcome.cell.label == label]
+        here = [outcome for outcome in outcomes if outcome.row == label]
         compared = _compared(grid, label, pairs[label], tests, history) if label in pairs else {}
         scores = _scores(own, history, grid.metrics)
-        row = _row(label, own, _reasons(here), grid.tuned(label))
-        rows.append(dataclasses.replace(row, scores=scores, **compared))
+        row = _row(label, own, _reasons(here), grid.tuned(labels[label]))
+        wanted = grid.seeds_of(labels[label])
+        rows.append(dataclasses.replace(row, scores=scores, wanted_seeds=wanted, **compared))
     return tuple(rows)
 
 
@@ -260,6 +273,7 @@ def _row(label: str, runs: Sequence[_Run], reason: str, found: SearchResult | No
     return Row(
         label=label,
         seeds=_seeds(runs),
+        wanted_seeds=_seeds(runs),
         shared_seeds=_seeds(runs),
         reason=reason,
         n_trials=found.n_trials if found else 0,

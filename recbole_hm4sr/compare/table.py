@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
-from recbole_hm4sr.evaluate.groups import GROUP_NAMES, GROUP_NOTE, SMALL_WORDS, telling
+from recbole_hm4sr.evaluate.groups import (
+    CUT_GROUPS,
+    GROUP_NAMES,
+    GROUP_NOTE,
+    SMALL_WORDS,
+    one_moment_notes,
+    telling,
+)
 from recbole_hm4sr.evaluate.statistics import PairedTest
 
 _NONE = "-"
@@ -54,10 +61,10 @@ class Table:
         columns: Headings.
         rows: As many entries each as there are headings, unless the last one spans the rest.
         notes: Sentences below it.
-        kind: ``results``, ``tests`` or ``groups``.
+        kind: ``results``, ``tests``, ``cut`` or ``groups``.
         n_labels: How many of the first columns say what a row is.
         mark_means: What a marked entry means, in a sentence.
-        best_of: What the best is the best of: ``column`` or ``row``.
+        best_of: What the best is the best of, as ``column`` or ``row``.
     """
 
     title: str
@@ -72,10 +79,12 @@ class Table:
 
 def build_tables(summary: Summary) -> list[Table]:
     """All tables of one data set, with seen items kept among the candidates or removed."""
-    tables = [_results(summary, _all_columns(summary), "results"), _groups(summary)]
+    tables = [_results(summary, _all_columns(summary), "results")]
     if any(row.tests for row in summary.rows):
-        tables.insert(1, _tests(summary))
-    return tables
+        tables.append(_tests(summary))
+    if summary.without_history is not None:
+        tables.append(_cut(summary))
+    return [*tables, _groups(summary)]
 
 
 def main_table(summary: Summary) -> Table:
@@ -166,7 +175,7 @@ def _metric_entry(row: Row, metric: str, firsts: Sequence[float]) -> Entry:
 
 def _fact(summary: Summary, row: Row, column: str) -> str:
     if column == "seeds":
-        return f"{len(row.seeds)}/{len(summary.seeds)}"
+        return f"{len(row.seeds)}/{len(row.wanted_seeds)}"
     if column == "trials":
         elsewhere = row.searched_on not in ("", summary.dataset)
         return f"{row.n_trials} on {row.searched_on}" if elsewhere else str(row.n_trials)
@@ -201,6 +210,44 @@ def _tests(summary: Summary) -> Table:
     )
     title = _title(summary, "paired tests")
     return Table(title, columns, tuple(rows), notes, kind="tests", n_labels=2)
+
+
+def _cut(summary: Summary) -> Table:
+    """The targets by what was known of them at the moment at which training ends."""
+    groups = (ALL, *CUT_GROUPS)
+    marks = [f" {SMALL_MARK}" * (group in summary.small_groups) for group in groups]
+    names = ("all targets", "known at the cut", "5 or more before the cut", "new at the cut")
+    headings = tuple(
+        f"{name}{mark} ({summary.group_sizes[group]:,})"
+        for name, mark, group in zip(names, marks, groups, strict=True)
+    )
+    rows = tuple(
+        (Entry(metric), Entry(row.label), *_cut_entries(summary, row, metric, groups))
+        for metric in summary.metrics
+        for row in summary.rows
+        if row.seeds
+    )
+    notes = (
+        "Known at the cut: in the training part. All groups are ranked among the same items. In "
+        "parentheses, targets.",
+        *one_moment_notes(summary.without_history or 0),
+        *[f"{SMALL_MARK}: {SMALL_WORDS}."] * any(marks),
+    )
+    title = _title(summary, "targets known at the cut")
+    return Table(
+        title, ("metric", "model", *headings), rows, notes, kind="cut", n_labels=2,
+        best_of="metric's column",
+    )  # fmt: skip
+
+
+def _cut_entries(
+    summary: Summary, row: Row, metric: str, groups: Sequence[str]
+) -> tuple[Entry, ...]:
+    scores = [row.scores[group, metric] for group in groups]
+    return tuple(
+        Entry(_score(score), best=score.mean in _highest(summary, group, metric)[:1])
+        for group, score in zip(groups, scores, strict=True)
+    )
 
 
 def _groups(summary: Summary) -> Table:

@@ -57,6 +57,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
 
     # The moment at which the training part of a split by one moment ends; in the data's unit.
     ends_before: int | None = None
+    # Interactions of this part of such a split that are the first of their user, and no targets.
+    n_without_history: int = 0
     inter_feat: Any  # read as a DataFrame, kept as HistorySamples
     log: InteractionLog
 
@@ -125,6 +127,8 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         parts = [self.copy(self.inter_feat.select(torch.from_numpy(p))) for p in split.parts]
         if split.cuts is not None:
             parts[0].ends_before = split.cuts[0]
+            for part, number in zip(parts, split.without_history, strict=True):
+                part.n_without_history = number
             _log.info(
                 "interactions of training, validation and test that are the first of their user "
                 "and so no targets: %d, %d, %d",

@@ -16,6 +16,7 @@ Ranks = Mapping[str, Array]
 SMALL = 20  # users; the mean of fewer says little
 SMALL_WORDS = f"fewer than {SMALL} users: their means say little"
 DAY = 86400
+ESTABLISHED = 5  # interactions before the cut of an item that claims about later weeks rest on
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,13 @@ GROUPINGS = (
         lambda ranks: np.where(ranks["target_count"] == 0, 0, 1),
     ),
     Grouping(
+        "How often the target was seen in training",
+        ("fewer than five times", "five times or more"),
+        ("under 5 in training", "5 or more in training"),
+        ("target_count",),
+        lambda ranks: np.where(ranks["target_count"] < ESTABLISHED, 0, 1),
+    ),
+    Grouping(
         "User seen in training",
         ("new users", "known users"),
         ("new users", "known users"),
@@ -142,6 +150,27 @@ GROUPINGS = (
 )
 GROUP_NAMES = tuple(name for grouping in GROUPINGS for name in grouping.names)
 GROUP_COLUMNS = frozenset(name for grouping in GROUPINGS for name in grouping.columns)
+# What claims about the weeks after training rest on, in a split by one moment.
+CUT_GROUPS = ("known items", "5 or more in training", "new items")
+FRESHNESS_NOTE = (
+    "A five-core data set flatters freshness: an item of its last weeks is in it only since it was "
+    "bought five times in them. Claims rest on the targets that were known before the cut."
+)
+
+
+def one_moment_notes(n_without_history: int) -> tuple[str, str]:
+    """What is said beside every table of a split by one moment.
+
+    Args:
+        n_without_history: Interactions of the part that are the first of their user.
+    """
+    return (
+        FRESHNESS_NOTE,
+        f"{n_without_history:,} interactions of the test part are the first of their user: without "
+        f"a history they are no targets.",
+    )
+
+
 GROUP_NOTE = (
     "head: the fifth of the items most frequent in training; tail: the least frequent half. new: "
     "not in training. tie: the target has the time of the interaction before it; gap: the time "

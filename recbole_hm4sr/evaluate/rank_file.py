@@ -10,15 +10,23 @@ from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.evaluate.groups import GROUP_COLUMNS
 
 RANK_FILE = "test_ranks.npz"
+
+
+def rank_file(view: str = "") -> str:
+    """Name of the file with the ranks of a view of a model; empty for the first view."""
+    return f"test_ranks-{view}.npz" if view else RANK_FILE
+
+
 # Runs of earlier releases have no training_length: then no user counts as new.
 _NEEDED = (GROUP_COLUMNS - {"training_length"}) | {"user", "target", "rank_include", "rank_exclude"}
 
 
-def read_ranks(run_dir: Path) -> dict[str, "np.ndarray[Any, Any]"]:
+def read_ranks(run_dir: Path, name: str = RANK_FILE) -> dict[str, "np.ndarray[Any, Any]"]:
     """The columns of the file, ordered by user; a user's targets keep their order.
 
     Args:
         run_dir: Folder of the run.
+        name: Name of the file.
 
     Returns:
         By name, one value for each target. Shape ``[S]``.
@@ -26,7 +34,7 @@ def read_ranks(run_dir: Path) -> dict[str, "np.ndarray[Any, Any]"]:
     Raises:
         DataError: If the file cannot be read or lacks a column.
     """
-    path = run_dir / RANK_FILE
+    path = run_dir / name
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}

@@ -159,8 +159,7 @@ class EventStore(nn.Module):
         self.register_buffer("distances", distances, persistent=False)
         self.register_buffer("times", times, persistent=False)
         self.register_buffer("starts", starts, persistent=False)
-        longest = int(starts.diff().max()) if len(others) else 0
-        self._n_halvings = longest.bit_length()
+        self._longest = int(starts.diff().max()) if len(others) else 0
 
     def known(self, items: Tensor, moments: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         """The latest events of items that were known before moments.
@@ -176,27 +175,31 @@ class EventStore(nn.Module):
         tables = torch.arange(N_TABLES, device=items.device) * self.n_items
         runs = items[:, None] + tables
         begins = self.starts[runs]
-        ends = self.first_from(moments[:, None], begins, self.starts[runs + 1])
+        ends = self.starts[runs + 1]
+        ends = self.first_from(moments[:, None], begins, ends, most=self._longest)
         return torch.maximum(ends - limit, begins), ends
 
-    def first_from(self, moments: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
+    def first_from(self, moments: Tensor, begins: Tensor, ends: Tensor, *, most: int) -> Tensor:
         """The first of consecutive events that became known at a moment or later.
 
         Args:
             moments: Of a shape that expands to that of ``begins``; int64.
             begins: First event of each search, in one run; int64.
             ends: The one past the last; int64.
+            most: No search is over more events.
 
         Returns:
             Between ``begins`` and ``ends``, int64.
         """
-        low, high, last = begins, ends, max(len(self.times) - 1, 0)
-        for _ in range(self._n_halvings):
-            middle = (low + high) >> 1
-            is_before = (self.times[middle.clamp(max=last)] < moments) & (low < high)
-            low = torch.where(is_before, middle + 1, low)
-            high = torch.where(is_before, high, torch.minimum(middle, high))
-        return low
+        found, last = begins, max(len(self.times) - 1, 0)
+        if not len(self.times):
+            return found
+        for bit in reversed(range(most.bit_length())):
+            further = found + (1 << bit)
+            places = (further - 1).clamp_(max=last).flatten()
+            times = self.times.index_select(0, places).view_as(further)
+            found = torch.where((times < moments) & (further <= ends), further, found)
+        return found
 
     def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
         """The items that events lead to, and their damped weights."""
@@ -290,7 +293,8 @@ class EventMemory(nn.Module):
         oldest = read.moments[:, None] - self.age_bounds  # [Q, ages - 1]
         edges = [ends]
         edges += [
-            self.events.first_from(moment[:, None], begins, ends) for moment in oldest.unbind(dim=1)
+            self.events.first_from(moment[:, None], begins, ends, most=self.limit)
+            for moment in oldest.unbind(dim=1)
         ]
         edges.append(begins)
         snapshots = self.clock.numbers(read.moments)

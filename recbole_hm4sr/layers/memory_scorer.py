@@ -83,8 +83,9 @@ class MemoryScorer(nn.Module):
         products = self._inner.scores(users, candidates)
         if candidates.items.ndim == 2:
             return products + users.sparse.on_own(candidates.items).to(products.dtype)
-        added = users.sparse.on_columns(candidates.items, ascending=candidates.ascending)
-        return products + added.to(products.dtype)
+        return users.sparse.add_to_columns(
+            products, candidates.items, ascending=candidates.ascending
+        )
 
     def parts(self, users: UserRows, items: Tensor) -> Tensor:
         """What each relation adds to the scores of each row's own items.

@@ -181,29 +181,30 @@ class SparseScores(NamedTuple):
         """The entries of some rows, which count anew from 0."""
         return SparseScores(tuple(part.select(rows) for part in self.parts))
 
-    def on_columns(self, items: Tensor, *, ascending: bool) -> Tensor:
-        """What is added to the scores of the same items of all rows.
+    def add_to_columns(self, scores: Tensor, items: Tensor, *, ascending: bool) -> Tensor:
+        """Add the entries to the scores of the same items of all rows.
 
         Args:
+            scores: Changed where they are of the weights' precision. Shape ``[N, K]``.
             items: Shape ``[K]``, int64.
             ascending: Whether each is above the one before it.
 
         Returns:
             With the gradient of the weights. Shape ``[N, K]``.
         """
-        column = None
         if not ascending:
             items, column = torch.unique(items, return_inverse=True)
-        n_columns = len(items)
-        added = self.parts[0].weights.new_zeros(self.n_rows * n_columns)
+            added = scores.new_zeros(len(scores), len(items), dtype=self.parts[0].weights.dtype)
+            return scores + self.add_to_columns(added, items, ascending=True)[:, column]
+        # A sum of many small numbers needs their precision, whatever that of the products is.
+        total = scores.to(self.parts[0].weights.dtype).reshape(-1)
         for part in self.parts:
             numbers, own, values = part.entries()
             place, inside = _places(items, own)
-            values = values * part.weights.index_select(0, numbers) * inside
-            cells = (part.rows * n_columns).index_select(0, numbers) + place
-            added = added.scatter_add(0, cells, values)
-        added = added.view(-1, n_columns)
-        return added if column is None else added[:, column]
+            values = values.mul_(inside) * part.weights.index_select(0, numbers)
+            first_cells = part.rows * len(items)
+            total = total.scatter_add_(0, first_cells.index_select(0, numbers) + place, values)
+        return total.view(scores.shape)
 
     def by_relation(self, items: Tensor, n_relations: int) -> Tensor:
         """What each relation adds to the scores of each row's own items.

@@ -18,11 +18,16 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``fit(data)`` | fits it to the training part, in place of epochs: it has no parameters |
 | ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
 | ``as_served()`` | a context in which it scores as it will be served, where that differs |
+| ``views()`` | several ways in which it is measured after one training, each with its best epoch |
+| ``calibrate(measure)`` | called before each validation of each view: chooses what is best on it |
 
-The class of a model's settings may have one more, ``variant(settings)``: see ``registry.py``.
+The class of a model's settings may have more, ``variant(settings)``, ``view_labels(settings)`` and
+``reads_moment(settings)``: see ``registry.py``.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +83,34 @@ def serving_arrays(model: Any) -> Mapping[str, Array]:
     """
     own = getattr(model, "serving_arrays", None)
     return {} if own is None else own()
+
+
+class View(NamedTuple):
+    """One way in which a trained model is measured.
+
+    Attributes:
+        name: Part of file names: letters, digits, ``-`` and ``_``.
+        entered: A context in which the model is set to it while it scores.
+    """
+
+    name: str
+    entered: Callable[[], AbstractContextManager[None]]
+
+
+AS_IT_IS = View("", contextlib.nullcontext)
+
+
+def views(model: Any) -> tuple[View, ...]:
+    """The ways in which a model is measured. Training is the same in all of them.
+
+    The first is what the model is set to by itself: it chooses the run's best epoch, which is
+    served and reported. Each other has a best epoch and test metrics of its own.
+
+    Args:
+        model: Any model; one without ``views()`` is measured as it is.
+    """
+    own = getattr(model, "views", None)
+    return (() if own is None else tuple(own())) or (AS_IT_IS,)
 
 
 def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:

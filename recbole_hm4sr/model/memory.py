@@ -17,6 +17,7 @@ from recbole_hm4sr.data.serving_data import ServingDataset
 from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.layers.memory import DAY_SECONDS, Clock, EventMemory, EventStore, ItemCounts
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
+from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
 Array = np.ndarray[Any, Any]
@@ -114,7 +115,7 @@ def make_request_reader(
         reach=settings.memory_reach,
         max_length=config["MAX_ITEM_LIST_LENGTH"],
         request_time=settings.request_time,
-        refresh="none" if is_kept else settings.memory_refresh,
+        refresh="none" if is_kept else refreshes(settings.memory_refresh)[0],
         frozen_at=int(arrays["clock"][2]) if is_kept else dataset.ends_before,
         grain=int(arrays["clock"][3]),
         log=log,

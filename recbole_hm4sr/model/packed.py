@@ -8,8 +8,7 @@ exact and the sampled softmax, batches arranged by the loader, serving without t
 user tower that can be exported.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -31,6 +30,8 @@ from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
+from recbole_hm4sr.model.capabilities import View
+from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.model.memory import (
     arrays_to_keep,
     build_memory_scorer,
@@ -39,7 +40,8 @@ from recbole_hm4sr.model.memory import (
     make_visit_reader,
     memory_arrays,
 )
-from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
+from recbole_hm4sr.model.refresh import refreshes
+from recbole_hm4sr.model.sum_of_parts import SumOfParts
 from recbole_hm4sr.model.user_tower import MemoryTower, UserTower
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +71,7 @@ class EncodedBatch(NamedTuple):
     catalogue: Catalogue
 
 
-class PackedRecommender(ScoredByCatalogue):
+class PackedRecommender(SumOfParts):
     """RecBole recommender on packed tokens.
 
     Args:
@@ -100,6 +102,11 @@ class PackedRecommender(ScoredByCatalogue):
         if self.settings.memory == "events":
             self._learning_rate: float = config["learning_rate"]
             self._memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
+            self.dense_weight = DenseWeight(
+                self.settings.dense_weights,
+                len(refreshes(self.settings.memory_refresh)),
+                bigger=config["valid_metric_bigger"],
+            )
         self.arrange = self.make_reader(config, dataset)
         if self.samples_softmax:
             self.sampler = NegativeSampler(dataset.target_counts())
@@ -127,14 +134,6 @@ class PackedRecommender(ScoredByCatalogue):
         return ("id", *self.modalities)
 
     @property
-    def part_names(self) -> tuple[str, ...]:
-        """A name for each part of a score, whose sum it is."""
-        if isinstance(self.scorer, InnerProducts):
-            return self.streams
-        more = self.scorer.names if isinstance(self.scorer, MemoryScorer) else (self.scorer.part,)
-        return (*self.streams, *more)
-
-    @property
     def reads_request_time(self) -> bool:
         """Whether a score depends on when it is asked for: on a row's own time."""
         return self.settings.memory == "events" and self.settings.request_time == "target"
@@ -146,6 +145,11 @@ class PackedRecommender(ScoredByCatalogue):
         None without a memory.
         """
         return int(self._memory_arrays["clock"][2]) if self._memory_arrays else None
+
+    def views(self) -> tuple[View, ...]:
+        """With a memory, one for each value of ``memory_refresh`` where there are several."""
+        requests, several = self.arrange.requests, refreshes(self.settings.memory_refresh)
+        return () if requests is None or len(several) < 2 else requests.views(several)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""
@@ -294,7 +298,8 @@ class PackedRecommender(ScoredByCatalogue):
         """The rows of a batch as the scorer reads them.
 
         In training some are without their dense part (``dense_dropout``): the weights of the memory
-        then learn to rank by themselves.
+        then learn to rank by themselves. In evaluation the dense part has the weight that
+        validation chose.
 
         Args:
             encoded: Of :meth:`encode`.
@@ -303,12 +308,29 @@ class PackedRecommender(ScoredByCatalogue):
         if requests is None:
             return users
         users = users.with_side(**requests._asdict())
-        share = self.settings.dense_dropout
-        if not (self.training and share):
+        share, vectors = self.settings.dense_dropout, users.vectors
+        if not self.training:
+            weight = self.dense_weight.values[self._view()]
+            return users._replace(vectors=vectors * weight.to(vectors.dtype))
+        if not share:
             return users
-        vectors = users.vectors
         draw = torch.rand(len(vectors), 1, 1, device=vectors.device)
         return users._replace(vectors=vectors * (draw >= share).to(vectors.dtype))
+
+    def _view(self) -> int:
+        """Number of the view in which it is measured; served is the first."""
+        several, requests = refreshes(self.settings.memory_refresh), self.arrange.requests
+        assert requests is not None
+        return several.index(requests.refresh) if requests.refresh in several else 0
+
+    def calibrate(self, measure: Callable[[], float]) -> None:
+        """Choose what training cannot tell: how much the dense part counts beside a memory.
+
+        Args:
+            measure: The validation score of the model as it is, of some rows.
+        """
+        if self.arrange.requests is not None:
+            self.dense_weight.choose(self._view(), measure)
 
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
@@ -318,37 +340,7 @@ class PackedRecommender(ScoredByCatalogue):
         encoded = self._encoded(interaction)
         return self.rows_to_score(encoded), encoded.catalogue
 
-    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """The parts of the scores of some items; their sum is the score.
-
-        Args:
-            interaction: A batch.
-            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
-
-        Returns:
-            In the order of ``part_names``. Shape ``[B, K, parts]``.
-        """
-        users, catalogue = self.ask(interaction)
-        return catalogue.parts(users, items)
-
     # --- capabilities --------------------------------------------------------------------------
-
-    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
-        """What the memory says of each of the last items, with ``[B, C]`` items: ``[B, C, K]``.
-
-        None without a memory.
-        """
-        if not isinstance(self.scorer, MemoryScorer):
-            return None
-        users, catalogue = self.ask(interaction)
-        return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
-
-    def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
-        users, catalogue = self.ask(interaction)
-        if isinstance(self.scorer, MemoryScorer):
-            catalogue = replace(catalogue, scorer=InnerProducts())
-        return catalogue.scores(users, items)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:

@@ -1,6 +1,7 @@
 """Settings that models on packed tokens share."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -15,6 +16,7 @@ from recbole_hm4sr.config.fields import (
     setting,
 )
 from recbole_hm4sr.config.settings import Settings
+from recbole_hm4sr.model.refresh import MemoryRefreshes, check_refreshes, refresh_labels
 
 
 class PackedTraining(Settings):
@@ -60,6 +62,11 @@ class PackedTraining(Settings):
         "How the relations of the memory are weighed: as they start, by learned weights, or by "
         "weights that depend on the situation of the request as well.",
     )
+    dense_weights: Many[Weight] = setting(
+        [0, 0.25, 0.5, 0.75, 1],
+        "Weights of the dense part beside the memory that each validation tries, rising, 1 among "
+        "them; the best is kept with the model. One alone switches that off.",
+    )
     dense_dropout: Dropout = setting(
         0.0,
         "Share of the rows of a training step that are scored by the memory alone, so that its "
@@ -70,11 +77,12 @@ class PackedTraining(Settings):
         "The moment of a request: the time of the newest interaction, or of the one to be "
         "predicted, which in serving is now.",
     )
-    memory_refresh: Literal["none", "week", "request"] = setting(
+    memory_refresh: MemoryRefreshes = setting(
         "none",
         "Up to when the memory may look in an evaluation: until the training part ends, the last "
         "snapshot before the request, or the request; where the training part ends at no one "
-        "moment, none is request.",
+        "moment, none is request. With several, one training is measured under each, the first "
+        "one's best epoch is the run's, and each other has its own.",
     )
     memory_reach: Annotated[int, pydantic.Field(ge=1, le=255)] = setting(
         10, "K, interactions between two that still make an event; so many last items are read."
@@ -96,6 +104,41 @@ class PackedTraining(Settings):
         7, "Days between two snapshots, at which items and popularity are counted."
     )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
+
+    @staticmethod
+    def view_labels(settings: Mapping[str, Any]) -> dict[str, str]:
+        """What a table adds to the model's name for each way in which it is measured.
+
+        Args:
+            settings: All settings of a run.
+
+        Returns:
+            By the name of the view; empty where there is one.
+        """
+        with_memory = settings.get("memory") == "events"
+        return refresh_labels(settings.get("memory_refresh", "none")) if with_memory else {}
+
+    @staticmethod
+    def reads_moment(settings: Mapping[str, Any]) -> bool:
+        """Whether scores depend on the moment of the request.
+
+        Args:
+            settings: All settings of a run.
+        """
+        return settings.get("memory") == "events"
+
+    @pydantic.field_validator("memory_refresh")
+    @classmethod
+    def _refreshes_differ(cls, value: MemoryRefreshes) -> MemoryRefreshes:
+        return check_refreshes(value)
+
+    @pydantic.field_validator("dense_weights")
+    @classmethod
+    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(later > weight for weight, later in itertools.pairwise(value))
+        if not rises or 1 not in value:
+            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
+        return value
 
     @pydantic.field_validator("memory_ages")
     @classmethod

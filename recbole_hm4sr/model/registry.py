@@ -155,12 +155,42 @@ def variant_of(name: str, settings: Mapping[str, Any]) -> str:
         Words for a note below a table. Empty for a model with one form, and for one that is not
         installed here: tables are made where the runs' models need not be.
     """
-    try:
-        settings_class = find_model(name).settings_class
-    except ConfigError:
-        return ""
-    own = getattr(settings_class, "variant", None)
+    own = _of_settings(name, "variant")
     return "" if own is None else str(own(settings))
+
+
+def _of_settings(name: str, what: str) -> Any:
+    """What the class of a model's settings says by a method; None if it, or the model, has none."""
+    try:
+        return getattr(find_model(name).settings_class, what, None)
+    except ConfigError:
+        return None
+
+
+def view_labels(name: str, settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a table adds to a model's name for each view in which the model is measured.
+
+    Args:
+        name: Name of the model.
+        settings: All settings of a run.
+
+    Returns:
+        By the name of the view, the first one first; empty for a model that is measured as it is,
+        and for one that is not installed here: tables are made where the runs' models need not be.
+    """
+    own = _of_settings(name, "view_labels")
+    return {} if own is None else own(settings)
+
+
+def reads_moment(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a model's scores depend on the moment of the request: its ``request_time``.
+
+    Args:
+        name: Name of the model.
+        settings: All settings of a run.
+    """
+    own = _of_settings(name, "reads_moment")
+    return own is not None and bool(own(settings))
 
 
 @functools.cache

@@ -1,6 +1,9 @@
 """What a batch knows of its requests: the last items of each row, their times, and the moment."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,13 +14,14 @@ from recbole_hm4sr.data.events import visit_targets
 from recbole_hm4sr.layers.batch import Requests
 from recbole_hm4sr.layers.memory import Clock
 from recbole_hm4sr.layers.softmax import TargetShares
+from recbole_hm4sr.model.capabilities import View
+from recbole_hm4sr.model.refresh import MemoryRefresh
 
 Array = np.ndarray[Any, Any]
 RequestTime = Literal["last", "target"]
-MemoryRefresh = Literal["none", "week", "request"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RequestReader:
     """Reads requests, from whole histories or from the windows of a batch.
 
@@ -26,7 +30,7 @@ class RequestReader:
         reach: How many of the last items are read.
         max_length: L: n is at most that.
         request_time: Whether T is the time of the newest interaction or of the one to be predicted.
-        refresh: Up to when an evaluation may look; training looks up to T.
+        refresh: Up to when an evaluation may look; training looks up to T. See :meth:`refreshed`.
         frozen_at: Nothing from this moment on is read with ``none``; None for no such moment.
         grain: The smallest step of the data's times: a request is rounded down to it, or what the
             same day brings would be known where a file has whole days.
@@ -42,6 +46,19 @@ class RequestReader:
     frozen_at: int | None
     grain: int
     log: tuple[Tensor, Tensor, Tensor] | None
+
+    @contextlib.contextmanager
+    def refreshed(self, refresh: MemoryRefresh) -> Iterator[None]:
+        """A context in which an evaluation may look up to another moment."""
+        before, self.refresh = self.refresh, refresh
+        try:
+            yield
+        finally:
+            self.refresh = before
+
+    def views(self, refreshes: Sequence[MemoryRefresh]) -> tuple[View, ...]:
+        """A view of a model's evaluation for each moment up to which it may look."""
+        return tuple(View(name, partial(self.refreshed, name)) for name in refreshes)
 
     def at(self, positions: Tensor) -> Requests:
         """The requests of training rows, whose targets stand at positions of the log. ``[B]``."""

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from recbole_hm4sr.evaluate.groups import Array, Ranks, group_masks, is_small, telling
 from recbole_hm4sr.evaluate.statistics import user_metric
 
@@ -17,8 +19,8 @@ class GroupScore:
         n_targets: Its targets.
         small: Whether they come from so few users that the mean says little.
         mean: Mean over the targets.
-        interval: Its 95 % interval by the normal distribution; None where all targets have the same
-            value, which says nothing of how far the mean may be off.
+        interval: Its 95 % interval over the users by the normal distribution; None where all
+            targets have the same value, which says nothing of how far the mean may be off.
     """
 
     label: str
@@ -47,7 +49,8 @@ def scores_by_group(
         scores = []
         for number in present:
             name = grouping.names[number]
-            mean, interval = mean_and_interval(values[masks[name]])
+            here = masks[name]
+            mean, interval = mean_and_interval(values[here], ranks["user"][here])
             small = is_small(ranks, masks[name])
             label = grouping.labels[number]
             scores.append(GroupScore(label, name, sizes[name], small, mean, interval))
@@ -55,10 +58,24 @@ def scores_by_group(
     return found
 
 
-def mean_and_interval(values: Array) -> tuple[float, tuple[float, float] | None]:
-    """Mean of values from 0 to 1 and its 95 % interval; None where all are the same."""
+def mean_and_interval(values: Array, users: Array) -> tuple[float, tuple[float, float] | None]:
+    """Mean of the targets' values, from 0 to 1, and its 95 % interval over the users.
+
+    A user's targets are not independent: what they deviate from the mean is summed first.
+
+    Args:
+        values: Shape ``[S]``.
+        users: The user of each. Shape ``[S]``.
+
+    Returns:
+        The interval is None where all values are the same, or of one user.
+    """
     mean = float(values.mean())
-    if values.min() == values.max():
+    distinct, numbers = np.unique(users, return_inverse=True)
+    n_users = len(distinct)
+    if values.min() == values.max() or n_users < 2:
         return mean, None
-    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    deviations = np.bincount(numbers, weights=values - mean)
+    variance = float((deviations**2).sum()) * n_users / (n_users - 1)
+    half = 1.96 * math.sqrt(variance) / len(values)
     return mean, (max(0.0, mean - half), min(1.0, mean + half))

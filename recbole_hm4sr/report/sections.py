@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
-from recbole_hm4sr.evaluate.groups import GROUP_NOTE, SMALL_WORDS
+from recbole_hm4sr.evaluate.groups import GROUP_NOTE, SMALL_WORDS, one_moment_notes
 from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, day, duration, percent
@@ -181,14 +181,17 @@ def groups_section(run: RunFiles) -> Section:
     words = (
         f"NDCG@{cut} of the {len(run.ranks['user']):,} test targets, {CANDIDATES[protocol]}, by "
         f"what the model knew of the user and of the target. In parentheses the targets of a "
-        f"group. A whisker is the 95 % interval of the mean. It is missing where all targets of a "
-        f"group have the same value. Questions with the same answer for all targets are left out.",
+        f"group. A whisker is the 95 % interval of the mean over the users. It is missing where "
+        f"all targets of a group have the same value. Questions with the same answer for all "
+        f"targets are left out.",
     )
     charts = tuple(
         group_chart(title, groups, f"NDCG@{cut}") for title, groups in scores["ndcg"].items()
     )
     table = _group_table(scores, cut)
     notes = (*[SMALL_NOTE] * bool(table.faint), GROUP_NOTE)
+    if "one_moment" in run.metrics:
+        notes += one_moment_notes(run.metrics["one_moment"]["test_without_history"])
     return Section("groups", title, "Groups", words, charts, (table,) if charts else (), notes)
 
 

@@ -48,11 +48,21 @@ def run_facts(parts: RunParts, trained: Trained, costs: Costs) -> dict[str, Any]
         },
         "command": " ".join(["python", *sys.argv]),
         "n_items": parts.test_data._dataset.item_num - 1,
+        **_of_one_moment(parts),
         "stages": {
             "opening": costs.opening_seconds,
             "testing": costs.seconds - trained.costs.seconds,
         },
     }
+
+
+def _of_one_moment(parts: RunParts) -> dict[str, Any]:
+    """What a table must say of a split by one moment; nothing of another split."""
+    ends_before = parts.train_data._dataset.ends_before
+    if ends_before is None:
+        return {}
+    first = parts.test_data._dataset.n_without_history
+    return {"one_moment": {"training_ends": ends_before, "test_without_history": first}}
 
 
 def _device_name(device: torch.device) -> str:

@@ -14,6 +14,7 @@ import yaml
 from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.base.files import remove_leftovers, write_npz, write_text
 from recbole_hm4sr.data import vocabulary
+from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
 from recbole_hm4sr.parallel.processes import attempt, job_name
 from recbole_hm4sr.run.facts import run_facts
@@ -28,7 +29,8 @@ _RESULTS = (
     "metrics.json",
     "serving.npz",
     "vocabulary.npz",
-    "test_ranks.npz",
+    RANK_FILE,
+    rank_file("*"),
     "report.json",
     "report.html",
 )
@@ -45,7 +47,6 @@ class RunFolder:
         self.path = path
         self.settings = path / "config.yaml"
         self.metrics = path / "metrics.json"
-        self.ranks = path / "test_ranks.npz"
 
     def begin(self, plan: RunPlan) -> None:
         """Make the folder, and keep the settings of a run that begins here.
@@ -82,12 +83,11 @@ class RunFolder:
         Raises:
             WriteError: If that is not possible.
         """
-        for name in _RESULTS:
+        for path in [path for name in _RESULTS for path in self.path.glob(name)]:
             try:
-                (self.path / name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             except OSError as error:
-                message = f"cannot remove {self.path / name}: {error.strerror}"
-                raise WriteError(message) from error
+                raise WriteError(f"cannot remove {path}: {error.strerror}") from error
 
     def finish(self, trained: Trained, evaluation: Evaluation, parts: RunParts) -> None:
         """Write ranks, serving file and metrics of a run.
@@ -103,13 +103,15 @@ class RunFolder:
         facts = run_facts(parts, trained, parts.trainer.costs())
         if evaluation.valid_as_served:
             facts["valid_as_served"] = dict(evaluation.valid_as_served)
-        if evaluation.ranks is not None:
-            self._write_ranks(evaluation.ranks, parts)
+        for name, ranks in evaluation.ranks.items():
+            self._write_ranks(name, ranks, parts)
         train = parts.train_data._dataset
         train.vocabulary.save(self.path / vocabulary.FILE_NAME)
         write_serving_file(self.path, parts.model, train, fingerprints=parts.fingerprints)
         values = dataclasses.asdict(self.result(trained, evaluation, parts.plan))
         values.pop("epochs")
+        if not values["views"]:
+            values.pop("views")
         values["run_dir"] = str(self.path)
         write_text(self.metrics, json.dumps(values | facts, indent=2) + "\n")
 
@@ -126,14 +128,14 @@ class RunFolder:
             epochs=trained.epochs,
         )
 
-    def _write_ranks(self, ranks: Ranks, parts: RunParts) -> None:
+    def _write_ranks(self, name: str, ranks: Ranks, parts: RunParts) -> None:
         """Keep the ranks of the test users' targets, for tables by group and paired tests."""
         arrays: dict[str, Any] = {
             **describe_samples(parts.test_data._dataset, parts.train_data._dataset),
             "rank_include": ranks.include.numpy(),
             "rank_exclude": ranks.exclude.numpy(),
         }
-        write_npz(self.ranks, arrays, compress=True)
+        write_npz(self.path / name, arrays, compress=True)
 
 
 def new_run_dir(dataset: str, model: str) -> Path:

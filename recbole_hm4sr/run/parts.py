@@ -24,13 +24,15 @@ from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.evaluate.evaluator import Evaluator
+from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
+from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
-from recbole_hm4sr.model.capabilities import is_fitted_once
+from recbole_hm4sr.model.capabilities import View, is_fitted_once
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
 from recbole_hm4sr.run.plan import RunPlan
-from recbole_hm4sr.run.results import Evaluation, Metrics, Trained
+from recbole_hm4sr.run.results import BestOfView, Evaluation, Metrics, Trained, ViewMetrics
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder, settings_to_meet
 from recbole_hm4sr.train.costs import CostMeter
@@ -193,22 +195,59 @@ def train(parts: RunParts) -> Trained:
     trainer.load_best()  # what is written from here on is of one epoch
     return Trained(
         epochs=tuple(trainer.epochs),
-        best_epoch=trainer.best_epoch,
-        best_valid_score=float(trainer.best_valid_score),
-        best_valid=dict(trainer.best_valid_result or {}),
+        **vars(_best_of(trainer, trainer.views[0])),
         costs=costs,
+        views={view.name: _best_of(trainer, view) for view in trainer.views if view.name},
+    )
+
+
+def _best_of(trainer: Trainer, view: View) -> BestOfView:
+    best = trainer.bests[view.name]
+    return BestOfView(
+        best_epoch=trainer.best_epoch(view),
+        best_valid_score=float(best.score),
+        best_valid=dict(best.valid or {}),
     )
 
 
 def test(parts: RunParts) -> Evaluation:
-    """Metrics of the validation and the test part by the model as it is.
+    """Metrics of the validation and the test part, of each view at the best epoch of its own.
 
     Args:
-        parts: Of the run, with the model at its best epoch.
+        parts: Of the run, with the model at its best epoch, where it is afterwards too.
 
     Raises:
+        CheckpointError: If the best epoch of a view cannot be read.
         TrainingError: If a score is not finite.
     """
+    trainer = parts.trainer
+    first, *others = trainer.views
+    if not others:
+        metrics, ranks = _measure(parts)
+        by_file = {} if ranks is None else {RANK_FILE: ranks}
+        return Evaluation(metrics, by_file, _as_served(parts, metrics.valid))
+    views, by_file = {}, {}
+    for view in (*others, first):  # the first last: the model stays at its best epoch
+        epoch, name = trainer.load_best(view), rank_file("" if view is first else view.name)
+        with view.entered():
+            metrics, ranks = _measure(parts)
+        if ranks is not None:
+            by_file[name] = ranks
+        views[view.name] = ViewMetrics(
+            best_epoch=epoch,
+            best_valid_score=metrics.valid[parts.config["valid_metric"].lower()],
+            valid=metrics.valid,
+            test=metrics.test,
+            test_include=metrics.test_include,
+            test_exclude=metrics.test_exclude,
+            ranks=name if name in by_file else "",
+        )
+    in_order = {view.name: views[view.name] for view in trainer.views}
+    return Evaluation(dataclasses.replace(metrics, views=in_order), by_file)
+
+
+def _measure(parts: RunParts) -> tuple[Metrics, Ranks | None]:
+    """Metrics of both parts by the model as it is, and the ranks of the test part if it has any."""
     evaluator = parts.trainer.evaluator
     valid = evaluator.measure(parts.valid_data)
     ranks = None
@@ -226,7 +265,7 @@ def test(parts: RunParts) -> Evaluation:
         test_include=by_protocol["include"],
         test_exclude=by_protocol.get("exclude", {}),
     )
-    return Evaluation(metrics, ranks, _as_served(parts, metrics.valid))
+    return metrics, ranks
 
 
 def _as_served(parts: RunParts, valid: Mapping[str, float]) -> Mapping[str, float]:
@@ -255,8 +294,16 @@ def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:
         test={},
         test_include={},
         test_exclude={},
+        views={
+            name: ViewMetrics(
+                best_epoch=best.best_epoch,
+                best_valid_score=best.best_valid_score,
+                valid=best.best_valid,
+            )
+            for name, best in trained.views.items()
+        },
     )
-    return Evaluation(metrics, None)
+    return Evaluation(metrics, {})
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -10,6 +10,21 @@ from recbole_hm4sr.train.epochs import EpochRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BestOfView:
+    """The best epoch of one view of a model.
+
+    Attributes:
+        best_epoch: Epoch with the best validation score, from 1.
+        best_valid_score: That score.
+        best_valid: All validation metrics of that epoch.
+    """
+
+    best_epoch: int
+    best_valid_score: float
+    best_valid: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
     """What training has found.
 
@@ -19,6 +34,7 @@ class Trained:
         best_valid_score: That score.
         best_valid: All validation metrics of that epoch.
         costs: Of the run up to the end of its last epoch.
+        views: The best epochs of all views of a model that is measured in several, by name.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -26,6 +42,30 @@ class Trained:
     best_valid_score: float
     best_valid: dict[str, float]
     costs: Costs
+    views: Mapping[str, BestOfView] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewMetrics:
+    """Metrics of the best epoch of one view of a model, by name, as ``ndcg@10``.
+
+    Attributes:
+        best_epoch: Epoch with the view's best validation score, from 1.
+        best_valid_score: That score.
+        valid: Validation metrics.
+        test: Test metrics; these and the next are empty if the run was not to be tested.
+        test_include: Test metrics with users' histories among the candidates.
+        test_exclude: Test metrics without them.
+        ranks: Name of the file with the ranks of the test targets; empty where there is none.
+    """
+
+    best_epoch: int
+    best_valid_score: float
+    valid: dict[str, float]
+    test: dict[str, float] = dataclasses.field(default_factory=dict)
+    test_include: dict[str, float] = dataclasses.field(default_factory=dict)
+    test_exclude: dict[str, float] = dataclasses.field(default_factory=dict)
+    ranks: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +80,8 @@ class Metrics:
         test_include: Test metrics with users' histories among the candidates.
         test_exclude: Test metrics without them; empty for metrics that do not follow from ranks,
             or with sampled negatives.
+        views: The same of each view of a model that is measured in several, by name, each at the
+            best epoch of its own; the first one's are those above. Empty for any other model.
     """
 
     rank_history: str
@@ -47,6 +89,7 @@ class Metrics:
     test: dict[str, float]
     test_include: dict[str, float]
     test_exclude: dict[str, float]
+    views: Mapping[str, ViewMetrics] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +98,14 @@ class Evaluation:
 
     Attributes:
         metrics: Of the validation and the test part.
-        ranks: Ranks of the test users' targets; None where the metrics do not follow from ranks,
-            or if the run was not to be tested.
+        ranks: Ranks of the test users' targets, by the name of their file; empty where the metrics
+            do not follow from ranks, or if the run was not to be tested.
         valid_as_served: Validation metrics of what ``serving.npz`` keeps; empty where that is the
             whole model.
     """
 
     metrics: Metrics
-    ranks: Ranks | None
+    ranks: Mapping[str, Ranks]
     valid_as_served: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 

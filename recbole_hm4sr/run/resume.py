@@ -17,6 +17,7 @@ from recbole_hm4sr.run.folder import RunFolder
 from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.place import TRAINED_BY
 from recbole_hm4sr.run.results import RunResult
+from recbole_hm4sr.train.checkpoint_folder import best_file
 from recbole_hm4sr.train.epochs import EpochRecord
 
 _log = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ def _take_over(trained: Path, folder: Path) -> None:
     try:
         metrics = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))
         facts = {name: metrics[name] for name in _FACTS_OF_TRAINING}
-        for name in ("best.pt", "last.pt"):
+        of_views = sorted((trained / "checkpoint").glob(best_file("*")))
+        for name in ("best.pt", *(path.name for path in of_views), "last.pt"):
             with (trained / "checkpoint" / name).open("rb") as source:
                 copy = partial(shutil.copyfileobj, source)
                 write_whole(folder / "checkpoint" / name, copy)

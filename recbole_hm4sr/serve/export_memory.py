@@ -198,7 +198,7 @@ def _best_candidates(model: Any, batch: Any, k: int) -> tuple[Tensor, Tensor]:
     sparse = catalogue.prepared(users).sparse
     assert sparse is not None
     every = torch.arange(model.n_items, device=dense.device)
-    added = sparse.on_columns(every, ascending=True)
+    added = sparse.add_to_columns(torch.zeros_like(dense), every, ascending=True)
     is_candidate = added != 0
     near = dense.topk(min(N_CANDIDATES, model.n_items - 1), dim=1).indices
     is_candidate.scatter_(1, near, value=True)

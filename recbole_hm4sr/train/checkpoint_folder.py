@@ -1,6 +1,7 @@
 """The checkpoints of one run, and which of them a run may resume from.
 
-* ``best.pt``: what changes the scores of the best epoch so far;
+* ``best.pt``: what changes the scores of the best epoch so far; of a model that is measured in
+  several views, the first one's, and ``best-<view>.pt`` of each other;
 * ``last.pt``: everything needed to resume as if nothing had happened;
 * ``previous.pt``: the ``last.pt`` of the epoch before.
 
@@ -39,6 +40,11 @@ def settings_to_meet(values: Mapping[str, Any]) -> str:
     return json.dumps({k: v for k, v in values.items() if k not in free}, default=str)
 
 
+def best_file(view: str) -> str:
+    """Name of the checkpoint of a view's best epoch; an empty name for the first view."""
+    return f"best-{view}.pt" if view else "best.pt"
+
+
 class CheckpointFolder:
     """Reads and writes the checkpoints of a run; refuses those of others.
 
@@ -53,7 +59,7 @@ class CheckpointFolder:
         self, folder: Path, *, model: str, fingerprints: Mapping[str, str], settings: str
     ) -> None:
         self.folder = folder
-        self.best, self.last = folder / "best.pt", folder / "last.pt"
+        self.best, self.last = self.best_of(""), folder / "last.pt"
         self.previous = folder / "previous.pt"
         self._owner: dict[str, Any] = {
             "model": model,
@@ -61,13 +67,25 @@ class CheckpointFolder:
             "settings": settings,
         }
 
-    def write_best(self, state: Mapping[str, Any]) -> None:
-        """Write the best epoch so far.
+    def best_of(self, view: str) -> Path:
+        """The checkpoint of the best epoch so far of a view.
+
+        Args:
+            view: Its name; empty for the first.
+        """
+        return self.folder / best_file(view)
+
+    def write_best(self, state: Mapping[str, Any], view: str = "") -> None:
+        """Write the best epoch so far of a view.
+
+        Args:
+            state: Everything that changes the scores.
+            view: Its name; empty for the first.
 
         Raises:
             WriteError: If it cannot be written; the one before is still there.
         """
-        write_checkpoint(self.best, {**self._owner, **state})
+        write_checkpoint(self.best_of(view), {**self._owner, **state})
 
     def write_last(self, state: Mapping[str, Any]) -> None:
         """Write the last epoch; the one before is kept as ``previous.pt``.
@@ -129,12 +147,13 @@ class CheckpointFolder:
         except OSError as error:
             raise WriteError(f"cannot write {self.last}: {error.strerror}") from error
 
-    def mend_best(self, last: Mapping[str, Any], best_epoch: int) -> None:
-        """Write ``best.pt`` from another checkpoint if it is damaged or of an earlier epoch.
+    def mend_best(self, last: Mapping[str, Any], best_epoch: int, view: str = "") -> None:
+        """Write a view's best epoch from another checkpoint if it is damaged or an earlier one.
 
         Args:
             last: What the run resumes from.
-            best_epoch: Its best epoch so far, from 0; -1 if there is none.
+            best_epoch: The view's best epoch so far, from 0; -1 if there is none.
+            view: Its name; empty for the first.
 
         Raises:
             CheckpointError: If no checkpoint has that epoch any more.
@@ -142,7 +161,7 @@ class CheckpointFolder:
         """
         if best_epoch < 0:
             return
-        reason = self._wrong_with_best(last["epoch"], best_epoch)
+        reason = self._wrong_with_best(self.best_of(view), last["epoch"], best_epoch)
         if reason is None:
             return
         source = last if last["epoch"] == best_epoch else self._previous_of(best_epoch)
@@ -150,18 +169,18 @@ class CheckpointFolder:
             raise CheckpointError(f"{reason}; {self._way_out()}")
         _log.warning("%s; written again from another checkpoint of that epoch", reason)
         names = ("epoch", "state_dict", "other_parameter")
-        self.write_best({name: source[name] for name in names})
+        self.write_best({name: source[name] for name in names}, view)
 
-    def _wrong_with_best(self, last_epoch: int, best_epoch: int) -> str | None:
+    def _wrong_with_best(self, path: Path, last_epoch: int, best_epoch: int) -> str | None:
         try:
-            epoch = int(self.read(self.best)["epoch"])
+            epoch = int(self.read(path)["epoch"])
         except CheckpointError as error:
             return str(error)
         # A later one is of an epoch that is trained again, and then written again.
         if epoch == best_epoch or epoch > last_epoch:
             return None
         return (
-            f"the checkpoint {self.best} must be of epoch {best_epoch + 1}, the best so far, "
+            f"the checkpoint {path} must be of epoch {best_epoch + 1}, the best so far, "
             f"got epoch {epoch + 1}"
         )
 

@@ -2,9 +2,26 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recbole_hm4sr.base.files import write_text
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """What the validation of an epoch has found in one view of the model.
+
+    Attributes:
+        valid_score: Value of the metric that chooses the best epoch.
+        valid: All validation metrics.
+        is_best: Whether this epoch is the best of its view so far.
+    """
+
+    valid_score: float
+    valid: dict[str, float]
+    is_best: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,11 +32,13 @@ class EpochRecord:
         epoch: Counted from 1.
         loss: Sum of the named losses, mean over the steps.
         losses: Each named loss, mean over the steps.
-        valid_score: Value of the metric that chooses the best epoch.
-        valid: All validation metrics.
-        is_best: Whether this epoch is the best so far.
+        valid_score: Value of the metric that chooses the best epoch, in the first view.
+        valid: All validation metrics, in the first view.
+        is_best: Whether this epoch is the best of the first view so far.
         train_seconds: Time of the training steps.
-        valid_seconds: Time of the validation.
+        valid_seconds: Time of the validation, of all views.
+        views: What validation has found in the views after the first, by name; empty for a model
+            that has one.
     """
 
     epoch: int
@@ -30,6 +49,20 @@ class EpochRecord:
     is_best: bool
     train_seconds: float
     valid_seconds: float
+    views: dict[str, Validation] = dataclasses.field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The record as numbers, texts and mappings; without ``views`` where there are none."""
+        values = dataclasses.asdict(self)
+        if not self.views:
+            del values["views"]
+        return values
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> "EpochRecord":
+        """The record that :meth:`to_plain` has given."""
+        views = {name: Validation(**found) for name, found in values.get("views", {}).items()}
+        return cls(**{**values, "views": views})
 
 
 def write_epochs(path: Path, epochs: list[EpochRecord]) -> None:
@@ -38,5 +71,5 @@ def write_epochs(path: Path, epochs: list[EpochRecord]) -> None:
     Raises:
         WriteError: If it cannot be written.
     """
-    lines = [json.dumps(dataclasses.asdict(record)) + "\n" for record in epochs]
+    lines = [json.dumps(record.to_plain()) + "\n" for record in epochs]
     write_text(path, "".join(lines))

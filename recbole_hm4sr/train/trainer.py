@@ -1,8 +1,10 @@
 """Trains one model: its epochs, named losses, exact resumption, checkpoints that hold no code.
 
-RecBole's ``early_stopping`` says which epoch is the best and when training ends. An epoch leaves:
+RecBole's ``early_stopping`` says which epoch is the best and when training ends. A model that is
+measured in several views (``model/capabilities.py``) is validated in each, each has a best epoch of
+its own, and training ends when none gets better any more. An epoch leaves:
 
-* ``checkpoint/``: the best epoch, and what the run can resume from (``checkpoint_folder.py``);
+* ``checkpoint/``: the best epochs, and what the run can resume from (``checkpoint_folder.py``);
 * ``history.jsonl``: one line per epoch;
 * ``tensorboard/``: curves (``event_log.py``).
 
@@ -12,20 +14,21 @@ Frozen features are in no checkpoint; their fingerprint is.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from recbole.utils import early_stopping
 from torch import Tensor
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar
+from recbole_hm4sr.model.capabilities import View, views
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import rows_of_step, seed_epoch
+from recbole_hm4sr.train.best_epochs import BestEpochs
 from recbole_hm4sr.train.checkpoint import (
     random_states,
     refusing_damage,
@@ -35,7 +38,7 @@ from recbole_hm4sr.train.checkpoint import (
 from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder
 from recbole_hm4sr.train.costs import CostMeter, Costs
 from recbole_hm4sr.train.diagnose import refuse_state
-from recbole_hm4sr.train.epochs import EpochRecord, write_epochs
+from recbole_hm4sr.train.epochs import EpochRecord, Validation, write_epochs
 from recbole_hm4sr.train.event_log import EventLog
 from recbole_hm4sr.train.optimizer import build_optimizer
 from recbole_hm4sr.train.precision import Precision
@@ -65,7 +68,10 @@ class Trainer:
         model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
             whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
             called before the first step of each epoch, counted from 1, with the training split;
-            ``parameter_groups()`` (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`).
+            ``calibrate(measure)``, called before each validation of each view with a function that
+            gives the score of some validation rows; ``parameter_groups()``
+            (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
+            ``views()`` (:func:`~recbole_hm4sr.model.capabilities.views`).
         evaluator: Of the same model.
         files: What is written; by the first process alone.
         amp_dtype: What ``enable_amp`` computes in.
@@ -77,8 +83,8 @@ class Trainer:
         epochs: The finished epochs that were validated.
         max_epochs: How many epochs are trained at most.
         start_epoch: How many epochs were finished when the run was resumed.
-        best_valid_score: Value of ``valid_metric`` in the best epoch so far.
-        best_valid_result: All validation metrics of that epoch; None before the first.
+        views: What the model is measured in; the first one's best epoch is the run's.
+        bests: The best epoch of each so far.
     """
 
     def __init__(
@@ -102,9 +108,8 @@ class Trainer:
         self._prepare_steps(amp_dtype)
         self.start_epoch = 0
         self.epochs: list[EpochRecord] = []
-        self.best_valid_score = -np.inf if config["valid_metric_bigger"] else np.inf
-        self.best_valid_result: dict[str, float] | None = None
-        self._n_worse = 0  # validations since the best one
+        self.views = views(model)
+        self.bests = BestEpochs(config, [view.name for view in self.views])
         self._step_bar = step_bar or StepBar()
         self._on_epoch = on_epoch
         self._meter = meter
@@ -125,12 +130,26 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether training has ended: all epochs done, or stopped early."""
-        return self.start_epoch >= self.max_epochs or self._n_worse > self.config["stopping_step"]
+        return self.start_epoch >= self.max_epochs or self.bests.are_over
 
-    @property
-    def best_epoch(self) -> int:
-        """Number of the best epoch so far, from 1; 0 before the first."""
-        return max((record.epoch for record in self.epochs if record.is_best), default=0)
+    def best_epoch(self, view: View | None = None) -> int:
+        """Number of the best epoch so far of a view, from 1; 0 before the first.
+
+        Args:
+            view: One of :attr:`views`; None for the first.
+        """
+        return max(
+            (record.epoch for record in self.epochs if self._found_in(record, view).is_best),
+            default=0,
+        )
+
+    def _found_in(self, record: EpochRecord, view: View | None) -> EpochRecord | Validation:
+        """What an epoch's validation has found in a view."""
+        return record if self._file_of(view) == "" else record.views[self._file_of(view)]
+
+    def _file_of(self, view: View | None) -> str:
+        """What tells the files of a view from the run's, which are those of the first."""
+        return "" if view is None or view.name == self.views[0].name else view.name
 
     def costs(self) -> Costs:
         """What the run has cost up to now; nothing without a meter."""
@@ -168,25 +187,37 @@ class Trainer:
             self.files.events.trained(epoch, sum(losses.values()) * len(train_data))
             if (epoch + 1) % eval_step:
                 continue
-            began = time.perf_counter()
-            valid = self.evaluator.measure(valid_data)
-            record = self._judge(
-                EpochRecord(
-                    epoch=epoch + 1,
-                    loss=sum(losses.values()),
-                    losses=losses,
-                    valid_score=float(valid[self.config["valid_metric"].lower()]),
-                    valid={name: float(value) for name, value in valid.items()},
-                    is_best=False,
-                    train_seconds=train_seconds,
-                    valid_seconds=time.perf_counter() - began,
-                )
-            )
-            self.files.events.validated(epoch, record.valid_score, valid)
+            record = self._validate(valid_data, epoch, losses, train_seconds)
+            self.files.events.validated(epoch, record.valid_score, record.valid)
             self._end_epoch(record, (train_data, valid_data))
-            if self._n_worse > self.config["stopping_step"]:
+            if self.bests.are_over:
                 break
-        self.files.events.ended(self.best_valid_score)
+        self.files.events.ended(self.bests.first.score)
+
+    def _validate(
+        self, valid_data: Any, epoch: int, losses: dict[str, float], train_seconds: float
+    ) -> EpochRecord:
+        """Measure and judge an epoch in every view."""
+        began = time.perf_counter()
+        name = self.config["valid_metric"].lower()
+        measure_some = partial(self.evaluator.measure_some, valid_data, name)
+        found = {}
+        for view in self.views:
+            with view.entered():
+                if hasattr(self.model, "calibrate"):
+                    self.model.calibrate(measure_some)
+                metrics = self.evaluator.measure(valid_data)
+            found[view.name] = self.bests[view.name].judge(metrics)
+        first = found.pop(self.views[0].name)
+        return EpochRecord(
+            epoch=epoch + 1,
+            loss=sum(losses.values()),
+            losses=losses,
+            **vars(first),
+            train_seconds=train_seconds,
+            valid_seconds=time.perf_counter() - began,
+            views=found,
+        )
 
     def train_epoch(self, train_data: Any, epoch: int) -> dict[str, float]:
         """Train one epoch.
@@ -229,19 +260,6 @@ class Trainer:
             return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
         return {"loss": losses}
 
-    def _judge(self, record: EpochRecord) -> EpochRecord:
-        """Whether an epoch is the best so far; equal to the best is better."""
-        self.best_valid_score, self._n_worse, _, is_best = early_stopping(
-            record.valid_score,
-            self.best_valid_score,
-            self._n_worse,
-            max_step=self.config["stopping_step"],
-            bigger=self.config["valid_metric_bigger"],
-        )
-        if is_best:
-            self.best_valid_result = record.valid
-        return dataclasses.replace(record, is_best=is_best)
-
     def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
         """Keep an epoch, and tell of it."""
         self.epochs.append(record)
@@ -255,8 +273,9 @@ class Trainer:
         """Write what an epoch leaves, in an order that a kill at any moment leaves usable."""
         scoring = self.scoring_state(record.epoch - 1)
         self.files.checkpoints.write_last({**scoring, **self._state_to_resume(loaders)})
-        if record.is_best:
-            self.files.checkpoints.write_best(scoring)
+        for view in self.views:
+            if self._found_in(record, view).is_best:
+                self.files.checkpoints.write_best(scoring, self._file_of(view))
         write_epochs(self.files.epochs, self.epochs)
 
     def scoring_state(self, epoch: int) -> dict[str, Any]:
@@ -281,10 +300,8 @@ class Trainer:
         """Everything besides the weights that the next epoch depends on."""
         return {
             **self._state_of_steps(),
-            "cur_step": self._n_worse,
-            "best_valid_score": float(self.best_valid_score),
-            "best_valid_result": dict(self.best_valid_result or {}),
-            "history": [dataclasses.asdict(record) for record in self.epochs],
+            **self.bests.state(),
+            "history": [record.to_plain() for record in self.epochs],
             "costs": None if self._meter is None else dataclasses.asdict(self.costs()),
             "random_states": random_states(),
             "loader_states": [loader.generator.get_state() for loader in loaders],
@@ -325,17 +342,16 @@ class Trainer:
         with refusing_damage(checkpoints.last):
             self._set_state(state, (train_data, valid_data))
         if processes.is_first():
-            checkpoints.mend_best(state, self.best_epoch - 1)
+            for view in self.views:
+                checkpoints.mend_best(state, self.best_epoch(view) - 1, self._file_of(view))
             write_epochs(self.files.epochs, self.epochs)
         return True
 
     def _set_state(self, state: dict[str, Any], loaders: tuple[Any, Any]) -> None:
         self._set_state_of_steps(state)
         self.start_epoch = state["epoch"] + 1
-        self._n_worse = state["cur_step"]
-        self.best_valid_score = state["best_valid_score"]
-        self.best_valid_result = state["best_valid_result"]
-        self.epochs = [EpochRecord(**record) for record in state["history"]]
+        self.bests.set_state(state)
+        self.epochs = [EpochRecord.of_plain(record) for record in state["history"]]
         if self._meter is not None:
             self._meter.resume_from(state.get("costs"), self.epochs)
         for loader, loader_state in zip(loaders, state["loader_states"], strict=True):
@@ -343,21 +359,29 @@ class Trainer:
         if processes.world_size() == 1:  # several processes draw theirs for each epoch
             set_random_states(state["random_states"])
 
-    def load_best(self) -> None:
-        """Set the model to the best epoch so far.
+    def load_best(self, view: View | None = None) -> int:
+        """Set the model to the best epoch so far of a view.
+
+        Args:
+            view: One of :attr:`views`; None for the first.
+
+        Returns:
+            The epoch's number, from 1.
 
         Raises:
             CheckpointError: If ``best.pt`` is damaged, of another run, or of another epoch.
         """
         processes.barrier()  # until the first process has written it
-        path = self.files.checkpoints.best
+        path = self.files.checkpoints.best_of(self._file_of(view))
         state = self.files.checkpoints.read(path, self.device)
         set_weights(self.model, state, path)
-        if self.epochs and state["epoch"] + 1 != self.best_epoch:
+        epoch, best_epoch = int(state["epoch"]) + 1, self.best_epoch(view)
+        if self.epochs and epoch != best_epoch:
             raise CheckpointError(
-                f"the checkpoint {path} must be of the best epoch, {self.best_epoch}, got epoch "
-                f"{state['epoch'] + 1}; train anew"
+                f"the checkpoint {path} must be of the best epoch, {best_epoch}, got epoch "
+                f"{epoch}; train anew"
             )
+        return epoch
 
     def close(self) -> None:
         """Remove the bar of a loop that has ended early, and end TensorBoard's writer."""

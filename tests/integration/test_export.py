@@ -126,9 +126,7 @@ def test_a_folder_is_never_overwritten(index, hm4sr_run, capsys):
 
 def test_models_of_another_form_are_refused_and_leave_nothing(toy_path, tmp_path):
     run_dir = train_toy("GRU4Rec", toy_path, tmp_path / "run", epochs=1)
-    with pytest.raises(
-        ConfigError, match=r"item vectors, with .* memory; got GRU4Rec"
-    ):
+    with pytest.raises(ConfigError, match=r"item vectors, with .* memory; got GRU4Rec"):
         export_index(run_dir, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 

@@ -1,5 +1,7 @@
 """A split at one moment for all users, through training, testing and the groups of a table."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,13 @@ def test_targets_and_groups_are_those_of_the_file(targets, toy_path, tmp_path):
         n_training = sum(time < valid_from for _, _, time in mine)
         for place in inside[: 1 if targets == "first" else None]:
             expected.append((user, mine[place][1], place, n_training))
+    metrics = json.loads((result.run_dir / "metrics.json").read_text(encoding="utf-8"))
+    firsts = {user: min(time for u, _, time in rows if u == user) for user, _, _ in rows}
+    moment = {
+        "training_ends": valid_from,
+        "test_without_history": sum(time >= test_from for time in firsts.values()),
+    }
+    assert metrics["one_moment"] == moment
     ranks = read_ranks(result.run_dir)
     names = ("user", "target", "history_length", "training_length")
     found = list(zip(*(ranks[name].tolist() for name in names), strict=True))

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.latex import as_latex
-from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text
+from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text, write_tables
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables, csv_records
@@ -100,6 +101,7 @@ def test_groups_split_the_users(summaries):
     assert {name: size for name, size in sizes.items() if size} == {
         ALL: 4, "history 3 to 5": 1, "history 6 to 10": 2, "history 11 to 20": 1,
         "head": 2, "middle": 1, "tail": 1, "known users": 4, "known items": 4,
+        "5 or more in training": 2, "under 5 in training": 2,
         "tie": 3, "non-tie": 1, "gap 1 to 10 min": 1,
     }  # fmt: skip
     scores = summaries[0].rows[0].scores
@@ -127,6 +129,33 @@ def test_the_paired_test_takes_each_users_mean_over_the_seeds(summaries):
     assert summaries[0].rows[0].relative["Hit@10"] == pytest.approx((6 / 8 - 3 / 8) / (3 / 8))
 
 
+def test_a_user_s_targets_are_averaged_before_the_test_and_seeds_first(tmp_path):
+    """Users u1 with three targets and u2 with one: two values are tested, not four."""
+    grid = read_grid(
+        flags={
+            "datasets": ["toy"], "models": ["A", "B"], "seeds": [1, 2], "metrics": ["Hit@10"],
+            "baseline": "B",
+        }
+    )  # fmt: skip
+    outcomes = [outcome(tmp_path, *cell.key[1:]) for cell in grid.cells()]
+    for one in outcomes:
+        shutil.rmtree(one.folder)
+        targets = ["i", "j", "k", "l"]
+        users = ["u1", "u1", "u1", "u2"]
+        write_ranks(one.folder, RANKS[one.cell.key[1:]], users, targets)
+    row, base = summarize(grid, outcomes)[0].rows
+    # NDCG and all metrics stay means over the targets.
+    assert row.scores[ALL, "Hit@10"].mean == 3 / 4
+    assert base.scores[ALL, "Hit@10"].mean == pytest.approx((1 / 4 + 2 / 4) / 2)
+    test, _ = row.tests["Hit@10"]
+    # A hits the three targets of u1 with both seeds; B the first with both, the second with one.
+    differences = [1 - (1 + 1 / 2 + 0) / 3, 0.0]
+    assert test.n_users == 2
+    assert test.difference == pytest.approx(sum(differences) / 2)
+    deviation = abs(differences[0] - differences[1]) / math.sqrt(2)
+    assert test.effect_size == pytest.approx(sum(differences) / 2 / deviation)
+
+
 def test_the_best_is_bold_and_a_failed_row_says_why(summaries):
     results, tests, groups = build_tables(summaries[0])
     text = as_text(results)
@@ -151,12 +180,39 @@ def test_the_groups_are_rows_and_small_ones_are_marked(summaries):
     assert rows[4] == ("Hit@10", "head †", "2", "1.0000 ± 0.0000", f"0.7500 ± {deviation:.4f}")
     assert [row[1] for row in rows] == [
         f"{ALL} †", "history 3 to 5 †", "history 6 to 10 †", "history 11 to 20 †",
-        "head †", "middle †", "tail †", "tie †", "non-tie †",
+        "head †", "middle †", "tail †", "under 5 in training †", "5 or more in training †",
+        "tie †", "non-tie †",
     ]  # fmt: skip
     text = as_text(groups)
     assert "*: the best of the row." in text
     assert "†: fewer than 20 users: their means say little." in text
     assert r"head $^{\dagger}$ & 2 & " in as_latex([groups])
+
+
+def test_a_split_by_one_moment_has_a_table_of_what_was_known_at_the_cut(tmp_path):
+    grid = read_grid(
+        flags={
+            "datasets": ["toy"], "models": ["A", "B"], "seeds": [1, 2], "metrics": ["Hit@10"],
+            "baseline": "B",
+        }
+    )  # fmt: skip
+    moment = {"training_ends": 7, "test_without_history": 1234}
+    outcomes = [outcome(tmp_path, *cell.key[1:], one_moment=moment) for cell in grid.cells()]
+    summaries = summarize(grid, outcomes)
+    table = next(table for table in build_tables(summaries[0]) if table.kind == "cut")
+    # All targets were in the training part; of two of them five interactions or more.
+    assert table.columns == (
+        "metric", "model", "all targets † (4)", "known at the cut † (4)",
+        "5 or more before the cut † (2)", "new at the cut † (0)",
+    )  # fmt: skip
+    rows = [tuple(entry.text for entry in row) for row in table.rows]
+    assert rows[0] == ("Hit@10", "A", "0.7500 ± 0.0000", "0.7500 ± 0.0000", "1.0000 ± 0.0000", "-")
+    assert [entry.best for entry in table.rows[0]] == [False, False, True, True, True, False]
+    notes = " ".join(table.notes)
+    assert "A five-core data set flatters freshness" in notes
+    assert "1,234 interactions of the test part are the first of their user" in notes
+    write_tables(summaries, tmp_path / "out")
+    assert "known at the cut" in (tmp_path / "out" / "table_cut.tex").read_text(encoding="utf-8")
 
 
 def test_every_line_of_a_markdown_table_has_as_many_fields(summaries):

@@ -30,13 +30,17 @@ def test_groups_of_four_targets_by_hand(tmp_path):
         tmp_path,
         history_length=np.array([0, 5, 6, 60]),
         training_length=np.array([0, 1, 1, 9]),
+        target_count=np.array([0, 4, 5, 1000]),
     )
     assert names_of(read_ranks(tmp_path)) == [
-        ["history none", "tail", "new items", "new users", "tie"],
-        ["history 3 to 5", "tail", "known items", "known users", "non-tie", "gap under 1 min"],
-        ["history 6 to 10", "middle", "known items", "known users", "non-tie", "gap 1 to 6 h"],
-        ["history 51 or more", "head", "known items", "known users", "non-tie", "gap over a year"],
-    ]
+        ["history none", "tail", "new items", "under 5 in training", "new users", "tie"],
+        ["history 3 to 5", "tail", "known items", "under 5 in training", "known users", "non-tie",
+         "gap under 1 min"],
+        ["history 6 to 10", "middle", "known items", "5 or more in training", "known users",
+         "non-tie", "gap 1 to 6 h"],
+        ["history 51 or more", "head", "known items", "5 or more in training", "known users",
+         "non-tie", "gap over a year"],
+    ]  # fmt: skip
 
 
 def test_a_file_of_an_earlier_release_has_no_new_users(tmp_path):

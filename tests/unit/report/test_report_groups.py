@@ -6,7 +6,7 @@ from runfiles import write_ranks
 
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.report.buckets import COUNTS, day_of_week, hour_of_day, month_of_year
-from recbole_hm4sr.report.groups import scores_by_group
+from recbole_hm4sr.report.groups import mean_and_interval, scores_by_group
 
 
 def test_scores_of_groups_by_hand(tmp_path):
@@ -24,6 +24,17 @@ def test_scores_of_groups_by_hand(tmp_path):
     assert first.small
     # No user is new in a run that does not say: the question tells nobody apart.
     assert "User seen in training" not in scores
+
+
+def test_the_interval_is_over_users_whose_targets_are_no_samples_of_their_own():
+    """Users of 2, 1 and 3 targets: their deviations from the mean, 1/2, sum to 1, -1/2, -1/2."""
+    values = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+    users = np.array(["a", "a", "b", "c", "c", "c"])
+    mean, interval = mean_and_interval(values, users)
+    assert mean == 1 / 2
+    half = 1.96 * np.sqrt((1 + 1 / 4 + 1 / 4) * 3 / 2) / 6
+    assert interval == pytest.approx((1 / 2 - half, 1 / 2 + half))
+    assert mean_and_interval(values[3:], users[3:]) == (1 / 3, None)  # one user
 
 
 def test_every_range_begins_at_its_edge():

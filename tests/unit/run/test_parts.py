@@ -52,7 +52,7 @@ def test_each_stage_writes_its_own_files(plan, tmp_path):
     evaluation = stages.test(parts)
     assert files(folder.path) == before
     assert evaluation.metrics.valid == trained.best_valid
-    assert len(evaluation.ranks.include) == len(parts.test_data._dataset)
+    assert len(evaluation.ranks["test_ranks.npz"].include) == len(parts.test_data._dataset)
 
     folder.finish(trained, evaluation, parts)
     new = ["metrics.json", "serving.npz", "test_ranks.npz", "vocabulary.npz"]
@@ -61,8 +61,9 @@ def test_each_stage_writes_its_own_files(plan, tmp_path):
     assert metrics["test"] == evaluation.metrics.test
     assert metrics["n_items"] == N_ITEMS
     assert metrics["epochs"] == 2
-    with np.load(folder.ranks) as ranks:
-        assert ranks["rank_exclude"].tolist() == evaluation.ranks.exclude.tolist()
+    ((name, expected),) = evaluation.ranks.items()
+    with np.load(folder.path / name) as ranks:
+        assert ranks["rank_exclude"].tolist() == expected.exclude.tolist()
         assert len(set(ranks["user"])) == N_USERS
     assert yaml.safe_load(folder.settings.read_text())["model"] == "SASRec"
 
@@ -73,4 +74,4 @@ def test_without_a_test_nothing_is_ranked_of_the_test_part(plan, tmp_path):
     evaluation = stages.validation_alone(parts, trained)
     assert evaluation.metrics.valid == trained.best_valid
     assert evaluation.metrics.test == evaluation.metrics.test_exclude == {}
-    assert evaluation.ranks is None
+    assert evaluation.ranks == {}

@@ -153,12 +153,12 @@ def test_training_ends_when_validation_has_not_improved_and_a_tie_is_an_improvem
     trainer = fit(session(Script, epochs=6, stopping_step=2))
     assert [record.epoch for record in trainer.epochs] == [1, 2, 3, 4, 5, 6]
     assert [record.is_best for record in trainer.epochs] == [True, False, False, True, False, False]
-    assert trainer.best_epoch == 4
+    assert trainer.best_epoch() == 4
     trainer = fit(session(Script, epochs=6, stopping_step=1))
     assert [record.epoch for record in trainer.epochs] == [1, 2, 3]
     assert trainer.finished
-    assert trainer.best_valid_score == 1.0
-    assert trainer.best_valid_result == trainer.epochs[0].valid
+    assert trainer.bests.first.score == 1.0
+    assert trainer.bests.first.valid == trainer.epochs[0].valid
 
 
 def test_validation_every_second_epoch(session):
