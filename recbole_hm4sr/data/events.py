@@ -134,7 +134,7 @@ def times_of_items(items: Array, times: Array, *, n_items: int) -> TimesOfItems:
     return TimesOfItems(times[order], starts)
 
 
-def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 1024) -> tuple[Array, Array]:
+def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 64) -> tuple[Array, Array]:
     """The nearest other items of each item by the cosine of their features.
 
     Cosines are rounded to nine digits, so that equal ones are equal in whatever order they were
@@ -151,29 +151,52 @@ def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 1024) -> tuple[A
         Shape ``[I, k]``, int32. Their cosines, all above 0; 0 where there are no more. Shape
         ``[I, k]``, float64.
     """
-    blocks = _cosines(rows, batch)
-    n_items, k = rows.shape[0], n_neighbours
-    items = np.zeros((n_items, k), dtype=np.int32)
-    cosines = np.zeros((n_items, k))
-    for item, (near, values) in enumerate(blocks):
-        values = np.round(values, 9)
-        keep = (near != item) & (values > 0) & (near > 0)
-        near, values = near[keep], values[keep]
-        if len(values) > k:  # few are left to be ordered
-            enough = values >= np.partition(values, -k)[-k]
-            near, values = near[enough], values[enough]
-        best = np.lexsort((near, -values))[:k]
-        items[item, : len(best)] = near[best]
-        cosines[item, : len(best)] = values[best]
-    items[0], cosines[0] = 0, 0.0
-    return items, cosines
+    n_items = rows.shape[0]
+    near = np.zeros((n_items, n_neighbours), dtype=np.int32)
+    found = np.zeros((n_items, n_neighbours))
+    blocks = _dense_cosines if isinstance(rows, np.ndarray) else _sparse_cosines
+    for begin, block in blocks(rows, batch):
+        row, place = np.nonzero(block.cosines >= _least(block.cosines, n_neighbours))
+        others, values = block.items(row, place), np.round(block.cosines[row, place], 9)
+        is_near = (others != row + begin) & (values > 0)
+        row, others, values = row[is_near], others[is_near], values[is_near]
+        order = np.lexsort((others, -values, row))
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        best = rank < n_neighbours
+        near[row[best] + begin, rank[best]] = others[order[best]]
+        found[row[best] + begin, rank[best]] = values[order[best]]
+    return near, found
 
 
-def _cosines(rows: Any, batch: int) -> Iterator[tuple[Array, Array]]:
-    """Other items and their cosines, item after item; of a sparse matrix those that are not 0."""
-    if isinstance(rows, np.ndarray):
-        yield from _dense_cosines(rows.astype(np.float64), batch)
-        return
+def _least(cosines: Array, n_neighbours: int) -> Array:
+    """What a cosine must be to be among the nearest after all were rounded. Shape ``[B, 1]``."""
+    n_wanted = n_neighbours + 1  # the item itself may be one
+    place = cosines.shape[1] - n_wanted
+    if place <= 0:
+        return np.full((len(cosines), 1), _STEP / 2)
+    last = np.partition(cosines, place, axis=1)[:, place, None]
+    return np.maximum(last - _STEP, _STEP / 2)
+
+
+_STEP = 1e-9  # of rounded cosines
+
+
+class _Cosines(NamedTuple):
+    """Cosines of some items with others; zeros behind a row's last. Shape ``[B, W]``.
+
+    The item of the cosine at place w of row b is ``others[begins[b] + w]``.
+    """
+
+    cosines: Array
+    others: Array
+    begins: Array
+
+    def items(self, row: Array, place: Array) -> Array:
+        return self.others[self.begins[row] + place]
+
+
+def _sparse_cosines(rows: Any, batch: int) -> Iterator[tuple[int, _Cosines]]:
+    """The first item of each block, and the cosines of its items that are not 0."""
     import scipy.sparse
 
     sparse = scipy.sparse.csr_matrix(rows, dtype=np.float64)
@@ -182,17 +205,20 @@ def _cosines(rows: Any, batch: int) -> Iterator[tuple[Array, Array]]:
     turned = scipy.sparse.csr_matrix(unit.T)
     for begin in range(0, sparse.shape[0], batch):
         block = (unit[begin : begin + batch] @ turned).tocsr()
-        for row in range(block.shape[0]):
-            part = slice(block.indptr[row], block.indptr[row + 1])
-            yield block.indices[part], block.data[part]
+        counts = np.diff(block.indptr)
+        cosines = np.zeros((len(counts), counts.max()))
+        cosines[np.arange(counts.max()) < counts[:, None]] = block.data
+        yield begin, _Cosines(cosines, block.indices, block.indptr)
 
 
-def _dense_cosines(rows: Array, batch: int) -> Iterator[tuple[Array, Array]]:
-    unit = rows * _inverse(np.sqrt((rows * rows).sum(axis=1)))[:, None]
+def _dense_cosines(rows: Array, batch: int) -> Iterator[tuple[int, _Cosines]]:
+    """As :func:`_sparse_cosines`, with all items in their order."""
+    unit = rows.astype(np.float64)
+    unit *= _inverse(np.sqrt((unit * unit).sum(axis=1)))[:, None]
     every = np.arange(len(rows))
     for begin in range(0, len(rows), batch):
-        for values in unit[begin : begin + batch] @ unit.T:
-            yield every, values
+        block = unit[begin : begin + batch]
+        yield begin, _Cosines(block @ unit.T, every, np.zeros(len(block), dtype=np.int64))
 
 
 def _inverse(lengths: Array) -> Array:

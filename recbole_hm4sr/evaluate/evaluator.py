@@ -136,6 +136,28 @@ class Evaluator:
             rank=self._rank_batch if hasattr(self._model, "rank_targets") else None,
         )
 
+    @torch.no_grad()
+    def target_scores(self, eval_data: Any) -> Tensor:
+        """The score of each target of a split. Several processes share the batches.
+
+        Args:
+            eval_data: RecBole's full-sort loader of the split.
+
+        Returns:
+            On the CPU. Shape ``[S]``.
+        """
+        self._prepare_to_score(eval_data)
+        batches, _ = own_batches(eval_data)
+        scores = [torch.empty(0)]
+        with processes.failing_together():
+            for interaction, _, _, targets in self._step_bar.over(batches, "evaluation"):
+                asked = send_batch(interaction, self._device)
+                asked.update(
+                    Interaction({self._config["ITEM_ID_FIELD"]: send(targets, self._device)})
+                )
+                scores.append(self._model.predict(asked).cpu())
+        return gather_rows(torch.cat(scores))
+
     def _rank_batch(self, batch: Any, seen: HiddenPairs) -> tuple[Tensor, Tensor]:
         """Ranks of a batch by the model itself, which never holds all scores at once."""
         interaction, _, _, targets = batch

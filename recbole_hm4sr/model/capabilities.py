@@ -17,7 +17,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``begin_epoch(epoch, data)`` | called before each training epoch |
 | ``fit(data)`` | fits it to the training part, in place of epochs: it has no parameters |
 | ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
-| ``as_served()`` | a context in which it scores as it will be served, where that differs |
+| ``as_fitted(data)`` | a context in which it scores by all that was fitted, where it keeps less |
 | ``views()`` | several ways in which it is measured after one training, each with its best epoch |
 | ``calibrate(measure)`` | called before each validation of each view: chooses what is best on it |
 

@@ -6,7 +6,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
-from recbole_hm4sr.layers.scorers import InnerProducts, Scorer
+from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 
 
@@ -29,7 +29,7 @@ class SumOfParts(ScoredByCatalogue):
         """A name for each part of a score, whose sum it is."""
         if isinstance(self.scorer, InnerProducts):
             return self.streams
-        more = self.scorer.names if isinstance(self.scorer, MemoryScorer) else (self.scorer.part,)
+        more = self.scorer.names if isinstance(self.scorer, HasParts) else (self.scorer.part,)
         return (*self.streams, *more)
 
     def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
@@ -44,16 +44,6 @@ class SumOfParts(ScoredByCatalogue):
         """
         users, catalogue = self.ask(interaction)
         return catalogue.parts(users, items)
-
-    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
-        """What the memory says of each of the last items, with ``[B, C]`` items: ``[B, C, K]``.
-
-        None without a memory.
-        """
-        if not isinstance(self.scorer, MemoryScorer):
-            return None
-        users, catalogue = self.ask(interaction)
-        return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
 
     def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
         """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
