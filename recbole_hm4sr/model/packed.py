@@ -26,7 +26,7 @@ from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
@@ -107,14 +107,6 @@ class PackedRecommender(WithMemory):
     def streams(self) -> tuple[str, ...]:
         """A name for each vector of an item's row."""
         return ("id", *self.modalities)
-
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """A name for each part of a score, whose sum it is."""
-        if isinstance(self.scorer, InnerProducts):
-            return self.streams
-        more = self.scorer.names if isinstance(self.scorer, HasParts) else (self.scorer.part,)
-        return (*self.streams, *more)
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The rows of some items, or of all.
@@ -256,19 +248,6 @@ class PackedRecommender(WithMemory):
         """The encoded rows of a batch, and the whole catalogue."""
         encoded = self._encoded(interaction)
         return self.rows_to_score(encoded), encoded.catalogue
-
-    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """The parts of the scores of some items; their sum is the score.
-
-        Args:
-            interaction: A batch.
-            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
-
-        Returns:
-            In the order of ``part_names``. Shape ``[B, K, parts]``.
-        """
-        users, catalogue = self.ask(interaction)
-        return catalogue.parts(users, items)
 
     # --- capabilities --------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ Without a memory (``memory: none``) all of this is as if it were not there.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.model.memory import build_memory_scorer, gap_in_ticks, memory_arrays
 from recbole_hm4sr.model.refresh import refreshes
-from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
+from recbole_hm4sr.model.sum_of_parts import SumOfParts
 
 Array = np.ndarray[Any, Any]
 # The weights of a memory learn so many times as fast as all others.
 _FAST = 10
 
 
-class WithMemory(ScoredByCatalogue):
+class WithMemory(SumOfParts):
     """Recommender whose scores may be those of a dense part and of a memory.
 
     Attributes:
@@ -152,10 +151,3 @@ class WithMemory(ScoredByCatalogue):
             return None
         users, catalogue = self.ask(interaction)
         return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
-
-    def dense_scores(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """Scores without a memory. Shapes ``[B, C]``, int64, to ``[B, C]``."""
-        users, catalogue = self.ask(interaction)
-        if isinstance(self.scorer, MemoryScorer):
-            catalogue = replace(catalogue, scorer=InnerProducts())
-        return catalogue.scores(users, items)
