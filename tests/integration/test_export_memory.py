@@ -64,7 +64,6 @@ def test_with_long_lists_the_lines_score_as_the_service(run_dir, tmp_path):
     assert facts["measured"] is None
     assert str(facts["list_length"]) in (index / "README.md").read_text(encoding="utf-8")
     now = facts["moment"] + 40 * 86400
-    recommender._now = lambda: now
     recommend = run_lines(index)
     score, number = recommend.__globals__["score"], recommend.__globals__["number"]
     histories = [
@@ -72,7 +71,7 @@ def test_with_long_lists_the_lines_score_as_the_service(run_dir, tmp_path):
         (["B010"], [now - 5]),
         ([f"B{n:03d}" for n in range(14)], list(range(now - 20_000_000, now - 13, 1_428_000))[:14]),
     ]
-    served = recommender.recommend(histories, 24, exclude_seen=False)
+    served = recommender.recommend(histories, 24, exclude_seen=False, at=now)
     for row, history in enumerate(histories):
         pairs = list(zip(*history, strict=True))
         known = np.array([(number[item], time) for item, time in pairs][-11:])
