@@ -20,7 +20,7 @@ from recbole_hm4sr.layers.ranking import (
     require_numbers,
     top_k,
 )
-from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import Candidates, HasParts, InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import (
     HiddenPairs,
@@ -133,8 +133,8 @@ class Catalogue:
             items: Items of each row, ``[N, C]``, or the same of all, ``[K]``; int64.
 
         Returns:
-            The sum over the last dimension is the score. Shape ``[N, K, M]``; with a memory
-            ``[N, K, M + R]``, a part for each of its relations; for any other scorer
+            The sum over the last dimension is the score. Shape ``[N, K, M]``; with a scorer that
+            has parts, as a memory, ``[N, K, M + R]``, one for each; for any other scorer
             ``[N, K, M + 1]``: the last is what it adds.
         """
         users, candidates = self.prepared(users), self._named(items)
@@ -142,7 +142,7 @@ class Catalogue:
         products = torch.einsum(product, users.vectors, candidates.rows)
         if isinstance(self.scorer, InnerProducts):
             return products
-        if isinstance(self.scorer, MemoryScorer):
+        if isinstance(self.scorer, HasParts):
             own = items if items.ndim == 2 else items.expand(len(products), -1)
             return torch.cat([products, self.scorer.parts(users, own)], dim=2)
         scores = self.scorer.scores(users, candidates)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -87,6 +87,28 @@ class Scorer(Protocol):
         Args:
             users: Rows that :meth:`prepare` returned, or some of them.
             candidates: The items.
+        """
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A scorer that tells what it adds to a score part by part.
+
+    Attributes:
+        names: A name for each part.
+    """
+
+    names: tuple[str, ...]
+
+    def parts(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each part adds to the scores of each row's own items.
+
+        Args:
+            users: N rows that :meth:`Scorer.prepare` returned.
+            items: Shape ``[N, C]``, int64.
+
+        Returns:
+            Shape ``[N, C, parts]``.
         """
 
 

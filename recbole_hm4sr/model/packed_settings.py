@@ -16,10 +16,10 @@ from recbole_hm4sr.config.fields import (
     setting,
 )
 from recbole_hm4sr.config.settings import Settings
-from recbole_hm4sr.model.refresh import MemoryRefreshes, check_refreshes, refresh_labels
+from recbole_hm4sr.model.memory_settings import MemorySettings
 
 
-class PackedTraining(Settings):
+class _Training(Settings):
     """How a model on packed tokens is trained."""
 
     train_mode: Literal["prefix", "sequence"] = setting(
@@ -62,56 +62,21 @@ class PackedTraining(Settings):
         "How the relations of the memory are weighed: as they start, by learned weights, or by "
         "weights that depend on the situation of the request as well.",
     )
+    dense_weights: Many[Weight] = setting(
+        [0, 0.25, 0.5, 0.75, 1],
+        "Weights of the dense part beside the memory that each validation tries, rising, 1 among "
+        "them; the best is kept with the model. One alone switches that off.",
+    )
     dense_dropout: Dropout = setting(
         0.0,
         "Share of the rows of a training step that are scored by the memory alone, so that its "
         "weights do not lean on a dense part that grows old.",
     )
-    request_time: Literal["last", "target"] = setting(
-        "last",
-        "The moment of a request: the time of the newest interaction, or of the one to be "
-        "predicted, which in serving is now.",
-    )
-    memory_refresh: MemoryRefreshes = setting(
-        "none",
-        "Up to when the memory may look in an evaluation: until the training part ends, the last "
-        "snapshot before the request, or the request; where the training part ends at no one "
-        "moment, none is request. With several, one training is measured under each, the first "
-        "one's best epoch is the run's, and each other has its own.",
-    )
-    memory_reach: Annotated[int, pydantic.Field(ge=1, le=255)] = setting(
-        10, "K, interactions between two that still make an event; so many last items are read."
-    )
-    memory_decay: Positive = setting(
-        0.6, "q, what an item one interaction further back counts beside the newer one."
-    )
-    memory_damping: Weight = setting(
-        0.3, "beta, how much frequent items are damped: a score is divided by their count^beta."
-    )
-    memory_ages: Many[Positive] = setting(
-        [30, 180], "Bounds of the ages of events, in days, rising; each age is a relation."
-    )
-    memory_events: Count = setting(400, "Latest events of an item, direction and kind that count.")
-    memory_neighbours: Count = setting(
-        100, "Nearest items by a modality's features that are a relation of the memory."
-    )
-    snapshot_days: Positive = setting(
-        7, "Days between two snapshots, at which items and popularity are counted."
-    )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
 
-    @staticmethod
-    def view_labels(settings: Mapping[str, Any]) -> dict[str, str]:
-        """What a table adds to the model's name for each way in which it is measured.
 
-        Args:
-            settings: All settings of a run.
-
-        Returns:
-            By the name of the view; empty where there is one.
-        """
-        with_memory = settings.get("memory") == "events"
-        return refresh_labels(settings.get("memory_refresh", "none")) if with_memory else {}
+class PackedTraining(MemorySettings, _Training):
+    """How a model on packed tokens is trained, and what its memory reads."""
 
     @staticmethod
     def reads_moment(settings: Mapping[str, Any]) -> bool:
@@ -122,16 +87,12 @@ class PackedTraining(Settings):
         """
         return settings.get("memory") == "events"
 
-    @pydantic.field_validator("memory_refresh")
+    @pydantic.field_validator("dense_weights")
     @classmethod
-    def _refreshes_differ(cls, value: MemoryRefreshes) -> MemoryRefreshes:
-        return check_refreshes(value)
-
-    @pydantic.field_validator("memory_ages")
-    @classmethod
-    def _ages_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(later <= age for age, later in itertools.pairwise(value)):
-            raise ValueError(f"memory_ages must rise, got {list(value)}")
+    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(later > weight for weight, later in itertools.pairwise(value))
+        if not rises or 1 not in value:
+            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
         return value
 
 

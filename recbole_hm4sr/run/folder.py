@@ -101,8 +101,7 @@ class RunFolder:
             WriteError: If a file cannot be written.
         """
         facts = run_facts(parts, trained, parts.trainer.costs())
-        if evaluation.valid_as_served:
-            facts["valid_as_served"] = dict(evaluation.valid_as_served)
+        facts |= evaluation.besides
         for name, ranks in evaluation.ranks.items():
             self._write_ranks(name, ranks, parts)
         train = parts.train_data._dataset

@@ -225,7 +225,7 @@ def test(parts: RunParts) -> Evaluation:
     if not others:
         metrics, ranks = _measure(parts)
         by_file = {} if ranks is None else {RANK_FILE: ranks}
-        return Evaluation(metrics, by_file, _as_served(parts, metrics.valid))
+        return Evaluation(metrics, by_file)
     views, by_file = {}, {}
     for view in (*others, first):  # the first last: the model stays at its best epoch
         epoch, name = trainer.load_best(view), rank_file("" if view is first else view.name)
@@ -268,22 +268,35 @@ def _measure(parts: RunParts) -> tuple[Metrics, Ranks | None]:
     return metrics, ranks
 
 
-def _as_served(parts: RunParts, valid: Mapping[str, float]) -> Mapping[str, float]:
-    """Validation metrics of what serving keeps, where that is less than the model."""
-    as_served = getattr(parts.model, "as_served", None)
-    if as_served is None:
-        return {}
-    with as_served():
-        served = _plain(parts.trainer.evaluator.measure(parts.valid_data))
-    name = parts.config["valid_metric"]
-    _log.info(
-        "%s as it is served has a validation %s of %.4f, and of %.4f with all that was fitted",
-        parts.plan.entry.name,
-        name,
-        served[name.lower()],
-        valid[name.lower()],
-    )
-    return served
+def measure_besides(parts: RunParts, evaluation: Evaluation) -> Evaluation:
+    """What a model that is fitted once is measured by besides its metrics.
+
+    ``zero_score_share``: the share of test targets of which the model knows nothing: their score
+    is 0, and they are ranked by popularity among all others of that score. ``valid_as_fitted``:
+    validation metrics of all that was fitted, where the model keeps less of it.
+
+    Args:
+        parts: Of a run, with the model at its best epoch.
+        evaluation: Of :func:`test`.
+    """
+    if not is_fitted_once(parts.model) or not evaluation.ranks:
+        return evaluation
+    scores = parts.trainer.evaluator.target_scores(parts.test_data)
+    besides: dict[str, Any] = {"zero_score_share": float((scores == 0).double().mean())}
+    as_fitted = getattr(parts.model, "as_fitted", None)
+    if as_fitted is not None:
+        with as_fitted(parts.train_data._dataset):
+            valid = _plain(parts.trainer.evaluator.measure(parts.valid_data))
+        besides["valid_as_fitted"] = valid
+        name = parts.config["valid_metric"]
+        _log.info(
+            "%s has a validation %s of %.4f, and of %.4f with all that was fitted",
+            parts.plan.entry.name,
+            name,
+            evaluation.metrics.valid[name.lower()],
+            valid[name.lower()],
+        )
+    return dataclasses.replace(evaluation, besides=besides)
 
 
 def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:

@@ -160,7 +160,10 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             meter.opened()
             _begin(parts, folder, calls)
             trained = stages.train(parts)
-            evaluation = stages.test(parts) if test else stages.validation_alone(parts, trained)
+            if test:
+                evaluation = stages.measure_besides(parts, stages.test(parts))
+            else:
+                evaluation = stages.validation_alone(parts, trained)
         if processes.started_as_first():
             folder.finish(trained, evaluation, parts)
             if test and calls.on_finish is not None:

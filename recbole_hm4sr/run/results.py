@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.train.costs import Costs
@@ -100,13 +101,12 @@ class Evaluation:
         metrics: Of the validation and the test part.
         ranks: Ranks of the test users' targets, by the name of their file; empty where the metrics
             do not follow from ranks, or if the run was not to be tested.
-        valid_as_served: Validation metrics of what ``serving.npz`` keeps; empty where that is the
-            whole model.
+        besides: What else was measured, by its name in ``metrics.json``.
     """
 
     metrics: Metrics
     ranks: Mapping[str, Ranks]
-    valid_as_served: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    besides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.serving_data import ServingDataset, count_items
-from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer, UserRows
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 from recbole_hm4sr.model.trivial.scoring import (
     DenseRows,
@@ -43,12 +43,16 @@ class ClosedForm(ScoredByCatalogue):
     Attributes:
         settings_class: Class of the model's settings.
         reads: What the model reads besides items: of ``times``, ``features``.
+        own_part: Name of what an item has by itself, as a part of its score.
+        table_parts: A name for each part of the table.
         n_read: How many of the newest items of a history are read; None for all of the window.
     """
 
     input_type = InputType.POINTWISE
     settings_class: ClassVar[Any]
     reads: ClassVar[frozenset[str]] = frozenset()
+    own_part: ClassVar[str] = "own"
+    table_parts: tuple[str, ...] = ("history",)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -70,8 +74,9 @@ class ClosedForm(ScoredByCatalogue):
 
         Returns:
             Of ``own`` (what an item has by itself, ``[I]``), and of one table: ``offsets``,
-            ``others`` and ``values`` (:class:`~recbole_hm4sr.model.trivial.scoring.SparseRows`), or
-            ``dense``. What is left out is 0.
+            ``others``, ``values`` and perhaps ``parts``
+            (:class:`~recbole_hm4sr.model.trivial.scoring.SparseRows`), or ``dense``. What is left
+            out is 0.
         """
         raise NotImplementedError
 
@@ -127,8 +132,13 @@ class ClosedForm(ScoredByCatalogue):
         if "dense" in arrays:
             return DenseRows(self.dense)
         if "offsets" in arrays:
-            return SparseRows(self.offsets, self.others, self.values)
+            return SparseRows(self.offsets, self.others, self.values, arrays.get("parts"))
         return None
+
+    def scorer(self) -> Scorer:
+        """What makes the scores of the items of a history and of what each item has by itself."""
+        table = self.table
+        return InnerProducts() if table is None else HistorySums(table, self.table_parts)
 
     def catalogue(self) -> OrderedCatalogue:
         """All items, in the order in which equal scores are ranked.
@@ -138,15 +148,14 @@ class ClosedForm(ScoredByCatalogue):
         """
         if "order" not in self._buffers:
             raise TrainingError(f"{type(self).__name__} must be fitted before it scores: fit(data)")
-        order, table = self.order, self.table
+        order = self.order
         own = self._buffers.get("own")
         if own is None:
             own = torch.zeros(len(order), dtype=self._dtype(), device=order.device)
         positions = torch.empty_like(order)
         positions[order] = torch.arange(len(order), device=order.device)
-        scorer: Scorer = InnerProducts() if table is None else HistorySums(table)
         return OrderedCatalogue(
-            rows=own[order][:, None, None], items=order, positions=positions, scorer=scorer
+            rows=own[order][:, None, None], items=order, positions=positions, scorer=self.scorer()
         )
 
     def _dtype(self) -> torch.dtype:
@@ -170,6 +179,40 @@ class ClosedForm(ScoredByCatalogue):
     def ask(self, interaction: Interaction) -> tuple[UserRows, OrderedCatalogue]:
         """The histories of a batch, and all items."""
         return self.read(interaction), self.catalogue()
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """A name for each part of a score, whose sum it is."""
+        scorer = self.scorer()
+        more = scorer.names if isinstance(scorer, HasParts) else ()
+        return ((self.own_part,) if "own" in self._buffers else ()) + more
+
+    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
+        """The parts of the scores of some items; their sum is the score.
+
+        Args:
+            interaction: A batch.
+            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
+
+        Returns:
+            In the order of ``part_names``. Shape ``[B, K, parts]``.
+        """
+        users, catalogue = self.ask(interaction)
+        parts = catalogue.parts(users, items)
+        return parts if "own" in self._buffers else parts[..., 1:]
+
+    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
+        """What each of the newest items adds to the scores of some. ``[B, C]`` to ``[B, C, H]``."""
+        side, table = self.read(interaction).side, self.table
+        if table is None:
+            return torch.zeros(*items.shape, 0, device=items.device)
+        newest = zip(side["items"].T, side["weights"].T, strict=True)
+        parts = [table.sums(i[:, None], w[:, None]).gather(1, items) for i, w in newest]
+        return torch.stack(parts, dim=2)
+
+    def dense_scores(self, interaction: Interaction, items: Tensor) -> None:
+        """None: what is left of a score is the same for every history."""
+        del interaction, items
 
     def tie_order(self) -> Tensor:
         """All items in the order in which equal scores are ranked. Shape ``[I]``, int64."""

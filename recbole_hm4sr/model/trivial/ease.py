@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.serving_data import count_items
 from recbole_hm4sr.model.trivial.closed_form import Array, ClosedForm, newest_only
 from recbole_hm4sr.model.trivial.settings import EASESettings
 
@@ -30,8 +31,8 @@ class EASE(ClosedForm):
     """Weights of every pair of items that best restore each user's items from the others.
 
     It takes time with the cube of the number of items, minutes for 12,000, and memory with its
-    square: more than 20,000 items are refused. The checkpoint holds all weights, ``serving.npz``
-    the largest of each row; ``metrics.json`` says what that costs (``valid_as_served``).
+    square: more than 20,000 items are refused. The model keeps the largest weights of each row;
+    ``metrics.json`` has the validation metrics of all of them too (``valid_as_fitted``).
 
     Differs from RecBole's EASE:
         That one scores the training's users alone. Here any history has scores: its window is the
@@ -39,10 +40,12 @@ class EASE(ClosedForm):
     """
 
     settings_class = EASESettings
+    table_parts = ("weights",)
     settings: EASESettings
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        self._whole: Tensor | None = None  # until what it is worth beside the largest is measured
         n_items = self.n_items - 1
         if n_items > _MOST_ITEMS:
             raise ConfigError(
@@ -52,7 +55,7 @@ class EASE(ClosedForm):
             )
 
     def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:
-        """All weights."""
+        """The largest weights of each item."""
         import scipy.sparse
 
         shown = data.shown_interactions().numpy()
@@ -61,28 +64,31 @@ class EASE(ClosedForm):
             (np.ones(len(items)), (users, items)), shape=(data.user_num, len(counts))
         )
         has.data[:] = 1.0  # an item twice is an item
-        return {"dense": ease_weights(has, self.settings.l2_weight)}
+        self._whole = torch.from_numpy(ease_weights(has, self.settings.l2_weight))
+        return largest_weights(self._whole, self.settings.served_weights)
 
     def weigh(self, items: Tensor) -> Tensor:
         """1 for each distinct item."""
         return newest_only(items).double()
 
-    def serving_arrays(self) -> dict[str, Array]:
-        """The order of the items, and the largest weights of each row."""
-        if "dense" not in self._buffers:
-            return super().serving_arrays()
-        arrays = largest_weights(self.dense, self.settings.served_weights)
-        return {"order": self.order.cpu().numpy(), **arrays}
-
     @contextlib.contextmanager
-    def as_served(self) -> Iterator[None]:
-        """While the context lasts, the model scores with the weights that serving has."""
-        whole = dict(self._buffers)
-        self.set_arrays(self.serving_arrays())
+    def as_fitted(self, data: Any) -> Iterator[None]:
+        """While the context lasts, the model scores with all weights; then they are forgotten.
+
+        They are in no file: where another process has fitted the model, it is fitted again.
+
+        Args:
+            data: Training split of a ``MultiModalSequentialDataset``.
+        """
+        kept = dict(self._buffers)
+        if self._whole is None:
+            self.fit_arrays(data, count_items(data))
+        self.set_arrays({"order": kept["order"], "dense": self._whole})
         try:
             yield
         finally:
-            self.set_arrays(whole)
+            self._whole = None
+            self.set_arrays(kept)
 
 
 def ease_weights(has: Any, l2_weight: float) -> Array:

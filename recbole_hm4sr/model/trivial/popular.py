@@ -16,6 +16,7 @@ class Popular(ClosedForm):
     """
 
     settings_class = PopularSettings
+    own_part = "count"
 
     def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:  # noqa: ARG002
         """The counts."""

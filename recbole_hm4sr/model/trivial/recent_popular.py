@@ -20,6 +20,7 @@ class RecentPopular(ClosedForm):
     """
 
     settings_class = RecentPopularSettings
+    own_part = "recent_count"
 
     def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:
         """Counts of the interactions less than ``recent_days`` before the newest."""

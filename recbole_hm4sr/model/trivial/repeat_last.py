@@ -23,6 +23,7 @@ class RepeatLast(ClosedForm):
     """
 
     settings_class = RepeatLastSettings
+    table_parts = ("repeats",)
 
     def fit_arrays(self, data: Any, counts: Array) -> Mapping[str, Array]:
         """Each item has a weight of 1 for itself."""

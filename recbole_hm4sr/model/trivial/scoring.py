@@ -4,7 +4,8 @@ Equal scores are ordered by how often an item occurs in the training part, then 
 rows of the catalogue are in that order, and a catalogue orders equal scores by its rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,6 +24,9 @@ class Table(Protocol):
     @property
     def n_items(self) -> int:
         """I."""
+
+    def part(self, number: int) -> "Table":
+        """The table of one part of the scores."""
 
     def sums(self, items: Tensor, weights: Tensor, columns: Tensor | None = None) -> Tensor:
         """Weighted sums of rows.
@@ -44,18 +48,26 @@ class SparseRows:
 
     Attributes:
         offsets: Where the weights of each item begin, and E as the last. Shape ``[I + 1]``, int64.
-        others: The item of each weight, once a row. Shape ``[E]``, int32.
+        others: The item of each weight, once a row and part. Shape ``[E]``, int32.
         values: The weights. Shape ``[E]``, floating.
+        parts: Which part of a score each weight is of; None where there is one. ``[E]``, uint8.
     """
 
     offsets: Tensor
     others: Tensor
     values: Tensor
+    parts: Tensor | None = None
 
     @property
     def n_items(self) -> int:
         """I."""
         return len(self.offsets) - 1
+
+    def part(self, number: int) -> "SparseRows":
+        """The table of one part: the weights of the others are 0."""
+        if self.parts is None:
+            return self
+        return replace(self, values=self.values * (self.parts == number), parts=None)
 
     def sums(self, items: Tensor, weights: Tensor, columns: Tensor | None = None) -> Tensor:
         """As :meth:`Table.sums`; a sum runs from the first item of a row to the last."""
@@ -94,6 +106,10 @@ class DenseRows:
         """I."""
         return len(self.values)
 
+    def part(self, number: int) -> "DenseRows":  # noqa: ARG002
+        """The table: it has one part."""
+        return self
+
     def sums(self, items: Tensor, weights: Tensor, columns: Tensor | None = None) -> Tensor:
         """As :meth:`Table.sums`."""
         weights = weights.to(self.values.dtype)
@@ -108,12 +124,13 @@ class HistorySums:
 
     Args:
         table: The rows.
+        names: A name for each part of the table.
     """
 
     part = "history"
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._table, self.names = table, tuple(names)
 
     def prepare(self, users: UserRows, catalogue: Catalogue) -> UserRows:  # noqa: ARG002
         """Nothing is computed before."""
@@ -122,13 +139,31 @@ class HistorySums:
     def scores(self, users: UserRows, candidates: Candidates) -> Tensor:
         """Scores of the candidates."""
         own = InnerProducts().scores(users, candidates)
-        items, weights = users.side["items"], users.side["weights"]
         if candidates.items.ndim == 1:
+            items, weights = users.side["items"], users.side["weights"]
             return own + self._table.sums(items, weights, candidates.items)
-        step = max(1, _MOST_SCORES // self._table.n_items)
-        parts = zip(*(it.split(step) for it in (items, weights, candidates.items)), strict=True)
-        sums = [self._table.sums(i, w).gather(1, wanted) for i, w, wanted in parts]
-        return own + torch.cat(sums)
+        return own + _sums_of(self._table, users, candidates.items)
+
+    def parts(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each part of the table adds to the scores of each row's own items.
+
+        Args:
+            users: N rows.
+            items: Shape ``[N, C]``, int64.
+
+        Returns:
+            In the order of ``names``. Shape ``[N, C, P]``.
+        """
+        tables = [self._table.part(number) for number in range(len(self.names))]
+        return torch.stack([_sums_of(table, users, items) for table in tables], dim=2)
+
+
+def _sums_of(table: Table, users: UserRows, wanted: Tensor) -> Tensor:
+    """The sums of each row's own items. Shape ``[N, C]``."""
+    step = max(1, _MOST_SCORES // table.n_items)
+    of_rows = (users.side["items"], users.side["weights"], wanted)
+    blocks = zip(*(values.split(step) for values in of_rows), strict=True)
+    return torch.cat([table.sums(i, w).gather(1, own) for i, w, own in blocks])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +178,9 @@ class OrderedCatalogue(Catalogue):
 
     def _numbers(self, items: Tensor) -> Tensor:
         return self.positions[items]
+
+    def _between(self, part: slice) -> Candidates:
+        return super()._between(part)._replace(ascending=False)
 
     def scores(self, users: UserRows, items: Tensor | None = None) -> Tensor:
         """Scores of all items in the order of their numbers, ``[N, I]``, or of some."""

@@ -1,11 +1,11 @@
 """Settings of the models that are fitted once."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-import pydantic
-
-from recbole_hm4sr.config.fields import Count, Positive, Share, Weight, Whole, setting
+from recbole_hm4sr.config.fields import Count, Positive, Share, Whole, setting
 from recbole_hm4sr.config.settings import Settings
+from recbole_hm4sr.model.memory_settings import MemorySettings
 
 
 class PopularSettings(Settings):
@@ -24,37 +24,32 @@ class RepeatLastSettings(Settings):
     """RepeatLast has no settings of its own."""
 
 
-class ItemKNNSettings(Settings):
-    """Settings of ItemKNN."""
+class ItemKNNSettings(MemorySettings):
+    """Settings of ItemKNN; those of the memory's moment are read with ``counts: as_of`` alone."""
+
+    popularity: ClassVar[bool] = False
+    memory_weights: ClassVar[Literal["equal"]] = "equal"
 
     counts: Literal["all", "as_of"] = setting(
         "all",
-        "Which pairs of items are counted: all of the training part; as_of, those known at the "
-        "moment of the request, is not built yet.",
+        "Which pairs of items are counted: all of the training part, or as_of, those known at the "
+        "moment of the request.",
     )
-    memory_reach: Count = setting(
-        10, "Two interactions of a user that lie at most so many apart are a pair; as many of the "
-        "newest items of a history are read.",
-    )  # fmt: skip
     memory_decay: Share = setting(
         0.6, "Factor of an item of the history for each interaction that came after it."
-    )
-    memory_damping: Weight = setting(
-        0.3, "Exponent by which the frequency of both items of a pair is divided out."
     )
     memory_neighbours: Whole = setting(
         100, "Nearest items by features whose cosine is added, for each modality; 0 for none."
     )
 
-    @pydantic.field_validator("counts")
-    @classmethod
-    def _counts_are_built(cls, value: str) -> str:
-        if value == "as_of":
-            raise ValueError(
-                "counts must be all: as_of needs the memory of events, which this release does not "
-                "have yet, got 'as_of'"
-            )
-        return value
+    @staticmethod
+    def reads_moment(settings: Mapping[str, Any]) -> bool:
+        """Whether scores depend on the moment of the request.
+
+        Args:
+            settings: All settings of a run.
+        """
+        return settings.get("counts") == "as_of"
 
 
 class EASESettings(Settings):
@@ -63,6 +58,6 @@ class EASESettings(Settings):
     l2_weight: Positive = setting(250.0, "Added to the diagonal of the matrix of common users.")
     served_weights: Count = setting(
         200,
-        "Weights of each item, the largest in absolute value, that serving.npz keeps; what that "
+        "Weights of each item, the largest in absolute value, that the model keeps; what that "
         "costs on the validation part is in metrics.json.",
     )

@@ -108,7 +108,10 @@ class Formulas:
         return max(unit[i] @ unit[j], 0) if j in near[:4] else 0
 
     def ease(self, history):
-        return sum(self.weights()[item] for item in set(history))
+        weights = self.weights()
+        for row in weights:  # five of each are kept
+            row[np.argsort(-np.abs(row))[5:]] = 0
+        return sum(weights[item] for item in set(history))
 
     def weights(self):
         has = np.zeros((N_USERS, N_ITEMS))
@@ -146,14 +149,8 @@ def test_what_is_served_scores_the_same(run):
     served = Recommender.load(run.run_dir).model
     with open_for_evaluation(run.run_dir) as parts:
         batch = next(iter(parts.test_data))[0]
-        if run.model == "EASE":  # which is served with its largest weights
-            whole = parts.model.dense.clone()
-            smallest = whole.abs().topk(5, dim=1).values[:, -1:]
-            parts.model.dense.masked_fill_(whole.abs() < smallest, 0)
         scores = parts.model.full_sort_predict(batch)
-    torch.testing.assert_close(served.full_sort_predict(batch), scores, rtol=1e-6, atol=1e-7)
-    if run.model != "EASE":
-        assert torch.equal(served.full_sort_predict(batch), scores)
+    assert torch.equal(served.full_sort_predict(batch), scores)
 
 
 def test_recommendations_follow_scores_then_frequency(run):
@@ -165,11 +162,6 @@ def test_recommendations_follow_scores_then_frequency(run):
     formulas = Formulas()
     items = [item for item, _ in history][-QUICK["MAX_ITEM_LIST_LENGTH"] :]
     scores = formulas.of(run.model, items)
-    if run.model == "EASE":
-        weights = formulas.weights()
-        for row in weights:
-            row[np.argsort(-np.abs(row))[5:]] = 0
-        scores = sum(weights[item] for item in set(items))
     number = {token: place for place, token in enumerate(recommender.run.data.item_tokens)}
     order = sorted(
         range(N_ITEMS),
@@ -184,15 +176,66 @@ def test_a_run_has_one_epoch_and_says_what_it_found(run):
     assert json.loads(history[0])["losses"] == {}
     metrics = json.loads((run.run_dir / "metrics.json").read_text())
     assert metrics["n_parameters"] == 0
-    assert set(metrics.get("valid_as_served", {})) == (
+    assert set(metrics.get("valid_as_fitted", {})) == (
         set(metrics["valid"]) if run.model == "EASE" else set()
     )
+
+
+def test_the_share_of_targets_of_which_nothing_is_known(run):
+    metrics = json.loads((run.run_dir / "metrics.json").read_text())
+    unknown = []
+    for taken in histories():
+        items = [item for item, _ in taken]
+        history = items[:-1][-QUICK["MAX_ITEM_LIST_LENGTH"] :]
+        unknown.append(Formulas().of(run.model, history)[items[-1]] == 0)
+    assert metrics["zero_score_share"] == pytest.approx(np.mean(unknown), abs=1e-12)
+    if run.model == "RepeatLast":
+        assert 0 < np.mean(unknown) < 1
+
+
+def test_all_weights_of_ease_are_in_no_file_and_measured(run):
+    if run.model != "EASE":
+        return
+    kept = torch.load(run.run_dir / "checkpoint" / "best.pt", weights_only=False)["state_dict"]
+    assert set(kept) == {"order", "offsets", "others", "values"}
+    assert kept["values"].shape == ((N_ITEMS + 1) * 5,)
+    with (
+        open_for_evaluation(run.run_dir) as parts,
+        parts.model.as_fitted(parts.train_data._dataset),
+    ):
+        valid = parts.trainer.evaluator.measure(parts.valid_data)
+    assert json.loads((run.run_dir / "metrics.json").read_text())["valid_as_fitted"] == valid
 
 
 def test_a_finished_run_is_resumed_and_evaluated_again(run):
     again = quick_start.resume(run.run_dir)
     assert again.test_include == run.test_include
     assert quick_start.evaluate(run.run_dir).test_exclude == run.test_exclude
+
+
+def test_parts_are_what_their_names_say(run):
+    with open_for_evaluation(run.run_dir) as parts:
+        model, batch = parts.model, next(iter(parts.test_data))[0]
+        items = torch.arange(1, N_ITEMS + 1)
+        found = model.score_parts(batch, items)
+        tokens = parts.train_data._dataset.item_tokens
+    names = {
+        "Popular": ("count",),
+        "RecentPopular": ("recent_count",),
+        "RepeatLast": ("repeats",),
+        "ItemKNN": ("pairs", "near_text"),
+        "EASE": ("weights",),
+    }
+    assert model.part_names == names[run.model]
+    if run.model == "ItemKNN":
+        shop = [int(token[1:]) for token in tokens[1:]]
+        near = np.zeros((len(batch), N_ITEMS))
+        windows, lengths = batch["item_id_list"].tolist(), batch["item_length"].tolist()
+        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+            for since, item in enumerate(reversed(window[:length][-3:])):
+                own = [Formulas().cosine(shop[item - 1], j) for j in shop]
+                near[row] += 0.6**since * np.array(own)
+        np.testing.assert_allclose(found[..., 1], near, rtol=2e-6, atol=1e-6)
 
 
 def test_large_catalogues_are_refused_with_the_memory_they_need(folder, monkeypatch, tmp_path):
@@ -207,8 +250,3 @@ def test_settings_of_recboles_model_of_the_name_are_unknown(folder):
         compose("EASE", "shop", overrides={"data_path": str(folder), "reg_weight": 1.0})
     with pytest.raises(ConfigError, match="the setting 'shrink' \\(flag\\) is unknown"):
         compose("ItemKNN", "shop", overrides={"data_path": str(folder), "shrink": 0.0})
-
-
-def test_counts_as_of_the_request_are_refused(folder):
-    with pytest.raises(ConfigError, match="counts must be all: as_of needs the memory of events"):
-        compose("ItemKNN", "shop", overrides={"data_path": str(folder), "counts": "as_of"})
