@@ -40,7 +40,7 @@ def make_examples(recommender: Recommender) -> Examples:
     took = [
         {"item": token, "time": time} for token, time in zip(tokens[:2], times[:2], strict=True)
     ]
-    requests = {
+    requests: dict[str, dict[str, Any]] = {
         "users": {
             "summary": "Two users, one of whom is new",
             "value": {"histories": [took, []], "k": 5},
