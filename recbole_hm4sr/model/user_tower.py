@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.times import whole_seconds
-from recbole_hm4sr.layers.batch import PackedBatch
+from recbole_hm4sr.layers.batch import PackedBatch, Requests
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.padded_rows import PaddedRows
@@ -45,14 +45,21 @@ class UserTower(nn.Module):
         """
         return self._encode(item_seq, item_seq_len, timestamps).vectors.flatten(1)  # [B, M * D]
 
-    def _encode(self, item_seq: Tensor, item_seq_len: Tensor, timestamps: Tensor) -> UserRows:
+    def _encode(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        timestamps: Tensor,
+        requests: Requests | None = None,
+    ) -> UserRows:
         batch = PackedBatch(
             items=item_seq.flatten(),
             times=whole_seconds(timestamps.flatten(), self.model.timestamp_unit),
             packing=PaddedRows(item_seq_len, item_seq.shape[1]),
+            requests=requests,
         )
         catalogue = self._catalogue()
-        users = self.model.encode(batch, catalogue).users
+        users = self.model.rows_to_score(self.model.encode(batch, catalogue))
         return users._replace(vectors=catalogue.similarity.users(users.vectors))
 
     def _catalogue(self) -> Catalogue:
@@ -96,9 +103,8 @@ class MemoryTower(UserTower):
         Returns:
             Shapes ``[B, M * D]`` and ``[B, R]``.
         """
-        users = self._encode(item_seq, item_seq_len, timestamps)
-        requests = self.model.arrange.requests
-        assert requests is not None
-        side = requests.of_windows(item_seq, timestamps, item_seq_len, moments, train=False)
-        weights = self.scorer.relation_weights(users.with_side(**side._asdict()))
-        return users.vectors.flatten(1), weights
+        reader = self.model.arrange.requests
+        assert reader is not None
+        requests = reader.of_windows(item_seq, timestamps, item_seq_len, moments, train=False)
+        users = self._encode(item_seq, item_seq_len, timestamps, requests)
+        return users.vectors.flatten(1), self.scorer.relation_weights(users)

@@ -95,7 +95,7 @@ def export_memory(run_dir: Path, tower: MemoryTower, list_length: int | None) ->
 def _open(run_dir: Path) -> RunParts:
     try:
         parts = build_parts(read_plan(run_dir), run_dir)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         raise DataError(
             f"the list length is chosen on the validation part of the data set, which cannot be "
             f"read: {error}; name a length with --list_length"
@@ -198,7 +198,7 @@ def _best_candidates(model: Any, batch: Any, k: int) -> tuple[Tensor, Tensor]:
     sparse = catalogue.prepared(users).sparse
     assert sparse is not None
     every = torch.arange(model.n_items, device=dense.device)
-    added = sparse.on_columns(every, ascending=True)
+    added = sparse.add_to_columns(torch.zeros_like(dense), every, ascending=True)
     is_candidate = added != 0
     near = dense.topk(min(N_CANDIDATES, model.n_items - 1), dim=1).indices
     is_candidate.scatter_(1, near, value=True)

@@ -12,6 +12,7 @@ from test_export import run_lines
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.layers.frozen_memory import freeze_memory
+from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.report.cases import rank_of
 from recbole_hm4sr.serve import export_memory
 from recbole_hm4sr.serve.export import export_index
@@ -38,7 +39,14 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def run_dir(toy_path, tmp_path_factory):
-    return train_toy("SASRecPlus", toy_path, tmp_path_factory.mktemp("runs") / "run", **SETTINGS)
+    def choose_half(weights, view, _measure):
+        weights.values[view] = 0.5
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DenseWeight, "choose", choose_half)
+        return train_toy(
+            "SASRecPlus", toy_path, tmp_path_factory.mktemp("runs") / "run", **SETTINGS
+        )
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,7 @@ def parts(run_dir):
 
 def test_with_long_lists_the_lines_score_as_the_service(run_dir, tmp_path):
     recommender = Recommender.load(run_dir)
+    assert recommender.model.weight_of_dense_part() == 0.5
     assert recommender.model.scorer.w.any()  # weights that depend on the situation
     index = export_index(run_dir, tmp_path / "index", list_length=10_000)
     facts = json.loads((index / "index.json").read_text(encoding="utf-8"))["memory"]

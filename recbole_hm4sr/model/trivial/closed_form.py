@@ -201,15 +201,6 @@ class ClosedForm(ScoredByCatalogue):
         parts = catalogue.parts(users, items)
         return parts if "own" in self._buffers else parts[..., 1:]
 
-    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """What each of the newest items adds to the scores of some. ``[B, C]`` to ``[B, C, H]``."""
-        side, table = self.read(interaction).side, self.table
-        if table is None:
-            return torch.zeros(*items.shape, 0, device=items.device)
-        newest = zip(side["items"].T, side["weights"].T, strict=True)
-        parts = [table.sums(i[:, None], w[:, None]).gather(1, items) for i, w in newest]
-        return torch.stack(parts, dim=2)
-
     def dense_scores(self, interaction: Interaction, items: Tensor) -> None:
         """None: what is left of a score is the same for every history."""
         del interaction, items

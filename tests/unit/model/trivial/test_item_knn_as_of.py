@@ -94,7 +94,14 @@ def test_scores_are_those_of_what_was_known(folder, tmp_path, request_time):
 
 
 def test_a_memory_refreshed_at_the_request_knows_more(folder, tmp_path):
-    moment = {"eval_args": {"split": {"GT": [0.6, 0.2, 0.2]}, "order": "TO", "mode": "full"}}
+    moment = {
+        "eval_args": {
+            "split": {"GT": [0.6, 0.2, 0.2]},
+            "targets": "all",
+            "order": "TO",
+            "mode": "full",
+        }
+    }
     settings = {**SETTINGS, **moment, "data_path": str(folder), "request_time": "target"}
     found, expected = {}, {}
     for refresh in ("none", "request"):
