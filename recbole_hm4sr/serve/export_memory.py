@@ -11,7 +11,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import ConfigError, DataError, UserError
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.evaluate.statistics import user_metric
@@ -95,7 +95,7 @@ def export_memory(run_dir: Path, tower: MemoryTower, list_length: int | None) ->
 def _open(run_dir: Path) -> RunParts:
     try:
         parts = build_parts(read_plan(run_dir), run_dir)
-    except DataError as error:
+    except UserError as error:
         raise DataError(
             f"the list length is chosen on the validation part of the data set, which cannot be "
             f"read: {error}; name a length with --list_length"
