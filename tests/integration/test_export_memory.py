@@ -9,7 +9,7 @@ import torch
 from servedruns import train_toy
 from test_export import run_lines
 
-from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.layers.frozen_memory import freeze_memory
 from recbole_hm4sr.model.dense_weight import DenseWeight
@@ -126,6 +126,6 @@ def test_a_length_is_needed_where_the_data_are_not(tmp_path):
     run_dir = train_toy("SASRecPlus", tmp_path, tmp_path / "run", **SETTINGS)
     tower = Recommender.load(run_dir).model.user_tower()
     shutil.rmtree(tmp_path / "toy")
-    with pytest.raises((DataError, ConfigError), match="name a length with --list_length"):
+    with pytest.raises(DataError, match=r"cannot be read: .*; name a length with --list_length"):
         export_memory.export_memory(run_dir, tower, None)
     assert export_memory.export_memory(run_dir, tower, 7).length == 7

@@ -27,7 +27,9 @@ def memory(*, popular):
     of_items = map(torch.from_numpy, (taken.times, taken.starts))
     counts = ItemCounts(*of_items, clock, damping=0.3)
     store = EventStore(*map(torch.from_numpy, vars(events).values()), counts)
-    near = nearest_items(random.normal(size=(N_ITEMS, 4)), n_neighbours=3)
+    features = random.normal(size=(N_ITEMS, 4))
+    features[0] = 0  # the padding item has none
+    near = nearest_items(features, n_neighbours=3)
     near = tuple(map(torch.from_numpy, near))
     return EventMemory(store, counts, [near], limit=6, popularity_days=28 if popular else None)
 
