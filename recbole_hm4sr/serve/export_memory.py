@@ -11,7 +11,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import ConfigError, DataError, UserError
+from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.evaluate.statistics import user_metric
