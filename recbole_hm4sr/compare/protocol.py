@@ -25,7 +25,7 @@ def check_grid(grid: Grid) -> None:
     wrong: dict[tuple[str, str], list[str]] = {}
     for dataset in grid.datasets:
         protocols, moments, baselines = {}, {}, []
-        for spec in grid.models:
+        for spec in sorted(grid.models, key=lambda spec: spec.added):  # the grid's own first
             entry = find_model(spec.model)
             overrides = grid.overrides(spec)
             try:
@@ -37,14 +37,15 @@ def check_grid(grid: Grid) -> None:
                     overrides=overrides,
                 )
             except ConfigError as error:
-                wrong.setdefault((dataset, str(error)), []).append(spec.label)
+                if not (spec.added and (dataset, str(error)) in wrong):
+                    wrong.setdefault((dataset, str(error)), []).append(spec.label)
                 continue
             if grid.real_data and values["generated"]:
                 raise ConfigError(
                     f"this grid is for real data, but {values['data_path']} is generated; name the "
                     f"folder above the real {dataset} with --data_path"
                 )
-            found += _not_by_rank(spec.label, values)
+            found += [] if spec.added else _not_by_rank(spec.label, values)
             protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
             if reads_moment(spec.model, values):
                 moments[spec.label] = str(values.get("request_time"))
