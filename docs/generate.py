@@ -38,6 +38,7 @@ def page(name: str) -> str:
         f"# {name}",
         "<!-- Written by docs/generate.py from the model's source. -->",
         _text(ast.get_docstring(tree)),
+        *_picture(name),
         f"- Reads: items{''.join(f', {what}' for what in card.reads)}.",
         f"- Code: [`{source}`](../../{source}).",
         _text(ast.get_docstring(classes[0])),
@@ -48,6 +49,12 @@ def page(name: str) -> str:
     if has_space:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
     return "\n\n".join(parts) + "\n"
+
+
+def _picture(name: str) -> list[str]:
+    """The drawing of the way of a score, where a model has one beside its page."""
+    picture = f"{name.lower()}.svg"
+    return [f"![The way of a score]({picture})"] * (FOLDER / picture).is_file()
 
 
 def _text(docstring: str | None) -> str:

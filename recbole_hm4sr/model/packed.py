@@ -8,7 +8,7 @@ exact and the sampled softmax, batches arranged by the loader, serving without t
 user tower that can be exported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.capabilities import View
+from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.model.memory import (
     arrays_to_keep,
     build_memory_scorer,
@@ -101,6 +102,11 @@ class PackedRecommender(ScoredByCatalogue):
         if self.settings.memory == "events":
             self._learning_rate: float = config["learning_rate"]
             self._memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
+            self.dense_weight = DenseWeight(
+                self.settings.dense_weights,
+                len(refreshes(self.settings.memory_refresh)),
+                bigger=config["valid_metric_bigger"],
+            )
         self.arrange = self.make_reader(config, dataset)
         if self.samples_softmax:
             self.sampler = NegativeSampler(dataset.target_counts())
@@ -292,7 +298,8 @@ class PackedRecommender(ScoredByCatalogue):
         """The rows of a batch as the scorer reads them.
 
         In training some are without their dense part (``dense_dropout``): the weights of the memory
-        then learn to rank by themselves.
+        then learn to rank by themselves. In evaluation the dense part has the weight that
+        validation chose.
 
         Args:
             encoded: Of :meth:`encode`.
@@ -301,12 +308,29 @@ class PackedRecommender(ScoredByCatalogue):
         if requests is None:
             return users
         users = users.with_side(**requests._asdict())
-        share = self.settings.dense_dropout
-        if not (self.training and share):
+        share, vectors = self.settings.dense_dropout, users.vectors
+        if not self.training:
+            weight = self.dense_weight.values[self._view()]
+            return users._replace(vectors=vectors * weight.to(vectors.dtype))
+        if not share:
             return users
-        vectors = users.vectors
         draw = torch.rand(len(vectors), 1, 1, device=vectors.device)
         return users._replace(vectors=vectors * (draw >= share).to(vectors.dtype))
+
+    def _view(self) -> int:
+        """Number of the view in which it is measured; served is the first."""
+        several, requests = refreshes(self.settings.memory_refresh), self.arrange.requests
+        assert requests is not None
+        return several.index(requests.refresh) if requests.refresh in several else 0
+
+    def calibrate(self, measure: Callable[[], float]) -> None:
+        """Choose what training cannot tell: how much the dense part counts beside a memory.
+
+        Args:
+            measure: The validation score of the model as it is, of some rows.
+        """
+        if self.arrange.requests is not None:
+            self.dense_weight.choose(self._view(), measure)
 
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))

@@ -1,5 +1,6 @@
 """Settings that models on packed tokens share."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,9 @@ from recbole_hm4sr.config.fields import (
     Count,
     Dropout,
     Layers,
+    Many,
     Positive,
+    Weight,
     setting,
 )
 from recbole_hm4sr.config.settings import Settings
@@ -59,6 +62,11 @@ class _Training(Settings):
         "How the relations of the memory are weighed: as they start, by learned weights, or by "
         "weights that depend on the situation of the request as well.",
     )
+    dense_weights: Many[Weight] = setting(
+        [0, 0.25, 0.5, 0.75, 1],
+        "Weights of the dense part beside the memory that each validation tries, rising, 1 among "
+        "them; the best is kept with the model. One alone switches that off.",
+    )
     dense_dropout: Dropout = setting(
         0.0,
         "Share of the rows of a training step that are scored by the memory alone, so that its "
@@ -78,6 +86,14 @@ class PackedTraining(MemorySettings, _Training):
             settings: All settings of a run.
         """
         return settings.get("memory") == "events"
+
+    @pydantic.field_validator("dense_weights")
+    @classmethod
+    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(later > weight for weight, later in itertools.pairwise(value))
+        if not rises or 1 not in value:
+            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
+        return value
 
 
 class EncoderSettings(Settings):

@@ -49,7 +49,17 @@ class TestSASRecPlusWithMemoryAndSampledSoftmax(ModelContract):
         encoded = model(model.read(batch, train=True), model.catalogue())
         kept = model.rows_to_score(encoded).vectors.abs().sum(dim=(1, 2)) > 0
         assert 0.5 < kept.float().mean() < 0.9  # 0.7 of some hundred rows
-        assert model.eval().rows_to_score(encoded).vectors is encoded.users.vectors
+        assert model.eval().rows_to_score(encoded).vectors.equal(encoded.users.vectors)
+
+    def test_validation_chooses_how_much_the_dense_part_counts(self, session):
+        model = session.model.eval()
+        scores = {0: 0.1, 0.25: 0.2, 0.5: 0.4, 0.75: 0.3, 1: 0.2}
+        model.calibrate(lambda: scores[float(model.dense_weight.values[0])])
+        batch = next(iter(session.valid_data))[0]
+        encoded = model(model.read(batch, train=False), model.catalogue())
+        assert model.rows_to_score(encoded).vectors.equal(0.5 * encoded.users.vectors)
+        assert model.state_dict()["dense_weight.values"].tolist() == [0.5]
+        model.dense_weight.values.fill_(1)
 
 
 class TestGSASRecWithMemory(ModelContract):

@@ -1,13 +1,40 @@
-"""Momento: modalities, a memory of who bought what next, and the moment of the request.
+r"""Momento: modalities, a memory of who bought what next, and the moment of the request.
 
-The model of this package. A late sum of ids and modalities, whose streams exchange by HM4SR's
-interactive experts, is trained on what is left of the next visit. Its scores get what a sparse
-memory knew at the moment of the request, weighed by the situation: how long the history is, how far
-apart its newest items are, how late the request comes. Memory and targets are settings that every
-packed model has; here they are on.
+The model of this package. A score has two parts. The dense part is a late sum of ids and modalities
+(`recbole_hm4sr/model/late_sum.py`), whose streams exchange by HM4SR's interactive experts. The
+memory adds who bought what next, as it was known at the moment of the request
+(`recbole_hm4sr/layers/memory.py`).
 
-Not for data without times worth the name, or where no item follows another more often than by
-chance: the memory is then empty, and HM4SR's other components may help more.
+Symbols: a history of the items i_1 to i_t; T, the moment of the request; j, a candidate.
+
+The dense part, with x the row of an item in a modality and v what its encoder makes of the history.
+
+.. math:: d(t, j) = \sum_m v^m_t \cdot x^m_j
+
+The memory. Two interactions of a user at most `memory_reach` apart, from i to j, are an event
+forward and one backward. It is known from the later interaction on, and weighs 1 / distance.
+Direction, same visit or later, and three ages make twelve relations; one more for each modality are
+the nearest items by its features. c counts the interactions before the last snapshot, q is
+`memory_decay`, beta is `memory_damping`.
+
+.. math:: m_r(t, j) = \sum_h q^h \sum_{e: i_{t-h} \to j \in r,\, time(e) < T} w_e\,
+    c_{i_{t-h}}^{-\beta} c_j^{-\beta}
+
+The score. z says how long the history is, how far apart its newest items are and how late the
+request comes. g is chosen on validation (`dense_weights`): the older the dense part, the less it
+counts.
+
+.. math:: y(t, j) = g\, d(t, j) + \sum_r \alpha_r e^{w_r \cdot z_t + b_r} m_r(t, j)
+
+The loss is the cross-entropy of y against all that is left of the next item's visit, in equal
+shares (`train_targets`), plus the contrast of the id stream's user vector with the next item's id.
+In a step `id_dropout` of the items have no id, so that features learn to carry new items.
+
+When not to use it:
+    Where times say nothing: all equal, or made up. Where no item follows another more often than by
+    chance, the memory is empty. Where nothing new is learned between training and the request, a
+    frozen memory is worth little. Every setting of its own may also be switched on for another
+    packed model.
 """
 
 from collections.abc import Callable, Iterator
