@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.baselines import baseline_entry, settings_of_baseline
 from recbole_hm4sr.compare.cells import Cell, slug
+from recbole_hm4sr.compare.seeds import read_seeds
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
-_MOST_SEEDS = 1000  # of one range
 # What a column of a results table can be besides a metric; "difference" is the relative one to the
 # baseline, beside every metric.
 COLUMNS = ("seeds", "trials", "difference", "unknown", "seconds", "parameters", "memory")
@@ -154,9 +153,7 @@ def read_grid(
     keys = [field.name for field in dataclasses.fields(Grid)]
     found = _unknown_keys(values, [*keys, "baselines"])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
-    models = [_model_spec(entry, found) for entry in entries]
-    if "seeds" in given:  # a flag holds for every row
-        models = [spec and dataclasses.replace(spec, seeds=()) for spec in models]
+    models = _own_models(entries, found, one_for_all="seeds" in given)
     found += _set_by_a_row(rows, entries, of_flags)
     baselines = values.get("baselines", list(default_baselines))
     grid = _grid(values, models, found)
@@ -178,13 +175,23 @@ def _grid(values: Mapping[str, Any], models: list[ModelSpec | None], found: list
     return Grid(
         datasets=tuple(map(str, lists["datasets"])),
         models=tuple(spec for spec in models if spec is not None),
-        seeds=tuple(seed for entry in lists["seeds"] for seed in _seeds(entry)),
+        seeds=tuple(seed for entry in lists["seeds"] for seed in read_seeds(entry)),
         settings=values["settings"],
         baseline=str(values.get("baseline") or first),
         metrics=tuple(map(str, lists["metrics"])),
         columns=_columns(values, lists["metrics"], found),
         real_data=real_data is True,
     )
+
+
+def _own_models(
+    entries: list[Any], found: list[str], *, one_for_all: bool
+) -> list[ModelSpec | None]:
+    """The rows of ``models``; without seeds of their own where a flag holds for all."""
+    models = [_model_spec(entry, found) for entry in entries]
+    if one_for_all:
+        models = [spec and dataclasses.replace(spec, seeds=()) for spec in models]
+    return models
 
 
 def _added(entries: Any, grid: Grid, found: list[str]) -> list[ModelSpec]:
@@ -345,7 +352,7 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
         _mapping(entry.get("settings")),
         tuned,
         note=str(entry.get("note", "")),
-        seeds=tuple(seed for seeds in own for seed in _seeds(seeds)),
+        seeds=tuple(seed for seeds in own for seed in read_seeds(seeds)),
     )
 
 
@@ -361,17 +368,6 @@ def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResu
             f"{tuned.model}"
         )
     return tuned
-
-
-def _seeds(entry: Any) -> list[Any]:
-    """The seeds of an entry: those of a range such as ``1-3``, or itself."""
-    parts = (
-        re.fullmatch(r"\s*(\d{1,10})\s*-\s*(\d{1,10})\s*", entry)
-        if isinstance(entry, str)
-        else None
-    )
-    first, last = (int(parts[1]), int(parts[2])) if parts else (0, -1)
-    return list(range(first, last + 1)) if 0 <= last - first < _MOST_SEEDS else [entry]
 
 
 def _mapping(value: Any) -> dict[str, Any]:
