@@ -129,6 +129,7 @@ def _compare(
         "datasets": [options.dataset],
         "models": list(options.models),
         "seeds": [1],
+        "baselines": [],
         "settings": settings,
     }
     with watch.children():

@@ -16,11 +16,18 @@ ConfigFiles = Annotated[
     list[str] | None,
     typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
 ]
+Baselines = Annotated[
+    str | None,
+    typer.Option(
+        help="Models without training whose rows stand first, as Popular,EASE; [] for none. By "
+        "default all but EASE."
+    ),
+]
 Columns = Annotated[
     str | None,
     typer.Option(
         help="Columns of table.tex: metrics, and seeds, trials, difference, seconds, "
-        "parameters, memory. By default the metrics."
+        "unknown, parameters, memory. By default the metrics."
     ),
 ]
 
@@ -40,6 +47,7 @@ def compare(  # noqa: PLR0913  # a flag each
     baseline: Annotated[str | None, typer.Option(help="Row to compare the others with.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics, as NDCG@10,MRR@10.")] = None,
     columns: Columns = None,
+    baselines: Baselines = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write, and to go on in.")
     ] = None,
@@ -64,6 +72,7 @@ def compare(  # noqa: PLR0913  # a flag each
         "columns": columns,
     }
     flags = {name: text and parse_list(text) for name, text in lists.items()}
+    flags["baselines"] = None if baselines is None else parse_list(baselines.strip("[] "))
     settings = parse_overrides(context.args)
     try:
         summaries = compare_grid(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.compare.baselines import DEFAULT_BASELINES
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
@@ -48,7 +49,7 @@ def compare_grid(  # noqa: PLR0913  # a flag each
         DataError: If files cannot be read or written.
     """
     path = find_grid(grid_name) if grid_name is not None else None
-    grid = read_grid(path, flags, config_files)
+    grid = read_grid(path, flags, config_files, DEFAULT_BASELINES)
     folder = out or Path("runs") / f"compare-{path.stem if path else '-'.join(grid.datasets)}"
     say(f"{len(grid.cells())} runs; folder: {folder}")
 

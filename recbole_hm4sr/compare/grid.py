@@ -2,24 +2,24 @@
 
 import dataclasses
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.compare.baselines import baseline_entry, settings_of_baseline
 from recbole_hm4sr.compare.cells import Cell, slug
+from recbole_hm4sr.compare.seeds import read_seeds
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
-_MOST_SEEDS = 1000  # of one range
 # What a column of a results table can be besides a metric; "difference" is the relative one to the
 # baseline, beside every metric.
-COLUMNS = ("seeds", "trials", "difference", "seconds", "parameters", "memory")
+COLUMNS = ("seeds", "trials", "difference", "unknown", "seconds", "parameters", "memory")
 VIEW_SEPARATOR = " · "  # between a model's label and what tells one of its rows
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
@@ -35,6 +35,7 @@ class ModelSpec:
         tuned: What a search has found for it, whose settings win over the YAML files only; None
             without a search. A grid file names the folder of the search.
         note: What the label does not say, for a footnote below the table.
+        added: Whether it is one of ``baselines``: it takes only those settings that it has.
         seeds: Its own seeds, a part of the grid's or others; empty for the grid's.
     """
 
@@ -44,6 +45,7 @@ class ModelSpec:
     tuned: SearchResult | None = None
     note: str = ""
     seeds: tuple[int, ...] = ()
+    added: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Grid:
 
     def overrides(self, spec: ModelSpec) -> dict[str, Any]:
         """Settings of a row that win over the YAML files."""
+        if spec.added:
+            return {**settings_of_baseline(spec.model, self.settings), **spec.settings}
         found = spec.tuned.settings if spec.tuned is not None else {}
         return {**found, **self.settings, **spec.settings}
 
@@ -124,14 +128,17 @@ def read_grid(
     path: Path | None = None,
     flags: Mapping[str, Any] | None = None,
     config_files: Iterable[str | Path] = (),
+    default_baselines: Iterable[str] = (),
 ) -> Grid:
     """A grid from a file, from flags, or from both; flags win, their settings are added.
 
     Args:
-        path: YAML file with the fields of :class:`Grid` as keys.
+        path: YAML file with the fields of :class:`Grid` as keys, and ``baselines``: models without
+            training, whose rows stand first.
         flags: The same keys; None leaves a key to the file. A name among ``models`` that is the
             label of a row of the file is that row.
         config_files: YAML files of settings, later ones win; those of the grid win over them.
+        default_baselines: The ``baselines`` of a grid that does not say which.
 
     Raises:
         ConfigError: If a key is unknown, or a value is missing or wrong; one error for all.
@@ -143,13 +150,14 @@ def read_grid(
     own = _mapping(in_file.get("settings"))
     values = {**_DEFAULTS, **in_file, **given}
     values["settings"] = {**_settings(config_files), **own, **of_flags}
-    found = _unknown_keys(values, [field.name for field in dataclasses.fields(Grid)])
+    keys = [field.name for field in dataclasses.fields(Grid)]
+    found = _unknown_keys(values, [*keys, "baselines"])
     entries = [rows.get(str(entry), entry) for entry in _entries(values, "models", found)]
-    models = [_model_spec(entry, found) for entry in entries]
-    if "seeds" in given:  # a flag holds for every row
-        models = [spec and dataclasses.replace(spec, seeds=()) for spec in models]
+    models = _own_models(entries, found, one_for_all="seeds" in given)
     found += _set_by_a_row(rows, entries, of_flags)
+    baselines = values.get("baselines", list(default_baselines))
     grid = _grid(values, models, found)
+    grid = dataclasses.replace(grid, models=(*_added(baselines, grid, found), *grid.models))
     found += _problems(grid)
     if found:
         raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
@@ -167,13 +175,41 @@ def _grid(values: Mapping[str, Any], models: list[ModelSpec | None], found: list
     return Grid(
         datasets=tuple(map(str, lists["datasets"])),
         models=tuple(spec for spec in models if spec is not None),
-        seeds=tuple(seed for entry in lists["seeds"] for seed in _seeds(entry)),
+        seeds=tuple(seed for entry in lists["seeds"] for seed in read_seeds(entry)),
         settings=values["settings"],
         baseline=str(values.get("baseline") or first),
         metrics=tuple(map(str, lists["metrics"])),
         columns=_columns(values, lists["metrics"], found),
         real_data=real_data is True,
     )
+
+
+def _own_models(
+    entries: list[Any], found: list[str], *, one_for_all: bool
+) -> list[ModelSpec | None]:
+    """The rows of ``models``; without seeds of their own where a flag holds for all."""
+    models = [_model_spec(entry, found) for entry in entries]
+    if one_for_all:
+        models = [spec and dataclasses.replace(spec, seeds=()) for spec in models]
+    return models
+
+
+def _added(entries: Any, grid: Grid, found: list[str]) -> list[ModelSpec]:
+    """The rows of ``baselines``, but for those that are among the models."""
+    if not isinstance(entries, list):
+        found.append(f"baselines must be a list of models without training, got {entries!r}")
+        return []
+    there = {slug(spec.label) for spec in grid.models}
+    specs = []
+    for entry in entries:
+        try:
+            spec = _model_spec(baseline_entry(entry), found)
+        except ConfigError as error:
+            found.append(str(error))
+            continue
+        if spec is not None and slug(spec.label) not in there:
+            specs.append(dataclasses.replace(spec, added=True))
+    return specs
 
 
 def _settings(config_files: Iterable[str | Path]) -> dict[str, Any]:
@@ -305,7 +341,8 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
         found.append(f"an entry of models must be a name or have the key model, got {entry!r}")
         return None
-    found += _unknown_keys(entry, [field.name for field in dataclasses.fields(ModelSpec)])
+    keys = [field.name for field in dataclasses.fields(ModelSpec)]
+    found += _unknown_keys(entry, [key for key in keys if key != "added"])
     label = str(entry.get("label", entry["model"]))
     tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
     own = _entries(entry, "seeds", found) if "seeds" in entry else ()
@@ -315,7 +352,7 @@ def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
         _mapping(entry.get("settings")),
         tuned,
         note=str(entry.get("note", "")),
-        seeds=tuple(seed for seeds in own for seed in _seeds(seeds)),
+        seeds=tuple(seed for seeds in own for seed in read_seeds(seeds)),
     )
 
 
@@ -331,17 +368,6 @@ def _tuned(label: str, entry: Mapping[str, Any], found: list[str]) -> SearchResu
             f"{tuned.model}"
         )
     return tuned
-
-
-def _seeds(entry: Any) -> list[Any]:
-    """The seeds of an entry: those of a range such as ``1-3``, or itself."""
-    parts = (
-        re.fullmatch(r"\s*(\d{1,10})\s*-\s*(\d{1,10})\s*", entry)
-        if isinstance(entry, str)
-        else None
-    )
-    first, last = (int(parts[1]), int(parts[2])) if parts else (0, -1)
-    return list(range(first, last + 1)) if 0 <= last - first < _MOST_SEEDS else [entry]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

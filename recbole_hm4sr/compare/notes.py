@@ -32,7 +32,7 @@ def _searches(grid: Grid) -> list[str]:
     tuned = [(spec, spec.tuned) for spec in grid.models if spec.tuned is not None]
     notes = [_search_of(grid, spec, found) for spec, found in tuned]
     counts = {found.n_trials for _, found in tuned}
-    if tuned and (len(counts) > 1 or len(tuned) < len(grid.models)):
+    if tuned and (len(counts) > 1 or len(tuned) < sum(not spec.added for spec in grid.models)):
         notes.append("The rows have not had the same number of trials.")
     return notes
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.compare.grid import Grid
+from recbole_hm4sr.compare.grid import Grid, ModelSpec
 from recbole_hm4sr.compare.rows import allowed_baselines
 from recbole_hm4sr.config.compose import check_settings
 from recbole_hm4sr.config.protocol import PROTOCOL
@@ -24,44 +24,57 @@ def check_grid(grid: Grid) -> None:
     found: list[str] = []
     wrong: dict[tuple[str, str], list[str]] = {}
     for dataset in grid.datasets:
-        protocols, moments, baselines = {}, {}, []
-        for spec in grid.models:
-            entry = find_model(spec.model)
-            overrides = grid.overrides(spec)
-            try:
-                values = check_settings(
-                    spec.model,
-                    dataset,
-                    settings_class=entry.settings_class,
-                    losses=entry.losses,
-                    overrides=overrides,
-                )
-            except ConfigError as error:
-                wrong.setdefault((dataset, str(error)), []).append(spec.label)
-                continue
-            if grid.real_data and values["generated"]:
-                raise ConfigError(
-                    f"this grid is for real data, but {values['data_path']} is generated; name the "
-                    f"folder above the real {dataset} with --data_path"
-                )
-            found += _not_by_rank(spec.label, values)
-            protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
-            if reads_moment(spec.model, values):
-                moments[spec.label] = str(values.get("request_time"))
-            views = view_labels(spec.model, values).values()
-            baselines += allowed_baselines(spec.label, views)
-        found += _protocol_differences(dataset, protocols)
-        found += _mixed_moments(dataset, moments)
-        if len(protocols) == len(grid.models):
-            found += require(
-                grid.baseline in baselines,
-                f"baseline must be one of {', '.join(baselines)}",
-                grid.baseline,
-            )
+        found += _problems_on(grid, dataset, wrong)
     # What is wrong with all rows is said once.
     found = [f"{', '.join(rows)} on {name}: {why}" for (name, why), rows in wrong.items()] + found
     if found:
         raise ConfigError("; ".join(found))
+
+
+def _problems_on(grid: Grid, dataset: str, wrong: dict[tuple[str, str], list[str]]) -> list[str]:
+    """What would not compare on a data set; what a row cannot run with is added to ``wrong``."""
+    found, protocols, moments, baselines = list[str](), {}, {}, list[str]()
+    for spec in sorted(grid.models, key=lambda spec: spec.added):  # the grid's own first
+        values = _settings_of(grid, spec, dataset, wrong)
+        if values is None:
+            continue
+        found += [] if spec.added else _not_by_rank(spec.label, values)
+        protocols[spec.label] = {name: values.get(name) for name in PROTOCOL}
+        if reads_moment(spec.model, values) and not spec.added:
+            moments[spec.label] = str(values.get("request_time"))
+        views = view_labels(spec.model, values).values()
+        baselines += allowed_baselines(spec.label, views)
+    found += _protocol_differences(dataset, protocols)
+    found += _mixed_moments(dataset, moments)
+    if len(protocols) == len(grid.models):
+        rule = f"baseline must be one of {', '.join(baselines)}"
+        found += require(grid.baseline in baselines, rule, grid.baseline)
+    return found
+
+
+def _settings_of(
+    grid: Grid, spec: ModelSpec, dataset: str, wrong: dict[tuple[str, str], list[str]]
+) -> dict[str, Any] | None:
+    """All settings of a row; None if it cannot run with them."""
+    entry = find_model(spec.model)
+    try:
+        values = check_settings(
+            spec.model,
+            dataset,
+            settings_class=entry.settings_class,
+            losses=entry.losses,
+            overrides=grid.overrides(spec),
+        )
+    except ConfigError as error:
+        if not (spec.added and (dataset, str(error)) in wrong):
+            wrong.setdefault((dataset, str(error)), []).append(spec.label)
+        return None
+    if grid.real_data and values["generated"]:
+        raise ConfigError(
+            f"this grid is for real data, but {values['data_path']} is generated; name the "
+            f"folder above the real {dataset} with --data_path"
+        )
+    return values
 
 
 def _not_by_rank(label: str, values: dict[str, Any]) -> list[str]:

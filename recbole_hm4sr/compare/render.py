@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.compare.csv_table import csv_records
 from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.summary import Summary
-from recbole_hm4sr.compare.table import Table, build_tables, csv_records, details_table, main_table
+from recbole_hm4sr.compare.table import Table, build_tables, details_table, main_table
 
 
 def as_text(table: Table, *, bold: bool = False) -> str:

@@ -34,6 +34,7 @@ FACTS = (
     "n_items",
     "one_moment",
     "n_parameters",
+    "zero_score_share",
     "train_seconds_per_epoch",
     "valid_seconds_per_epoch",
     "peak_memory_mb",

@@ -1,8 +1,10 @@
 """The rows of a table: one for each model, or for each view in which a model is measured."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from recbole_hm4sr.compare.baselines import knows_no_target
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome, row_label
 from recbole_hm4sr.config.compose import read_yaml
@@ -48,14 +50,32 @@ def _seen_as(outcome: Outcome, name: str, label: str) -> Outcome:
     )
 
 
-def row_labels(grid: Grid, outcomes: Iterable[Outcome]) -> dict[str, str]:
+def left_out(grid: Grid, outcomes: Sequence[Outcome]) -> list[str]:
+    """Labels of the added models whose row would say nothing.
+
+    Args:
+        grid: What is compared.
+        outcomes: What is known of the cells of a data set.
+    """
+    records: dict[str, list[Mapping[str, Any]]] = {}
+    for outcome in outcomes:
+        if outcome.done:
+            records.setdefault(outcome.cell.label, []).append(outcome.record or {})
+    return [
+        spec.label
+        for spec in grid.models
+        if spec.added and knows_no_target(spec.model, records.get(spec.label, []))
+    ]
+
+
+def row_labels(grid: Grid, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """The label of each row's model, by the row's own, in the order of the table.
 
     Args:
         grid: What is compared.
         outcomes: From :func:`split_by_view`.
     """
-    rows = list(outcomes)
+    rows = [outcome for outcome in outcomes if outcome.cell.label not in left_out(grid, outcomes)]
     return {
         outcome.row: spec.label
         for spec in grid.models

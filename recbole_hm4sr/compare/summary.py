@@ -10,7 +10,7 @@ import numpy as np
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.notes import notes_of
 from recbole_hm4sr.compare.results import Outcome
-from recbole_hm4sr.compare.rows import baseline_row, row_labels, split_by_view
+from recbole_hm4sr.compare.rows import baseline_row, left_out, row_labels, split_by_view
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES, group_masks, is_small
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.evaluate.statistics import PairedTest, holm, paired_test, user_metric
@@ -55,6 +55,8 @@ class Row:
             after Holm's correction.
         seconds_per_epoch: Mean over the seeds of the training time per epoch.
         n_parameters: Trained parameters.
+        zero_score_share: Of a model that is fitted once, the share of test targets of which it
+            knows nothing, mean over the seeds; NaN for others.
         peak_memory_mb: Largest of the seeds, in MiB; NaN if it is known of none.
     """
 
@@ -70,6 +72,7 @@ class Row:
     tests: dict[str, tuple[PairedTest, float]]
     seconds_per_epoch: float
     n_parameters: int
+    zero_score_share: float
     peak_memory_mb: float
 
 
@@ -199,6 +202,10 @@ def _summarize(
         rows=_rows(grid, labels, outcomes, runs, history),
         notes=(
             *(f"{spec.label}: {spec.note}." for spec in grid.models if spec.note),
+            *(
+                f"{label} is left out: no test target is an item of its user's history."
+                for label in left_out(grid, outcomes)
+            ),
             *notes_of(grid, [outcome for outcome, _ in runs]),
         ),
     )
@@ -281,10 +288,15 @@ def _row(label: str, runs: Sequence[_Run], reason: str, found: SearchResult | No
         scores={},
         relative={},
         tests={},
-        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else math.nan,
+        seconds_per_epoch=_mean(seconds),
         n_parameters=records[0]["n_parameters"] if records else 0,
+        zero_score_share=_mean([r["zero_score_share"] for r in records if "zero_score_share" in r]),
         peak_memory_mb=max(peaks, default=math.nan),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _scores(

@@ -8,20 +8,21 @@ from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.evaluate.groups import (
     CUT_GROUPS,
-    GROUP_NAMES,
     GROUP_NOTE,
     SMALL_WORDS,
     one_moment_notes,
     telling,
 )
-from recbole_hm4sr.evaluate.statistics import PairedTest
 
 _NONE = "-"
 _SIGNIFICANT = 0.05
 _TEST = "paired t-test over the users, Holm's correction"
+_UNKNOWN = (
+    "Unknown: test targets of which a model that is fitted once knows nothing; their score is 0, "
+    "and they rank by popularity."
+)
 _LONGEST_BASELINE = 16  # letters in a heading
 SMALL_MARK = "†"
-_NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 # What a results table can show of a row besides its metrics; "difference" is beside each.
 _HEADINGS = {
     "seeds": "seeds",
@@ -30,6 +31,7 @@ _HEADINGS = {
     "seconds": "s/epoch",
     "parameters": "parameters",
     "memory": "peak MiB",
+    "unknown": "unknown",
 }
 
 
@@ -98,10 +100,12 @@ def details_table(summary: Summary) -> Table:
 
 
 def _all_columns(summary: Summary) -> tuple[str, ...]:
-    """Every column, but for trials where nothing was searched."""
+    """Every column, but for those in which no row has anything."""
     searched = any(row.n_trials for row in summary.rows)
     before = ("seeds", *["trials"] * searched)
-    return (*before, *summary.metrics, "difference", "seconds", "parameters", "memory")
+    fitted = any(not math.isnan(row.zero_score_share) for row in summary.rows)
+    after = (*["unknown"] * fitted, "seconds", "parameters", "memory")
+    return (*before, *summary.metrics, "difference", *after)
 
 
 def _title(summary: Summary, what: str) -> str:
@@ -128,6 +132,7 @@ def _results(summary: Summary, columns: Sequence[str], what: str) -> Table:
         f"epochs chosen on validation, {CANDIDATES[summary.chosen_by]}.",
         *[f"Differences are relative to {summary.baseline}."]
         * (_HEADINGS["difference"] in headings),
+        *[_UNKNOWN] * (_HEADINGS["unknown"] in headings),
         *_reasons(summary.rows),
         *_seeds(summary),
         *summary.notes,
@@ -179,6 +184,9 @@ def _fact(summary: Summary, row: Row, column: str) -> str:
     if column == "trials":
         elsewhere = row.searched_on not in ("", summary.dataset)
         return f"{row.n_trials} on {row.searched_on}" if elsewhere else str(row.n_trials)
+    if column == "unknown":
+        share = row.zero_score_share
+        return _NONE if math.isnan(share) else f"{100 * share:.1f} %"
     if column == "seconds":
         return _number(row.seconds_per_epoch, 2)
     if column == "parameters":
@@ -341,56 +349,3 @@ def _p(value: float) -> str:
     if math.isnan(value):
         return _NONE
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}" if value > 0 else "0"
-
-
-def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
-    """All numbers with all digits, a record per data set, protocol, model, group and metric."""
-    return [
-        _csv_record(summary, row, group, metric)
-        for summary in summaries
-        for row in summary.rows
-        for metric in summary.metrics
-        for group in (ALL, *GROUP_NAMES)
-    ]
-
-
-def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str, object]:
-    score = row.scores[group, metric]
-    values: dict[str, object] = {
-        "dataset": summary.dataset,
-        "generated": summary.generated,
-        "rank_history": summary.rank_history,
-        "tie_order": summary.tie_order,
-        "model": row.label,
-        "metric": metric,
-        "group": group,
-        "users": summary.group_sizes.get(group, 0),
-        "seeds": len(row.seeds),
-        "trials": row.n_trials,
-        "mean": score.mean,
-        "standard_deviation": score.deviation,
-        "baseline": summary.baseline,
-        **_csv_test(row, metric if group == ALL else ""),
-        "seconds_per_epoch": row.seconds_per_epoch,
-        "n_parameters": row.n_parameters or math.nan,
-        "peak_memory_mb": row.peak_memory_mb,
-        "reason": row.reason,
-    }
-    return {
-        name: "" if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
-
-
-def _csv_test(row: Row, metric: str) -> dict[str, float]:
-    """The comparison with the baseline; NaN where there is none, as for groups."""
-    test, adjusted = row.tests.get(metric, (_NO_TEST, math.nan))
-    return {
-        "relative_difference": row.relative.get(metric, math.nan),
-        "difference": test.difference,
-        "interval_low": test.low,
-        "interval_high": test.high,
-        "d_z": test.effect_size,
-        "p": test.p,
-        "p_holm": adjusted,
-    }

@@ -288,11 +288,11 @@ def check_settings(
         needs_data=needs_data,
     )
     classes = _own_classes(settings_class)
-    known = {name for cls in classes for name in cls.names()}
+    own = {name for cls in classes for name in cls.names()}
     defaults = recbole_defaults(model)
     flags_only = {name for cls in classes for name in cls.names_with("flag only")}
-    found = _unknown_names(values, known | set(defaults), flags_only, origin)
-    found += wrong_recbole_values(values, defaults, known)
+    found = _unknown_names(values, known_settings(model, settings_class), flags_only, origin)
+    found += wrong_recbole_values(values, defaults, own)
     if losses is not None:
         found += wrong_losses(model, losses, values)
     for cls in classes:
@@ -301,6 +301,17 @@ def check_settings(
     if found:
         raise ConfigError("; ".join(found))
     return values
+
+
+def known_settings(model: str, settings_class: type[Settings] | None) -> set[str]:
+    """Names of all settings that a model's runs have.
+
+    Args:
+        model: Name of the model.
+        settings_class: The class of the model's settings, if it has one.
+    """
+    own = {name for cls in _own_classes(settings_class) for name in cls.names()}
+    return own | set(recbole_defaults(model))
 
 
 def _unknown_names(

@@ -74,6 +74,14 @@ class _Training(Settings):
     )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
 
+    @pydantic.field_validator("dense_weights")
+    @classmethod
+    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        rises = all(later > weight for weight, later in itertools.pairwise(value))
+        if not rises or 1 not in value:
+            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
+        return value
+
 
 class PackedTraining(MemorySettings, _Training):
     """How a model on packed tokens is trained, and what its memory reads."""
@@ -86,14 +94,6 @@ class PackedTraining(MemorySettings, _Training):
             settings: All settings of a run.
         """
         return settings.get("memory") == "events"
-
-    @pydantic.field_validator("dense_weights")
-    @classmethod
-    def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        rises = all(later > weight for weight, later in itertools.pairwise(value))
-        if not rises or 1 not in value:
-            raise ValueError(f"dense_weights must rise, with 1 among them, got {list(value)}")
-        return value
 
 
 class EncoderSettings(Settings):

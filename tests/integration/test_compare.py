@@ -38,6 +38,7 @@ def grid_values(toy_path):
         "seeds": [1, 2],
         "settings": {**QUICK, "data_path": str(toy_path)},
         "baseline": "SASRec",
+        "baselines": [],
         "models": [
             "SASRec",
             {"label": "GRU long", "model": "GRU4Rec",

@@ -34,6 +34,7 @@ def grid_values(toy_path, tuned, *, settings=(), row=()):
         "seeds": [SEARCH_SEED, OTHER_SEED],
         "settings": {**SETTINGS, "data_path": str(toy_path), **dict(settings)},
         "baseline": "plain",
+        "baselines": [],
         "models": [
             {"label": "plain", "model": "SASRec"},
             {"label": "found", "model": "SASRec", "tuned": str(tuned), "settings": dict(row)},

@@ -83,6 +83,7 @@ def test_every_run_of_a_comparison(toy_path, tmp_path):
         "seeds": [SETTINGS.get("seed", 2020)],
         "settings": settings_of(toy_path),
         "models": [{"label": "HM4SR", "model": "HM4SR"}],
+        "baselines": [],
     }
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid), encoding="utf-8")
     compare_grid(str(tmp_path / "grid.yaml"), out=tmp_path / "out")

@@ -87,6 +87,7 @@ def test_it_stands_in_a_comparison(installed, toy_path, tmp_path):
     flags = {
         "datasets": ["toy"],
         "models": ["SASRec", "MeanRec"],
+        "baselines": [],
         "settings": {**QUICK, "data_path": str(toy_path)},
     }
     (summary, _) = compare_grid(None, flags, out=tmp_path / "out")

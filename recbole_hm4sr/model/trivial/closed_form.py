@@ -178,7 +178,8 @@ class ClosedForm(ScoredByCatalogue):
 
     def ask(self, interaction: Interaction) -> tuple[UserRows, OrderedCatalogue]:
         """The histories of a batch, and all items."""
-        return self.read(interaction), self.catalogue()
+        catalogue = self.catalogue()  # first: it says so where nothing was fitted
+        return self.read(interaction), catalogue
 
     @property
     def part_names(self) -> tuple[str, ...]:

@@ -148,7 +148,19 @@ class ItemKNN(ClosedForm):
         items, times, lengths = (interaction[name].cpu() for name in columns)
         requests = reader.of_windows(items, times, lengths, own, train=False)
         side = {name: values.to(self.device) for name, values in requests._asdict().items()}
-        return UserRows(torch.ones(len(items), 1, 1, device=self.device), side)
+        ones = torch.ones(len(items), 1, 1, dtype=self._dtype(), device=self.device)
+        return UserRows(ones, side)
+
+    def _dtype(self) -> torch.dtype:
+        if self.settings.counts == "all":
+            return super()._dtype()
+        return self._reading()[1].alpha.dtype
+
+    def _apply(self, *args: Any, **options: Any) -> Any:
+        """Move or convert what reads the memory, too."""
+        if self._memory is not None:
+            self._memory[1]._apply(*args, **options)
+        return super()._apply(*args, **options)
 
     def _reading(self) -> tuple[RequestReader, MemoryScorer]:
         """What reads requests, and what scores them."""

@@ -11,12 +11,13 @@ import pytest
 
 from recbole_hm4sr.base.files import append_line
 from recbole_hm4sr.compare.cells import Cell
+from recbole_hm4sr.compare.csv_table import csv_records
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text, write_tables
 from recbole_hm4sr.compare.results import Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
-from recbole_hm4sr.compare.table import build_tables, csv_records
+from recbole_hm4sr.compare.table import build_tables
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES
 
 USERS = ["u1", "u2", "u3", "u4"]

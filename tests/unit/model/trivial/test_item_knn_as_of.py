@@ -94,19 +94,18 @@ def test_scores_are_those_of_what_was_known(folder, tmp_path, request_time):
 
 
 def test_a_memory_refreshed_at_the_request_knows_more(folder, tmp_path):
-    moment = {
-        "eval_args": {
-            "split": {"GT": [0.6, 0.2, 0.2]},
-            "targets": "all",
-            "order": "TO",
-            "mode": "full",
-        }
+    split = {"split": {"GT": [0.6, 0.2, 0.2]}, "targets": "visits", "group_by": None}
+    settings = {
+        **SETTINGS,
+        "eval_args": {**split, "order": "TO", "mode": "full"},
+        "data_path": str(folder),
+        "request_time": "target",
     }
-    settings = {**SETTINGS, **moment, "data_path": str(folder), "request_time": "target"}
-    found, expected = {}, {}
+    found, expected, tested = {}, {}, {}
     for refresh in ("none", "request"):
         overrides = {**settings, "memory_refresh": refresh}
         run = quick_start.run("ItemKNN", "shop", overrides=overrides, run_dir=tmp_path / refresh)
+        tested[refresh] = run.test_exclude
         with open_for_evaluation(run.run_dir) as parts:
             train = parts.train_data._dataset
             batch = next(iter(parts.test_data))[0]
@@ -122,6 +121,10 @@ def test_a_memory_refreshed_at_the_request_knows_more(folder, tmp_path):
         ]
         np.testing.assert_allclose(found[refresh], expected[refresh], rtol=1e-5, atol=1e-6)
     assert not np.allclose(expected["none"], expected["request"])
+    # One run gives both.
+    overrides = {**settings, "memory_refresh": ["none", "request"]}
+    both = quick_start.run("ItemKNN", "shop", overrides=overrides, run_dir=tmp_path / "both")
+    assert {name: view.test_exclude for name, view in both.views.items()} == tested
 
 
 def test_it_is_served_with_its_memory(folder, tmp_path):
