@@ -82,6 +82,15 @@ class Momento(LateSum):
         draw_normal(self, self.settings.initializer_range)
         if self.settings.use_interactive_moe:
             self.build_interactive_moe()
+        if not self.settings.use_ids:
+            self._freeze_ids()
+
+    def _freeze_ids(self) -> None:
+        """Without ids nothing trains what their part of a score alone reads."""
+        with_moe = self.settings.use_interactive_moe
+        inputs = self.interactive_moe.gates if with_moe else self.input_norms
+        for module in (self.item_embedding, self.encoders["id"], inputs["id"]):
+            module.requires_grad_(False)
 
     def source_of(self, features: Any) -> Callable[[Array], Array]:
         """Features of one length, whatever the encoder gave."""
