@@ -17,7 +17,7 @@ class InteractiveMoE(nn.Module):
     where :math:`[\cdot]_m` is stream m's part. All experts are one linear map.
 
     Args:
-        streams: Names, in the order of the stream axis; the first is the id's.
+        streams: Names, in the order of the stream axis; that of the ids is ``id``.
         hidden_size: D.
         n_experts: E.
 
@@ -33,7 +33,9 @@ class InteractiveMoE(nn.Module):
         self.experts = nn.Linear(width, n_experts * width)
         self.gates = nn.ModuleDict({name: nn.Linear(hidden_size, n_experts) for name in streams})
         # The id starts without the others, the modalities start with them.
-        self.modality_weights = nn.Parameter(torch.tensor([0.0] + [1.0] * (len(streams) - 1)))
+        self.modality_weights = nn.Parameter(
+            torch.tensor([float(name != "id") for name in streams])
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the streams of each token. Shapes ``[T, M, D]`` to ``[T, M, D]``."""

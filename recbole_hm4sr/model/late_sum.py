@@ -40,7 +40,8 @@ class LateSum(PackedRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings, size = self.settings, self.settings.hidden_size
-        self.item_embedding = IdRows(self.n_items, size)
+        if self.uses_ids:
+            self.item_embedding = IdRows(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
         self.projections = nn.ModuleDict(
             {name: self._make_part(dataset.modality(name)) for name in self.modalities}
@@ -52,6 +53,16 @@ class LateSum(PackedRecommender):
         self.encoders = nn.ModuleDict(
             {name: build_encoder(**settings.encoder_options()) for name in self.streams}
         )
+
+    @property
+    def uses_ids(self) -> bool:
+        """Whether the ids are a stream, the first."""
+        return True
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """A name for each vector of an item's row."""
+        return ("id",) * self.uses_ids + self.modalities
 
     def _make_part(self, features: Any) -> FeatureRows:
         table = FeatureTable(
@@ -84,10 +95,10 @@ class LateSum(PackedRecommender):
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and projected features, without positions."""
         if items is None and self.settings.n_negatives:  # features that are not resident
-            items = torch.arange(self.n_items, device=self.item_embedding.weight.device)
-        ids = self.id_rows(items)
+            items = torch.arange(self.n_items, device=self.position_embedding.weight.device)
+        ids = [self.id_rows(items)] if self.uses_ids else []
         projected = [self._part(name).rows(items, on_host) for name in self.modalities]
-        return torch.stack([ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
+        return torch.stack([*ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
 
     def _part(self, name: str) -> FeatureRows:
         """The item part of a modality."""

@@ -3,9 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.model.momento.model import scaled
+from recbole_hm4sr.run.parts import build_parts
+from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.testing.contract import ModelContract
 
 SMALL = {
@@ -61,17 +65,18 @@ class TestMomentoWithoutModalities(ModelContract):
 class TestMomentoWithoutIds(ModelContract):
     model = "Momento"
     overrides = {**SMALL, "use_ids": False}
-    # The stream of the ids is still there, and what it alone reads cannot learn.
-    test_every_parameter_that_is_trained_receives_a_gradient = None
 
-    def test_ids_add_nothing_to_a_score(self, session):
-        model = session.model.eval()
-        batch = next(iter(session.test_data))[0]
-        with torch.no_grad():
-            parts = model.score_parts(batch, torch.arange(1, model.n_items))
-        of_ids = model.part_names.index("id")
-        assert not parts[..., of_ids].any()
-        assert parts[..., of_ids + 1].any()
+    def test_features_alone_make_the_score(self, session):
+        model = session.model
+        assert model.streams == model.modalities
+        assert model.part_names[: len(model.modalities)] == model.modalities
+        assert not any(name.startswith("item_embedding") for name in model.state_dict())
+
+
+def test_a_model_of_nothing_is_refused(toy_path):
+    settings = {**SMALL, "use_ids": False, "modalities": {}, "data_path": str(toy_path)}
+    with pytest.raises(ConfigError, match="use_ids: false must go with modalities"):
+        build_parts(compose("Momento", "toy", overrides=settings), toy_path / "run")
 
 
 def test_features_have_one_length_and_zeros_stay():

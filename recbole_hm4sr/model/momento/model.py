@@ -44,6 +44,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.initialize import draw_normal
@@ -76,21 +77,19 @@ class Momento(LateSum):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        if not self.streams:
+            raise ConfigError("use_ids: false must go with modalities, got none")
         # An id that no training row has shown says nothing.
-        has_id = torch.from_numpy(dataset.trained_items()) & self.settings.use_ids
+        has_id = torch.from_numpy(dataset.trained_items())
         self.register_buffer("has_id", has_id, persistent=False)
         draw_normal(self, self.settings.initializer_range)
         if self.settings.use_interactive_moe:
             self.build_interactive_moe()
-        if not self.settings.use_ids:
-            self._freeze_ids()
 
-    def _freeze_ids(self) -> None:
-        """Without ids nothing trains what their part of a score alone reads."""
-        with_moe = self.settings.use_interactive_moe
-        inputs = self.interactive_moe.gates if with_moe else self.input_norms
-        for module in (self.item_embedding, self.encoders["id"], inputs["id"]):
-            module.requires_grad_(False)
+    @property
+    def uses_ids(self) -> bool:
+        """Whether the ids are a stream, the first."""
+        return self.settings.use_ids
 
     def source_of(self, features: Any) -> Callable[[Array], Array]:
         """Features of one length, whatever the encoder gave."""
@@ -127,7 +126,7 @@ class Momento(LateSum):
     ) -> Iterator[tuple[str, Tensor]]:
         """The id stream's user vector against the next item's id, as it is in this step."""
         weight = self.settings.id_contrastive_weight
-        if weight and self.settings.use_ids:
+        if weight and self.uses_ids:
             own = encoded.catalogue.of(rows.targets)[:, 0]
             users = encoded.users.vectors[:, 0]
             temperature = self.settings.id_temperature
