@@ -181,6 +181,9 @@ class ServingDataset:
 
     def categories(self) -> tuple[Array, tuple[str, ...]]:
         """As many categories as the data set has, without names and flags."""
+        import torch
+
         n_categories = int(self.array("n_categories"))
-        flags = np.broadcast_to(np.zeros(1, dtype=np.uint8), (self.item_num, n_categories))
-        return flags, tuple(map(str, range(n_categories)))
+        # NumPy's own broadcasting gives what torch warns of: it cannot be written.
+        flags = torch.zeros(1, dtype=torch.uint8).expand(self.item_num, n_categories)
+        return flags.numpy(), tuple(map(str, range(n_categories)))

@@ -47,7 +47,9 @@ def create_app(recommender: Recommender) -> Any:
     _add_recommend(app, recommender)
 
     def answers(body: Any) -> dict[int | str, dict[str, Any]]:
-        return {200: {"content": {"application/json": {"example": body.model_dump()}}}}
+        return {
+            200: {"content": {"application/json": {"example": body.model_dump(exclude_none=True)}}}
+        }
 
     @app.get("/health", tags=["service"], responses=answers(bodies.Health()))
     def health() -> bodies.Health:
@@ -56,7 +58,12 @@ def create_app(recommender: Recommender) -> Any:
 
     served = _version(recommender)
 
-    @app.get("/version", tags=["service"], responses=answers(served))
+    @app.get(
+        "/version",
+        tags=["service"],
+        responses=answers(served),
+        response_model_exclude_none=True,
+    )
     def version() -> bodies.Version:
         """What is served: run, model, data, package."""
         return served
