@@ -18,6 +18,7 @@ from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.layers.frozen_memory import FrozenMemory, freeze_memory
 from recbole_hm4sr.layers.memory import EventMemory
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
+from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.layers.scorers import InnerProducts
 from recbole_hm4sr.model.user_tower import MemoryTower
 from recbole_hm4sr.page.format import moment
@@ -202,8 +203,9 @@ def _best_candidates(model: Any, batch: Any, k: int) -> tuple[Tensor, Tensor]:
     is_candidate = added != 0
     near = dense.topk(min(N_CANDIDATES, model.n_items - 1), dim=1).indices
     is_candidate.scatter_(1, near, value=True)
-    best = (dense + added).masked_fill(~is_candidate, -torch.inf).topk(k, dim=1)
-    return best.values, best.indices
+    # Equal scores by item, as the model and the lines order them: with a dense part of weight 0
+    # many are equal.
+    return top_k((dense + added).masked_fill(~is_candidate, -torch.inf), k)
 
 
 def add_lists(
