@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recbole_hm4sr.run.quick_start import resume as resume
     from recbole_hm4sr.run.quick_start import run as run
     from recbole_hm4sr.serve.recommend import Recommender as Recommender
+    from recbole_hm4sr.serve.refresh import refresh as refresh
     from recbole_hm4sr.tune.command import tune_model as tune
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "refresh",
     "report_run",
     "resume",
     "run",
@@ -45,6 +47,7 @@ _NAMES = {
     "Recommender": "recbole_hm4sr.serve.recommend",
     "RunResult": "recbole_hm4sr.run.quick_start",
     "UserError": "recbole_hm4sr.base.errors",
+    "refresh": "recbole_hm4sr.serve.refresh",
     "report_run": "recbole_hm4sr.report.finish",
     "resume": "recbole_hm4sr.run.quick_start",
 }

@@ -15,6 +15,11 @@ SPEAKS = os.environ.get("RANK", "0") == "0"
 # No markup: names of users' files and items may hold brackets.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=not SPEAKS)
 
+# Notes beside what a command prints for another program.
+notes = Console(
+    highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=not SPEAKS, stderr=True
+)
+
 
 def parse_list(text: str) -> list[Any]:
     """The parts of ``a,b,c``, numbers as numbers."""

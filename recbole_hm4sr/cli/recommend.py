@@ -1,4 +1,4 @@
-"""``hm4sr recommend``, ``hm4sr export`` and ``hm4sr serve``: a finished run at work."""
+"""``hm4sr recommend``, ``export``, ``serve`` and ``refresh``: a finished run at work."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import typer
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.text_files import read_text
-from recbole_hm4sr.cli.options import out
+from recbole_hm4sr.cli.options import notes, out
 from recbole_hm4sr.cli.preflight import check_run, require_file
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ def register(app: typer.Typer) -> None:
     app.command()(recommend)
     app.command()(export)
     app.command()(serve)
+    app.command()(refresh)
 
 
-def recommend(
+def recommend(  # noqa: PLR0913  # an option each
     run: RunOption,
     history: Annotated[
-        Path, typer.Option(help="CSV or Parquet file: user, item and time, named as in the run.")
+        Path,
+        typer.Option(help="CSV, Parquet or .inter file: user, item and time, named as in the run."),
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Items a user.")] = 10,
     file: Annotated[
@@ -46,8 +48,18 @@ def recommend(
         typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
     ] = True,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Tell each modality's share of each score.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell why each item is recommended, and each modality's share of its score.",
+        ),
     ] = False,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Moment of the requests, in the unit of the run's times; default: now."
+        ),
+    ] = None,
 ) -> None:
     """Recommend items to any users from their histories; the training need not have seen them.
 
@@ -55,6 +67,9 @@ def recommend(
     frequent in the training part (source: popular). A row with a user alone is one without history.
     A user who has taken every item is named in a warning, and has an empty list in JSON lines.
     Times are in the unit of the run (timestamp_unit).
+    A model with a memory (memory: events) reads what was known before the moment of the requests;
+    with request_time: target that is --at, with last it is a user's newest interaction. Up to when
+    the memory knows is said once, on standard error.
     """
     if file is not None:
         form = _FORMATS.get(file.suffix, "")
@@ -75,7 +90,10 @@ def recommend(
         exclude_seen=exclude_seen,
         candidates=chosen,
         explain=explain,
+        at=at,
     )
+    if found.known_until is not None:
+        notes.print(f"the memory knows what was known before {_moment(found, recommender)}")
     text = _as_csv(found, recommender) if form == "csv" else "".join(_as_json(found, recommender))
     if file is None:
         sys.stdout.write(text)
@@ -89,8 +107,19 @@ def recommend(
 def export(
     run: RunOption,
     folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    list_length: Annotated[
+        int | None,
+        typer.Option(
+            "--list_length",
+            min=1,
+            help="With a memory: neighbours of an item that are kept; by default the fewest of 20, "
+            "50, 100 and 200 that lose at most 1 % of the validation NDCG@10.",
+        ),
+    ] = None,
 ) -> None:
     """Write item vectors, the user tower as ONNX, and a page that says how to query them.
+
+    A memory is written as lists of neighbours, as of the moment up to which it knows.
 
     Needs: pip install 'recbole-hm4sr[export]'.
     """
@@ -100,7 +129,8 @@ def export(
     refuse_existing(folder)
     from recbole_hm4sr.serve.export import export_index
 
-    out.print(f"index: {export_index(run, folder)}; its README.md says how to query it")
+    index = export_index(run, folder, list_length=list_length)
+    out.print(f"index: {index}; its README.md says how to query it")
 
 
 def serve(
@@ -124,6 +154,43 @@ def serve(
     if host not in ("127.0.0.1", "::1", "localhost"):
         out.print(f"note: whoever reaches {host} can ask; there is no password")
     run_service(recommender, host=host, port=port)
+
+
+def refresh(
+    run: RunOption,
+    interactions: Annotated[
+        Path,
+        typer.Option(help="CSV, Parquet or .inter file: user, item and time, named as in the run."),
+    ],
+) -> None:
+    """Merge new interactions into the memory of a run (memory: events), without training.
+
+    Who bought what next, how often and when is then what a build from all interactions gives, to
+    the last bit; new users and new items are included. A file that was merged before is left alone.
+    A row that is among its user's newest ten already is skipped and counted; any other row older
+    than its user's newest is refused. A service that runs goes on with what it has opened.
+    """
+    check_run(run, needs_data=False)
+    require_file(interactions)
+    from recbole_hm4sr.data.times import as_date
+    from recbole_hm4sr.serve import refresh as refreshing
+
+    done = refreshing.refresh(run, interactions)
+    until = f"{as_date(done.known_until, done.unit)} ({done.known_until})"
+    if done.is_known:
+        out.print(f"{interactions} was merged before: nothing to do; known before {until}")
+        return
+    out.print(
+        f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; new "
+        f"users: {done.n_users:,}, new items: {done.n_items:,}; known before {until}"
+    )
+
+
+def _moment(found: "Recommendations", recommender: "Recommender") -> str:
+    from recbole_hm4sr.data.times import as_date
+
+    assert found.known_until is not None
+    return f"{as_date(found.known_until, recommender.columns.unit)} ({found.known_until})"
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -105,7 +105,7 @@ def _mixed_moments(dataset: str, moments: dict[str, str]) -> list[str]:
     rows = ", ".join(f"{label} ({moment})" for label, moment in unsaid.items())
     return [
         f"request_time must be the same for all models of {dataset} whose scores depend on it, or "
-        f"a row's label must say its own, as 'Momento (target time)', got {rows}"
+        f"a row's label must say its own, as '<model> (target time)', got {rows}"
     ]
 
 

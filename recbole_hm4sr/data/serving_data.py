@@ -5,13 +5,17 @@ A run keeps it in one file, so that it can be served where the interactions are 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.features import AlignedFeatures
+from recbole_hm4sr.data.memory_files import PREFIX, MemoryClock
+from recbole_hm4sr.data.refresh_state import NewRows
+
+if TYPE_CHECKING:  # torch takes seconds, and a refresh needs none
+    import torch
 
 Array = np.ndarray[Any, Any]
 
@@ -21,9 +25,9 @@ class ServingData:
     """The part of a data set that a served model reads.
 
     Attributes:
-        item_tokens: Raw token of each internal item id; entry 0 is padding. Shape ``[I]``,
-            unicode.
-        counts: How often each item occurs in the training part. Shape ``[I]``, int64.
+        item_tokens: Raw token of each internal item id; entry 0 is padding. Items that came with a
+            refresh stand behind those of the training. Shape ``[I']``, unicode.
+        counts: How often each item of the training occurs in its part. Shape ``[I]``, int64.
         n_users: Users of the training, padding included.
         first_time: Earliest time of the training part, in whole seconds since the epoch.
         longest_gap: Longest gap of the training part, in whole seconds.
@@ -37,11 +41,44 @@ class ServingData:
     longest_gap: int
     arrays: Mapping[str, Array]
 
+    @property
+    def clock(self) -> MemoryClock | None:
+        """The moments of the memory; None without one."""
+        values = self.arrays.get(f"{PREFIX}clock")
+        return None if values is None else MemoryClock.of_array(values)
+
+    @property
+    def popularity(self) -> Array:
+        """How often each item occurs in what the memory knows, or else in the training part.
+
+        Shape ``[I']``, int64.
+        """
+        starts = self.arrays.get(f"{PREFIX}starts")
+        return self.counts if starts is None else np.diff(starts)
+
 
 def count_items(dataset: Any) -> Array:
     """How often each item occurs in a split. Shape ``[I]``, int64."""
     shown = dataset.log.items[dataset.shown_interactions().numpy()]
     return np.bincount(shown, minlength=dataset.item_num)
+
+
+def remembered(dataset: Any) -> NewRows:
+    """The interactions that a memory knows, by user and time.
+
+    Under one moment for all users all of them, of which a row reads those that were known at its
+    request; else those of the training part.
+
+    Args:
+        dataset: Training split of a ``MultiModalSequentialDataset``.
+    """
+    log = dataset.log
+    rows = NewRows(log.users, log.items, log.times)
+    return (
+        rows
+        if dataset.ends_before is not None
+        else rows.where(dataset.shown_interactions().numpy())
+    )
 
 
 def describe_dataset(dataset: Any, arrays: Mapping[str, Array]) -> ServingData:
@@ -82,8 +119,9 @@ class ServingDataset:
         self.modality_names = tuple(settings.modalities)
         self.settings = settings
         self.timestamp_unit: str = settings.timestamp_unit
-        self.item_tokens = data.item_tokens
-        self.item_num = len(data.item_tokens)
+        # The checkpoint has the rows of these.
+        self.item_num = len(data.counts)
+        self.item_tokens = data.item_tokens[: self.item_num]
         self.user_num = data.n_users
         item_field = config["ITEM_ID_FIELD"]
         self._counts = {item_field: self.item_num, config["USER_ID_FIELD"]: self.user_num}
@@ -135,12 +173,14 @@ class ServingDataset:
         stored = np.zeros((1, int(self.array(f"{name}.width"))), dtype=np.float32)
         return AlignedFeatures(stored, np.full(self.item_num, -1), "", "")
 
-    def target_counts(self) -> torch.Tensor:
+    def target_counts(self) -> "torch.Tensor":
         """How often each item occurs in the training part. Shape ``[I]``, int64."""
+        import torch
+
         return torch.from_numpy(self.data.counts)
 
     def categories(self) -> tuple[Array, tuple[str, ...]]:
         """As many categories as the data set has, without names and flags."""
         n_categories = int(self.array("n_categories"))
-        flags = torch.zeros(1, dtype=torch.uint8).expand(self.item_num, n_categories)
-        return flags.numpy(), tuple(map(str, range(n_categories)))
+        flags = np.broadcast_to(np.zeros(1, dtype=np.uint8), (self.item_num, n_categories))
+        return flags, tuple(map(str, range(n_categories)))

@@ -3,6 +3,7 @@
 They stay in that unit, with all digits, up to the model. What needs seconds gets them here.
 """
 
+import datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.atomic import AtomicTable, count_of
 
 PER_SECOND = {"s": 1, "ms": 1000}
+DAY_SECONDS = 86400
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds"}
 # Seconds above this are after the year 5138; milliseconds below it are before March 1973.
 _SECONDS_LIMIT = 10**11
@@ -29,6 +31,32 @@ def whole_seconds(times: Any, unit: str) -> Any:
         unit: ``s`` or ``ms``.
     """
     return times if unit == "s" else times // PER_SECOND[unit]
+
+
+def as_date(time: int, unit: str) -> str:
+    """A time in ISO 8601, to the second, in UTC.
+
+    Args:
+        time: In ``unit``.
+        unit: ``s`` or ``ms``.
+    """
+    seconds = whole_seconds(time, unit)
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    except (OverflowError, ValueError, OSError):  # counters may lie beyond all dates
+        return f"{seconds} seconds since 1970"
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def grain_of(times: "np.ndarray[Any, Any]", unit: str) -> int:
+    """The smallest step of times: a day where all are whole days, else one of their unit.
+
+    Args:
+        times: In ``unit``. Shape ``[N]``, int64.
+        unit: ``s`` or ``ms``.
+    """
+    day = DAY_SECONDS * PER_SECOND[unit]
+    return 1 if (times % day).any() else day
 
 
 def exact_seconds(times: Any, unit: str) -> Any:

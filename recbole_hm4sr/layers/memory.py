@@ -406,7 +406,8 @@ def situation(
     is_there = steps < lengths[:, None]  # [N, K - 1]
     between = (last_times[:, :-1] - last_times[:, 1:]).masked_fill(~is_there, 0)
     joined = (between <= gap) & is_there
-    in_visit = 1 + joined.cumprod(dim=1).sum(dim=1)
+    # A cumulative product of flags, in operations that ONNX has.
+    in_visit = 1 + ((~joined).cumsum(dim=1) == 0).sum(dim=1)
     n = lengths.double()
     days = between[:, 0].double() / day
     late = (moments - last_times[:, 0]).clamp(min=0)

@@ -1,5 +1,6 @@
 """The score of a dense model plus a sparse memory, whose weights depend on the situation."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -98,6 +99,31 @@ class MemoryScorer(nn.Module):
         """
         assert users.sparse is not None
         return users.sparse.by_relation(items, len(self.names))
+
+    def by_history_item(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each relation adds to the scores of each row's own items, by item of the history.
+
+        Args:
+            users: Rows that :meth:`prepare` returned.
+            items: Shape ``[N, C]``, int64.
+
+        Returns:
+            The last items of the history, newest first. Their sum is the relation of :meth:`parts`,
+            but for popularity, which comes from none of them and is 0 here. Shape
+            ``[N, C, R, K]``.
+        """
+        assert users.sparse is not None
+        n_relations, n_steps = len(self.names), users.side["last_items"].shape[1]
+        n_cells = n_relations * n_steps  # one cell more takes what comes from no item
+        by_cell = (
+            replace(
+                part,
+                relations=(part.relations * n_steps + part.steps).where(part.steps >= 0, n_cells),
+            )
+            for part in users.sparse.parts
+        )
+        found = SparseScores(tuple(by_cell)).by_relation(items, n_cells + 1)
+        return found[..., :n_cells].unflatten(2, (n_relations, n_steps))
 
 
 def relation_names(

@@ -112,6 +112,22 @@ class HasParts(Protocol):
         """
 
 
+@runtime_checkable
+class HasHistory(Protocol):
+    """A scorer that tells what each item of the history adds to a score."""
+
+    def by_history_item(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each part adds to the scores of each row's own items, by item of the history.
+
+        Args:
+            users: N rows that :meth:`Scorer.prepare` returned.
+            items: Shape ``[N, C]``, int64.
+
+        Returns:
+            The last items of the history, newest first. Shape ``[N, C, parts, K]``.
+        """
+
+
 class InnerProducts:
     """The sum of the modalities' inner products. Its cross-entropy has a fused form."""
 

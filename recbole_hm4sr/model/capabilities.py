@@ -10,6 +10,8 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
 | ``probes()`` | what its layers decide while it scores, for the report |
 | ``score_parts(interaction, items)``, ``part_names`` | what each modality adds to a score |
+| ``history_parts(interaction, items)`` | what each interaction of a history adds to a score |
+| ``dense_scores(interaction, items)`` | the rest of a score that depends on the history |
 | ``permuted_modality(name, generator)`` | a context in which items have each other's features |
 | ``parameter_groups()`` | groups of parameters with learning rates of their own |
 | ``begin_epoch(epoch, data)`` | called before each training epoch |
@@ -30,6 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
@@ -121,6 +124,20 @@ def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:
     return getattr(model_class, "from_serving", model_class)(config, dataset)
 
 
+def what_it_reads(model: Any) -> frozenset[str]:
+    """What a model reads besides items; with a memory it reads the time of a request too.
+
+    Args:
+        model: Any model; one that says nothing reads nothing that is known of.
+
+    Returns:
+        Of ``times``, ``target_time``, ``features``, ``categories``.
+    """
+    own = frozenset(getattr(model, "reads", ()))
+    has_memory = getattr(getattr(model, "settings", None), "memory", "none") == "events"
+    return own | {"times", "target_time"} if has_memory else own
+
+
 def is_fitted_once(model: Any) -> bool:
     """Whether a model is fitted to the training part in one go; it has no parameters."""
     return hasattr(model, "fit")
@@ -168,3 +185,37 @@ def user_tower(model: Any) -> nn.Module | None:
     """
     own = getattr(model, "user_tower", None)
     return None if own is None else own()
+
+
+def history_parts(model: Any, interaction: Interaction, items: Tensor) -> Tensor | None:
+    """What each interaction of a history adds to the scores of some items by itself.
+
+    Args:
+        model: At its best epoch.
+        interaction: A batch.
+        items: Items of each row. Shape ``[B, C]``, int64.
+
+    Returns:
+        Of as many interactions as are read, newest first, 0 where there is none. Shape
+        ``[B, C, K]``. None for a model whose scores have no such part.
+    """
+    own = getattr(model, "history_parts", None)
+    return None if own is None else own(interaction, items)
+
+
+def dense_scores(model: Any, interaction: Interaction, items: Tensor) -> Tensor | None:
+    """The scores of some items without :func:`history_parts`.
+
+    Args:
+        model: At its best epoch.
+        interaction: A batch.
+        items: Items of each row. Shape ``[B, C]``, int64.
+
+    Returns:
+        Shape ``[B, C]``; None if they do not depend on the history.
+    """
+    own = getattr(model, "dense_scores", None)
+    if own is not None:
+        scores: Tensor | None = own(interaction, items)
+        return scores
+    return model.full_sort_predict(interaction).view(len(items), -1).gather(1, items)

@@ -13,16 +13,15 @@ from recbole_hm4sr.data.events import (
     number_visits,
     times_of_items,
 )
-from recbole_hm4sr.data.serving_data import ServingDataset
-from recbole_hm4sr.data.times import PER_SECOND
-from recbole_hm4sr.layers.memory import DAY_SECONDS, Clock, EventMemory, EventStore, ItemCounts
+from recbole_hm4sr.data.memory_files import OF_EVENTS, PREFIX, MemoryClock, MemoryRules
+from recbole_hm4sr.data.serving_data import ServingDataset, remembered
+from recbole_hm4sr.data.times import DAY_SECONDS, PER_SECOND, grain_of
+from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
 from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
 Array = np.ndarray[Any, Any]
-_PREFIX = "memory."
-_OF_EVENTS = ("others", "distances", "times", "starts")
 POPULARITY_DAYS = 28
 
 
@@ -41,7 +40,7 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
         DataError: If times and items are too many for one key of both.
     """
     if isinstance(dataset, ServingDataset):
-        return dataset.arrays_under(_PREFIX)
+        return dataset.arrays_under(PREFIX)
     log, n_items = dataset.log, dataset.item_num
     first, last = int(log.times.min()), int(log.times.max())
     if n_items * (last - first + 2) >= 2**63:
@@ -49,19 +48,20 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
             f"{dataset.dataset_path}: items times the span of all times must stay below 2^63 for a "
             f"memory, got {n_items} and {last - first}; give times in seconds"
         )
-    known = np.ones(len(log), dtype=np.bool_)
-    if dataset.ends_before is None:
-        known = dataset.shown_interactions().numpy()
-    users, items, times = log.users[known], log.items[known], log.times[known]
+    users, items, times = remembered(dataset)
     starts = np.searchsorted(users, users)
-    visits = number_visits(times, starts, gap=gap_in_ticks(dataset))
-    grain = _grain(log.times, dataset.timestamp_unit)
-    clock = np.array([first, last - first + 2, times.max() + grain, grain])
-    arrays: dict[str, Array] = {"clock": clock}
+    gap = gap_in_ticks(dataset)
+    visits = number_visits(times, starts, gap=gap)
+    grain = grain_of(log.times, dataset.timestamp_unit)
+    clock = MemoryClock(first, last - first + 2, int(times.max()) + grain, grain)
+    rules = MemoryRules(
+        settings.memory_reach, gap, settings.memory_events, settings.request_time == "last"
+    )
+    arrays: dict[str, Array] = {"clock": np.array(clock), "rules": rules.to_array()}
     events = build_events(
         items, times, starts, visits, n_items=n_items, reach=settings.memory_reach
     )
-    arrays |= {f"events.{name}": getattr(events, name) for name in _OF_EVENTS}
+    arrays |= {f"events.{name}": getattr(events, name) for name in OF_EVENTS}
     taken = times_of_items(items, times, n_items=n_items)
     arrays |= {"times": taken.times, "starts": taken.starts}
     for name in modalities:
@@ -72,19 +72,13 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
     return arrays
 
 
-def _grain(times: Array, unit: str) -> int:
-    """The smallest step of times: a day where all are whole days, else one of their unit."""
-    day = DAY_SECONDS * PER_SECOND[unit]
-    return 1 if (times % day).any() else day
-
-
 def gap_in_ticks(dataset: Any) -> int:
     """The longest time between two interactions of one visit, in the unit of the data's times."""
     return int(dataset.settings.same_visit_gap * PER_SECOND[dataset.timestamp_unit])
 
 
 def _clock_of(arrays: Mapping[str, Array], settings: Any, unit: str) -> Clock:
-    first, span, _, _ = map(int, arrays["clock"])
+    first, span, _, _ = MemoryClock.of_array(arrays["clock"])
     day = DAY_SECONDS * PER_SECOND[unit]
     return Clock(first, span, day, round(settings.snapshot_days * day))
 
@@ -104,7 +98,7 @@ def make_request_reader(
     """
     if not arrays:
         return None
-    is_kept = isinstance(dataset, ServingDataset)
+    is_kept, clock = isinstance(dataset, ServingDataset), MemoryClock.of_array(arrays["clock"])
     log = None
     if not is_kept:
         of_log = dataset.log.items, dataset.log.times, dataset.log.starts
@@ -116,8 +110,8 @@ def make_request_reader(
         max_length=config["MAX_ITEM_LIST_LENGTH"],
         request_time=settings.request_time,
         refresh="none" if is_kept else refreshes(settings.memory_refresh)[0],
-        frozen_at=int(arrays["clock"][2]) if is_kept else dataset.ends_before,
-        grain=int(arrays["clock"][3]),
+        frozen_at=clock.end if is_kept else dataset.ends_before,
+        grain=clock.grain,
         log=log,
     )
 
@@ -157,7 +151,7 @@ def build_memory_scorer(
     clock = _clock_of(arrays, settings, unit)
     tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
     counts = ItemCounts(tensors["times"], tensors["starts"], clock, damping=settings.memory_damping)
-    others, distances, known, runs = (tensors[f"events.{name}"] for name in _OF_EVENTS)
+    others, distances, known, runs = (tensors[f"events.{name}"] for name in OF_EVENTS)
     memory = EventMemory(
         EventStore(others, distances, known, runs, counts),
         counts,
@@ -173,4 +167,4 @@ def build_memory_scorer(
 
 def arrays_to_keep(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays under the names that a run keeps them by."""
-    return {_PREFIX + name: values for name, values in arrays.items()}
+    return {PREFIX + name: values for name, values in arrays.items()}

@@ -8,7 +8,7 @@ exact and the sampled softmax, batches arranged by the loader, serving without t
 user tower that can be exported.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -26,23 +26,17 @@ from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler
-from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
-from recbole_hm4sr.model.capabilities import View
-from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.model.memory import (
     arrays_to_keep,
-    build_memory_scorer,
-    gap_in_ticks,
     make_request_reader,
     make_visit_reader,
-    memory_arrays,
 )
-from recbole_hm4sr.model.refresh import refreshes
-from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
-from recbole_hm4sr.model.user_tower import UserTower
+from recbole_hm4sr.model.user_tower import MemoryTower, UserTower
+from recbole_hm4sr.model.with_memory import WithMemory
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +65,7 @@ class EncodedBatch(NamedTuple):
     catalogue: Catalogue
 
 
-class PackedRecommender(ScoredByCatalogue):
+class PackedRecommender(WithMemory):
     """RecBole recommender on packed tokens.
 
     Args:
@@ -98,33 +92,14 @@ class PackedRecommender(ScoredByCatalogue):
         self.settings: Any = read_settings(config, self.settings_class)
         self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
         self.timestamp_unit: str = dataset.timestamp_unit
-        self._memory_arrays: dict[str, Array] = {}
-        if self.settings.memory == "events":
-            self._learning_rate: float = config["learning_rate"]
-            self._memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
-            self.dense_weight = DenseWeight(
-                self.settings.dense_weights,
-                len(refreshes(self.settings.memory_refresh)),
-                bigger=config["valid_metric_bigger"],
-            )
+        self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
         if self.samples_softmax:
             self.sampler = NegativeSampler(dataset.target_counts())
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
-        self.scorer: Scorer = self._make_scorer(dataset)
+        self.scorer: Scorer = self.make_scorer(dataset)
         self._cache = CatalogueCache()
-
-    def _make_scorer(self, dataset: Any) -> Scorer:
-        if not self._memory_arrays:
-            return InnerProducts()
-        return build_memory_scorer(
-            self._memory_arrays,
-            self.settings,
-            modalities=self.modalities,
-            unit=self.timestamp_unit,
-            gap=gap_in_ticks(dataset),
-        )
 
     # --- what a model says ---------------------------------------------------------------------
 
@@ -132,34 +107,6 @@ class PackedRecommender(ScoredByCatalogue):
     def streams(self) -> tuple[str, ...]:
         """A name for each vector of an item's row."""
         return ("id", *self.modalities)
-
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """A name for each part of a score, whose sum it is."""
-        if isinstance(self.scorer, InnerProducts):
-            return self.streams
-        more = self.scorer.names if isinstance(self.scorer, HasParts) else (self.scorer.part,)
-        return (*self.streams, *more)
-
-    @property
-    def reads_request_time(self) -> bool:
-        """Whether a score depends on when it is asked for: on a row's own time."""
-        return self.settings.memory == "events" and self.settings.request_time == "target"
-
-    def views(self) -> tuple[View, ...]:
-        """With a memory, one for each value of ``memory_refresh`` where there are several."""
-        requests, several = self.arrange.requests, refreshes(self.settings.memory_refresh)
-        return () if requests is None or len(several) < 2 else requests.views(several)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The weights of a memory learn ten times as fast as all others."""
-        scorer = self.scorer
-        fast = list(scorer.parameters()) if isinstance(scorer, MemoryScorer) else []
-        if not fast:
-            return [{"params": list(self.parameters())}]
-        known = set(map(id, fast))
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        return [{"params": rest}, {"params": fast, "lr": 10 * self._learning_rate}]
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The rows of some items, or of all.
@@ -223,7 +170,7 @@ class PackedRecommender(ScoredByCatalogue):
             "timestamp_unit": self.timestamp_unit,
             "seen_items": dataset.seen_items() if excludes_seen else None,
             "time": config["TIME_FIELD"],
-            "requests": make_request_reader(self._memory_arrays, self.settings, config, dataset),
+            "requests": make_request_reader(self.memory_arrays, self.settings, config, dataset),
             "visits": make_visit_reader(self.settings, dataset),
         }
 
@@ -294,44 +241,6 @@ class PackedRecommender(ScoredByCatalogue):
             log_expected=self.sampler.log_expected(drawn),
         )
 
-    def rows_to_score(self, encoded: Encoded) -> UserRows:
-        """The rows of a batch as the scorer reads them.
-
-        In training some are without their dense part (``dense_dropout``): the weights of the memory
-        then learn to rank by themselves. In evaluation the dense part has the weight that
-        validation chose.
-
-        Args:
-            encoded: Of :meth:`encode`.
-        """
-        users, requests = encoded.users, encoded.batch.requests
-        if requests is None:
-            return users
-        users = users.with_side(**requests._asdict())
-        share, vectors = self.settings.dense_dropout, users.vectors
-        if not self.training:
-            weight = self.dense_weight.values[self._view()]
-            return users._replace(vectors=vectors * weight.to(vectors.dtype))
-        if not share:
-            return users
-        draw = torch.rand(len(vectors), 1, 1, device=vectors.device)
-        return users._replace(vectors=vectors * (draw >= share).to(vectors.dtype))
-
-    def _view(self) -> int:
-        """Number of the view in which it is measured; served is the first."""
-        several, requests = refreshes(self.settings.memory_refresh), self.arrange.requests
-        assert requests is not None
-        return several.index(requests.refresh) if requests.refresh in several else 0
-
-    def calibrate(self, measure: Callable[[], float]) -> None:
-        """Choose what training cannot tell: how much the dense part counts beside a memory.
-
-        Args:
-            measure: The validation score of the model as it is, of some rows.
-        """
-        if self.arrange.requests is not None:
-            self.dense_weight.choose(self._view(), measure)
-
     def _encoded(self, interaction: Interaction) -> Encoded:
         return self(self.read(interaction, train=False))
 
@@ -339,19 +248,6 @@ class PackedRecommender(ScoredByCatalogue):
         """The encoded rows of a batch, and the whole catalogue."""
         encoded = self._encoded(interaction)
         return self.rows_to_score(encoded), encoded.catalogue
-
-    def score_parts(self, interaction: Interaction, items: Tensor) -> Tensor:
-        """The parts of the scores of some items; their sum is the score.
-
-        Args:
-            interaction: A batch.
-            items: Items of each sequence, shape ``[B, K]``, or the same of all, ``[K]``; int64.
-
-        Returns:
-            In the order of ``part_names``. Shape ``[B, K, parts]``.
-        """
-        users, catalogue = self.ask(interaction)
-        return catalogue.parts(users, items)
 
     # --- capabilities --------------------------------------------------------------------------
 
@@ -368,7 +264,7 @@ class PackedRecommender(ScoredByCatalogue):
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
         """What the model needs to score besides its checkpoint: its item rows and its memory."""
-        kept = arrays_to_keep(self._memory_arrays)
+        kept = arrays_to_keep(self.memory_arrays)
         return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
@@ -390,6 +286,9 @@ class PackedRecommender(ScoredByCatalogue):
     def user_tower(self) -> UserTower | None:
         """Users' vectors from padded rows, in operations that can be exported.
 
-        None where the scores are not inner products of them with :meth:`item_vectors`.
+        With a memory, what each of its relations counts for as well. None where the scores are
+        neither inner products of them with :meth:`item_vectors` nor these and a memory.
         """
+        if isinstance(self.scorer, MemoryScorer):
+            return MemoryTower(self)
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None

@@ -5,7 +5,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.scorers import UserRows
+from recbole_hm4sr.layers.scorers import HasHistory, UserRows
 from recbole_hm4sr.layers.softmax import HiddenPairs
 
 
@@ -61,3 +61,13 @@ class ScoredByCatalogue(SequentialRecommender):  # type: ignore[misc, unused-ign
         """
         users, catalogue = self.ask(interaction)
         return catalogue.top(users, k, seen)
+
+    def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
+        """What each of the last items adds to scores by itself. ``[B, C]`` to ``[B, C, K]``.
+
+        Newest first. None where the scorer has no such part.
+        """
+        users, catalogue = self.ask(interaction)
+        if not isinstance(catalogue.scorer, HasHistory):
+            return None
+        return catalogue.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)

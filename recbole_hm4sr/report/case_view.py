@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.model.explain import reason_words
 from recbole_hm4sr.page.charts import N_COLOURS
-from recbole_hm4sr.page.format import gap_text, moment
+from recbole_hm4sr.page.format import gap_text, moment, percent
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -42,8 +43,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why an item ranks first: words, and the item of the history that they are about."""
+
+    item: ItemView | None
+    words: str
+
+
+@dataclass(frozen=True)
 class Scored:
-    """An item with its rank, its score above the catalogue's mean, and its components."""
+    """An item with its rank, score above the catalogue's mean, components, and reason."""
 
     item: ItemView
     rank: int
@@ -52,6 +61,7 @@ class Scored:
     words: str
     seen: bool
     true: bool
+    reason: Reason | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,16 @@ def _scored(
         words=", ".join(f"{name} {value:+.2f}" for name, value in zip(streams, parts, strict=True)),
         seen=entry["taken"],
         true=entry["true"],
+        reason=_reason(entry.get("reason"), facts),  # older runs have none
     )
+
+
+def _reason(found: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> Reason | None:
+    if found is None:
+        return None
+    share, item = found["share"], found["item"]
+    note = "" if share is None else f" ({percent(share)} of what lifts it above the median item)"
+    return Reason(_item(item, facts) if item else None, f"{reason_words(found['kind'])}{note}.")
 
 
 def _segments(

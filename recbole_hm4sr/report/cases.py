@@ -9,6 +9,7 @@ from torch import Tensor
 from recbole_hm4sr.data.seen import SeenItems
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.evaluate.groups import Array
+from recbole_hm4sr.model.explain import Reasons
 
 N_TOP = 10
 _N_HISTORY = 12  # most recent items that are shown
@@ -67,6 +68,7 @@ def case_facts(
     top_parts: Array,
     own_parts: Array,
     ranks: tuple[int, int],
+    reasons: Reasons,
 ) -> dict[str, Any]:
     """One user's history, first items and true item.
 
@@ -77,6 +79,7 @@ def case_facts(
         top_parts: Components of their scores. Shape ``[K, M]``.
         own_parts: Components of the target's score. Shape ``[M]``.
         ranks: The target's rank with seen items kept and removed.
+        reasons: Why each item ranks first. Each of shape ``[K]``.
     """
     histories = dataset.inter_feat.histories
     items = histories.columns[dataset.iid_field].numpy()
@@ -84,7 +87,7 @@ def case_facts(
     seen = set(items[start:target].tolist())
     user = int(histories.columns[dataset.uid_field][target])
     shown = range(max(start, target - _N_HISTORY), target)
-    ranked = zip(top.tolist(), top_parts, strict=True)
+    ranked = zip(top.tolist(), top_parts, zip(*reasons, strict=True), strict=True)
     return {
         "user": str(dataset.id2token(dataset.uid_field, user)),
         "length": target - start,
@@ -95,8 +98,9 @@ def case_facts(
                 "parts": parts.tolist(),
                 "taken": item in seen,
                 "true": item == own,
+                "reason": _reason(dataset, *reason),
             }
-            for item, parts in ranked
+            for item, parts, reason in ranked
         ],
         "target": {
             **_event(dataset, target, start),
@@ -105,6 +109,17 @@ def case_facts(
             "rank_include": ranks[0],
             "rank_exclude": ranks[1],
         },
+    }
+
+
+def _reason(dataset: Any, kind: str, item: int, share: float) -> dict[str, Any] | None:
+    """One reason as plain values; None where there is none."""
+    if not kind:
+        return None
+    return {
+        "kind": kind,
+        "item": str(dataset.item_tokens[item]) if item else None,
+        "share": None if np.isnan(share) else float(share),
     }
 
 
@@ -126,7 +141,9 @@ def case_tokens(cases: list[dict[str, Any]]) -> set[str]:
     return {
         entry["item"]
         for case in cases
-        for entry in (*case["history"], *case["top"], case["target"])
+        for shown in (*case["history"], *case["top"], case["target"])
+        for entry in (shown, shown.get("reason"))
+        if entry and entry["item"]
     }
 
 

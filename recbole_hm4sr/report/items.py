@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.atomic import read_atomic, read_header
 from recbole_hm4sr.prepare.encode.image_encoders import find_images
 from recbole_hm4sr.prepare.images.folder import file_stem
@@ -29,21 +30,38 @@ def describe_items(dataset: Any, tokens: Collection[str]) -> dict[str, dict[str,
         all without the file.
     """
     path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    return read_descriptions(path, tokens, item_field=dataset.iid_field, settings=dataset.settings)
+
+
+def read_descriptions(
+    path: Path, tokens: Collection[str], *, item_field: str, settings: DataSettings
+) -> dict[str, dict[str, str]]:
+    """As :func:`describe_items`, from a file.
+
+    Args:
+        path: The ``.item`` file.
+        tokens: Raw item tokens.
+        item_field: Name of their column.
+        settings: Of the data set.
+
+    Raises:
+        DataError: If the file is there and cannot be read.
+    """
     if not path.is_file():
         return {}
     kinds = dict(read_header(path))
-    title = title_column(kinds, dataset.settings.text_fields, dataset.settings.category_field)
-    columns = {"title": title, "categories": dataset.settings.category_field}
+    title = title_column(kinds, settings.text_fields, settings.category_field)
+    columns = {"title": title, "categories": settings.category_field}
     asked = {what: name for what, name in columns.items() if name in kinds}
-    table = read_atomic(path, [dataset.iid_field, *asked.values()])
-    rows = table.frame[table.frame[dataset.iid_field].isin(list(tokens))]
+    table = read_atomic(path, [item_field, *asked.values()])
+    rows = table.frame[table.frame[item_field].isin(list(tokens))]
     texts = {what: rows[asked[what]].tolist() if what in asked else None for what in columns}
     return {
         token: {
             what: " ".join(str(values[row]).split())[:_LONGEST_TITLE] if values else ""
             for what, values in texts.items()
         }
-        for row, token in enumerate(rows[dataset.iid_field].tolist())
+        for row, token in enumerate(rows[item_field].tolist())
     }
 
 

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.interaction import Interaction
+from torch import Tensor
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.evaluate.groups import DAY, Array
+from recbole_hm4sr.model.explain import Reasons, find_reasons, median_items
 from recbole_hm4sr.report.cases import (
     case_facts,
     case_tokens,
@@ -187,17 +190,32 @@ class _Reader:
         lengths = (targets - samples.histories.starts[targets]).numpy()
         counts = self.counts[top[:, 0].cpu().numpy()]
         self.winners.append(WinningParts(parts[:, :-1], parts[:, -1], lengths, counts))
-        for place in (place for place, row in enumerate(rows) if row in cases):
-            here, item = targets[place : place + 1], int(own[place])
-            own_scores = scores[place : place + 1]
-            alone = without_history(own_scores, self.seen, here)[0]
+        places = torch.tensor([n for n, row in enumerate(rows) if row in cases], dtype=torch.long)
+        if len(places):
+            columns = interaction.interaction.items()
+            batch = Interaction({name: values[places] for name, values in columns})
+            self._keep_cases(
+                batch, targets[places], scores[places], top[places], parts[places.numpy()]
+            )
+
+    def _keep_cases(
+        self, interaction: Any, targets: Tensor, scores: Tensor, top: Tensor, parts: Array
+    ) -> None:
+        """Keep what is shown of single users."""
+        removed = without_history(scores, self.seen, targets)
+        reasons = find_reasons(
+            self.session.model, interaction, top, scores.gather(1, top), median_items(scores)
+        )
+        own = self.dataset.inter_feat.histories.columns[self.dataset.iid_field][targets].tolist()
+        for place, item in enumerate(own):
             case = case_facts(
                 self.dataset,
-                int(here),
+                int(targets[place]),
                 top=top[place].cpu().numpy(),
                 top_parts=parts[place, :-1],
                 own_parts=parts[place, -1],
-                ranks=(rank_of(scores[place], item), rank_of(alone, item)),
+                ranks=(rank_of(scores[place], item), rank_of(removed[place], item)),
+                reasons=Reasons(*(values[place] for values in reasons)),
             )
             self.cases.append(case)
 

@@ -1,12 +1,13 @@
 """``serving.npz`` of a run: what, with settings and checkpoint, is enough to serve it anywhere.
 
-It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``.
+It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``. The arrays of a memory
+lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.data.serving_data import ServingData, describe_dataset
-from recbole_hm4sr.model.capabilities import serving_arrays
+from recbole_hm4sr.data.events import EventRuns
+from recbole_hm4sr.data.memory_files import (
+    OF_EVENTS,
+    PREFIX,
+    MemoryFiles,
+    MemoryRules,
+    sweep,
+    write_memory,
+    write_whole,
+)
+from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
+from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
 
 FILE_NAME = "serving.npz"
 _FORMAT = "recbole-hm4sr serving 1"
@@ -30,10 +41,14 @@ class ServingFile:
     Attributes:
         data: What the model reads.
         fingerprints: Hashes of the data set that the run was trained on.
+        checkpoint: Hash of the checkpoint that it belongs to.
+        memory: The files of the memory; None for a run without one.
     """
 
     data: ServingData
     fingerprints: dict[str, str]
+    checkpoint: str
+    memory: MemoryFiles | None = None
 
 
 def best_checkpoint(run_dir: Path) -> Path:
@@ -55,16 +70,54 @@ def write_serving_file(
     Raises:
         DataError: If it cannot be written.
     """
-    data = describe_dataset(dataset, serving_arrays(model))
+    from recbole_hm4sr.model.capabilities import serving_arrays  # it imports torch
+
+    arrays = dict(serving_arrays(model))
+    of_memory = {name.removeprefix(PREFIX): arrays.pop(name) for name in _memory_names(arrays)}
+    memory = None
+    if of_memory:
+        events = EventRuns(**{name: of_memory.pop(f"events.{name}") for name in OF_EVENTS})
+        state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
+        memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state)
+    data = describe_dataset(dataset, arrays)
+    checkpoint = _hash(best_checkpoint(run_dir))
+    save_serving_file(run_dir, ServingFile(data, dict(fingerprints), checkpoint, memory))
+    sweep(run_dir, memory)
+
+
+def _memory_names(arrays: Mapping[str, Any]) -> list[str]:
+    return [name for name in arrays if name.startswith(PREFIX)]
+
+
+def _newest_interactions(dataset: Any, rules: MemoryRules) -> RefreshState:
+    rows, tokens = remembered(dataset), np.asarray(dataset.vocabulary.users, dtype=np.str_)
+    positions = np.bincount(rows.users, minlength=len(tokens))
+    keep = max(KEPT, rules.reach)
+    return keep_newest(*rows, positions=positions, tokens=tokens, keep=keep)
+
+
+def save_serving_file(run_dir: Path, content: ServingFile) -> None:
+    """Write ``serving.npz``: from then on the run is served with what it says.
+
+    Args:
+        run_dir: Folder of the run.
+        content: The arrays of its memory are in their files.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    data = content.data
+    own = {name: values for name, values in data.arrays.items() if not name.startswith(PREFIX)}
     arrays = {
         "format": np.array(_FORMAT),
-        "checkpoint": np.array(_hash(best_checkpoint(run_dir))),
-        "fingerprint_names": np.array(list(fingerprints), dtype=np.str_),
-        "fingerprints": np.array(list(fingerprints.values()), dtype=np.str_),
+        "checkpoint": np.array(content.checkpoint),
+        "fingerprint_names": np.array(list(content.fingerprints), dtype=np.str_),
+        "fingerprints": np.array(list(content.fingerprints.values()), dtype=np.str_),
         "item_tokens": data.item_tokens,
         "counts": data.counts,
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
-        **{_OF_MODEL + name: values for name, values in data.arrays.items()},
+        **({} if content.memory is None else content.memory.to_arrays()),
+        **{_OF_MODEL + name: values for name, values in own.items()},
     }
     write_npz(run_dir / FILE_NAME, arrays)
 
@@ -73,7 +126,7 @@ def read_serving_file(run_dir: Path) -> ServingFile | None:
     """Read the serving file of a run; None if the run has left none.
 
     Raises:
-        DataError: If it is damaged, or belongs to another checkpoint.
+        DataError: If it or a file that it names is damaged, or it belongs to another checkpoint.
     """
     path = run_dir / FILE_NAME
     try:
@@ -94,12 +147,17 @@ def read_serving_file(run_dir: Path) -> ServingFile | None:
             f"{path} must be the serving file of a run, but: {error}; remove it to serve the run "
             f"from its data set"
         ) from error
-    if str(arrays["checkpoint"]) != _hash(best_checkpoint(run_dir)):
+    if content.checkpoint != _hash(best_checkpoint(run_dir)):
         raise DataError(
             f"{path} must belong to {best_checkpoint(run_dir)}, but was written for another one; "
             f"remove it to serve the run from its data set"
         )
-    return content
+    if content.memory is None:
+        return content
+    mapped = content.memory.open(run_dir, "served")
+    of_memory = {PREFIX + name: values for name, values in mapped.items()}
+    arrays = {**content.data.arrays, **of_memory}
+    return replace(content, data=replace(content.data, arrays=arrays))
 
 
 def _parse(arrays: dict[str, Any]) -> ServingFile:
@@ -117,7 +175,12 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
             if name.startswith(_OF_MODEL)
         },
     )
-    return ServingFile(data, dict(zip(names, values, strict=True)))
+    return ServingFile(
+        data,
+        dict(zip(names, values, strict=True)),
+        str(arrays["checkpoint"]),
+        MemoryFiles.of_arrays(arrays),
+    )
 
 
 def _hash(path: Path) -> str:

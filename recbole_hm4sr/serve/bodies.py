@@ -57,7 +57,14 @@ class Request(Body):
         Field(min_length=1, max_length=MAX_CANDIDATES, description="Recommend these items only."),
     ] = None
     explain: StrictBool = Field(
-        False, description="Tell the part of each modality in each score, if the model can."
+        False,
+        description="Tell why each item is recommended, and the part of each modality in each "
+        "score, if the model can.",
+    )
+    at: Annotated[int | None, Field(strict=True, ge=0), WholeFloats] = Field(
+        None,
+        description="The moment of the request, as the times are given; now where it is left out. "
+        "Only a model that reads it (asks_when of /version) takes it.",
     )
 
 
@@ -100,12 +107,30 @@ def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Reques
     )
 
 
+class Reason(BaseModel):
+    """Why an item is recommended."""
+
+    kind: str = Field(
+        description="memory: an item of the history, which others took close to it or which is "
+        "like it; history: an item of the history, without which the score would fall most; whole "
+        "history; popularity; or a modality, as text."
+    )
+    item: str | None = Field(None, description="The item of the history.")
+    title: str | None = Field(None, description="Its title, where the data set is at hand.")
+    share: float | None = Field(
+        None,
+        description="Part of what lifts the score above that of the median item; above 1 where "
+        "other parts lower it.",
+    )
+
+
 class Item(BaseModel):
     """A recommended item; the shares sum to the score."""
 
     item: str
     score: float
     shares: dict[str, float] | None = None
+    reason: Reason | None = None
 
 
 class UserItems(BaseModel):
@@ -119,11 +144,25 @@ class UserItems(BaseModel):
     items: list[Item]
 
 
+class Moment(BaseModel):
+    """A moment, as the run counts time and as a date."""
+
+    time: int
+    date: str = Field(description="ISO 8601, UTC.")
+
+
+KnownUntil = Annotated[
+    Moment | None,
+    Field(description="What the memory of the model knows was known before; none without one."),
+]
+
+
 class Answer(BaseModel):
     """A list a user, in the order of the request."""
 
     users: list[UserItems]
     unknown_candidates: int = Field(0, ge=0)
+    known_until: KnownUntil = None
 
 
 class Health(BaseModel):
@@ -143,6 +182,9 @@ class Version(BaseModel):
     n_items: int
     max_length: int
     timestamp_unit: str
+    reads: list[str] = Field(description="What the model reads besides items.")
+    asks_when: bool = Field(description="Whether scores depend on the moment of the request.")
+    known_until: KnownUntil = None
     fingerprints: dict[str, str]
 
 

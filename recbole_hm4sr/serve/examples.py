@@ -34,13 +34,13 @@ class Examples:
 def make_examples(recommender: Recommender) -> Examples:
     """Examples of a run's items and times."""
     data, unit = recommender.run.data, PER_SECOND[recommender.columns.unit]
-    best = 1 + np.argsort(-data.counts[1:], kind="stable")[:_N_ITEMS]
+    best = 1 + np.argsort(-data.popularity[1:], kind="stable")[:_N_ITEMS]
     tokens = data.item_tokens[best].tolist()
     times = [(max(0, data.first_time) + day * _DAY) * unit for day in range(len(tokens))]
     took = [
         {"item": token, "time": time} for token, time in zip(tokens[:2], times[:2], strict=True)
     ]
-    requests = {
+    requests: dict[str, dict[str, Any]] = {
         "users": {
             "summary": "Two users, one of whom is new",
             "value": {"histories": [took, []], "k": 5},
@@ -49,12 +49,14 @@ def make_examples(recommender: Recommender) -> Examples:
             "summary": "The order of some items for a user, taken ones too",
             "value": {"histories": [took], "candidates": tokens, "exclude_seen": False},
         },
-    }
-    if recommender.streams:
-        requests["explain"] = {
-            "summary": "With the part of each modality in each score",
+        "explain": {
+            "summary": "With a reason for each item",
             "value": {"histories": [took], "k": 3, "explain": True},
-        }
+        },
+    }
+    if recommender.asks_when:  # answered alike on every day
+        for request in requests.values():
+            request["value"]["at"] = recommender.known_until()
     return Examples(tokens, times, requests)
 
 

@@ -7,9 +7,9 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,20 @@ from torch import Tensor, nn
 
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
 from recbole_hm4sr.model.capabilities import item_vectors, user_tower
+from recbole_hm4sr.model.user_tower import MemoryTower
 from recbole_hm4sr.run.place import refuse_existing
+from recbole_hm4sr.serve.export_memory import (
+    N_CANDIDATES,
+    ExportedMemory,
+    add_lists,
+    export_memory,
+    memory_words,
+    remembering,
+)
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 
 # Of scores by onnxruntime against the model's, relative to the largest.
@@ -44,27 +54,63 @@ def recommend(history, k=10):  # pairs of item and time, oldest first
         FEED})[0]
     rows = index.search(users, k)[1][0]
     return [tokens[row] for row in rows if row >= 0]  # -1: there are no more items"""
+_CODE_WITH_MEMORY = """\
+import faiss, numpy as np, onnxruntime, time
+items, tokens = np.load("items.npy"), np.load("tokens.npy").tolist()
+memory = dict(np.load("memory.npz"))
+index = faiss.IndexFlatIP(items.shape[1])
+index.add(items)
+tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
+number = {token: row for row, token in enumerate(tokens, start=1)}
+def score(known, now):  # items as numbers, and times, oldest first; the time of the request
+    users, weights = tower.run(None, {
+        FEED})
+    last = known[::-1, 0][:REACH]
+    near, values = memory["items"][last], memory["values"][last]
+    decayed = DECAY ** np.arange(len(last))[:, None]
+    added = np.bincount(near.ravel(), minlength=len(tokens) + 1,
+        weights=(decayed * weights[0][memory["relations"][last]] * values).ravel())
+    added[memory["popular_items"]] += weights[0, -1] * memory["popular_values"]
+    found = np.append(index.search(users, N_CANDIDATES)[1][0] + 1, memory["popular_items"])
+    found = np.setdiff1d(np.append(found, near), [0])  # 0: there are no more
+    return found, items[found - 1] @ users[0] + added[found]
+def recommend(history, k=10, now=None):  # pairs of item and time, oldest first
+    known = [(number[i], t) for i, t in history if i in number][-MAX_LENGTH:]
+    if not known: return []  # no item is known: show what is popular
+    now = int(time.time() * PER_SECOND) if now is None else now
+    found, scores = score(np.array(known, np.int64), now)
+    return [tokens[row - 1] for row in found[np.argsort(-scores, kind="stable")[:k]]]"""
+_WITHOUT_MEMORY = {
+    "memory_row": "",
+    "scores": "The score of an item for a user is the inner product of their vectors, so any index "
+    "of inner products\nserves.",
+    "memory_note": "",
+}
 _FEEDS = {
+    "moments": "np.array([now])",
     "item_seq": "known[None, :, 0]",
     "item_seq_len": "np.array([len(known)])",
     "timestamps": "known[None, :, 1]",
 }
 
 
-def export_index(run_dir: str | Path, out: str | Path) -> Path:
+def export_index(run_dir: str | Path, out: str | Path, *, list_length: int | None = None) -> Path:
     """Write the index folder of a run, whole or not at all.
 
     Args:
         run_dir: Folder of the run.
         out: Folder to write; must not exist.
+        list_length: Neighbours of an item that are kept of a memory; None for as few as lose little
+            on the validation part.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: If the model's scores are no inner products, the folder exists, or the packages
-            of the extra ``export`` are missing.
-        DataError: If the run cannot be opened or the folder not be written.
+        ConfigError: If the model's scores are neither inner products nor these and a memory, the
+            folder exists, or the packages of the extra ``export`` are missing.
+        DataError: If the run cannot be opened or the folder not be written, or if the data set is
+            not there to choose a list length on.
     """
     require_packages()
     folder = Path(out)
@@ -72,6 +118,9 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
     run = open_for_serving(run_dir)
     run.model.cpu()
     tower, table = _tower_and_items(run)
+    memory = None
+    if isinstance(tower, MemoryTower):
+        memory = export_memory(run.run_dir, tower, list_length)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         unfinished.mkdir(parents=True)
@@ -79,10 +128,13 @@ def export_index(run_dir: str | Path, out: str | Path) -> Path:
         items = np.ascontiguousarray(table[1:].numpy())
         np.save(unfinished / "items.npy", items)
         np.save(unfinished / "tokens.npy", run.data.item_tokens[1:])
-        _check_scores(unfinished, run, inputs, items)
-        facts = json.dumps(_facts(run, inputs), indent=2) + "\n"
-        (unfinished / "index.json").write_text(facts, encoding="utf-8")
-        page = _page(run, inputs, items.shape[1])
+        if memory is not None:
+            write_npz(unfinished / "memory.npz", memory.arrays(cast(MemoryTower, tower)))
+        _check_scores(unfinished, run, inputs, items, memory)
+        facts = _facts(run, inputs, memory)
+        text = json.dumps(facts, indent=2) + "\n"
+        (unfinished / "index.json").write_text(text, encoding="utf-8")
+        page = _page(run, facts, items.shape[1])
         (unfinished / "README.md").write_text(page, encoding="utf-8")
         unfinished.replace(folder)
     except OSError as error:
@@ -119,10 +171,14 @@ def _tower_and_items(run: OpenRun) -> tuple[nn.Module, Tensor]:
         if tower is None:
             raise ConfigError(
                 f"hm4sr export takes models whose scores are inner products of a user vector that "
-                f"ONNX can compute with item vectors; got "
+                f"ONNX can compute with item vectors, with or without a memory; got "
                 f"{run.config['model']}; use hm4sr recommend or hm4sr serve"
             )
-        return tower.eval(), item_vectors(run.model, len(run.data.item_tokens)).detach().float()
+        if isinstance(tower, MemoryTower):
+            table = tower.item_vectors()
+        else:
+            table = item_vectors(run.model, len(run.data.item_tokens))
+        return tower.eval(), table.detach().float()
 
 
 def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:
@@ -134,7 +190,7 @@ def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:
     sizes: dict[int, Any] = {0: batch}
     if length > 1:
         sizes[1] = torch.export.Dim("length", max=length)
-    shapes = tuple({0: batch} if name == "item_seq_len" else sizes for name in names)
+    shapes = tuple({0: batch} if made[name].ndim == 1 else sizes for name in names)
     with _quiet_exporter():
         program: Any = torch.onnx.export(
             tower,
@@ -142,7 +198,7 @@ def _write_tower(path: Path, tower: nn.Module, run: OpenRun) -> list[str]:
             dynamo=True,
             dynamic_shapes=shapes,
             input_names=names,
-            output_names=["users"],
+            output_names=["users", "weights"][: 1 + isinstance(tower, MemoryTower)],
             verbose=False,
         )
     for node in program.model.graph.all_nodes():
@@ -181,15 +237,18 @@ def _made_histories(rows: int, length: int, run: OpenRun) -> dict[str, Tensor]:
         "item_seq": items.masked_fill(padding, 0),
         "item_seq_len": lengths,
         "timestamps": times.masked_fill(padding, 0),
+        "moments": times.amax(dim=1) + torch.arange(rows) * 3600 * ticks,
     }
 
 
 @torch.no_grad()
-def _check_scores(folder: Path, run: OpenRun, inputs: list[str], items: Any) -> None:
-    """Score made histories with the files and with the model.
+def _check_scores(
+    folder: Path, run: OpenRun, inputs: list[str], items: Any, memory: ExportedMemory | None
+) -> None:
+    """Compare what is written with the model.
 
     Raises:
-        RuntimeError: If they differ by more than float32 explains.
+        RuntimeError: If they differ.
     """
     import onnxruntime
 
@@ -198,14 +257,25 @@ def _check_scores(folder: Path, run: OpenRun, inputs: list[str], items: Any) -> 
     tower = onnxruntime.InferenceSession(
         str(folder / "user_tower.onnx"), providers=["CPUExecutionProvider"]
     )
-    users = tower.run(None, {name: made[name].numpy() for name in inputs})[0]
-    batch = {
-        config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]: made["item_seq"],
-        config["TIME_FIELD"] + config["LIST_SUFFIX"]: made["timestamps"],
-        config["ITEM_LIST_LENGTH_FIELD"]: made["item_seq_len"],
-    }
-    expected = run.model.full_sort_predict(Interaction(batch))[:, 1:].numpy()
-    difference = float(np.abs(users @ items.T - expected).max())
+    users, *weights = tower.run(None, {name: made[name].numpy() for name in inputs})
+    batch = Interaction(
+        {
+            config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]: made["item_seq"],
+            config["TIME_FIELD"] + config["LIST_SUFFIX"]: made["timestamps"],
+            config["ITEM_LIST_LENGTH_FIELD"]: made["item_seq_len"],
+            config["TIME_FIELD"]: made["moments"],
+        }
+    )
+    scores = users @ items.T
+    if memory is None:
+        expected = run.model.full_sort_predict(batch)[:, 1:].numpy()
+    else:
+        with remembering(run.model, memory.memory):
+            expected = run.model.full_sort_predict(batch)[:, 1:].numpy()
+        with np.load(folder / "memory.npz") as kept:
+            last = run.model.read(batch, train=False).requests.last_items.numpy()
+            scores = scores + add_lists(kept, weights[0], last, memory.memory.decay)[:, 1:]
+    difference = float(np.abs(scores - expected).max())
     if not difference <= TOLERANCE * np.abs(expected).max():
         raise RuntimeError(
             f"the exported tower's scores differ from the model's by {difference:.3g}: this "
@@ -217,9 +287,9 @@ def _unit(run: OpenRun) -> str:
     return read_settings(run.config, DataSettings).timestamp_unit
 
 
-def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
+def _facts(run: OpenRun, inputs: list[str], memory: ExportedMemory | None) -> dict[str, Any]:
     config = run.config
-    return {
+    facts = {
         "model": config["model"],
         "dataset": config["dataset"],
         "generated": config["generated"],
@@ -231,26 +301,41 @@ def _facts(run: OpenRun, inputs: list[str]) -> dict[str, Any]:
         "fingerprints": dict(run.fingerprints),
         "versions": {"recbole-hm4sr": recbole_hm4sr.__version__, "torch": torch.__version__},
     }
+    return facts if memory is None else {**facts, "memory": memory.facts()}
 
 
-def example_code(inputs: list[str], max_length: int) -> str:
+def _code(run: OpenRun, facts: Mapping[str, Any]) -> str:
     """The lines that query an index folder."""
-    feed = ",\n        ".join(f'"{name}": {_FEEDS[name]}' for name in inputs)
-    return _CODE.replace("FEED", feed).replace("MAX_LENGTH", str(max_length))
+    feed = ",\n        ".join(f'"{name}": {_FEEDS[name]}' for name in facts["inputs"])
+    values = {"MAX_LENGTH": facts["max_length"], "FEED": feed}
+    code = _CODE
+    if "memory" in facts:
+        settings = run.model.settings
+        code = _CODE_WITH_MEMORY
+        values |= {
+            "N_CANDIDATES": N_CANDIDATES,
+            "REACH": settings.memory_reach,
+            "DECAY": settings.memory_decay,
+            "PER_SECOND": PER_SECOND[facts["timestamp_unit"]],
+        }
+    for name, value in values.items():
+        code = code.replace(name, str(value))
+    return code
 
 
-def _page(run: OpenRun, inputs: list[str], width: int) -> str:
-    facts = _facts(run, inputs)
+def _page(run: OpenRun, facts: Mapping[str, Any], width: int) -> str:
     template = (Path(__file__).parent / "index_readme.md").read_text(encoding="utf-8")
     note = f" Times are {UNIT_WORDS[_unit(run)]} since 1970 (UTC)."
     generated = "\n\nThe data set is GENERATED: its numbers say nothing of real shops."
+    of_memory = memory_words(facts["memory"], _unit(run)) if "memory" in facts else {}
     return template.format(
         **{name: facts[name] for name in ("model", "dataset", "run", "n_items", "max_length")},
         width=width,
-        code=example_code(inputs, facts["max_length"]),
-        inputs=", ".join(f"`{name}`" for name in inputs),
-        time_note=note if "timestamps" in inputs else "",
+        code=_code(run, facts),
+        inputs=", ".join(f"`{name}`" for name in facts["inputs"]),
+        time_note=note if "timestamps" in facts["inputs"] else "",
         tolerance=TOLERANCE,
         version=recbole_hm4sr.__version__,
         generated=generated * facts["generated"],
+        **{**_WITHOUT_MEMORY, **of_memory},
     )

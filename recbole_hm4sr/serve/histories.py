@@ -9,8 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.base.files import ASCII_BLANKS
-from recbole_hm4sr.serve.history_table import RawHistories
+from recbole_hm4sr.serve.history_table import RawHistories, number_items
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -116,23 +115,6 @@ def number_histories(
         starts=torch.from_numpy(starts),
         unknown=unknown,
     )
-
-
-def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
-    """Numbers of raw tokens as the model counts, from 1; 0 of one that it does not know.
-
-    A token is looked up as it is; if it is not known, without the blanks at its ends, which
-    ``hm4sr prepare`` cuts. No-break and other spaces are letters.
-
-    Args:
-        tokens: Shape ``[N]``, object of ``str``.
-        items: Raw tokens of the items 1, 2, ...
-    """
-    numbers = items.get_indexer(tokens) + 1
-    unknown = np.flatnonzero(numbers == 0)
-    cut = np.array([token.strip(ASCII_BLANKS) for token in tokens[unknown]], dtype=object)
-    numbers[unknown] = items.get_indexer(cut) + 1
-    return numbers
 
 
 def _warn(items: Array, unknown: Array, total: int) -> None:

@@ -6,7 +6,7 @@ import gzip
 import itertools
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.files import ASCII_BLANKS
 from recbole_hm4sr.base.text_files import refuse_other_kind
-from recbole_hm4sr.data.atomic import AtomicTable
+from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.times import read_times
 
 Array = np.ndarray[Any, Any]
@@ -75,23 +76,69 @@ class _Lists(AtomicTable):
 
 
 def read_history_file(path: Path, columns: HistoryColumns) -> RawHistories:
-    """Read a CSV file (plain or packed) or a Parquet file of histories.
+    """Read a CSV file (plain or packed), a Parquet or an ``.inter`` file of histories.
 
     A row with a user and neither item nor time is a user without history.
 
     Args:
-        path: The file; ``.parquet`` tells one, all others are CSV. The separator is the likeliest
-            sign of its first line.
+        path: The file; ``.parquet`` and ``.inter`` tell one, all others are CSV. The separator is
+            the likeliest sign of its first line.
         columns: Its columns; others are not read.
 
     Raises:
         DataError: If the file cannot be read, lacks a column, or a row is wrong.
     """
+    return _checked(_read_table(path, columns), columns)
+
+
+def read_interaction_file(
+    path: Path, columns: HistoryColumns
+) -> tuple[RawHistories, Callable[[int], str]]:
+    """Read a file as :func:`read_history_file` does, whose every row is an interaction.
+
+    Args:
+        path: The file.
+        columns: Its columns.
+
+    Returns:
+        The interactions in the order of the file, and what says where one of them stands.
+
+    Raises:
+        DataError: If the file cannot be read, lacks a column, or a row is wrong.
+    """
+    table = _read_table(path, columns)
+    raw = _checked(table, columns)
+    if len(raw.items) < len(table.frame):
+        row = int(np.argmax(table.frame[columns.item].to_numpy(dtype=object) == ""))
+        raise DataError(f"{table.line(row)}: {columns.item} must not be empty")
+    return raw, table.line
+
+
+def _read_table(path: Path, columns: HistoryColumns) -> AtomicTable:
     if not path.is_file():
         raise DataError(f"the file {path} does not exist")
     if path.suffix == ".parquet":
-        return _checked(_read_parquet(path, columns), columns)
-    return _checked(AtomicTable(path, _read_csv(path, columns), {columns.time: "float"}), columns)
+        return _read_parquet(path, columns)
+    if path.suffix == ".inter":
+        return read_atomic(path, [columns.user, columns.item, columns.time])
+    return AtomicTable(path, _read_csv(path, columns), {columns.time: "float"})
+
+
+def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
+    """Numbers of raw tokens as the run counts, from 1; 0 of one that it does not know.
+
+    A token is looked up as it is; if it is not known, without the blanks at its ends, which
+    ``hm4sr prepare`` cuts. No-break and other spaces are letters.
+
+    Args:
+        tokens: Shape ``[N]``, object of ``str``.
+        items: Raw tokens of the numbers 1, 2, ...
+    """
+    numbers = items.get_indexer(tokens) + 1
+    unknown = np.flatnonzero(numbers == 0)
+    cut = np.array([token.strip(ASCII_BLANKS) for token in tokens[unknown]], dtype=object)
+    numbers[unknown] = items.get_indexer(cut) + 1
+    return numbers
 
 
 def histories_from_frame(frame: pd.DataFrame, columns: HistoryColumns) -> RawHistories:

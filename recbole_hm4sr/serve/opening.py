@@ -16,10 +16,10 @@ from recbole_hm4sr.data.serving_data import (
     ServingDataset,
     describe_dataset,
 )
-from recbole_hm4sr.model.capabilities import build_to_serve
+from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import RunPlan, read_plan
-from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
+from recbole_hm4sr.run.serving_file import best_checkpoint, read_serving_file
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,10 @@ class OpenRun:
 def open_for_serving(run_dir: str | Path) -> OpenRun:
     """Open a run to score with it.
 
-    ``config.yaml``, ``checkpoint/best.pt`` and ``serving.npz`` of the run are enough. A run without
-    ``serving.npz`` (stopped, or of an earlier release), or whose model reads interactions when it
-    is built, is opened from its data set.
+    ``config.yaml``, ``checkpoint/best.pt`` and ``serving.npz`` of the run are enough, and the
+    folder ``memory`` where the run has one. A run without ``serving.npz`` (stopped, or of an
+    earlier release), or whose model reads interactions when it is built, is opened from its data
+    set.
 
     Args:
         run_dir: Folder of the run.
@@ -64,7 +65,7 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
     run = None
     if kept is not None:
         try:
-            run = _open_kept(folder, plan, kept)
+            run = _open_kept(folder, plan, kept.data, kept.fingerprints)
         except NeedsDatasetError as error:
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
@@ -73,23 +74,31 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
     return run
 
 
-def _open_kept(folder: Path, plan: RunPlan, kept: ServingFile) -> OpenRun:
+def _open_kept(
+    folder: Path, plan: RunPlan, data: ServingData, fingerprints: Mapping[str, str]
+) -> OpenRun:
     path, config = best_checkpoint(folder), plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = build_to_serve(plan.entry.model_class, config, ServingDataset(kept.data, config))
+        model = build_to_serve(plan.entry.model_class, config, ServingDataset(data, config))
     model = model.to(config["device"])
     state = read_checkpoint(path, config["device"])
-    refuse_foreign(state, path, name=config["model"], fingerprints=kept.fingerprints)
+    refuse_foreign(state, path, name=config["model"], fingerprints=fingerprints)
     set_weights(model, state, path)
-    return OpenRun(folder, config, model, kept.data, kept.fingerprints)
+    return OpenRun(folder, config, model, data, fingerprints)
 
 
 def _open_dataset(folder: Path) -> OpenRun:
-    parts = build_parts(read_plan(folder), folder)
+    """Make what would have been kept, and open that: a memory knows the same then."""
+    plan = read_plan(folder)
+    parts = build_parts(plan, folder)
     parts.trainer.load_best()
-    data = describe_dataset(parts.train_data._dataset, {})
-    return OpenRun(folder, parts.config, parts.model, data, parts.fingerprints)
+    parts.model.eval()
+    data = describe_dataset(parts.train_data._dataset, serving_arrays(parts.model))
+    try:
+        return _open_kept(folder, plan, data, parts.fingerprints)
+    except NeedsDatasetError:
+        return OpenRun(folder, parts.config, parts.model, data, parts.fingerprints)
 
 
 @torch.no_grad()

@@ -4,9 +4,11 @@
     best = recommender.recommend([(["B001", "B007"], [1700000000, 1700000060])], k=10)
     best.items[0]  # tokens, best first
 
-A user without a known item gets the items that occur most often in the training part.
+A user without a known item gets the items that occur most often in the training part, or in all
+that the memory knows where the model has one.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -21,21 +23,24 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
-from recbole_hm4sr.serve.histories import UserHistories, number_histories, number_items
+from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
+from recbole_hm4sr.report.items import read_descriptions
+from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
     ListedHistory,
     RawHistories,
     histories_from_frame,
     histories_from_lists,
+    number_items,
     read_history_file,
 )
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 from recbole_hm4sr.serve.ranking import find_identical_items
-from recbole_hm4sr.serve.recommendations import Recommendations
+from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -75,7 +80,10 @@ class Recommender:
         # Frequent first; equal counts in the order of item ids.
         self._twins = find_identical_items(item_vectors(self.model, self.n_items))
         self._ties = tie_order(self.model)
-        self._popular = 1 + np.argsort(-run.data.counts[1:], kind="stable")
+        self._counts = run.data.popularity
+        self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
+        # Whether scores depend on when they are asked for.
+        self.asks_when: bool = getattr(self.model, "reads_request_time", False)
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
@@ -95,6 +103,7 @@ class Recommender:
         exclude_seen: bool = True,
         candidates: Sequence[str] | None = None,
         explain: bool = False,
+        at: int | None = None,
         batch_size: int | None = None,
     ) -> Recommendations:
         """The best items for each user.
@@ -104,9 +113,9 @@ class Recommender:
         up as it is given, then without the blanks at its ends, which ``hm4sr prepare`` cuts. Times
         need no order; equal ones keep theirs. The model sees the most recent
         ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
-        items of the training part. Equal scores stand in the order of the run's items, or in
-        that of the model where it has one; items that are equal to the model have equal scores,
-        whatever else is asked for at the same time.
+        items of the training part, or of what the memory knows. Equal scores stand in the order
+        of the run's items, or in that of the model where it has one; items that are equal to the
+        model have equal scores, whatever else is asked for at the same time.
 
         Args:
             histories: A list of pairs, item tokens and times of one user; a data frame with a row
@@ -116,29 +125,39 @@ class Recommender:
             exclude_seen: Leave out what the user has taken, as a shop does. False ranks as
                 RecBole and the paper do.
             candidates: Recommend these items only; None for all.
-            explain: Also tell the part of each modality in each score.
+            explain: Also tell why each item is recommended (:mod:`recbole_hm4sr.model.explain`),
+                and the part of each modality in each score where the model tells that. Each
+                history is then scored again without each of its items.
+            at: The moment of the requests, in the unit of the run's times; None for now. Only a
+                model with a memory and ``request_time: target`` reads it, rounded down to the grain
+                of the run's times: a day where all of them are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
 
         Raises:
-            ConfigError: If k is below 1, or the model cannot explain its scores.
+            ConfigError: If k or batch_size is below 1, the model reads no moment, or the moment is
+                before the newest that the memory knows.
             DataError: If a history is wrong, or no candidate is known.
             TrainingError: If the model gives NaN.
         """
         if batch_size is None:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
-        self._refuse(k, batch_size, explain=explain)
+        if k < 1 or batch_size < 1:
+            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
+        moment = self._moment(at)
         known = self._number(histories)
         allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
-        found = _TopItems(len(known.users), min(k, n_allowed), len(self.streams) if explain else 0)
+        shape = len(known.users), min(k, n_allowed)
+        found = _TopItems(*shape, len(self.streams) if explain else None)
         scored = torch.nonzero(known.lengths).squeeze(1)
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
         size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
         for start in range(0, len(scored), size):
             users = scored[start : start + size]
-            self._score(known, users, allowed, found, exclude_seen=exclude_seen)
+            batch = self._batch(known, users, moment)
+            self._score(known, users, batch, allowed, found, exclude_seen=exclude_seen, n_rows=size)
         by_model = known.lengths.numpy() > 0
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
         recommended = Recommendations(
@@ -149,18 +168,49 @@ class Recommender:
             unknown_items=known.unknown,
             streams=self.streams if explain else (),
             shares=found.shares,
+            known_until=self.known_until(moment),
+            reasons=self._named(found.reasons),
         )
         _warn_of_empty(recommended)
         return recommended
 
-    def _refuse(self, k: int, batch_size: int, *, explain: bool) -> None:
-        if k < 1 or batch_size < 1:
-            raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        if explain and not self.streams:
+    def known_until(self, moment: int | None = None) -> int | None:
+        """T': the moment up to which the memory knows, in the unit of the run's times.
+
+        Args:
+            moment: Of a request; None for what is known at all.
+
+        Returns:
+            The first moment at which all that is stored is known, or that of the request if it is
+            earlier; None without a memory.
+        """
+        clock = self.run.data.clock
+        if clock is None:
+            return None
+        return clock.end if moment is None else min(moment, clock.end)
+
+    def _moment(self, at: int | None) -> int | None:
+        """T of the requests, whole grains of the run's times; None where no model reads it."""
+        clock = self.run.data.clock
+        if clock is None or not self.asks_when:
+            if at is not None:
+                raise ConfigError(
+                    f"at must be left out: {self.run.config['model']} reads the moment of a "
+                    f"request only with memory: events and request_time: target"
+                )
+            return None
+        unit = self.columns.unit
+        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
+            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
+        now = int(time.time() * PER_SECOND[unit]) if at is None else at
+        moment = now - now % clock.grain
+        if moment < clock.newest:
             raise ConfigError(
-                f"explain must go with a model that tells the parts of its scores, "
-                f"got {self.run.config['model']}; leave it out"
+                f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
+                f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "
+                f"hm4sr evaluate scores past moments"
             )
+        return moment
 
     def read_histories(self, path: str | Path) -> RawHistories:
         """Read a CSV or Parquet file of histories with the run's column names.
@@ -212,14 +262,16 @@ class Recommender:
         self,
         known: UserHistories,
         users: Tensor,
+        batch: Interaction,
         allowed: Tensor | None,
         found: "_TopItems",
         *,
         exclude_seen: bool,
+        n_rows: int,
     ) -> None:
-        batch = self._batch(known, users)
         scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
         self._twins.unite(scores)
+        median = median_items(scores) if found.reasons is not None else None
         scores[:, 0] = -torch.inf
         if exclude_seen:
             rows, items = known.taken(users)
@@ -233,12 +285,48 @@ class Recommender:
                 "learning_rate"
             )
         items = columns.cpu() if allowed is None else allowed[columns.cpu()]
-        shares = None
-        if found.shares.shape[2]:
-            shares = self.model.score_parts(batch, items.to(self.device)).cpu().numpy()
-        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy(), shares)
+        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy())
+        if median is not None:
+            found.explain(
+                users.numpy(),
+                find_reasons(
+                    self.model, batch, items.to(self.device), values, median, n_rows=n_rows
+                ),
+                self._shares(batch, items),
+            )
 
-    def _batch(self, known: UserHistories, users: Tensor) -> Interaction:
+    def _shares(self, batch: Interaction, items: Tensor) -> Array | None:
+        if not self.streams:
+            return None
+        shares: Array = self.model.score_parts(batch, items.to(self.device)).cpu().numpy()
+        return shares
+
+    def _named(self, reasons: Reasons | None) -> NamedReasons | None:
+        """Reasons with the tokens of their items, and with titles where the data set is here."""
+        if reasons is None:
+            return None
+        items = self._tokens[reasons.items]
+        titles = np.array([self._titles.get(token, "") for token in items.flat], dtype=object)
+        return NamedReasons(reasons.kinds, items, titles.reshape(items.shape), reasons.shares)
+
+    @functools.cached_property
+    def _titles(self) -> dict[str, str]:
+        """Titles of the items, from the data set's folder; none where that is not here."""
+        config = self.run.config
+        path = Path(config["data_path"]) / f"{config['dataset']}.item"
+        try:
+            found = read_descriptions(
+                path,
+                self._tokens[1:].tolist(),
+                item_field=self.columns.item,
+                settings=read_settings(config, DataSettings),
+            )
+        except DataError as error:
+            logger.warning("reasons have no titles: %s", error)
+            return {}
+        return {token: texts["title"] for token, texts in found.items()}
+
+    def _batch(self, known: UserHistories, users: Tensor, moment: int | None) -> Interaction:
         config = self.run.config
         items, times, lengths = known.windows(users, self.max_length)
         suffix = config["LIST_SUFFIX"]
@@ -247,13 +335,9 @@ class Recommender:
             self.columns.time + suffix: times,
             config["ITEM_LIST_LENGTH_FIELD"]: lengths,
         }
-        if getattr(self.model, "reads_request_time", False):
-            columns[self.columns.time] = torch.full((len(users),), self._now())
+        if moment is not None:
+            columns[self.columns.time] = torch.full((len(users),), moment)
         return Interaction(columns).to(self.device)
-
-    def _now(self) -> int:
-        """The moment of a request, in the unit of the run's times."""
-        return int(time.time() * PER_SECOND[self.columns.unit])
 
     def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
         """The most frequent items, the same for all."""
@@ -262,8 +346,8 @@ class Recommender:
             best = best[np.isin(best, allowed.numpy())]
         best = best[: found.k]
         shape = len(users), len(best)
-        counts = self.run.data.counts[best].astype(np.float32)
-        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape), None)
+        counts = self._counts[best].astype(np.float32)
+        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape))
 
 
 def _warn_of_empty(found: Recommendations) -> None:
@@ -283,15 +367,27 @@ def _warn_of_empty(found: Recommendations) -> None:
 class _TopItems:
     """Arrays that are filled batch by batch."""
 
-    def __init__(self, n_users: int, k: int, n_streams: int) -> None:
+    def __init__(self, n_users: int, k: int, n_streams: int | None) -> None:
         self.k = k
         self.items = np.zeros((n_users, k), dtype=np.int64)
         self.scores = np.full((n_users, k), np.nan, dtype=np.float32)
-        self.shares = np.full((n_users, k, n_streams), np.nan, dtype=np.float32)
+        self.shares = np.full((n_users, k, n_streams or 0), np.nan, dtype=np.float32)
+        self.reasons: Reasons | None = None
+        if n_streams is not None:
+            kinds = np.full((n_users, k), NONE, dtype=object)
+            nothing = np.full((n_users, k), np.nan, dtype=np.float32)
+            self.reasons = Reasons(kinds, np.zeros((n_users, k), dtype=np.int64), nothing)
 
-    def put(self, users: Array, items: Array, scores: Array, shares: Array | None) -> None:
+    def put(self, users: Array, items: Array, scores: Array) -> None:
         left = np.isfinite(scores)  # minus infinity: taken already
         self.items[users] = np.where(left, items, 0)
         self.scores[users] = np.where(left, scores, np.nan)
+
+    def explain(self, users: Array, reasons: Reasons, shares: Array | None) -> None:
+        """Say why what was put is there."""
+        assert self.reasons is not None
+        for whole, values in zip(self.reasons, reasons, strict=True):
+            whole[users] = values
         if shares is not None:
+            left = ~np.isnan(self.scores[users])
             self.shares[users] = np.where(left[..., None], shares, np.nan)

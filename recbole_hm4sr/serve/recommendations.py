@@ -11,6 +11,45 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
+class NamedReasons:
+    """Why each item is recommended, by the rule of :mod:`recbole_hm4sr.model.explain`.
+
+    Attributes:
+        kinds: ``memory`` and ``history`` name an item of the history, others do not; empty where
+            there is no reason. Shape ``[U, K]``, object.
+        items: Raw token of the item of the history; None where it is none. Shape ``[U, K]``,
+            object.
+        titles: Its title; empty where that is not known. Shape ``[U, K]``, object.
+        shares: The reason's part of what lifts the score above that of the median item of the
+            catalogue; NaN where there is none. Shape ``[U, K]``, float32.
+    """
+
+    kinds: Array
+    items: Array
+    titles: Array
+    shares: Array
+
+    def columns(self, users: Array, ranks: Array) -> dict[str, Array]:
+        """As columns of a table, for some places."""
+        at = users, ranks
+        return {
+            "reason": self.kinds[at],
+            "reason_item": self.items[at],
+            "reason_title": self.titles[at],
+            "reason_share": self.shares[at],
+        }
+
+    def record(self, user: int, rank: int) -> dict[str, Any] | None:
+        """As plain values; what is not known is left out."""
+        kind, share = self.kinds[user, rank], self.shares[user, rank]
+        if not kind:
+            return None
+        found = {"kind": kind, "item": self.items[user, rank], "title": self.titles[user, rank]}
+        record = {name: value for name, value in found.items() if value}
+        return record if np.isnan(share) else {**record, "share": _plain(share)}
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """The best items of each user.
 
@@ -19,13 +58,17 @@ class Recommendations:
             object.
         items: Raw tokens, best first; None where fewer than K are left. Shape ``[U, K]``, object.
         scores: The model's; of users whom the model cannot score, how often the item occurs in
-            the training part. NaN beside None. Shape ``[U, K]``, float32.
+            the training part, or in what the memory knows. NaN beside None. Shape ``[U, K]``,
+            float32.
         by_model: False for users without a known item in their history, who get the most frequent
             items. Shape ``[U]``, bool.
         unknown_items: Interactions of each user that were skipped. Shape ``[U]``, int64.
         streams: Names of the parts of a score; empty unless asked for.
         shares: Part of each stream in the score; they sum to it. NaN where not by the model.
             Shape ``[U, K, M]``, float32.
+        reasons: Why each is recommended; None unless asked for.
+        known_until: The moment up to which the memory knows, in the unit of the run's times; None
+            for a model without a memory.
     """
 
     users: Array
@@ -35,6 +78,8 @@ class Recommendations:
     unknown_items: Array
     streams: tuple[str, ...]
     shares: Array
+    reasons: NamedReasons | None = None
+    known_until: int | None = None
 
     @property
     def users_without_items(self) -> Array:
@@ -42,7 +87,7 @@ class Recommendations:
         return self.users[np.isnan(self.scores).all(axis=1)]
 
     def table(self, user_field: str = "user_id", item_field: str = "item_id") -> pd.DataFrame:
-        """A row a recommendation: user, rank from 1, item, score, source, and the shares.
+        """A row a recommendation: user, rank from 1, item, score, source, shares and reason.
 
         A user without items has no row; :attr:`users_without_items` names them.
         """
@@ -56,6 +101,8 @@ class Recommendations:
         }
         for number, name in enumerate(self.streams):
             columns[f"share_{name}"] = self.shares[users, ranks, number]
+        if self.reasons is not None:
+            columns |= self.reasons.columns(users, ranks)
         return pd.DataFrame(columns)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -75,7 +122,8 @@ class Recommendations:
         if self.streams and self.by_model[number]:
             shares = map(_plain, self.shares[number, rank])
             record["shares"] = dict(zip(self.streams, shares, strict=True))
-        return record
+        reason = None if self.reasons is None else self.reasons.record(number, rank)
+        return record if reason is None else {**record, "reason": reason}
 
 
 def _plain(value: Any) -> float:

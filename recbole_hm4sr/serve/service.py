@@ -4,13 +4,17 @@ It listens to this machine alone unless told otherwise, has no users and no pass
 reachable from elsewhere belongs behind a server that has. It reads JSON and nothing else.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import ConfigError, DataError, UserError
+from recbole_hm4sr.data.times import as_date
+from recbole_hm4sr.model.capabilities import what_it_reads
 from recbole_hm4sr.serve.recommend import Recommender
 
+logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 10
 _MOST_CONNECTIONS = 128
 
@@ -97,10 +101,13 @@ def _add_recommend(app: Any, recommender: Recommender) -> None:
 def run_service(recommender: Recommender, *, host: str, port: int) -> None:
     """Serve until the process is told to stop; running requests are finished first.
 
+    A warning says where a refresh of the run will not reach every user.
+
     Raises:
         ConfigError: If the packages of the extra ``serve`` are missing.
     """
     app = create_app(recommender)
+    warn_of_past_requests(recommender)
     import uvicorn
 
     uvicorn.run(
@@ -111,6 +118,16 @@ def run_service(recommender: Recommender, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
     )
+
+
+def warn_of_past_requests(recommender: Recommender) -> None:
+    """Say where a refresh of the run will not reach every user."""
+    if recommender.run.data.clock is not None and not recommender.asks_when:
+        logger.warning(
+            "with request_time: last a request is of the user's newest interaction, so that a "
+            "refresh does not reach a user who was away; train a run that is meant for a service "
+            "with request_time: target"
+        )
 
 
 def require_packages() -> None:
@@ -134,7 +151,7 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
 
     from recbole_hm4sr.serve import bodies
 
-    _refuse_late(recommender, request)
+    _refuse_late(request)
     unknown = 0
     if request.candidates is not None:
         known = recommender.knows(request.candidates)
@@ -150,6 +167,7 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
         exclude_seen=request.exclude_seen,
         candidates=request.candidates,
         explain=request.explain,
+        at=request.at,
     )
     users = [
         bodies.UserItems(
@@ -159,10 +177,22 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
         )
         for record in found.records()
     ]
-    return bodies.Answer(users=users, unknown_candidates=unknown)
+    return bodies.Answer(
+        users=users,
+        unknown_candidates=unknown,
+        known_until=_as_moment(found.known_until, recommender),
+    )
 
 
-def _refuse_late(recommender: Recommender, request: Any) -> None:
+def _as_moment(time: int | None, recommender: Recommender) -> Any:
+    from recbole_hm4sr.serve import bodies
+
+    if time is None:
+        return None
+    return bodies.Moment(time=time, date=as_date(time, recommender.columns.unit))
+
+
+def _refuse_late(request: Any) -> None:
     """What the form of a body cannot say."""
     from recbole_hm4sr.serve import bodies
 
@@ -171,11 +201,6 @@ def _refuse_late(recommender: Recommender, request: Any) -> None:
         raise ConfigError(
             f"histories must hold at most {bodies.MAX_INTERACTIONS:,} interactions in all, got "
             f"{total:,}"
-        )
-    if request.explain and not recommender.streams:
-        raise ConfigError(
-            f"explain must be false: {recommender.run.config['model']} does not tell the parts of "
-            f"its scores"
         )
 
 
@@ -192,6 +217,9 @@ def _version(recommender: Recommender) -> Any:
         n_items=recommender.n_items - 1,
         max_length=recommender.max_length,
         timestamp_unit=recommender.columns.unit,
+        reads=sorted(what_it_reads(recommender.model)),
+        asks_when=recommender.asks_when,
+        known_until=_as_moment(recommender.known_until(), recommender),
         fingerprints=dict(recommender.run.fingerprints),
     )
 

@@ -58,6 +58,20 @@ class TestMomentoWithoutModalities(ModelContract):
     overrides = {**SMALL, "modalities": {}, "id_dropout": 0.0, "request_time": "target"}
 
 
+class TestMomentoWithoutIds(ModelContract):
+    model = "Momento"
+    overrides = {**SMALL, "use_ids": False}
+
+    def test_ids_add_nothing_to_a_score(self, session):
+        model = session.model.eval()
+        batch = next(iter(session.test_data))[0]
+        with torch.no_grad():
+            parts = model.score_parts(batch, torch.arange(1, model.n_items))
+        of_ids = model.part_names.index("id")
+        assert not parts[..., of_ids].any()
+        assert parts[..., of_ids + 1].any()
+
+
 def test_features_have_one_length_and_zeros_stay():
     rows = np.array([[0, 0, 0, 0], [3, 0, 4, 0]], dtype=np.float32)
     found = scaled(lambda items: rows[items])(np.array([1, 0]))

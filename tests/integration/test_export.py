@@ -126,19 +126,12 @@ def test_a_folder_is_never_overwritten(index, hm4sr_run, capsys):
 
 def test_models_of_another_form_are_refused_and_leave_nothing(toy_path, tmp_path):
     run_dir = train_toy("GRU4Rec", toy_path, tmp_path / "run", epochs=1)
-    with pytest.raises(ConfigError, match=r"inner products of .* item vectors; got GRU4Rec"):
+    with pytest.raises(ConfigError, match=r"item vectors, with .* memory; got GRU4Rec"):
         export_index(run_dir, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
-def test_a_memory_is_no_inner_product(toy_path, tmp_path):
-    settings = {"memory": "events", "MAX_ITEM_LIST_LENGTH": 10}
-    run_dir = train_toy("SASRecPlus", toy_path, tmp_path / "run", epochs=1, **settings)
-    with pytest.raises(ConfigError, match=r"inner products of .* item vectors; got SASRecPlus"):
-        export_index(run_dir, tmp_path / "index")
-
-
-# With a memory, scores are no inner products of a user's vector with the items'.
+# test_export_memory.py has those with a memory.
 PACKED = [
     name
     for name, it in MODELS.items()

@@ -83,9 +83,21 @@ def test_it_gives_the_models_own_answers(client, expected):
     best = answer.json()["users"][0]["items"][0]
     assert sum(best["shares"].values()) == pytest.approx(best["score"], rel=1e-4, abs=1e-5)
     assert set(best["shares"]) == {"id", "text", "image"}
+    reasons = [
+        (item["reason"], {token for token, _ in zip(*history, strict=True)})
+        for user, history in zip(answer.json()["users"], expected.histories, strict=True)
+        for item in user["items"]
+        if "reason" in item
+    ]
+    assert {reason["kind"] for reason, _ in reasons} >= {"history"}
+    for reason, taken in reasons:
+        if reason["kind"] == "history":
+            assert reason["item"] in taken
+            assert reason["title"] == f'Item "{int(reason["item"][1:])}"'
+            assert reason["share"] > 0.1
     answer = client.post("/recommend", json=as_body(expected.histories, k=24))
     assert items(answer) == expected.top(24, banned="seen")
-    assert "shares" not in answer.json()["users"][0]["items"][0]
+    assert set(answer.json()["users"][0]["items"][0]) == {"item", "score"}
 
 
 def test_unknown_items_and_empty_histories_are_answered(client):

@@ -48,6 +48,7 @@ CASES = [
     *((f"{name} --help", 0, "Usage") for name in (
         "train", "evaluate", "compare", "tune", "report", "check", "prepare csv", "prepare amazon",
         "prepare images", "encode text", "encode image", "convert", "recommend", "export", "serve",
+        "refresh",
         "models", "settings",
     )),
     (TRAIN + "--model=SASREC2", 2, "did you mean 'SASRec'?"),
@@ -79,6 +80,7 @@ CASES = [
     )),
     ("evaluate --run={tmp}/run", 2, "checkpoint/best.pt does not exist"),
     ("recommend --run={tmp}/whole --history={tmp}/none.csv", 2, "none.csv does not exist"),
+    ("refresh --run={tmp}/whole --interactions={tmp}/none.csv", 2, "none.csv does not exist"),
     ("recommend --run={tmp}/whole --history={tmp}/a.txt -k 0", 2, "Invalid value for '-k'"),
     ("recommend --run={tmp}/whole --history={tmp}/a.txt --candidates={tmp}/none.txt", 2,
      "cannot read the candidates"),

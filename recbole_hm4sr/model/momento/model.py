@@ -77,7 +77,7 @@ class Momento(LateSum):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         # An id that no training row has shown says nothing.
-        has_id = torch.from_numpy(dataset.trained_items())
+        has_id = torch.from_numpy(dataset.trained_items()) & self.settings.use_ids
         self.register_buffer("has_id", has_id, persistent=False)
         draw_normal(self, self.settings.initializer_range)
         if self.settings.use_interactive_moe:
@@ -118,7 +118,7 @@ class Momento(LateSum):
     ) -> Iterator[tuple[str, Tensor]]:
         """The id stream's user vector against the next item's id, as it is in this step."""
         weight = self.settings.id_contrastive_weight
-        if weight:
+        if weight and self.settings.use_ids:
             own = encoded.catalogue.of(rows.targets)[:, 0]
             users = encoded.users.vectors[:, 0]
             temperature = self.settings.id_temperature

@@ -9,6 +9,9 @@ class MomentoSettings(TransformerSettings, PackedTraining):
 
     use_interactive_moe: bool = setting(True, "Whether streams exchange (interactive MoE).")
     n_interactive_experts: Count = setting(4, "E, experts of each stream.")
+    use_ids: bool = setting(
+        True, "Whether items have a vector of their own; false leaves features and the memory."
+    )
     id_dropout: Dropout = setting(
         0.2,
         "Share of the items that lose their id in a training step, so that features learn to carry "

@@ -202,6 +202,10 @@ class ClosedForm(ScoredByCatalogue):
         parts = catalogue.parts(users, items)
         return parts if "own" in self._buffers else parts[..., 1:]
 
+    def dense_scores(self, interaction: Interaction, items: Tensor) -> None:
+        """None: what is left of a score is the same for every history."""
+        del interaction, items
+
     def tie_order(self) -> Tensor:
         """All items in the order in which equal scores are ranked. Shape ``[I]``, int64."""
         order: Tensor = self.order

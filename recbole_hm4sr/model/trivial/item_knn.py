@@ -26,10 +26,12 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_hm4sr.data.events import nearest_items
+from recbole_hm4sr.data.memory_files import PREFIX
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.memory import (
+    arrays_to_keep,
     build_memory_scorer,
     gap_in_ticks,
     make_request_reader,
@@ -41,7 +43,8 @@ from recbole_hm4sr.model.trivial.closed_form import Array, ClosedForm, csr_array
 from recbole_hm4sr.model.trivial.settings import ItemKNNSettings
 
 # Names of buffers have no dots.
-_OF_MEMORY, _DOT = "memory/", "/"
+_DOT = "/"
+_OF_MEMORY = PREFIX.replace(".", _DOT)
 
 
 class ItemKNN(ClosedForm):
@@ -87,7 +90,7 @@ class ItemKNN(ClosedForm):
         """The memory; or the table: damped counts of pairs, and cosines."""
         if self.settings.counts == "as_of":
             arrays = memory_arrays(data, self.settings, self.modalities)
-            return {_OF_MEMORY + name.replace(".", _DOT): it for name, it in arrays.items()}
+            return arrays_to_keep(arrays)
         import scipy.sparse
 
         settings, n_items = self.settings, len(counts)
@@ -111,8 +114,17 @@ class ItemKNN(ClosedForm):
 
     def set_arrays(self, arrays: Mapping[str, Any]) -> None:
         """Take arrays in place of those before; what reads them is made when it is asked for."""
-        super().set_arrays(arrays)
+        of_memory = (name for name in arrays if name.startswith(PREFIX))
+        names = {name: name.replace(".", _DOT) for name in of_memory}
+        super().set_arrays({names.get(name, name): values for name, values in arrays.items()})
         self.__dict__["_memory"] = None
+
+    def serving_arrays(self) -> dict[str, Array]:
+        """All that the model scores with; the memory under the names that every memory has."""
+        return {
+            name.replace(_DOT, ".") if name.startswith(_OF_MEMORY) else name: values
+            for name, values in super().serving_arrays().items()
+        }
 
     def weigh(self, items: Tensor) -> Tensor:
         """A power of the decay."""

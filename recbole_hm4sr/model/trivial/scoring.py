@@ -157,6 +157,12 @@ class HistorySums:
         tables = [self._table.part(number) for number in range(len(self.names))]
         return torch.stack([_sums_of(table, users, items) for table in tables], dim=2)
 
+    def by_history_item(self, users: UserRows, items: Tensor) -> Tensor:
+        """As :meth:`~recbole_hm4sr.layers.scorers.HasHistory.by_history_item`."""
+        newest = zip(users.side["items"].T, users.side["weights"].T, strict=True)
+        alone = (users.with_side(items=i[:, None], weights=w[:, None]) for i, w in newest)
+        return torch.stack([self.parts(user, items) for user in alone], dim=3)
+
 
 def _sums_of(table: Table, users: UserRows, wanted: Tensor) -> Tensor:
     """The sums of each row's own items. Shape ``[N, C]``."""

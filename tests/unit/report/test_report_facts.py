@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from datafiles import DAY
+from recbole.data.interaction import Interaction
 
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
+from recbole_hm4sr.model.explain import find_reasons, median_items
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.report import model_facts, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
@@ -140,6 +142,27 @@ def test_cases_are_the_users_of_the_file(session, facts, toy_path):
             assert case["top"][target["rank_include"] - 1]["true"]
         scores = [sum(entry["parts"]) for entry in case["top"]]
         assert scores == sorted(scores, reverse=True)
+
+
+def test_the_reasons_of_the_cases_are_those_of_the_rule(session, facts):
+    interaction, _, scores = whole_test_part(session)
+    tokens, users = session.test_data._dataset.item_tokens, users_of(session)
+    number = {token: n for n, token in enumerate(tokens)}
+    kinds = set()
+    for case in facts["cases"]:
+        row = users.index(case["user"])
+        top = torch.tensor([[number[entry["item"]] for entry in case["top"]]])
+        batch = Interaction({n: v[[row]] for n, v in interaction.interaction.items()})
+        own = scores[[row]]
+        reasons = find_reasons(session.model, batch, top, own.gather(1, top), median_items(own))
+        for place, entry in enumerate(case["top"]):
+            found = entry["reason"] or {"kind": "", "item": None, "share": None}
+            item = tokens[reasons.items[0, place]] if reasons.items[0, place] else None
+            assert (found["kind"], found["item"]) == (reasons.kinds[0, place], item)
+            kinds.add(found["kind"])
+    assert "history" in kinds
+    named = {e["reason"]["item"] for c in facts["cases"] for e in c["top"] if e["reason"]} - {None}
+    assert named <= set(facts["items"])
 
 
 def test_items_have_their_titles_and_categories(facts):

@@ -58,6 +58,27 @@ def test_cases_show_history_scores_and_the_true_item(tmp_path):
     assert "seen before" in page
 
 
+def test_a_case_says_why_an_item_is_first(tmp_path):
+    facts = some_facts(images={"i2": "AAAA"})
+    (first,) = facts["cases"][0]["top"]
+    facts["items"]["i2"] = {"title": f"Second {SCRIPT}", "categories": ""}
+    first["reason"] = {"kind": "history", "item": "i2", "share": 0.42}
+    page = write_report(write_run(tmp_path, facts=facts)).read_text()
+    (reason,) = re.findall(r'<span class="reason">\s*(.*?)\s*</span>\s*</li>', page, re.DOTALL)
+    assert '<img class="thumb" src="data:image/webp;base64,AAAA" alt="">' in reason
+    assert "Because of <bdi" in reason
+    assert "Second &lt;script&gt;" in reason
+    assert "without it, the score would fall most (42 % of what lifts it above" in reason
+    first["reason"] = {"kind": "text", "item": None, "share": 1.5}
+    page = write_report(write_run(tmp_path, facts=facts)).read_text()
+    assert (
+        "<span>Because of its text (150 % of what lifts it above the median item).</span>" in page
+    )
+    first["reason"] = {"kind": "whole history", "item": None, "share": None}
+    page = write_report(write_run(tmp_path, facts=facts)).read_text()
+    assert "<span>Because of the whole history; no single item decides.</span>" in page
+
+
 @pytest.mark.parametrize("where", ["dataset", "title", "categories", "user", "settings"])
 def test_text_is_escaped_and_nothing_is_fetched(tmp_path, where):
     facts = some_facts()

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_hm4sr.serve.histories import number_histories, number_items
-from recbole_hm4sr.serve.history_table import histories_from_lists
+from recbole_hm4sr.serve.histories import number_histories
+from recbole_hm4sr.serve.history_table import histories_from_lists, number_items
 
 ITEMS = pd.Index(["A", "B", "C"])  # 1, 2, 3
 

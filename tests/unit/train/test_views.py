@@ -150,6 +150,25 @@ def test_a_resumed_run_mends_and_ends_as_the_whole(opened, lost):
     assert [resumed.trainer.load_best(view) for view in resumed.trainer.views] == [3, 3]
 
 
+class Fitted(TwoViews):
+    """Fitted in one go: a closed form that is measured in two views."""
+
+    def fit(self, data):
+        self.begin_epoch(1, data)
+
+
+def test_a_model_that_is_fitted_once_has_views_too(opened):
+    parts = opened(Fitted)
+    RunFolder(parts.run_dir).begin(parts.plan)
+    trained = stages.train(parts)
+    assert {name: best.best_epoch for name, best in trained.views.items()} == {
+        "first": 1,
+        "second": 1,
+    }
+    found = stages.test(parts).metrics.views
+    assert found["first"].test_include["hit@5"] == 1.0 > found["second"].test_include["hit@5"]
+
+
 class OneView(Arithmetic):
     """Has one view, which is then no other than the model as it is."""
 

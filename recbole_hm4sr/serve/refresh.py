@@ -1,0 +1,258 @@
+"""Bring the memory of a run up to date with new interactions, in seconds and without training.
+
+    recbole_hm4sr.refresh("runs/shop-Momento-20261123-120000", "yesterday.csv")
+
+What the memory knows afterwards equals, to the last bit, what is built from all interactions with
+the run's first time. The new files lie beside the old ones until ``serving.npz`` names them, so
+that a refresh that is stopped leaves the run as it was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.files import ASCII_BLANKS, locked
+from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.atomic import count_of
+from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
+from recbole_hm4sr.data.events import N_TABLES, EventRuns, TimesOfItems, sort_events
+from recbole_hm4sr.data.memory_files import (
+    PREFIX,
+    MemoryClock,
+    MemoryFiles,
+    MemoryRules,
+    memory_folder,
+    sweep,
+    write_memory,
+)
+from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
+from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.run.plan import RunPlan, read_plan
+from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
+
+Array = np.ndarray[Any, Any]
+# The dense rows of the items, which a model of this package keeps under this name.
+_ROWS = "catalogue"
+
+
+class Refreshed(NamedTuple):
+    """What a refresh did.
+
+    Attributes:
+        is_known: Whether the file was merged before: then nothing was done.
+        n_added: Interactions that were merged.
+        n_skipped: Those that were there.
+        n_users: Users who were new.
+        n_items: Items that were new.
+        known_until: The first moment at which all is known, in the unit of the run's times.
+        unit: That unit: ``s`` or ``ms``.
+    """
+
+    is_known: bool
+    n_added: int
+    n_skipped: int
+    n_users: int
+    n_items: int
+    known_until: int
+    unit: str
+
+
+def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
+    """Merge new interactions into the memory of a run: events, item times and popularity.
+
+    A file that was merged before is known by its content, and nothing is done. A row equal to one
+    of its user's newest that are kept is skipped; a row at the time of its user's newest comes
+    behind it. Items that the run does not know get numbers behind the old ones: they are scored by
+    the memory alone, since nothing was trained on them.
+
+    Args:
+        run_dir: Folder of a finished run with ``memory: events``.
+        interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
+
+    Raises:
+        ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
+            being refreshed by another process.
+        DataError: If a row is wrong or older than its user's newest, or a file cannot be read or
+            written; the message says which.
+    """
+    folder, path = Path(run_dir), Path(interactions)
+    plan = read_plan(folder, needs_data=False)
+    if plan.values.get("rm_dup_inter") is not None:
+        raise ConfigError(
+            f"a refresh must be of a run that keeps all interactions, but {folder} has "
+            f"rm_dup_inter: {plan.values['rm_dup_inter']}; train it anew on all data"
+        )
+    busy = f"{folder} must be refreshed by one process at a time; another one is at it"
+    with locked(folder / "refresh.lock", refusal=busy):
+        content = read_serving_file(folder)
+        if content is None:
+            raise DataError(f"{folder} must have a serving.npz, as every run that ended has")
+        if content.memory is None:
+            raise ConfigError(
+                f"a refresh must be of a run with memory: events, but {plan.entry.name} in "
+                f"{folder} has no memory; train it anew on all data"
+            )
+        return _refresh(folder, path, plan, content, content.memory)
+
+
+def _refresh(
+    folder: Path, path: Path, plan: RunPlan, content: ServingFile, memory: MemoryFiles
+) -> Refreshed:
+    known, unit = content.data, plan.data.timestamp_unit
+    of_memory, others = _by_prefix(known.arrays)
+    clock = MemoryClock.of_array(of_memory["clock"])
+    try:
+        file_hash = hash_file(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if file_hash in memory.merged:
+        return Refreshed(True, 0, 0, 0, 0, clock.end, unit)
+    state = memory.open_state(folder)
+    came = _read(path, plan, known, state)
+    n_items = len(came.item_tokens)
+    of_memory = _with_items(of_memory, n_items)
+    whole = _merge(folder, memory, state, of_memory, came.rows)
+    of_memory = _brought_up(of_memory, came.rows, clock)
+    keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
+    state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
+    rows = {_ROWS: _with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
+    data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
+    save_serving_file(folder, replace(content, data=data, memory=files))
+    sweep(folder, files, memory)
+    return Refreshed(
+        is_known=False,
+        n_added=len(came.rows.users),
+        n_skipped=came.n_skipped,
+        n_users=len(came.user_tokens) - len(state.users),
+        n_items=n_items - len(known.item_tokens),
+        known_until=MemoryClock.of_array(of_memory["clock"]).end,
+        unit=unit,
+    )
+
+
+def _by_prefix(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The arrays of a memory, without their prefix, and the others."""
+    of_memory = {it.removeprefix(PREFIX): arrays[it] for it in arrays if it.startswith(PREFIX)}
+    return of_memory, {it: arrays[it] for it in arrays if not it.startswith(PREFIX)}
+
+
+class _Came(NamedTuple):
+    """What a file brings.
+
+    Attributes:
+        rows: The interactions that are new, by user and time.
+        n_skipped: How many were there.
+        user_tokens: Of all users by number, new ones behind the others.
+        item_tokens: Of all items by number, new ones behind the others.
+    """
+
+    rows: NewRows
+    n_skipped: int
+    user_tokens: Array
+    item_tokens: Array
+
+
+def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
+    user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
+    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit)
+    raw, line = read_interaction_file(path, columns)
+    users, user_tokens = _with_new(raw.users[raw.user], state.users)
+    items, item_tokens = _with_new(raw.items, known.item_tokens)
+    n_new = len(item_tokens) - len(known.item_tokens)
+    if n_new and _ROWS not in known.arrays:
+        first = int(np.argmax(items >= len(known.item_tokens)))
+        raise DataError(
+            f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
+            f"({count_of(n_new, 'such item')}); {plan.entry.name} cannot score others"
+        )
+    rows, n_skipped = _accepted(NewRows(users, items, raw.times), state, line)
+    return _Came(rows, n_skipped, user_tokens, item_tokens)
+
+
+def _with_new(tokens: Array, known: Array) -> tuple[Array, Array]:
+    """Numbers of tokens, and all tokens by number: those that are not known behind the others."""
+    numbers = number_items(tokens, pd.Index(known[1:].astype(object))).astype(np.int64)
+    new = np.flatnonzero(numbers == 0)
+    cut = [token.strip(ASCII_BLANKS) or token for token in tokens[new]]
+    codes, names = pd.factorize(np.array(cut, dtype=object))
+    numbers[new] = len(known) + codes
+    return numbers, np.concatenate([known, np.asarray(names, dtype=np.str_)])
+
+
+def _accepted(
+    rows: NewRows, state: RefreshState, line: Callable[[int], str]
+) -> tuple[NewRows, int]:
+    """The rows that are new, by user and time, and how many were there."""
+    is_kept, is_late = state.sort_out(rows)
+    if is_late.any():
+        row = int(np.argmax(is_late))
+        user = rows.users[row]
+        newest = state.times[state.offsets[user + 1] - 1]
+        raise DataError(
+            f"{line(row)}: an interaction must not be older than its user's newest, got "
+            f"{rows.times[row]} for {str(state.users[user])!r}, whose newest is of {newest} "
+            f"({count_of(int(is_late.sum()), 'such line')}); leave it out, or train the run anew "
+            f"on all data"
+        )
+    rows = rows.where(~is_kept)
+    order = np.lexsort((rows.times, rows.users))  # stable: equal times keep the file's order
+    return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
+
+
+def _with_items(arrays: dict[str, Array], n_items: int) -> dict[str, Array]:
+    """The memory with empty runs and without neighbours for items behind the old ones."""
+    found = dict(arrays)
+    found["starts"] = add_items(arrays["starts"], n_items)
+    for name, values in arrays.items():
+        if name.startswith(("near.", "cosines.")):
+            found[name] = _with_rows(values, n_items)
+    return found
+
+
+def _with_rows(values: Array, n_rows: int) -> Array:
+    """The array with rows of zeros behind its own."""
+    more = np.zeros((n_rows - len(values), *values.shape[1:]), dtype=values.dtype)
+    return np.concatenate([values, more]) if len(more) else values
+
+
+def _merge(
+    folder: Path,
+    memory: MemoryFiles,
+    state: RefreshState,
+    arrays: dict[str, Array],
+    rows: NewRows,
+) -> dict[str, str]:
+    """Write all events, new ones included; their hashes by name."""
+    rules, n_items = MemoryRules(*arrays["rules"].tolist()), len(arrays["starts"]) - 1
+    old = memory.open_events(folder)
+    starts = add_items(old.starts, n_items, n_tables=N_TABLES)
+    runs = EventRuns(old.others, old.distances, old.times, starts)
+    log = state.new_log(rows, gap=rules.gap)
+    new = sort_events(log, n_items=n_items, reach=rules.reach)
+    return write_merged(memory_folder(folder), runs, new)
+
+
+def _brought_up(arrays: dict[str, Array], rows: NewRows, clock: MemoryClock) -> dict[str, Array]:
+    """The item times and the moments of a memory after new interactions."""
+    if not len(rows.times):
+        return arrays
+    taken = merge_times(TimesOfItems(arrays["times"], arrays["starts"]), rows.items, rows.times)
+    newest = int(rows.times.max())
+    last = max(clock.first + clock.span - 2, newest)
+    # Whole days stay whole days only where all times are.
+    grain = 1 if (rows.times % clock.grain).any() else clock.grain
+    span, n_items = last - clock.first + 2, len(taken.starts) - 1
+    if n_items * span >= 2**63:
+        raise DataError(
+            f"items times the span of all times must stay below 2^63 for a memory, got {n_items} "
+            f"and {span}; look for a time far in the future"
+        )
+    found = MemoryClock(clock.first, span, max(clock.newest, newest) + grain, grain)
+    return {**arrays, "times": taken.times, "starts": taken.starts, "clock": np.array(found)}

@@ -1,0 +1,310 @@
+"""A run's memory brought up to date equals one that is built from all interactions at once."""
+
+import itertools
+import os
+import signal
+
+import numpy as np
+import pytest
+import yaml
+
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data import array_files
+from recbole_hm4sr.data.events import build_events, number_visits, times_of_items
+from recbole_hm4sr.data.memory_files import (
+    PREFIX,
+    MemoryClock,
+    MemoryFiles,
+    MemoryRules,
+    write_memory,
+    write_whole,
+)
+from recbole_hm4sr.data.refresh_state import NewRows, keep_newest
+from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.run.plan import compose
+from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve import refresh as refreshing
+from recbole_hm4sr.testing.toydata import write_toy_dataset
+
+REACH, LIMIT, GAP, FIRST = 4, 3, 2, 1_600_000_000
+COLUMNS = "user_id,item_id,timestamp"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """The settings of runs, by model."""
+    folder = tmp_path_factory.mktemp("toy")
+    write_toy_dataset(folder / "toy")
+    values = {"data_path": str(folder), "request_time": "target", "memory_reach": REACH}
+    plans = {
+        "Momento": compose("Momento", "toy", overrides=values),
+        "SASRec": compose("SASRec", "toy", overrides={"data_path": str(folder)}),
+        "once": compose("Momento", "toy", overrides={**values, "rm_dup_inter": "first"}),
+    }
+    return {name: yaml.safe_dump(plan.to_plain()) for name, plan in plans.items()}
+
+
+def draw(seed, n=200, n_users=9, n_items=12):
+    """Rows in the order of time: later ones are of more users and items, with repeats."""
+    random = np.random.default_rng(seed)
+    times = FIRST + np.sort(random.integers(n // 3, size=n))
+    users = 1 + random.integers(1 + np.arange(n) * n_users // n)
+    items = 1 + random.integers(1 + np.arange(n) * n_items // n)
+    return NewRows(users, items, times)
+
+
+def parts_of(rows, *bounds):
+    ends = [0, *bounds, len(rows.users)]
+    return [
+        NewRows(*(column[begin:end] for column in rows)) for begin, end in itertools.pairwise(ends)
+    ]
+
+
+def first_come(codes):
+    """Numbers by the order in which they come, as tokens are numbered."""
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return 1 + np.argsort(np.argsort(first))[inverse]
+
+
+def make_run(folder, rows, settings, *, model="Momento", reads_past=0, rows_of_items=True):
+    """What a finished run leaves for a refresh; its numbers are in the order they come."""
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(settings[model], encoding="utf-8")
+    (folder / "checkpoint" / "best.pt").write_bytes(b"weights")
+    order = np.lexsort((rows.times, rows.users))
+    users, items, times = (column[order] for column in rows)
+    n_users, n_items = int(users.max()) + 1, int(items.max()) + 1
+    starts = np.searchsorted(users, users)
+    visits = number_visits(times, starts, gap=GAP)
+    runs = build_events(items, times, starts, visits, n_items=n_items, reach=REACH)
+    taken = times_of_items(items, times, n_items=n_items)
+    newest = int(times.max())
+    clock = MemoryClock(FIRST, newest - FIRST + 2, newest + 1, 1)
+    arrays = {
+        "clock": np.array(clock),
+        "rules": MemoryRules(REACH, GAP, LIMIT, reads_past).to_array(),
+        "times": taken.times,
+        "starts": taken.starts,
+        "near.text": np.ones((n_items, 2), dtype=np.int32),
+    }
+    state = keep_newest(
+        users,
+        items,
+        times,
+        positions=np.bincount(users, minlength=n_users),
+        tokens=np.array(["[PAD]", *(f"u{user}" for user in range(1, n_users))]),
+        keep=10,
+    )
+    memory = write_memory(folder, arrays, write_whole(folder, runs), state)
+    tokens = np.array(["[PAD]", *(f"i{item}" for item in range(1, n_items))])
+    own = {"catalogue": np.ones((n_items, 1, 2), dtype=np.float32)} if rows_of_items else {}
+    data = ServingData(tokens, np.bincount(items, minlength=n_items), n_users, FIRST, 0, own)
+    checkpoint = hash_file(folder / "checkpoint" / "best.pt")
+    save_serving_file(folder, ServingFile(data, {}, checkpoint, memory))
+    return folder
+
+
+def write_rows(path, rows):
+    lines = [f"u{u},i{i},{t}" for u, i, t in zip(*rows, strict=True)]
+    path.write_text("\n".join([COLUMNS, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def contents(folder):
+    """All that is served and kept, by name."""
+    kept = read_serving_file(folder)
+    arrays = {**kept.data.arrays, "tokens": kept.data.item_tokens}
+    arrays |= {f"whole.{name}": it for name, it in vars(kept.memory.open_events(folder)).items()}
+    arrays |= {f"state.{name}": it for name, it in vars(kept.memory.open_state(folder)).items()}
+    return arrays
+
+
+@pytest.mark.parametrize(("seed", "reads_past"), [(0, 0), (1, 0), (2, 1), (3, 0)])
+def test_refreshed_in_parts_is_built_at_once(seed, reads_past, settings, tmp_path):
+    rows = draw(seed)
+    rows = NewRows(first_come(rows.users), first_come(rows.items), rows.times)
+    parts = parts_of(rows, 90, 91, 150)
+    run = make_run(tmp_path / "parts", parts[0], settings, reads_past=reads_past)
+    n_users, n_items = (int(column.max()) for column in parts[0][:2])
+    total = refreshing.Refreshed(False, 0, 0, 0, 0, 0, "s")
+    for number, part in enumerate(parts[1:]):
+        # As they come, a row may be equal to one that was there, and be skipped.
+        done = refreshing.refresh(run, write_rows(tmp_path / f"{number}.csv", part))
+        total = total._replace(
+            n_added=total.n_added + done.n_added,
+            n_skipped=total.n_skipped + done.n_skipped,
+            n_users=total.n_users + done.n_users,
+            n_items=total.n_items + done.n_items,
+        )
+        assert done.known_until == part.times.max() + 1
+    assert total.n_added + total.n_skipped == 110
+    assert (total.n_users, total.n_items) == (
+        rows.users.max() - n_users,
+        rows.items.max() - n_items,
+    )
+    assert min(total.n_users, total.n_items) > 0
+    whole = make_run(tmp_path / "whole", without_repeats(parts), settings, reads_past=reads_past)
+    found, expected = contents(run), contents(whole)
+    n_known = len(np.unique(parts[0].items)) + 1
+    # What was trained or fitted says nothing of new items.
+    assert not found.pop("catalogue")[n_known:].any()
+    assert not found.pop(f"{PREFIX}near.text")[n_known:].any()
+    del expected["catalogue"], expected[f"{PREFIX}near.text"]
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def without_repeats(parts):
+    """All rows, but those that a refresh skips: equal to one of the ten newest there were."""
+    kept = [*zip(*parts[0], strict=True)]
+    for part in parts[1:]:
+        there = list(kept)
+        for row in zip(*part, strict=True):
+            own = sorted((it for it in there if it[0] == row[0]), key=lambda it: it[2])
+            if row not in own[-10:]:
+                kept.append(row)
+    return NewRows(*map(np.array, zip(*kept, strict=True)))
+
+
+@pytest.fixture
+def run(settings, tmp_path):
+    """A run of two users: u1 has i1 and i2, u2 has i1."""
+    rows = NewRows(np.array([1, 2, 1]), np.array([1, 1, 2]), FIRST + np.array([0, 5, 9]))
+    return make_run(tmp_path / "run", rows, settings)
+
+
+def with_lines(tmp_path, *lines, header=COLUMNS, name="new.csv"):
+    path = tmp_path / name
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def snapshot(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_file_that_was_merged_is_left_alone(run, tmp_path):
+    path = with_lines(tmp_path, f"u1,i1,{FIRST + 20}")
+    assert refreshing.refresh(run, path).n_added == 1
+    before = snapshot(run)
+    copy = with_lines(tmp_path, f"u1,i1,{FIRST + 20}", name="copy.csv")
+    done = refreshing.refresh(run, copy)
+    assert (done.is_known, done.known_until) == (True, FIRST + 21)
+    assert snapshot(run) == before
+
+
+def test_rows_that_are_there_are_skipped_and_equal_times_come_behind(run, tmp_path):
+    path = with_lines(tmp_path, f"u1,i2,{FIRST + 9}", f"u1,i1,{FIRST + 9}", f"u1,i1,{FIRST}")
+    done = refreshing.refresh(run, path)
+    assert (done.n_added, done.n_skipped) == (1, 2)
+    state = contents(run)
+    np.testing.assert_array_equal(state["state.items"], [1, 2, 1, 1])
+    np.testing.assert_array_equal(state["state.positions"], [0, 3, 1])
+    done = refreshing.refresh(run, with_lines(tmp_path, f"u1,i2,{FIRST + 9}"))
+    assert (done.n_added, done.n_skipped, done.known_until) == (0, 1, FIRST + 10)
+
+
+def test_only_a_users_own_newest_time_counts(run, tmp_path):
+    done = refreshing.refresh(run, with_lines(tmp_path, f"u2,i2,{FIRST + 6}", f"u3,i2,{FIRST + 1}"))
+    assert (done.n_added, done.n_users, done.known_until) == (2, 1, FIRST + 10)
+
+
+def test_an_inter_file_is_read(run, tmp_path):
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    path = with_lines(tmp_path, f"u2\ti2\t{FIRST + 6}", header=header, name="new.inter")
+    assert refreshing.refresh(run, path).n_added == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([f"u1,i1,{FIRST + 20}", f"u1,i2,{FIRST + 8}"],
+         r"new.csv, line 3: an interaction must not be older than its user's newest, got "
+         r"1600000008 for 'u1', whose newest is of 1600000009 \(1 such line\); leave it out"),
+        ([f"u1,,{FIRST + 20}"], "new.csv, line 2: item_id must not be empty"),
+        (["u3,,"], "new.csv, line 2: item_id must not be empty"),
+        ([f"u1,i1,{FIRST + 20}.5"], "new.csv, line 2: timestamp must be a whole number"),
+    ],
+)  # fmt: skip
+def test_a_wrong_row_is_refused_and_nothing_changes(run, tmp_path, lines, sentence):
+    path, before = with_lines(tmp_path, *lines), snapshot(run)
+    with pytest.raises(DataError, match=sentence):
+        refreshing.refresh(run, path)
+    assert {**snapshot(run), (run / "refresh.lock").relative_to(run): b""} == {
+        **before, (run / "refresh.lock").relative_to(run): b""
+    }  # fmt: skip
+
+
+def test_runs_that_cannot_be_refreshed_say_why(settings, tmp_path):
+    rows = NewRows(np.array([1, 1]), np.array([1, 2]), FIRST + np.array([0, 9]))
+    path = with_lines(tmp_path, f"u1,i9,{FIRST + 20}", f"u1,i8,{FIRST + 20}")
+    once = make_run(tmp_path / "once", rows, settings, model="once")
+    with pytest.raises(ConfigError, match=r"keeps all interactions, but .*rm_dup_inter: first"):
+        refreshing.refresh(once, path)
+    fixed = make_run(tmp_path / "fixed", rows, settings, rows_of_items=False)
+    with pytest.raises(
+        DataError, match=r"line 2: the items must be those of the run, got 'i9' \(2"
+    ):
+        refreshing.refresh(fixed, path)
+    other = make_run(tmp_path / "other", rows, settings, model="SASRec")
+    kept = read_serving_file(other)
+    own = {name: it for name, it in kept.data.arrays.items() if not name.startswith(PREFIX)}
+    data = ServingData(kept.data.item_tokens, kept.data.counts, 2, FIRST, 0, own)
+    save_serving_file(other, ServingFile(data, {}, kept.checkpoint))
+    with pytest.raises(ConfigError, match=r"a run with memory: events, but SASRec in .* no memory"):
+        refreshing.refresh(other, path)
+    (other / "serving.npz").unlink()
+    with pytest.raises(DataError, match=r"must have a serving.npz"):
+        refreshing.refresh(other, path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(array_files.ArrayWriter, "close"), (refreshing, "write_memory"),
+     (refreshing, "save_serving_file")],
+)  # fmt: skip
+def test_a_refresh_that_is_killed_leaves_the_run_as_it_was(where, name, run, tmp_path, monkeypatch):
+    path, before = with_lines(tmp_path, f"u1,i3,{FIRST + 20}"), contents(run)
+    process = os.fork()
+    if not process:
+        monkeypatch.setattr(where, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        refreshing.refresh(run, path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    after = contents(run)
+    for array, values in before.items():
+        np.testing.assert_array_equal(after[array], values)
+    assert refreshing.refresh(run, path).n_items == 1
+    assert not list(run.rglob(".*.new"))  # nor what the killed one had begun
+
+
+def test_files_of_the_memory_before_the_last_are_removed(run, tmp_path):
+    for number in range(3):
+        before = read_serving_file(run).memory
+        path = with_lines(tmp_path, f"u1,i1,{FIRST + 20 + number}", name=f"{number}.csv")
+        refreshing.refresh(run, path)
+    now = read_serving_file(run).memory
+    for folder, groups in (("memory", ("served", "whole")), ("refresh_state", ("state",))):
+        named = {
+            it for memory in (before, now) for g in groups for it in getattr(memory, g).values()
+        }
+        assert {path.stem for path in (run / folder).iterdir()} == named
+    assert now.merged == tuple(hash_file(tmp_path / f"{number}.csv") for number in range(3))
+
+
+def test_a_missing_file_of_the_memory_is_one_sentence(run):
+    memory = read_serving_file(run).memory
+    (run / "memory" / f"{memory.served['events.others']}.npy").unlink()
+    with pytest.raises(
+        DataError, match=r"memory.*\.npy must be there, since the run's files name it"
+    ):
+        read_serving_file(run)
+
+
+def test_a_serving_file_without_a_memory_names_no_files():
+    assert MemoryFiles.of_arrays({"counts": np.zeros(1)}) is None
