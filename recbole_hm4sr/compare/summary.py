@@ -72,7 +72,7 @@ class Row:
     tests: dict[str, tuple[PairedTest, float]]
     seconds_per_epoch: float
     n_parameters: int
-    zero_score_share: float
+    zero_score_share: float = math.nan
     peak_memory_mb: float
 
 
