@@ -24,12 +24,8 @@ from recbole_hm4sr.data.event_files import (
     write_events,
     write_pieces,
 )
-from recbole_hm4sr.data.events import (
-    EventRuns,
-    Interactions,
-    number_visits,
-    sort_events,
-)
+from recbole_hm4sr.data.events import EventRuns, Interactions, sort_events
+from recbole_hm4sr.data.visits import number_visits
 
 USERS, ITEMS, INTERACTIONS = 2_000_000, 500_000, 20_000_000
 REACH, LIMIT = 10, 400

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recbole_hm4sr.data.events import Interactions, number_visits, starts_of
+from recbole_hm4sr.data.events import Interactions, starts_of
+from recbole_hm4sr.data.visits import number_visits
 
 Array = np.ndarray[Any, Any]
 # So many are kept of a user, more where a memory reaches further.

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
+from recbole_hm4sr.layers.ranges import slices, within
 from recbole_hm4sr.layers.ranking import (
     block_shape,
     count_better,
@@ -179,7 +180,7 @@ class Catalogue:
             return own, scored(users, drawn)
         parts = [
             checkpoint(scored, users.select(part), drawn[part], use_reentrant=False)
-            for part in _slices(len(drawn), step)
+            for part in slices(len(drawn), step)
         ]
         return own, torch.cat(parts)
 
@@ -288,7 +289,7 @@ class Catalogue:
                 self._seen_by(seen, own),
                 width,
             )
-            for own in _slices(len(targets), n_users)
+            for own in slices(len(targets), n_users)
         ]
         ranks, better_seen = (torch.cat(parts) for parts in zip(*found, strict=True))
         return ranks, ranks - better_seen
@@ -297,7 +298,7 @@ class Catalogue:
         self, users: UserRows, targets: Tensor, seen: tuple[Tensor, Tensor], width: int
     ) -> tuple[Tensor, Tensor]:
         """Ranks of some users' targets, and how many seen items are better."""
-        blocks = _slices(len(self.rows), width)
+        blocks = slices(len(self.rows), width)
         own = torch.empty(0) if len(blocks) == 1 else self._own_scores(users, targets, blocks)
         ranks, better_seen = torch.ones_like(targets), torch.zeros_like(targets)
         for part in blocks:
@@ -310,7 +311,7 @@ class Catalogue:
                 scores[here, columns[here]] = own[here, 0]
             require_numbers(scores, own)
             ranks += count_better(scores, own, columns)
-            rows, items = _within(part, *seen)
+            rows, items = within(part, *seen)
             better = is_better(scores[rows, items], own[rows, 0], items, columns[rows])
             better_seen += torch.bincount(rows[better], minlength=len(targets))
         return ranks, better_seen
@@ -369,7 +370,7 @@ class Catalogue:
                 self._seen_by(seen, own),
                 width,
             )
-            for own in _slices(n_rows, n_users)
+            for own in slices(n_rows, n_users)
         ]
         values, numbers = (torch.cat(parts) for parts in zip(*found, strict=True))
         return values, numbers if self.items is None else self.items[numbers]
@@ -378,9 +379,9 @@ class Catalogue:
         self, users: UserRows, k: int, seen: tuple[Tensor, Tensor], width: int
     ) -> tuple[Tensor, Tensor]:
         values, numbers = None, None
-        for part in _slices(len(self.rows), width):
+        for part in slices(len(self.rows), width):
             scores = self._masked_block(users, part)
-            scores[_within(part, *seen)] = -torch.inf
+            scores[within(part, *seen)] = -torch.inf
             best, columns = top_k(scores, min(k, scores.shape[1]))
             columns = columns + part.start
             if values is not None and numbers is not None:
@@ -390,13 +391,3 @@ class Catalogue:
         assert values is not None
         assert numbers is not None
         return values, numbers
-
-
-def _slices(n: int, step: int) -> list[slice]:
-    return [slice(begin, min(begin + step, n)) for begin in range(0, n, step)]
-
-
-def _within(part: slice, rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """The pairs of a row and a number that is in a slice, counted from its begin."""
-    inside = ((numbers >= part.start) & (numbers < part.stop)).nonzero()[:, 0]
-    return rows[inside], numbers[inside] - part.start

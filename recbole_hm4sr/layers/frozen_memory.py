@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.memory import Clock, EventMemory
+from recbole_hm4sr.layers.item_counts import Clock
+from recbole_hm4sr.layers.memory import EventMemory
 from recbole_hm4sr.layers.sparse_scores import FixedStore, ScoreRuns, runs_by_row
 
 _ITEMS_AT_A_TIME = 256

@@ -9,122 +9,17 @@ over the events known before :math:`T`. :math:`c` are the interactions with an i
 snapshot of :math:`T`. Nothing known at :math:`T` or later is ever read.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.item_counts import ItemCounts
 from recbole_hm4sr.layers.sparse_scores import FixedStore, ScoreRuns, runs_by_row
 
-DAY_SECONDS = 86400
 # Forward same, forward later, backward same, backward later.
 N_TABLES = 4
-# Counts of all items at all snapshots are kept up to so many numbers; beyond, they are searched.
-_MOST_COUNTS = 2**25
-
-
-class Clock(NamedTuple):
-    """Moments of a data set, in its unit.
-
-    Attributes:
-        first: t_0, the first time of all data.
-        span: More than the last time minus the first.
-        day: Ticks of a day: 86,400, or 86,400,000 with times in milliseconds.
-        snapshot: Ticks between two snapshots.
-    """
-
-    first: int
-    span: int
-    day: int = DAY_SECONDS
-    snapshot: int = 7 * DAY_SECONDS
-
-    def keys(self, items: Tensor, times: Tensor) -> Tensor:
-        """Numbers that sort as (item, time); a time outside the data counts as its ends."""
-        inside = (times - self.first).clamp(0, self.span - 1)
-        return items.long() * self.span + inside
-
-    def numbers(self, times: Tensor) -> Tensor:
-        """Number of the last snapshot at or before each time; before the first time, 0."""
-        weeks = torch.div(times - self.first, self.snapshot, rounding_mode="floor")
-        return weeks.clamp(min=0)
-
-    def snapshots(self, times: Tensor) -> Tensor:
-        """The last snapshot at or before each time; before the first time, the first."""
-        return self.first + self.numbers(times) * self.snapshot
-
-
-class ItemCounts(nn.Module):
-    """How often each item had been interacted with before a moment.
-
-    Args:
-        times: Of the interactions, item after item, oldest first. Shape ``[N]``, int64.
-        starts: Where the times of each item begin, and N. Shape ``[I + 1]``, int64.
-        clock: Numbers the snapshots.
-        damping: beta.
-    """
-
-    starts: Tensor
-    keys: Tensor
-
-    def __init__(self, times: Tensor, starts: Tensor, clock: Clock, *, damping: float) -> None:
-        super().__init__()
-        self.clock, self.damping = clock, damping
-        self.n_items = len(starts) - 1
-        self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("keys", clock.keys(_owners(starts), times), persistent=False)
-        self._most = int(starts.diff().max()) if self.n_items else 0
-        self._table: Tensor | None = None
-
-    def before(self, items: Tensor, moments: Tensor) -> Tensor:
-        """Interactions with items strictly before moments. Shapes ``[E]`` to ``[E]``, int64."""
-        keys = self.clock.keys(items, moments)
-        return torch.searchsorted(self.keys, keys) - self.starts[items]
-
-    def all_before(self, moments: Tensor) -> Tensor:
-        """Interactions with every item before moments. Shapes ``[N]`` to ``[N, I]``, int64."""
-        items = torch.arange(self.n_items, device=self.starts.device)
-        return self.before(items.expand(len(moments), -1), moments[:, None].expand(-1, len(items)))
-
-    def damped(self, items: Tensor, snapshots: Tensor, dtype: torch.dtype) -> Tensor:
-        """c^-beta, with c the interactions before a snapshot, at least 1.
-
-        Args:
-            items: Shape ``[E]``, int.
-            snapshots: Number of each one's snapshot. Shape ``[E]``, int64.
-            dtype: Of the result.
-
-        Returns:
-            Shape ``[E]``.
-        """
-        last = (self.clock.span - 1) // self.clock.snapshot + 1  # all that is known
-        if (last + 1) * self.n_items > _MOST_COUNTS:
-            moments = self.clock.first + snapshots * self.clock.snapshot
-            return self._powers(dtype)[self.before(items, moments)]
-        table = self._table
-        if table is None or table.dtype != dtype or table.device != items.device:
-            table = self._table = self._damped_table(last, dtype)
-        cells = (snapshots.clamp(max=last) * self.n_items).add_(items)
-        return table.view(-1).index_select(0, cells)
-
-    def _powers(self, dtype: torch.dtype) -> Tensor:
-        """What a count is damped to, by count: looked up, so that equal counts are equal bits."""
-        counts = torch.arange(self._most + 1, device=self.keys.device)
-        return counts.clamp(min=1).to(dtype) ** -self.damping
-
-    def _damped_table(self, last: int, dtype: torch.dtype) -> Tensor:
-        """Damped counts of all items at each snapshot. Shape ``[last + 1, I]``."""
-        ticks = self.keys - _owners(self.starts) * self.clock.span
-        week = torch.div(ticks, self.clock.snapshot, rounding_mode="floor")
-        cells = (week + 1) * self.n_items + _owners(self.starts)
-        counts = torch.bincount(cells, minlength=(last + 1) * self.n_items)
-        return self._powers(dtype)[counts.view(-1, self.n_items).cumsum(0)]
-
-
-def _owners(starts: Tensor) -> Tensor:
-    """Whose each place is, where the places of number i begin at ``starts[i]``."""
-    return torch.repeat_interleave(starts.diff())
 
 
 class EventStore(nn.Module):
@@ -380,47 +275,3 @@ class _Read(NamedTuple):
     moments: Tensor
     decayed: Tensor
     n_rows: int
-
-
-def situation(
-    last_times: Tensor, lengths: Tensor, moments: Tensor, *, gap: float, day: int
-) -> Tensor:
-    r"""What is known of a request besides its items: how long a history, how far apart, how late.
-
-    :math:`(\ln n, [v_t = v_{t-1}], [n = 1], \log_2(1 + g)/5, \ln u, [u = n], [e \le gap],
-    \log_2(1 + e)/5)` with g the days between the two newest items, u the newest items of one visit
-    among the last ten, and e the days from the newest item to the request.
-
-    Args:
-        last_times: Times of the last items of each row, newest first; any value behind the end of
-            the history. Shape ``[N, K]``, int64.
-        lengths: n, items of each history, at least 1. Shape ``[N]``, int64.
-        moments: T, when the request is made. Shape ``[N]``, int64.
-        gap: Longest time between two interactions of one visit, in the unit of the times.
-        day: Ticks of a day.
-
-    Returns:
-        Shape ``[N, 8]``, float64.
-    """
-    steps = torch.arange(1, last_times.size(1), device=last_times.device)
-    is_there = steps < lengths[:, None]  # [N, K - 1]
-    between = (last_times[:, :-1] - last_times[:, 1:]).masked_fill(~is_there, 0)
-    joined = (between <= gap) & is_there
-    # A cumulative product of flags, in operations that ONNX has.
-    in_visit = 1 + ((~joined).cumsum(dim=1) == 0).sum(dim=1)
-    n = lengths.double()
-    days = between[:, 0].double() / day
-    late = (moments - last_times[:, 0]).clamp(min=0)
-    return torch.stack(
-        [
-            n.log(),
-            joined[:, 0].double(),
-            (lengths == 1).double(),
-            days.log1p() / (5 * math.log(2)),
-            in_visit.double().log(),
-            (in_visit == lengths).double(),
-            (late <= gap).double(),
-            (late.double() / day).log1p() / (5 * math.log(2)),
-        ],
-        dim=1,
-    )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.memory import EventMemory, situation
+from recbole_hm4sr.layers.memory import EventMemory
 from recbole_hm4sr.layers.scorers import Candidates, InnerProducts, UserRows
+from recbole_hm4sr.layers.situation import situation
 from recbole_hm4sr.layers.sparse_scores import SparseScores
 
 if TYPE_CHECKING:

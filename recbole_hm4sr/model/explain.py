@@ -21,14 +21,10 @@ from torch import Tensor
 
 from recbole_hm4sr.model.capabilities import history_parts
 from recbole_hm4sr.model.left_out import history_items, losses_without
+from recbole_hm4sr.model.reason_words import HISTORY, MEMORY, NONE, POPULARITY, WHOLE_HISTORY
 
 Array = np.ndarray[Any, Any]
 
-NONE = ""
-MEMORY = "memory"
-HISTORY = "history"
-WHOLE_HISTORY = "whole history"
-POPULARITY = "popularity"
 LEAST_SHARE = 0.1
 _ROWS_AT_A_TIME = 128
 
@@ -173,18 +169,3 @@ class _Found:
             items=self._items.masked_fill(~lifted, 0).cpu().numpy(),
             shares=shares.float().cpu().numpy(),
         )
-
-
-def reason_words(kind: str) -> str:
-    """What a reason says after the name of its item, or by itself.
-
-    Args:
-        kind: Of :class:`Reasons`, not :data:`NONE`.
-    """
-    words = {
-        MEMORY: "others took both close together",
-        HISTORY: "without it, the score would fall most",
-        WHOLE_HISTORY: "Because of the whole history; no single item decides",
-        POPULARITY: "Because many take it",
-    }
-    return words.get(kind, f"Because of its {kind}")

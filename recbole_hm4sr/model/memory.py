@@ -7,16 +7,14 @@ import numpy as np
 import torch
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.events import (
-    build_events,
-    nearest_items,
-    number_visits,
-    times_of_items,
-)
+from recbole_hm4sr.data.events import build_events, times_of_items
 from recbole_hm4sr.data.memory_files import OF_EVENTS, PREFIX, MemoryClock, MemoryRules
+from recbole_hm4sr.data.neighbours import nearest_items
 from recbole_hm4sr.data.serving_data import ServingDataset, remembered
 from recbole_hm4sr.data.times import DAY_SECONDS, PER_SECOND, grain_of
-from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts
+from recbole_hm4sr.data.visits import number_visits
+from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
+from recbole_hm4sr.layers.memory import EventMemory, EventStore
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer, relation_names
 from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.requests import RequestReader, VisitReader

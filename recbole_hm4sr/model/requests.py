@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.data.events import visit_targets
+from recbole_hm4sr.data.visits import visit_targets
 from recbole_hm4sr.layers.batch import Requests
-from recbole_hm4sr.layers.memory import Clock
+from recbole_hm4sr.layers.item_counts import Clock
 from recbole_hm4sr.layers.softmax import TargetShares
 from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.refresh import MemoryRefresh

@@ -131,7 +131,8 @@ class WithMemory(SumOfParts):
         """Number of the view in which it is measured; served is the first."""
         several, requests = refreshes(self.settings.memory_refresh), self.arrange.requests
         assert requests is not None
-        return several.index(requests.refresh) if requests.refresh in several else 0
+        is_served = requests.log is None
+        return 0 if is_served else several.index(requests.refresh)
 
     def calibrate(self, measure: Callable[[], float]) -> None:
         """Choose what training cannot tell: how much the dense part counts beside a memory.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
-from recbole_hm4sr.model.explain import reason_words
+from recbole_hm4sr.model.reason_words import reason_words
 from recbole_hm4sr.page.charts import N_COLOURS
 from recbole_hm4sr.page.format import gap_text, moment, percent
 

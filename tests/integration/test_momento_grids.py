@@ -58,7 +58,9 @@ def test_every_row_of_a_grid_trains_and_is_in_the_tables(name, tmp_path, monkeyp
     flags = {"settings": {**TINY, "data_path": str(tmp_path)}, "seeds": [1]}
     summaries = compare_grid(name, flags, out=tmp_path / "out")
     by_moment = name.endswith("moment")
-    assert (summaries[0].baseline == "As-of ItemKNN · memory to the request") == by_moment
+    assert (
+        summaries[0].baseline == "ItemKNN as of the request · memory to the request"
+    ) == by_moment
     for summary in summaries:
         assert {row.label: row.reason for row in summary.rows if row.reason} == {}
         labels = [row.label for row in summary.rows]
@@ -75,5 +77,5 @@ def test_main_rows_have_three_seeds_and_the_rest_one(name):
     seeds = {spec.label: grid.seeds_of(spec.label) for spec in grid.models}
     main = {label for label, own in seeds.items() if own == (1, 2, 3)}
     of_last = set() if name.endswith("moment") else {"Momento (target time)"}
-    assert main == {"ItemKNN", "As-of ItemKNN", "SASRec+", "HM4SR", "Momento"} | of_last
+    assert main == {"ItemKNN", "ItemKNN as of the request", "SASRec+", "HM4SR", "Momento"} | of_last
     assert {own for label, own in seeds.items() if label not in main} == {(1,)}

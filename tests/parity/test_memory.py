@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hm4sr.data.events import (
-    build_events,
-    nearest_items,
-    number_visits,
-    times_of_items,
-    visit_targets,
-)
-from recbole_hm4sr.layers import memory
-from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts, situation
+from recbole_hm4sr.data.events import build_events, times_of_items
+from recbole_hm4sr.data.neighbours import nearest_items
+from recbole_hm4sr.data.visits import number_visits, visit_targets
+from recbole_hm4sr.layers import item_counts
+from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
+from recbole_hm4sr.layers.memory import EventMemory, EventStore
+from recbole_hm4sr.layers.situation import situation
 
 pytestmark = pytest.mark.parity
 
@@ -145,7 +143,7 @@ def test_counts_that_are_searched_equal_those_of_the_table_to_the_bit(monkeypatc
     moments = torch.from_numpy(RECORDED[f"{name}/target/T_test"])
     moments[0] += 4000 * DAY  # later than all data
     by_table = dense(memory_of(name, log), items, moments, n_items_of(name))
-    monkeypatch.setattr(memory, "_MOST_COUNTS", 0)
+    monkeypatch.setattr(item_counts, "_MOST_COUNTS", 0)
     searched = dense(memory_of(name, log), items, moments, n_items_of(name))
     assert by_table.any()
     np.testing.assert_array_equal(searched, by_table)

@@ -25,8 +25,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_hm4sr.data.events import nearest_items
 from recbole_hm4sr.data.memory_files import PREFIX
+from recbole_hm4sr.data.neighbours import nearest_items
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.model.capabilities import View

@@ -19,9 +19,9 @@ from recbole_hm4sr.data.events import (
     TimesOfItems,
     event_pieces,
     join_pieces,
-    number_visits,
     times_of_items,
 )
+from recbole_hm4sr.data.visits import number_visits
 
 N_ITEMS, REACH = 9, 3
 

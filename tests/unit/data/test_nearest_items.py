@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from recbole_hm4sr.data.events import nearest_items
+from recbole_hm4sr.data.neighbours import nearest_items
 
 
 def features():

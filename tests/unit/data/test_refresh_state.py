@@ -10,11 +10,11 @@ from recbole_hm4sr.data.events import (
     EventRuns,
     Interactions,
     join_pieces,
-    number_visits,
     sort_events,
     times_of_items,
 )
 from recbole_hm4sr.data.refresh_state import NewRows, RefreshState, keep_newest
+from recbole_hm4sr.data.visits import number_visits
 
 REACH, GAP, KEEP = 4, 1, 10
 

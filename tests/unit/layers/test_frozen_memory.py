@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hm4sr.data.events import build_events, nearest_items, number_visits, times_of_items
+from recbole_hm4sr.data.events import build_events, times_of_items
+from recbole_hm4sr.data.neighbours import nearest_items
+from recbole_hm4sr.data.visits import number_visits
 from recbole_hm4sr.layers.frozen_memory import freeze_memory
-from recbole_hm4sr.layers.memory import Clock, EventMemory, EventStore, ItemCounts
+from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
+from recbole_hm4sr.layers.memory import EventMemory, EventStore
 
 N_ITEMS, DAY = 9, 86400
 MOMENT = 500 * DAY

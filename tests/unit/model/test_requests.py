@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from recbole_hm4sr.config.memory_rules import wrong_memory
-from recbole_hm4sr.data.events import number_visits
-from recbole_hm4sr.layers.memory import Clock
+from recbole_hm4sr.data.visits import number_visits
+from recbole_hm4sr.layers.item_counts import Clock
 from recbole_hm4sr.layers.seen import without
 from recbole_hm4sr.model.packed_settings import PackedTraining
 from recbole_hm4sr.model.requests import RequestReader, VisitReader

@@ -11,7 +11,7 @@ import yaml
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data import array_files
-from recbole_hm4sr.data.events import build_events, number_visits, times_of_items
+from recbole_hm4sr.data.events import build_events, times_of_items
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
     MemoryClock,
@@ -22,6 +22,7 @@ from recbole_hm4sr.data.memory_files import (
 )
 from recbole_hm4sr.data.refresh_state import NewRows, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.data.visits import number_visits
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve import refresh as refreshing
