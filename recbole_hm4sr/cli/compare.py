@@ -19,8 +19,8 @@ ConfigFiles = Annotated[
 Baselines = Annotated[
     str | None,
     typer.Option(
-        help="Models without training whose rows stand first, as Popular,EASE; [] for none. By "
-        "default all but EASE."
+        help="Models without training whose rows stand first, separated by commas; [] for none. By "
+        "default those that take seconds."
     ),
 ]
 Columns = Annotated[

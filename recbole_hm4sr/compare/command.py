@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.compare.baselines import DEFAULT_BASELINES
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
@@ -13,6 +12,7 @@ from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.table import build_tables
+from recbole_hm4sr.model.baselines import DEFAULT_BASELINES
 
 
 def compare_grid(  # noqa: PLR0913  # a flag each

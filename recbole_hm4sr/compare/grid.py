@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.compare.baselines import baseline_entry, settings_of_baseline
 from recbole_hm4sr.compare.cells import Cell, slug
 from recbole_hm4sr.compare.seeds import read_seeds
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.evaluate.statistics import parse_metric
+from recbole_hm4sr.model.baselines import baseline_entry, settings_of_baseline
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
 # What a column of a results table can be besides a metric; "difference" is the relative one to the

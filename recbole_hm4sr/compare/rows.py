@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_hm4sr.compare.baselines import knows_no_target
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.results import Outcome, row_label
 from recbole_hm4sr.config.compose import read_yaml
+from recbole_hm4sr.model.baselines import knows_no_target
 from recbole_hm4sr.model.registry import view_labels
 
 

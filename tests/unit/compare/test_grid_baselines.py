@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.compare.baselines import DEFAULT_BASELINES
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.protocol import check_grid
@@ -14,6 +13,7 @@ from recbole_hm4sr.compare.render import as_text
 from recbole_hm4sr.compare.results import Outcome
 from recbole_hm4sr.compare.summary import summarize
 from recbole_hm4sr.compare.table import build_tables
+from recbole_hm4sr.model.baselines import DEFAULT_BASELINES
 from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 FLAGS = {"datasets": ["toy"], "models": ["SASRec"], "seeds": [1]}

@@ -14,14 +14,14 @@ from recbole_hm4sr.config.compose import dataset_atomic_dir, properties_dir, rea
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.settings import DataSettings, RunSettings
 from recbole_hm4sr.model import memory
-from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.model.memory_settings import MemorySettings
 from recbole_hm4sr.model.registry import MODELS, find_model
 
 PACKAGE, RECBOLE = (Path(module.__file__).parent for module in (recbole_hm4sr, recbole))
 # RecBole's code that a run of this package passes through: not its quick_start.
 # RecBole puts these names together, or reads them for logs that a run here does not open.
 READ_OTHERWISE = {f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")}
-READ_OTHERWISE |= {"log_wandb", "state", "wandb_project"}
+READ_OTHERWISE |= {"log_wandb", "wandb_project"}
 OF_RECBOLE = ("config", "data", "evaluator", "sampler", "trainer")
 
 
@@ -89,7 +89,10 @@ def read_by_the_model(name):
         for cls in entry.model_class.__mro__[:-1]
         if cls.__module__.startswith("recbole")
     }
-    if issubclass(entry.model_class, PackedRecommender):  # it hands its settings on
+    of_memory = entry.settings_class is not None and issubclass(
+        entry.settings_class, MemorySettings
+    )
+    if of_memory:  # they are handed on
         files.add(Path(memory.__file__))
     found = of_files(items_read, files)
     if entry.settings_class is not None:
