@@ -272,7 +272,7 @@ def _check_scores(
     else:
         with remembering(run.model, memory.memory):
             expected = run.model.full_sort_predict(batch)[:, 1:].numpy()
-        with np.load(folder / "memory.npz") as kept:
+        with np.load(folder / "memory.npz", allow_pickle=False) as kept:
             last = run.model.read(batch, train=False).requests.last_items.numpy()
             scores = scores + add_lists(kept, weights[0], last, memory.memory.decay)[:, 1:]
     difference = float(np.abs(scores - expected).max())

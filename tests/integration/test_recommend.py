@@ -251,7 +251,7 @@ def assert_reasons_hold(recommender, histories, found):
     @torch.no_grad()
     def scores_of(items, times):
         one = recommender._number([(items, times)])
-        batch = recommender._batch(one, torch.tensor([0]))
+        batch = recommender._batch(one, torch.tensor([0]), None)
         return recommender.model.full_sort_predict(batch).view(-1)
 
     for user in range(12):
