@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    create_model,
+)
 
 from recbole_hm4sr.data.times import TIME_LIMITS, UNIT_WORDS
 
@@ -68,7 +76,9 @@ class Request(Body):
     )
 
 
-def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Request]:
+def request_model(
+    unit: str, tokens: list[str], times: list[int], *, earliest: int | None
+) -> type[Request]:
     """The request of a run: its schema knows how large a time can be, and names items of the run.
 
     Larger times are refused where the histories are read, with what to do about them.
@@ -77,6 +87,7 @@ def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Reques
         unit: ``s`` or ``ms``.
         tokens: Some items of the run.
         times: As many times, in the unit.
+        earliest: The first moment that a request may be of; None where no moment is read.
     """
     limits = Field(
         strict=True,
@@ -104,7 +115,18 @@ def request_model(unit: str, tokens: list[str], times: list[int]) -> type[Reques
         __base__=Request,
         histories=(histories, Field(examples=[[[took]]])),
         candidates=(candidates, Field(None, examples=[tokens])),
+        at=_moment_field(earliest, TIME_LIMITS[unit]),
     )
+
+
+def _moment_field(earliest: int | None, limit: int) -> Any:
+    """The field ``at`` of a run: its schema has what is answered, all else gets its sentence."""
+    own = Request.model_fields["at"]
+    allowed: list[dict[str, Any]] = [{"type": "null"}]
+    if earliest is not None:
+        allowed.insert(0, {"type": "integer", "minimum": earliest, "maximum": limit - 1})
+    schema = {"anyOf": allowed, "examples": [earliest], "description": own.description}
+    return Annotated[int | None, own, WithJsonSchema(schema)], None
 
 
 class Reason(BaseModel):

@@ -189,6 +189,11 @@ class Recommender:
             return None
         return clock.end if moment is None else min(moment, clock.end)
 
+    def earliest_moment(self) -> int | None:
+        """The first moment that a request may be of; None where no moment is read."""
+        clock = self.run.data.clock
+        return clock.newest if clock is not None and self.asks_when else None
+
     def _moment(self, at: int | None) -> int | None:
         """T of the requests, whole grains of the run's times; None where no model reads it."""
         clock = self.run.data.clock

@@ -80,7 +80,10 @@ def _add_recommend(app: Any, recommender: Recommender) -> None:
 
     examples = make_examples(recommender)
     request_class: Any = bodies.request_model(
-        recommender.columns.unit, examples.tokens, examples.times
+        recommender.columns.unit,
+        examples.tokens,
+        examples.times,
+        earliest=recommender.earliest_moment(),
     )
     shown: Any = examples.requests
     request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]

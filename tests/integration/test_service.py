@@ -208,7 +208,7 @@ def test_a_body_made_of_the_schemas_own_examples_works(client):
     document = client.get("/openapi.json").json()
     content = document["paths"]["/recommend"]["post"]["requestBody"]["content"]
     body = from_properties(content["application/json"]["schema"], document)
-    assert list(body) == ["histories", "k", "exclude_seen", "candidates", "explain"]
+    assert list(body) == ["histories", "k", "exclude_seen", "candidates", "explain", "at"]
     answer = client.post("/recommend", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["users"][0]["source"] == "model"
