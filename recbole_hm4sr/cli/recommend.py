@@ -71,16 +71,10 @@ def recommend(  # noqa: PLR0913  # an option each
     with request_time: target that is --at, with last it is a user's newest interaction. Up to when
     the memory knows is said once, on standard error.
     """
-    if file is not None:
-        form = _FORMATS.get(file.suffix, "")
-        if not form:
-            raise ConfigError(f"--out must end in {' or '.join(_FORMATS)}, got {str(file)!r}")
-    if form not in _FORMATS.values():
-        raise ConfigError(f"--format must be one of {', '.join(_FORMATS.values())}, got {form!r}")
+    form = _form_of(file, form)
     check_run(run, needs_data=False)
     require_file(history)
     chosen = None if candidates is None else _read_lines(candidates)
-    from recbole_hm4sr.base.files import write_text
     from recbole_hm4sr.serve.recommend import Recommender
 
     recommender = Recommender.load(run)
@@ -95,13 +89,31 @@ def recommend(  # noqa: PLR0913  # an option each
     if found.known_until is not None:
         notes.print(f"the memory knows what was known before {_moment(found, recommender)}")
     text = _as_csv(found, recommender) if form == "csv" else "".join(_as_json(found, recommender))
+    _give(text, found, file)
+
+
+def _form_of(file: Path | None, form: str) -> str:
+    """What is written: ``csv`` or ``jsonl``, by the ending of the file where there is one."""
+    if file is not None:
+        form = _FORMATS.get(file.suffix, "")
+        if not form:
+            raise ConfigError(f"--out must end in {' or '.join(_FORMATS)}, got {str(file)!r}")
+    if form not in _FORMATS.values():
+        raise ConfigError(f"--format must be one of {', '.join(_FORMATS.values())}, got {form!r}")
+    return form
+
+
+def _give(text: str, found: "Recommendations", file: Path | None) -> None:
+    """Print an answer, or write it and say how many users it has."""
     if file is None:
         sys.stdout.write(text)
-    else:
-        write_text(file, text)
-        empty = len(found.users_without_items)
-        note = f", {empty:,} of them without an item" if empty else ""
-        out.print(f"{len(found.users):,} users{note}: {file}")
+        return
+    from recbole_hm4sr.base.files import write_text
+
+    write_text(file, text)
+    empty = len(found.users_without_items)
+    note = f", {empty:,} of them without an item" if empty else ""
+    out.print(f"{len(found.users):,} users{note}: {file}")
 
 
 def export(
