@@ -1,0 +1,1 @@
+"""Models whose attention reads side information of the items beside their ids."""

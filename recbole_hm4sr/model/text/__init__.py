@@ -1,0 +1,1 @@
+"""Models that read ids and features of items: texts, pictures, any modality."""
