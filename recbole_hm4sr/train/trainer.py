@@ -14,7 +14,6 @@ Frozen features are in no checkpoint; their fingerprint is.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,7 @@ class Trainer:
         model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
             whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
             called before the first step of each epoch, counted from 1, with the training split;
-            ``calibrate(measure)``, called before each validation of each view with a function that
-            gives the score of some validation rows; ``parameter_groups()``
+            ``parameter_groups()``
             (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
             ``views()`` (:func:`~recbole_hm4sr.model.capabilities.views`).
         evaluator: Of the same model.
@@ -199,15 +197,10 @@ class Trainer:
     ) -> EpochRecord:
         """Measure and judge an epoch in every view."""
         began = time.perf_counter()
-        name = self.config["valid_metric"].lower()
-        measure_some = partial(self.evaluator.measure_some, valid_data, name)
-        found = {}
-        for view in self.views:
-            with view.entered():
-                if hasattr(self.model, "calibrate"):
-                    self.model.calibrate(measure_some)
-                metrics = self.evaluator.measure(valid_data)
-            found[view.name] = self.bests[view.name].judge(metrics)
+        found = {
+            name: self.bests[name].judge(metrics)
+            for name, metrics in self.evaluator.validate(valid_data, self.views).items()
+        }
         first = found.pop(self.views[0].name)
         return EpochRecord(
             epoch=epoch + 1,
