@@ -8,6 +8,7 @@ from typing import Any
 from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.train.costs import Costs
 from recbole_hm4sr.train.epochs import EpochRecord
+from recbole_hm4sr.train.trainer import Ending
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class Trained:
         best_valid_score: That score.
         best_valid: All validation metrics of that epoch.
         costs: Of the run up to the end of its last epoch.
+        ended_by: Why it has ended: ``validation`` found nothing better for a while, all ``epochs``
+            were done, or the ``budget`` of processor time was spent.
         views: The best epochs of all views of a model that is measured in several, by name.
     """
 
@@ -43,6 +46,7 @@ class Trained:
     best_valid_score: float
     best_valid: dict[str, float]
     costs: Costs
+    ended_by: Ending
     views: Mapping[str, BestOfView] = dataclasses.field(default_factory=dict)
 
 
@@ -121,6 +125,7 @@ class RunResult(Metrics):
         best_epoch: Epoch with the best validation score, from 1.
         best_valid_score: That score.
         epochs: The epochs.
+        ended_by: Why training has ended: ``validation``, ``epochs`` or ``budget``.
     """
 
     run_dir: Path
@@ -130,3 +135,4 @@ class RunResult(Metrics):
     best_epoch: int
     best_valid_score: float
     epochs: tuple[EpochRecord, ...]
+    ended_by: Ending
