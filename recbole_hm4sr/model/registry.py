@@ -86,6 +86,7 @@ MODELS = {
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
         _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
+        _own("UniSRec", "text.unisrec", "text.unisrec_settings"),
         _fitted_once("Popular", "trivial.popular"),
         _fitted_once("RecentPopular", "trivial.recent_popular"),
         _fitted_once("RepeatLast", "trivial.repeat_last"),
