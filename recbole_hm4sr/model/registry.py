@@ -89,6 +89,7 @@ MODELS = {
         _own("UniSRec", "text.unisrec", "text.unisrec_settings"),
         _own("PixelRec", "text.pixelrec", "text.pixelrec_settings"),
         _own("WhitenRec", "text.whitenrec", "text.whitenrec_settings"),
+        _own("MoRec", "text.morec", "text.morec_settings"),
         _fitted_once("Popular", "trivial.popular"),
         _fitted_once("RecentPopular", "trivial.recent_popular"),
         _fitted_once("RepeatLast", "trivial.repeat_last"),
