@@ -92,6 +92,7 @@ MODELS = {
         _own("MoRec", "text.morec", "text.morec_settings"),
         _own("TedRec", "text.tedrec", "text.tedrec_settings"),
         _own("MISSRec", "text.missrec", "text.missrec_settings"),
+        _own("IISAN", "text.iisan", "text.iisan_settings"),
         _fitted_once("Popular", "trivial.popular"),
         _fitted_once("RecentPopular", "trivial.recent_popular"),
         _fitted_once("RepeatLast", "trivial.repeat_last"),
