@@ -56,7 +56,7 @@ def encode_text(  # noqa: PLR0913  # a flag each
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="States to keep, 0,2,4: one vector an item and layer, for IISAN."),
+        typer.Option(help="States to keep, 0,2,4: one vector an item and layer."),
     ] = None,
     batch_size: BatchOption = 64,
     device: DeviceOption = "auto",
