@@ -224,6 +224,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    def interaction_counts(self) -> Tensor:
+        """How often each item occurs in this split, as history or as target. ``[I]``, int64."""
+        items = self.log.items[self.shown_interactions().numpy()]
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+
     @property
     def timestamp_unit(self) -> str:
         """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""

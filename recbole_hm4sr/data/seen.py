@@ -23,7 +23,12 @@ def reads_positions(config: Any) -> bool:
     Args:
         config: RecBole ``Config`` or a mapping of all settings.
     """
-    asks = {"train_history": "exclude", "train_targets": "visit", "memory": "events"}
+    asks = {
+        "train_history": "exclude",
+        "train_targets": "visit",
+        "memory": "events",
+        "negatives_from": "unseen",
+    }
     return any(config[name] == value for name, value in asks.items())
 
 

@@ -222,9 +222,13 @@ class PackedRecommender(WithMemory):
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
         batch = self.read(interaction, train=True)
-        encoded = self(batch, self._sampled(batch) if self.samples_softmax else self.catalogue())
+        encoded = self(batch, self.training_catalogue(batch))
         rows = loss_rows(cast(Tensor, batch.targets), batch.seen, batch.shares)
         return dict([self.main_loss(encoded, rows), *self.auxiliary_losses(encoded, rows)])
+
+    def training_catalogue(self, batch: PackedBatch) -> Catalogue:
+        """The items of a training step: all, or those of the batch and a sample."""
+        return self._sampled(batch) if self.samples_softmax else self.catalogue()
 
     def _sampled(self, batch: PackedBatch) -> SampledCatalogue:
         """The rows of a sample of items and of those of the batch."""
