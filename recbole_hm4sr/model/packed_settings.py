@@ -12,6 +12,7 @@ from recbole_hm4sr.config.fields import (
     Layers,
     Many,
     Positive,
+    Share,
     Weight,
     setting,
 )
@@ -41,10 +42,26 @@ class _Training(Settings):
     )
     n_negatives: Annotated[int, pydantic.Field(ge=0, le=10**6)] = setting(
         0,
-        "Items drawn per training step for a sampled softmax, for catalogues near a million items; "
-        "0 for the exact softmax over all items.",
+        "K. With loss: ce, items drawn per training step for a sampled softmax, for catalogues "
+        "near a million items, 0 for the exact softmax over all; with another loss, items drawn "
+        "uniformly for each target, or for each step with share_negatives.",
     )
-
+    loss: Literal["ce", "gbce", "bce", "sampled"] = setting(
+        "ce",
+        "ce is the cross-entropy over all items; the others set each target against K drawn "
+        "items: gbce is gSASRec's binary cross-entropy, bce the plain one with the mean over the "
+        "K, sampled eSASRec's softmax of the target and the K.",
+    )
+    gbce_t: Share = setting(
+        0.75,
+        "How far gbce undoes what drawing a few negatives does to the probabilities: 0 not at all, "
+        "1 wholly.",
+    )
+    share_negatives: bool = setting(
+        False,
+        "With another loss than ce, whether all targets of a step have the same K negatives: one "
+        "product in place of K looked up rows for each target, much faster and less varied.",
+    )
     train_targets: Literal["next", "visit"] = setting(
         "next",
         "next trains on the item after each position; visit on all that is left of that item's "
@@ -73,6 +90,13 @@ class _Training(Settings):
         "weights do not lean on a dense part that grows old.",
     )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
+
+    @pydantic.field_validator("loss")
+    @classmethod
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        if value != "ce" and info.data.get("n_negatives") == 0:
+            raise ValueError(f"n_negatives must be 1 or more with loss: {value}, got 0")
+        return value
 
     @pydantic.field_validator("dense_weights")
     @classmethod
@@ -117,16 +141,23 @@ class EncoderSettings(Settings):
 
 
 class TransformerSettings(EncoderSettings):
-    """An encoder of BERT's blocks: ``layers.blocks.build_encoder``."""
+    """An encoder of equal blocks: ``layers.blocks.build_encoder``."""
 
     inner_size: Count = setting(256, "Width inside the feed-forward layers.")
     hidden_act: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = setting(
         "gelu", "Activation of the feed-forward layers; gelu is by the error function."
     )
+    block: Literal["bert", "original", "ligr"] = setting(
+        "bert",
+        "Block of the encoders: bert is RecBole's; original is that of the first SASRec, which "
+        "normalises queries alone, has inner layers of hidden_size with relu, and a norm after the "
+        "last block; ligr is that of eSASRec, gated, with SwiGLU of inner_size.",
+    )
 
     def encoder_options(self) -> dict[str, Any]:
         """The arguments of ``layers.blocks.build_encoder``, one encoder a stream."""
         return {
+            "block": self.block,
             "n_layers": self.n_layers,
             "hidden_size": self.hidden_size,
             "inner_size": self.inner_size,
