@@ -184,9 +184,9 @@ class LiGRBlock(nn.Module):
         has_bias: Whether the maps of the feed-forward layer have biases.
 
     Reference:
-        Khrylchenko et al., "Scaling Recommender Transformers to One Billion Parameters", 2025, use
-        it as Tikhonovich et al. do, "eSASRec: Enhancing Transformer-based Recommendations in a
-        Modular Fashion", RecSys 2025.
+        Borisyuk et al., "From Features to Transformers: Redefining Ranking for Scalable Impact",
+        2025, arXiv:2502.03417; in the form of Tikhonovich et al., "eSASRec: Enhancing
+        Transformer-based Recommendations in a Modular Fashion", RecSys 2025, arXiv:2508.06450.
     """
 
     def __init__(

@@ -120,16 +120,26 @@ class PackedTraining(MemorySettings, _Training):
         return settings.get("memory") == "events"
 
 
-class EncoderSettings(Settings):
-    """A stream's encoder: what every block of attention and feed-forward layers has."""
+class LayerSettings(Settings):
+    """A stream's encoder: what layers of any kind have."""
 
     hidden_size: Count = setting(64, "D, width of every stream; a multiple of n_heads.")
     n_layers: Layers = setting(2, "Transformer blocks of each stream.")
-    n_heads: Count = setting(2, "Attention heads.")
     hidden_dropout_prob: Dropout = setting(0.5, "Dropout of inputs and sub-layers.")
-    attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
     layer_norm_eps: Positive = setting(1e-12, "Added to variances.")
+
+
+class NormalStart(Settings):
+    """Initial weights: ``layers.initialize.draw_normal``."""
+
     initializer_range: Positive = setting(0.02, "Standard deviation of the initial weights.")
+
+
+class AttentionSettings(LayerSettings):
+    """A stream's encoder of blocks that attend."""
+
+    n_heads: Count = setting(2, "Attention heads.")
+    attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
 
     @pydantic.field_validator("n_heads")
     @classmethod
@@ -140,13 +150,22 @@ class EncoderSettings(Settings):
         return value
 
 
-class TransformerSettings(EncoderSettings):
-    """An encoder of equal blocks: ``layers.blocks.build_encoder``."""
+class EncoderSettings(NormalStart, AttentionSettings):
+    """A stream's encoder of blocks that attend, and its initial weights."""
+
+
+class FeedForwardSettings(Settings):
+    """The token-wise maps of a block: ``layers.blocks.FeedForward``."""
 
     inner_size: Count = setting(256, "Width inside the feed-forward layers.")
     hidden_act: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = setting(
         "gelu", "Activation of the feed-forward layers; gelu is by the error function."
     )
+
+
+class TransformerSettings(FeedForwardSettings, EncoderSettings):
+    """An encoder of equal blocks: ``layers.blocks.build_encoder``."""
+
     block: Literal["bert", "original", "ligr"] = setting(
         "bert",
         "Block of the encoders: bert is RecBole's; original is that of the first SASRec, which "

@@ -17,7 +17,7 @@ from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.positions import PositionOrder, position_index
 from recbole_hm4sr.layers.scorers import UserRows
-from recbole_hm4sr.model.packed import EncodedBatch, PackedRecommender
+from recbole_hm4sr.model.packed import Encoded, EncodedBatch, PackedRecommender
 
 Array = np.ndarray[Any, Any]
 
@@ -72,7 +72,7 @@ class IdSequence(PackedRecommender):
             return self.encoder(x, context)
         return self.encoder.at_every_position(x, context).index_select(0, batch.read_at)
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Embed, normalise, encode, and read the positions that are asked for."""
         users = self.user_states(self.input_states(batch, catalogue), batch)
         return EncodedBatch(UserRows(users[:, None]), batch, catalogue)  # [N, D] to [N, 1, D]
