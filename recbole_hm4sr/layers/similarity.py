@@ -53,14 +53,14 @@ class ScaledCosine:
 
     def users(self, x: Tensor) -> Tensor:
         """Directions over the temperature. Shapes ``[..., D]`` to ``[..., D]``."""
-        return _directions(x) / self.temperature
+        return directions(x) / self.temperature
 
     def items(self, x: Tensor) -> Tensor:
         """Directions. Shapes ``[..., D]`` to ``[..., D]``."""
-        return _directions(x)
+        return directions(x)
 
 
-def _directions(x: Tensor) -> Tensor:
+def directions(x: Tensor) -> Tensor:
     """Vectors of length 1, or of zeros where there is no direction."""
     squared = x.square().sum(dim=-1, keepdim=True)
     is_short = squared < _SHORTEST**2
