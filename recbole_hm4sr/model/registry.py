@@ -88,6 +88,7 @@ MODELS = {
         _own("FMLPRec", "ids.fmlprec", "ids.fmlprec_settings"),
         _own("eSASRec", "ids.esasrec", "ids.esasrec_settings"),
         _own("KERec", "ids.kerec", "ids.kerec_settings"),
+        _own("DuoRec", "ids.duorec", "ids.duorec_settings"),
         _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
         _fitted_once("Popular", "trivial.popular"),
