@@ -46,8 +46,7 @@ class Catalogue:
             Shape ``[K]``, int64.
         similarity: Maps users and items before their products.
         scorer: Makes scores of them.
-        n_padding: So many rows at the beginning are no candidates of the cross-entropy over all
-            items, if the scores are inner products.
+        n_padding: So many items at its beginning are no candidates of :meth:`loss`.
     """
 
     rows: Tensor
@@ -207,13 +206,21 @@ class Catalogue:
                 n_padding=max(self.n_padding, int(isinstance(self.scorer, MemoryScorer))),
             )
         total = blockwise_log_sum_exp(
-            lambda part: self.block(users, part),
+            lambda part: self._without_padding(self.block(users, part), part),
             n_rows=len(rows.targets),
             n_items=len(self.rows),
             hidden=rows.seen,
         )
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
+
+    def _without_padding(self, scores: Tensor, part: slice) -> Tensor:
+        """A block of scores whose items that are no candidates have minus infinity."""
+        n_hidden = min(max(self.n_padding - part.start, 0), scores.shape[1])
+        if not n_hidden:
+            return scores
+        hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
+        return torch.cat([hidden, scores[:, n_hidden:]], dim=1)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""

@@ -1,4 +1,4 @@
-"""Which row of a table of positions a token of a packed batch reads."""
+"""Positions of tokens, counted from the oldest or from the newest of a window."""
 
 from typing import Literal, TypeAlias
 
@@ -9,22 +9,25 @@ from recbole_hm4sr.layers.padded_rows import Arrangement
 PositionOrder: TypeAlias = Literal["oldest", "newest", "inverse"]
 
 
-def position_index(packing: Arrangement, max_length: int, order: PositionOrder) -> Tensor:
-    """The index of each token's position.
+def window_positions(packing: Arrangement, length: int, counted_from: PositionOrder) -> Tensor:
+    """The position of each token in a window of L.
+
+    From the oldest, a history begins at 0, and what a token sees does not depend on what comes
+    after it. From the newest, a history ends at L - 1, however short it is, as in code that pads on
+    the left; with ``inverse`` its newest item has 0, and those before it count on.
 
     Args:
         packing: Arrangement of the tokens.
-        max_length: L, rows of the table.
-        order: ``oldest`` counts from the oldest item on; with ``newest`` the newest item of a row
-            has L - 1, however short the row is, as in code that pads on the left; with ``inverse``
-            it has 0 and those before it count on.
+        length: L.
+        counted_from: The end of the window that positions are counted from.
 
     Returns:
         In [0, L), in the padding of padded rows too. Shape ``[T]``, int64.
     """
-    if order == "oldest":
+    if counted_from == "oldest":
         return packing.position
     lengths = packing.lengths.index_select(0, packing.sequence)
-    if order == "newest":
-        return (max_length - lengths + packing.position).clamp(max=max_length - 1)
+    # A token of the padding would come after the last position, or before the first.
+    if counted_from == "newest":
+        return (length - lengths + packing.position).clamp(max=length - 1)
     return (lengths - 1 - packing.position).clamp(min=0)

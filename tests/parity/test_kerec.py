@@ -13,7 +13,7 @@ NAMES = {
     "item_embedding": "item_embeddings",
     "position_embedding": "position_embeddings",
     "input_norm": "LayerNorm",
-    "similarity.temperature": "output_head.temperature",
+    "temperature": "output_head.temperature",
 }
 for layer in range(2):
     ours, theirs = f"encoder.layers.{layer}", f"item_encoder.layer.{layer}"

@@ -10,7 +10,7 @@ small Amazon sets the loss does most of it: there the plain block is as good.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -82,5 +82,5 @@ class eSASRec(IdSequence):  # noqa: N801  # the paper's name, which --model take
                 for linear in (module.query, module.key, module.value):
                     deviation = math.sqrt(2 / (3 * linear.out_features + linear.in_features))
                     nn.init.normal_(linear.weight, std=deviation)
-                for linear in (module.query, module.key, module.value, module.output):
                     nn.init.zeros_(linear.bias)
+                nn.init.zeros_(cast(nn.Linear, module.output).bias)

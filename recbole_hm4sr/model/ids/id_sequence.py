@@ -15,7 +15,7 @@ from recbole_hm4sr.layers.blocks import SequenceEncoder
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.items import IdRows
-from recbole_hm4sr.layers.positions import PositionOrder, position_index
+from recbole_hm4sr.layers.positions import PositionOrder, window_positions
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.model.packed import Encoded, EncodedBatch, PackedRecommender
 
@@ -53,7 +53,7 @@ class IdSequence(PackedRecommender):
 
     def input_states(self, batch: PackedBatch, catalogue: Catalogue) -> Tensor:
         """Items and positions of a batch, as the first block reads them. Shape ``[T, D]``."""
-        index = position_index(batch.packing, self.max_seq_length, self.positions)
+        index = window_positions(batch.packing, self.max_seq_length, self.positions)
         tokens = self.item_states(batch, catalogue) + self.position_embedding(index)
         return self.dropout(self.input_norm(tokens))
 

@@ -25,7 +25,7 @@ from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.scorers import UserRows
-from recbole_hm4sr.layers.similarity import directions
+from recbole_hm4sr.layers.similarity import ItemDirections, directions
 from recbole_hm4sr.model.ids.id_sequence import IdSequence
 from recbole_hm4sr.model.ids.kerec_settings import KERecSettings
 
@@ -36,7 +36,8 @@ class KERecBatch(NamedTuple):
     """A batch after the encoder.
 
     Attributes:
-        users: Directions of the states, in training the mean of those under several masks.
+        users: Directions of the states over the temperature, in training the mean of those under
+            several masks.
         batch, catalogue: What was encoded; the items that can be scored.
         states: The states themselves. Shape ``[N, D]``.
         noisy: Those of the pass with noise; None without one. Shape ``[N, D]``.
@@ -87,7 +88,8 @@ class KERec(IdSequence):
         self.positions = settings.position_order
         self.encoder = SequenceEncoder([KERecBlock(settings) for _ in range(settings.n_layers)])
         self.head_dropout = Dropout(settings.hidden_dropout_prob)
-        self.similarity = MeanCosine(settings.temperature)
+        self.temperature = nn.Parameter(torch.tensor(settings.temperature))
+        self.similarity = ItemDirections()
         draw_normal(self, settings.initializer_range)
 
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> KERecBatch:
@@ -97,7 +99,7 @@ class KERec(IdSequence):
         if self.training and self.settings.cl_weight and self.settings.n_layers:
             noisy = self.user_states(self.with_noise(x, batch.packing), batch)
         masked = self.masked(states) if self.training else states[None]
-        users = directions(masked).mean(dim=0)
+        users = directions(masked).mean(dim=0) / self.temperature.clamp(min=_SMALLEST_TEMPERATURE)
         return KERecBatch(UserRows(users[:, None]), batch, catalogue, states, noisy)
 
     def masked(self, states: Tensor) -> Tensor:
@@ -138,26 +140,6 @@ class KERec(IdSequence):
         if encoded.noisy is not None:
             loss = nt_xent(encoded.states, encoded.noisy, rows, temperature=1.0)
             yield "noise_contrast", self.settings.cl_weight * loss
-
-
-class MeanCosine(nn.Module):
-    """Cosines over a trained temperature, of users that come as directions or as means of some.
-
-    Args:
-        temperature: At first.
-    """
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = nn.Parameter(torch.tensor(temperature))
-
-    def users(self, x: Tensor) -> Tensor:
-        """Directions over the temperature. Shapes ``[..., D]`` to ``[..., D]``."""
-        return x / self.temperature.clamp(min=_SMALLEST_TEMPERATURE)
-
-    def items(self, x: Tensor) -> Tensor:
-        """Directions. Shapes ``[..., D]`` to ``[..., D]``."""
-        return directions(x)
 
 
 class KERecBlock(nn.Module):

@@ -1,25 +1,29 @@
-"""The index of a position, from the oldest item, to the last row of the table, from the newest."""
+"""Positions counted from either end of a window."""
 
 import pytest
 import torch
 
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
-from recbole_hm4sr.layers.positions import position_index
+from recbole_hm4sr.layers.positions import window_positions
 
+LENGTHS = torch.tensor([2, 4, 1])
 EXPECTED = {
-    "oldest": [[0, 1, 2], [0]],
-    "newest": [[2, 3, 4], [4]],
-    "inverse": [[2, 1, 0], [0]],
+    "oldest": [0, 1, 0, 1, 2, 3, 0],
+    "newest": [3, 4, 1, 2, 3, 4, 4],
+    "inverse": [1, 0, 3, 2, 1, 0, 0],
 }
 
 
-@pytest.mark.parametrize("order", EXPECTED)
-def test_the_index_counts_what_the_order_says(order):
-    lengths = torch.tensor([3, 1])
-    packed = position_index(build_packing(lengths, 4), 5, order)
-    assert packed.tolist() == [index for row in EXPECTED[order] for index in row]
-    padded = position_index(PaddedRows(lengths, 4), 5, order).view(2, 4)
-    assert [row[:n].tolist() for row, n in zip(padded, [3, 1], strict=True)] == EXPECTED[order]
-    assert padded.min() >= 0
-    assert padded.max() < 5
+@pytest.mark.parametrize("end", EXPECTED)
+def test_positions_of_packed_tokens(end):
+    packing = build_packing(LENGTHS, 5)
+    assert window_positions(packing, 5, end).tolist() == EXPECTED[end]
+
+
+@pytest.mark.parametrize("end", EXPECTED)
+def test_padded_rows_have_the_same_and_none_beyond_the_window(end):
+    packing, padded = build_packing(LENGTHS, 5), PaddedRows(LENGTHS, 5)
+    found = window_positions(padded, 5, end).view(3, 5)
+    assert found[torch.arange(5) < LENGTHS[:, None]].equal(window_positions(packing, 5, end))
+    assert 0 <= found.min() <= found.max() < 5

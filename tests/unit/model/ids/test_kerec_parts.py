@@ -71,6 +71,7 @@ def test_a_state_does_not_read_later_items():
 
 
 def test_a_temperature_near_zero_is_held_away_from_it():
-    model = build()
-    model.similarity.temperature.data.fill_(-1.0)
-    assert model.similarity.users(torch.ones(1).double()).item() == pytest.approx(1e6)
+    model, batch = build(), batch_of([1, 2, 3], [2, 1])
+    model.temperature.data.fill_(-1.0)
+    lengths = model(batch).users.vectors.norm(dim=-1).flatten()
+    assert lengths.tolist() == pytest.approx([1e6, 1e6])
