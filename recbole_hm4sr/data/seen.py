@@ -24,12 +24,13 @@ def reads_positions(config: Any) -> bool:
         config: RecBole ``Config`` or a mapping of all settings.
     """
     asks = {
-        "train_history": "exclude",
-        "train_targets": "visit",
-        "memory": "events",
-        "negatives_from": "unseen",
+        "train_history": ("exclude",),
+        "train_targets": ("visit",),
+        "memory": ("events",),
+        "negatives_from": ("unseen",),
+        "contrast_views": ("su", "us", "us_x"),
     }
-    return any(config[name] == value for name, value in asks.items())
+    return any(config[name] in values for name, values in asks.items())
 
 
 @dataclass(frozen=True)

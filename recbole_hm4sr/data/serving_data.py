@@ -139,6 +139,9 @@ class ServingDataset:
     def seen_items(self) -> None:
         """Nothing: only training reads it."""
 
+    def same_targets(self) -> None:
+        """Nothing: only training reads it."""
+
     def longest_gap(self) -> int:
         """The longest gap of the training part, in seconds."""
         return self.data.longest_gap
