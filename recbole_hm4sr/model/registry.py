@@ -84,6 +84,8 @@ MODELS = {
         _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
         _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
+        _own("DIFSR", "side.side_information", "side.settings"),
+        _own("NOVA", "side.side_information", "side.settings"),
         _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
         _fitted_once("Popular", "trivial.popular"),
