@@ -250,6 +250,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
 
+    def last_time(self) -> int:
+        """The latest time in this split, in whole seconds since the epoch."""
+        shown = self.log.times[self.shown_interactions().numpy()]
+        return whole_seconds(int(shown.max()), self.timestamp_unit)
+
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the interactions and of the modalities: what a checkpoint must meet again."""
         digest = hashlib.sha256("\n".join(self.item_tokens).encode())

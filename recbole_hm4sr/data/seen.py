@@ -23,8 +23,15 @@ def reads_positions(config: Any) -> bool:
     Args:
         config: RecBole ``Config`` or a mapping of all settings.
     """
-    asks = {"train_history": "exclude", "train_targets": "visit", "memory": "events"}
-    return any(config[name] == value for name, value in asks.items())
+    asks = {
+        "train_history": "exclude",
+        "train_targets": "visit",
+        "memory": "events",
+        "interval_scale": "user_min",
+        "request_time": "target",
+    }
+    is_cloze = config["cloze_ratio"] is not None  # the last target is a token of its history
+    return is_cloze or any(config[name] == value for name, value in asks.items())
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ MODELS = {
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
         _own("DIFSR", "side.side_information", "side.settings"),
         _own("NOVA", "side.side_information", "side.settings"),
+        _own("TiSASRec", "timed.tisasrec", "timed.settings"),
+        _own("MEANTIME", "timed.meantime", "timed.settings"),
         _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
         _fitted_once("Popular", "trivial.popular"),
