@@ -30,8 +30,11 @@ def reads_positions(config: Any) -> bool:
         "interval_scale": "user_min",
         "request_time": "target",
     }
-    is_cloze = config["cloze_ratio"] is not None  # the last target is a token of its history
-    return is_cloze or any(config[name] == value for name, value in asks.items())
+    # Models with these settings read users, and times of targets, which no window shows.
+    having = ("cloze_ratio", "n_long_items", "insert_rate")
+    return any(config[name] == value for name, value in asks.items()) or any(
+        config[name] is not None for name in having
+    )
 
 
 @dataclass(frozen=True)

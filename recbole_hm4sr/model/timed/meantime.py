@@ -96,17 +96,18 @@ class MeantimeReader(BatchReader):
         items, times, lengths = (
             interaction[name].cpu() for name in (self.item_list, self.time_list, self.length)
         )
+        seconds = whole_seconds(times, self.timestamp_unit)
         end = (lengths - 1).clamp(min=0)[:, None]
         if train:
             last = interaction[TARGET_LIST].cpu().gather(1, end)[:, 0]
             when = self.moments.at(interaction[FIRST_POSITION].cpu() + lengths)
         else:
             last = torch.full_like(lengths, self.mask)
-            when = self.moments.of_rows(times.gather(1, end)[:, 0], interaction)
+            when = self.moments.of_rows(seconds.gather(1, end)[:, 0], interaction)
         packing = build_packing(lengths + 1, items.shape[1] + 1)
         tokens = packing.pack(with_last(items, lengths, last))
-        seconds = with_last(whole_seconds(times, self.timestamp_unit), lengths, when)
-        batch = PackedBatch(items=tokens, times=packing.pack(seconds), packing=packing)
+        times = packing.pack(with_last(seconds, lengths, when))
+        batch = PackedBatch(items=tokens, times=times, packing=packing)
         if train:
             batch = batch.replace(targets=tokens, wanted=np.unique(tokens.numpy()))
         return batch

@@ -42,15 +42,13 @@ class Moments:
         """The moments of rows that are scored, or trained one target each, in seconds.
 
         Args:
-            newest: Time of the newest interaction of each, in the data's unit. Shape ``[B]``,
-                int64.
+            newest: Time of the newest interaction of each, in seconds. Shape ``[B]``, int64.
             interaction: The batch, with each row's own time where it is known.
         """
-        moments = newest
-        if self.request_time == "target" and self.time in interaction:
-            own = interaction[self.time].cpu()
-            moments = own - own % self.grain
-        return whole_seconds(moments, self.unit)
+        if self.request_time == "last" or self.time not in interaction:
+            return newest
+        own = interaction[self.time].cpu()
+        return whole_seconds(own - own % self.grain, self.unit)
 
     def at(self, positions: Tensor) -> Tensor:
         """Times of interactions of the log, in seconds. Shape ``[N]``, int64."""

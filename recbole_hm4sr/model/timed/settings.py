@@ -5,7 +5,16 @@ from typing import Any, Literal
 
 import pydantic
 
-from recbole_hm4sr.config.fields import Count, Dropout, Layers, Many, Positive, Weight, setting
+from recbole_hm4sr.config.fields import (
+    Count,
+    Dropout,
+    Layers,
+    Many,
+    Positive,
+    Share,
+    Weight,
+    setting,
+)
 from recbole_hm4sr.model.packed_settings import EncoderSettings, PackedTraining
 
 
@@ -115,4 +124,42 @@ class MEANTIMESettings(MomentSettings):
         only, why = needed[name]
         if value != only:
             raise ValueError(f"{name} must be {only} with MEANTIME, since {why}, got {value}")
+        return value
+
+
+class MOJITOSettings(PairwiseSettings, MomentSettings):
+    """Settings of MOJITO. There are two heads, mixtures of two kinds of scores."""
+
+    hidden_size: Count = setting(64, "D, width of items, users and contexts; tokens have 2D.")
+    n_layers: Layers = setting(2, "Blocks.")
+    hidden_dropout_prob: Dropout = setting(0.3, "Dropout of inputs and sub-layers.")
+    attn_dropout_prob: Dropout = setting(0.3, "Dropout of attention weights.")
+    layer_norm_eps: Positive = setting(1e-6, "Added to variances.")
+    time_channels: Count = setting(16, "T, sums of sines and cosines of each calendar field.")
+    longest_period: Positive = setting(
+        8, "The periods of a field begin from 1 to ten to this power."
+    )
+    lambda_global: Weight = setting(0.1, "Weight of the long-term part.")
+    lambda_trans: Share = setting(
+        0.5, "How much of the long-term part is learned from the user's vector and items."
+    )
+    n_long_items: Count = setting(
+        20, "S, items of the user in the long-term part: drawn in training, else the newest."
+    )
+    history_term: bool = setting(
+        False,
+        "Whether the scores of an evaluation have the authors' term of the history, which no loss "
+        "trains.",
+    )
+
+    @pydantic.field_validator("train_targets", "memory")
+    @classmethod
+    def _one_target_and_no_memory(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        needed = {"train_targets": "next", "memory": "none"}
+        name = str(info.field_name)
+        if value != needed[name]:
+            raise ValueError(
+                f"{name} must be {needed[name]} with MOJITO, whose loss has a part for each part "
+                f"of its scores, got {value}"
+            )
         return value
