@@ -9,6 +9,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.atomic import read_header
+from recbole_hm4sr.data.attributes import ItemAttribute, read_attribute
 from recbole_hm4sr.data.categories import read_categories
 from recbole_hm4sr.data.columns import Array
 from recbole_hm4sr.data.features import (
@@ -140,3 +141,11 @@ class ItemFiles:
         if field is None:
             return np.zeros((len(self._item_tokens), 0), dtype=np.uint8), ()
         return read_categories(self._item_file, self._item_field, field, self._item_tokens)
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """The values that a column of the ``.item`` file gives each item.
+
+        Raises:
+            DataError: If the file is missing, has no such column or breaks the contract.
+        """
+        return read_attribute(self._item_file, self._item_field, column, self._item_tokens)

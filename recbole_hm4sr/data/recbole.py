@@ -21,6 +21,7 @@ from torch import Tensor
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
@@ -260,6 +261,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
 
+    def last_time(self) -> int:
+        """The latest time in this split, in whole seconds since the epoch."""
+        shown = self.log.times[self.shown_interactions().numpy()]
+        return whole_seconds(int(shown.max()), self.timestamp_unit)
+
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the interactions and of the modalities: what a checkpoint must meet again."""
         digest = hashlib.sha256("\n".join(self.item_tokens).encode())
@@ -304,3 +310,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
         return self._item_files.categories()
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
+        return self._item_files.attribute(column)

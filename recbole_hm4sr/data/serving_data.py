@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.memory_files import PREFIX, MemoryClock
 from recbole_hm4sr.data.refresh_state import NewRows
@@ -196,3 +197,9 @@ class ServingDataset:
         # NumPy's own broadcasting gives what torch warns of: it cannot be written.
         flags = torch.zeros(1, dtype=torch.uint8).expand(self.item_num, n_categories)
         return flags.numpy(), tuple(map(str, range(n_categories)))
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """As many values as the data set has; which item has which is kept in another form."""
+        n_values = int(self.array(f"{column}.n_values"))
+        nothing = np.zeros((self.item_num, 1), dtype=np.int64)
+        return ItemAttribute(nothing, ("",) * (n_values - 1), is_single=True)

@@ -93,7 +93,7 @@ class PackedRecommender(WithMemory):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings: Any = read_settings(config, self.settings_class)
-        self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
+        self.modalities = self.modalities_of(dataset)
         self.timestamp_unit: str = dataset.timestamp_unit
         self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
@@ -106,6 +106,10 @@ class PackedRecommender(WithMemory):
         self._kept: tuple[Interaction, Encoded] | None = None
 
     # --- what a model says ---------------------------------------------------------------------
+
+    def modalities_of(self, dataset: Any) -> tuple[str, ...]:
+        """Names of the modalities that it reads: all, if it reads features."""
+        return tuple(dataset.modality_names) if "features" in self.reads else ()
 
     @property
     def streams(self) -> tuple[str, ...]:
