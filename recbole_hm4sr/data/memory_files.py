@@ -206,6 +206,7 @@ def sweep(run_dir: Path, *kept: MemoryFiles | None) -> None:
     """
     there = [it for it in kept if it is not None]
     hashes = {value for it in there for group in _GROUPS for value in getattr(it, group).values()}
+    remove_leftovers(run_dir)
     for name in set(_FOLDERS.values()):
         remove_arrays(run_dir / name, hashes)
         remove_leftovers(run_dir / name)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
+from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
@@ -265,7 +266,7 @@ class PackedRecommender(WithMemory):
     def serving_arrays(self) -> dict[str, Array]:
         """What the model needs to score besides its checkpoint: its item rows and its memory."""
         kept = arrays_to_keep(self.memory_arrays)
-        return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
+        return {ROWS: self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "PackedRecommender":
@@ -277,7 +278,7 @@ class PackedRecommender(WithMemory):
         """
         model = cls(config, dataset)
         model.drop_features()
-        model.served_rows = torch.from_numpy(dataset.array("catalogue"))
+        model.served_rows = torch.from_numpy(dataset.array(ROWS))
         return model
 
     def drop_features(self) -> None:

@@ -31,14 +31,12 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
-from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
-# The dense rows of the items, which a model of this package keeps under this name.
-_ROWS = "catalogue"
 
 
 class Refreshed(NamedTuple):
@@ -122,8 +120,8 @@ def _refresh(
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
-    rows = {_ROWS: _with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
-    data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
+    others = _of_items(others, np.diff(of_memory["starts"]))
+    data = replace(known, item_tokens=came.item_tokens, arrays=others)
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
     return Refreshed(
@@ -166,7 +164,7 @@ def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) ->
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)
     n_new = len(item_tokens) - len(known.item_tokens)
-    if n_new and _ROWS not in known.arrays:
+    if n_new and not {ROWS, ORDER} & set(known.arrays):
         first = int(np.argmax(items >= len(known.item_tokens)))
         raise DataError(
             f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
@@ -213,6 +211,16 @@ def _with_items(arrays: dict[str, Array], n_items: int) -> dict[str, Array]:
     for name, values in arrays.items():
         if name.startswith(("near.", "cosines.")):
             found[name] = _with_rows(values, n_items)
+    return found
+
+
+def _of_items(arrays: dict[str, Array], counts: Array) -> dict[str, Array]:
+    """What a model keeps of each item, for all items and their interactions. Shape ``[I']``."""
+    found = dict(arrays)
+    if ROWS in arrays:
+        found[ROWS] = _with_rows(arrays[ROWS], len(counts))
+    if ORDER in arrays:
+        found[ORDER] = by_popularity(counts)
     return found
 
 
