@@ -256,11 +256,21 @@ class PackedRecommender(WithMemory):
     def item_vectors(self) -> Tensor:
         """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
 
-        Empty with a memory, where they are not all that tells two items apart.
+        With a memory, :meth:`item_marks` tells what else the scores read of an item.
         """
-        if isinstance(self.scorer, MemoryScorer):
-            return torch.empty(0, 0)
         return self.catalogue().table()
+
+    def item_marks(self, items: Tensor) -> Tensor | None:
+        """Numbers that are equal where the memory knows the same of two items.
+
+        Args:
+            items: Each once. Shape ``[K]``, int64.
+
+        Returns:
+            Shape ``[K]``, int64; None without a memory.
+        """
+        scorer = self.scorer
+        return scorer.memory.marks(items) if isinstance(scorer, MemoryScorer) else None
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
