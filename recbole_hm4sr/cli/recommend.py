@@ -118,7 +118,14 @@ def _give(text: str, found: "Recommendations", file: Path | None) -> None:
 
 def export(
     run: RunOption,
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder to write; must not exist. Default: index in the run's folder, where "
+            "hm4sr refresh writes it anew.",
+        ),
+    ] = None,
     list_length: Annotated[
         int | None,
         typer.Option(
@@ -136,8 +143,10 @@ def export(
     Needs: pip install 'recbole-hm4sr[export]'.
     """
     from recbole_hm4sr.run.place import refuse_existing
+    from recbole_hm4sr.serve.exported import FOLDER_NAME
 
     check_run(run, needs_data=False)
+    folder = folder or run / FOLDER_NAME
     refuse_existing(folder)
     from recbole_hm4sr.serve.export import export_index
 
@@ -180,7 +189,8 @@ def refresh(
     Who bought what next, how often and when is then what a build from all interactions gives, to
     the last bit; new users and new items are included. A file that was merged before is left alone.
     A row that is among its user's newest ten already is skipped and counted; any other row older
-    than its user's newest is refused. A service that runs goes on with what it has opened.
+    than its user's newest is refused. A service that runs goes on with what it has opened. An index
+    that hm4sr export has written into the run's folder is written anew.
     """
     check_run(run, needs_data=False)
     require_file(interactions)
@@ -191,11 +201,13 @@ def refresh(
     until = f"{as_date(done.known_until, done.unit)} ({done.known_until})"
     if done.is_known:
         out.print(f"{interactions} was merged before: nothing to do; known before {until}")
-        return
-    out.print(
-        f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; new "
-        f"users: {done.n_users:,}, new items: {done.n_items:,}; known before {until}"
-    )
+    else:
+        out.print(
+            f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; "
+            f"new users: {done.n_users:,}, new items: {done.n_items:,}; known before {until}"
+        )
+    for index in done.indexes:
+        out.print(f"index written anew: {index}")
 
 
 def _moment(found: "Recommendations", recommender: "Recommender") -> str:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # torch takes seconds, and a refresh needs none
     import torch
 
 Array = np.ndarray[Any, Any]
+# Under this name a model keeps the items in the order in which equal scores rank.
+ORDER = "order"
+# And under this one the dense rows of the items.
+ROWS = "catalogue"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,18 @@ def count_items(dataset: Any) -> Array:
     """How often each item occurs in a split. Shape ``[I]``, int64."""
     shown = dataset.log.items[dataset.shown_interactions().numpy()]
     return np.bincount(shown, minlength=dataset.item_num)
+
+
+def by_popularity(counts: Array) -> Array:
+    """The items in the order in which equal scores rank: frequent first, then by number.
+
+    Args:
+        counts: Interactions with each item. Shape ``[I]``, int64.
+
+    Returns:
+        Each item once, padding included. Shape ``[I]``, int64.
+    """
+    return np.argsort(-counts, kind="stable")
 
 
 def remembered(dataset: Any) -> NewRows:

@@ -12,6 +12,7 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
-from recbole_hm4sr.model.capabilities import item_vectors, tie_order
+from recbole_hm4sr.model.capabilities import item_marks, item_vectors, tie_order
 from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
 from recbole_hm4sr.report.items import read_descriptions
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
@@ -78,7 +79,9 @@ class Recommender:
         self._index = pd.Index(tokens[1:].astype(object))
         self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
         # Frequent first; equal counts in the order of item ids.
-        self._twins = find_identical_items(item_vectors(self.model, self.n_items))
+        self._twins = find_identical_items(
+            item_vectors(self.model, self.n_items), partial(item_marks, self.model)
+        )
         self._ties = tie_order(self.model)
         self._counts = run.data.popularity
         self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
