@@ -10,7 +10,6 @@ that the memory knows where the model has one.
 
 import functools
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
-from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
+from recbole_hm4sr.model.explain import Reasons, find_reasons, median_items
 from recbole_hm4sr.report.items import read_descriptions
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
@@ -35,12 +33,14 @@ from recbole_hm4sr.serve.history_table import (
     RawHistories,
     histories_from_frame,
     histories_from_lists,
-    number_items,
     read_history_file,
 )
+from recbole_hm4sr.serve.items import ServedItems
+from recbole_hm4sr.serve.moments import RequestTimes
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 from recbole_hm4sr.serve.ranking import find_identical_items
 from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations
+from recbole_hm4sr.serve.top_items import TopItems
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -73,10 +73,8 @@ class Recommender:
         self.streams: tuple[str, ...] = ()
         if hasattr(self.model, "score_parts"):
             self.streams = tuple(self.model.part_names)
-        tokens = run.data.item_tokens
-        self.n_items = len(tokens)
-        self._index = pd.Index(tokens[1:].astype(object))
-        self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
+        self.items = ServedItems(run.data)
+        self.n_items = len(self.items)
         # Frequent first; equal counts in the order of item ids.
         self._twins = find_identical_items(item_vectors(self.model, self.n_items))
         self._ties = tie_order(self.model)
@@ -84,6 +82,9 @@ class Recommender:
         self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
         # Whether scores depend on when they are asked for.
         self.asks_when: bool = getattr(self.model, "reads_request_time", False)
+        self.times = RequestTimes(
+            config["model"], self.columns.unit, run.data.clock, self.asks_when
+        )
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
@@ -144,12 +145,12 @@ class Recommender:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         if k < 1 or batch_size < 1:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        moment = self._moment(at)
+        moment = self.times.moment(at)
         known = self._number(histories)
         allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
         shape = len(known.users), min(k, n_allowed)
-        found = _TopItems(*shape, len(self.streams) if explain else None)
+        found = TopItems(*shape, len(self.streams) if explain else None)
         scored = torch.nonzero(known.lengths).squeeze(1)
         # Users of like length share a batch, so that models of padded rows lose little.
         scored = scored[known.lengths[scored].argsort(stable=True)]
@@ -162,7 +163,7 @@ class Recommender:
         self._fall_back(np.flatnonzero(~by_model), allowed, found)
         recommended = Recommendations(
             users=known.users,
-            items=self._tokens[found.items],
+            items=self.items.tokens[found.items],
             scores=found.scores,
             by_model=by_model,
             unknown_items=known.unknown,
@@ -184,38 +185,11 @@ class Recommender:
             The first moment at which all that is stored is known, or that of the request if it is
             earlier; None without a memory.
         """
-        clock = self.run.data.clock
-        if clock is None:
-            return None
-        return clock.end if moment is None else min(moment, clock.end)
+        return self.times.known_until(moment)
 
     def earliest_moment(self) -> int | None:
         """The first moment that a request may be of; None where no moment is read."""
-        clock = self.run.data.clock
-        return clock.newest if clock is not None and self.asks_when else None
-
-    def _moment(self, at: int | None) -> int | None:
-        """T of the requests, whole grains of the run's times; None where no model reads it."""
-        clock = self.run.data.clock
-        if clock is None or not self.asks_when:
-            if at is not None:
-                raise ConfigError(
-                    f"at must be left out: {self.run.config['model']} reads the moment of a "
-                    f"request only with memory: events and request_time: target"
-                )
-            return None
-        unit = self.columns.unit
-        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
-            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
-        now = int(time.time() * PER_SECOND[unit]) if at is None else at
-        moment = now - now % clock.grain
-        if moment < clock.newest:
-            raise ConfigError(
-                f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
-                f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "
-                f"hm4sr evaluate scores past moments"
-            )
-        return moment
+        return self.times.earliest()
 
     def read_histories(self, path: str | Path) -> RawHistories:
         """Read a CSV or Parquet file of histories with the run's column names.
@@ -227,7 +201,7 @@ class Recommender:
 
     def knows(self, items: Sequence[str]) -> Array:
         """Which raw item tokens the model knows. Shape ``[N]``, bool."""
-        return number_items(np.array(items, dtype=object), self._index) > 0
+        return self.items.numbers(items) > 0
 
     def _number(self, histories: Any) -> UserHistories:
         raw = histories
@@ -235,25 +209,11 @@ class Recommender:
             raw = histories_from_frame(histories, self.columns)
         elif not isinstance(histories, RawHistories):
             raw = histories_from_lists(histories, self.columns.unit)
-        return number_histories(raw, self._index, keep=self.run.config["rm_dup_inter"])
+        return number_histories(raw, self.items.index, keep=self.run.config["rm_dup_inter"])
 
     def _candidates(self, tokens: Sequence[str] | None) -> Tensor | None:
-        """Ids of the candidates, ascending, each once."""
-        if tokens is None:
-            return None
-        numbers = number_items(np.array(list(tokens), dtype=object), self._index)
-        unknown = [token for token, number in zip(tokens, numbers, strict=True) if not number]
-        named = ", ".join(repr(str(token)) for token in unknown[:3])
-        if len(unknown) == len(numbers):
-            raise DataError(
-                f"candidates must be items of the run, but of {len(numbers)} none is known"
-                + (f", e.g. {named}" if unknown else "")
-            )
-        if unknown:
-            logger.warning(
-                "%d of %d candidates are not known, e.g. %s", len(unknown), len(numbers), named
-            )
-        return torch.from_numpy(np.unique(numbers[numbers > 0]))
+        """Numbers of the candidates, ascending, each once."""
+        return None if tokens is None else torch.from_numpy(self.items.known(tokens, "candidates"))
 
     def _in_order(self, allowed: Tensor | None) -> Tensor | None:
         """Candidates in the order in which equal scores rank; None for all, by number."""
@@ -269,7 +229,7 @@ class Recommender:
         users: Tensor,
         batch: Interaction,
         allowed: Tensor | None,
-        found: "_TopItems",
+        found: TopItems,
         *,
         exclude_seen: bool,
         n_rows: int,
@@ -310,7 +270,7 @@ class Recommender:
         """Reasons with the tokens of their items, and with titles where the data set is here."""
         if reasons is None:
             return None
-        items = self._tokens[reasons.items]
+        items = self.items.tokens[reasons.items]
         titles = np.array([self._titles.get(token, "") for token in items.flat], dtype=object)
         return NamedReasons(reasons.kinds, items, titles.reshape(items.shape), reasons.shares)
 
@@ -322,7 +282,7 @@ class Recommender:
         try:
             found = read_descriptions(
                 path,
-                self._tokens[1:].tolist(),
+                self.items.tokens[1:].tolist(),
                 item_field=self.columns.item,
                 settings=read_settings(config, DataSettings),
             )
@@ -344,7 +304,7 @@ class Recommender:
             columns[self.columns.time] = torch.full((len(users),), moment)
         return Interaction(columns).to(self.device)
 
-    def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
+    def _fall_back(self, users: Array, allowed: Tensor | None, found: TopItems) -> None:
         """The most frequent items, the same for all."""
         best = self._popular
         if allowed is not None:
@@ -367,32 +327,3 @@ def _warn_of_empty(found: Recommendations) -> None:
             named,
             more,
         )
-
-
-class _TopItems:
-    """Arrays that are filled batch by batch."""
-
-    def __init__(self, n_users: int, k: int, n_streams: int | None) -> None:
-        self.k = k
-        self.items = np.zeros((n_users, k), dtype=np.int64)
-        self.scores = np.full((n_users, k), np.nan, dtype=np.float32)
-        self.shares = np.full((n_users, k, n_streams or 0), np.nan, dtype=np.float32)
-        self.reasons: Reasons | None = None
-        if n_streams is not None:
-            kinds = np.full((n_users, k), NONE, dtype=object)
-            nothing = np.full((n_users, k), np.nan, dtype=np.float32)
-            self.reasons = Reasons(kinds, np.zeros((n_users, k), dtype=np.int64), nothing)
-
-    def put(self, users: Array, items: Array, scores: Array) -> None:
-        left = np.isfinite(scores)  # minus infinity: taken already
-        self.items[users] = np.where(left, items, 0)
-        self.scores[users] = np.where(left, scores, np.nan)
-
-    def explain(self, users: Array, reasons: Reasons, shares: Array | None) -> None:
-        """Say why what was put is there."""
-        assert self.reasons is not None
-        for whole, values in zip(self.reasons, reasons, strict=True):
-            whole[users] = values
-        if shares is not None:
-            left = ~np.isnan(self.scores[users])
-            self.shares[users] = np.where(left[..., None], shares, np.nan)

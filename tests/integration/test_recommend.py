@@ -142,7 +142,7 @@ def test_unknown_items_are_skipped_with_a_warning(recommender, caplog):
 
 
 def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_path, caplog, capsys):
-    every = recommender._tokens[1:].tolist()
+    every = recommender.items.tokens[1:].tolist()
     histories = [(every, list(range(len(every)))), (every[:1], [1])]
     with caplog.at_level(logging.WARNING):
         found = recommender.recommend(histories, 3)
@@ -178,7 +178,7 @@ def test_no_break_spaces_are_letters_of_the_ids(tmp_path, toy_path):
         renamed = dataclasses.replace(stored, tokens=tokens)
         save_features(folder / "toy" / f"toy.{modality}.npz", renamed)
     recommender = Recommender.load(train_toy("HM4SR", folder, tmp_path / "run", epochs=1))
-    assert set(names.values()) <= set(recommender._tokens[1:])
+    assert set(names.values()) <= set(recommender.items.tokens[1:])
     assert recommender.knows([*names.values(), " a b ", "B001", "a\u3000b"]).tolist() == (
         [True] * 5 + [False] * 2
     )
@@ -245,7 +245,7 @@ def test_ties_stand_in_the_order_of_items_whatever_is_asked_beside(hm4sr_run, ex
 
 def assert_reasons_hold(recommender, histories, found):
     """Each reason that names an item of the history: as the model scores without that item."""
-    kinds, number = found.reasons.kinds, {t: n for n, t in enumerate(recommender._tokens)}
+    kinds, number = found.reasons.kinds, {t: n for n, t in enumerate(recommender.items.tokens)}
     assert "history" in set(kinds.flat)
 
     @torch.no_grad()

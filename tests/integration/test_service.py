@@ -56,7 +56,7 @@ def expected(hm4sr_run):
 
 
 def test_a_user_who_has_taken_everything_has_an_empty_list(client, hm4sr_run):
-    every = Recommender.load(hm4sr_run)._tokens[1:].tolist()
+    every = Recommender.load(hm4sr_run).items.tokens[1:].tolist()
     body = as_body([(every, list(range(len(every)))), (every[:1], [1])], k=3)
     users = client.post("/recommend", json=body).json()["users"]
     assert [len(user["items"]) for user in users] == [0, 3]
