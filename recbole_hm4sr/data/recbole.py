@@ -26,6 +26,7 @@ from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
@@ -293,3 +294,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
         return self._item_files.categories()
+
+    def item_table(self) -> ItemTable:
+        """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
+        return self._item_files.table()
