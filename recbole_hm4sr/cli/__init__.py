@@ -25,6 +25,7 @@ from recbole_hm4sr.cli import (
     prepare,
     recommend,
     report,
+    similar,
     train,
     tune,
 )
@@ -38,7 +39,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert, catalog):
+_GROUPS = (
+    train, recommend, similar, compare, tune, report, check, prepare, encode, convert, catalog
+)  # fmt: skip
+for _group in _GROUPS:
     _group.register(app)
 
 

@@ -16,6 +16,7 @@ from servedruns import expected_of, train_toy
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.data.features import load_features, save_features
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.serve.opening import open_for_serving
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.testing.toydata import write_toy_dataset
@@ -147,7 +148,10 @@ def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_pa
     with caplog.at_level(logging.WARNING):
         found = recommender.recommend(histories, 3)
     assert found.users_without_items.tolist() == [0]
-    assert "1 of 2 users get no item, since they have taken every one there is: 0" in caplog.text
+    assert (
+        "1 of 2 users get no item, since they have taken every one that may be recommended: 0"
+        in caplog.text
+    )
     first, second = found.records()
     assert (first["user"], first["items"], len(second["items"])) == (0, [], 3)
     path = history_file(tmp_path / "h.csv", histories)
@@ -291,9 +295,13 @@ def test_every_item_above_the_median_has_a_reason(recommender, expected):
     assert recommender.recommend(expected.histories[:1], 5).reasons is None
 
 
-def test_reasons_have_no_titles_where_the_data_are_not(hm4sr_run, expected):
+def test_titles_of_reasons_come_from_the_serving_file(hm4sr_run, expected, monkeypatch):
     recommender = Recommender.load(hm4sr_run)
     recommender.run.config["data_path"] = "/nowhere"
+    found = recommender.recommend(expected.histories[:3], 5, explain=True).reasons
+    wanted = [[f'Item "{int(it[1:])}"' if it else "" for it in row] for row in found.items]
+    assert found.titles.tolist() == wanted
+    monkeypatch.setattr(recommender.items, "table", ItemTable())
     found = recommender.recommend(expected.histories[:3], 5, explain=True)
     assert set(found.reasons.titles.flat) == {""}
     record = next(record for user in found.records() for record in user["items"])
@@ -445,9 +453,9 @@ def test_the_command_restricts_to_candidates(hm4sr_run, expected, tmp_path, caps
     ("words", "message"),
     [
         (["--history", "none.csv"], "error: the file none.csv does not exist"),
-        (["--history", "h.csv"], "h.csv, line 2: timestamp must be a number, got 'noon'"),
+        (["--history", "h.csv"], "h.csv, line 2: timestamp must be a number or a date, got 'noon'"),
         (["--history", "h.csv", "--format", "xml"], "--format must be one of csv, jsonl"),
-        (["--history", "h.csv", "--out", "x.txt"], "--out must end in .csv or .jsonl"),
+        (["--history", "h.csv", "--out", "x.txt"], "--out must end in .csv, .jsonl, .parquet"),
         (["--history", "e.csv", "-k", "0"], "Invalid value for '-k'"),
         (["--history", "e.csv", "--candidates", "none"], "cannot read the candidates in none"),
     ],
