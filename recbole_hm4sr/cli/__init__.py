@@ -25,6 +25,7 @@ from recbole_hm4sr.cli import (
     prepare,
     recommend,
     report,
+    runs,
     similar,
     train,
     tune,
@@ -39,10 +40,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_GROUPS = (
-    train, recommend, similar, compare, tune, report, check, prepare, encode, convert, catalog
-)  # fmt: skip
-for _group in _GROUPS:
+for _group in (
+    train,
+    recommend,
+    similar,
+    compare,
+    tune,
+    report,
+    runs,
+    check,
+    prepare,
+    encode,
+    convert,
+    catalog,
+):
     _group.register(app)
 
 

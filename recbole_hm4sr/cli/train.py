@@ -156,9 +156,10 @@ def _duration(seconds: float) -> str:
 
 def _print_result(result: Any) -> None:
     generated = ", GENERATED data" if result.generated else ""
+    budget = "; ended by max_cpu_minutes" if result.ended_by == "budget" else ""
     out.print(
         f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
-        f"{len(result.epochs)}, chosen on validation"
+        f"{len(result.epochs)}, chosen on validation{budget}"
     )
     _print_metrics(result)
 

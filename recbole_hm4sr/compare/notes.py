@@ -23,6 +23,7 @@ def notes_of(grid: Grid, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         *_views(outcomes),
         *_variants(runs),
         *_trained_by_searches(runs),
+        *_ended_by_budget(runs),
         *_differences(runs),
     )
 
@@ -83,6 +84,18 @@ def _trained_by_searches(outcomes: Sequence[Outcome]) -> list[str]:
             seeds.setdefault(outcome.cell.label, []).append(str(outcome.cell.seed))
     rows = [f"{label} (seed {', '.join(own)})" for label, own in seeds.items()]
     return [f"Trained by the searches, and tested here: {', '.join(rows)}."] if rows else []
+
+
+def _ended_by_budget(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which runs might have become better still."""
+    seeds: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if (outcome.record or {}).get("ended_by") == "budget":
+            seeds.setdefault(outcome.cell.label, []).append(str(outcome.cell.seed))
+    rows = [f"{label} (seed {', '.join(own)})" for label, own in seeds.items()]
+    if not rows:
+        return []
+    return [f"Ended by max_cpu_minutes, before validation stopped them: {', '.join(rows)}."]
 
 
 def _differences(outcomes: Sequence[Outcome]) -> list[str]:

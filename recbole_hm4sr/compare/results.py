@@ -31,6 +31,7 @@ FACTS = (
     "generated",
     "best_epoch",
     "epochs",
+    "ended_by",
     "n_items",
     "one_moment",
     "n_parameters",

@@ -180,6 +180,12 @@ class RunSettings(Settings):
         "for none.",
         "free on resume",
     )
+    max_cpu_minutes: Weight = setting(
+        0,
+        "Minutes of processor time, of all threads, after which a run trains no further epoch; of "
+        "several processes the first one's count. 0 for no limit.",
+        "free on resume",
+    )
     trim_padding: bool = setting(
         True,
         "Whether models of RecBole leave most of the padding of a batch out, where that changes "

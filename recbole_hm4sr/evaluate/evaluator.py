@@ -1,7 +1,9 @@
 """Scores, ranks and metrics of a model as it is: RecBole's evaluator computes every metric."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from recbole_hm4sr.base import compat
 from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
 from recbole_hm4sr.evaluate.step_bar import StepBar
+from recbole_hm4sr.evaluate.ways import Setting, Way, encoded_once, entered
 from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.parallel import processes
@@ -72,36 +75,80 @@ class Evaluator:
         Raises:
             TrainingError: If a score is NaN or a target's score is infinite.
         """
-        if self.metrics_follow_from_ranks(eval_data):
-            return self.metrics(self.rank(eval_data).under(self.rank_history))
-        metrics: dict[str, float] = processes.broadcast_object(self._measure_scores(eval_data))
-        return metrics
+        return self._measure_in(eval_data, [()])[0]
 
-    @torch.no_grad()
-    def measure_some(self, eval_data: Any, name: str) -> float:
-        """One metric of some samples of a split, for choices that need no more.
+    def validate(self, eval_data: Any, views: Sequence[Setting]) -> dict[str, dict[str, float]]:
+        """Metrics of a split in several views of the model, each at its best choice.
 
-        The samples lie evenly between the first and the last. Every process measures them; the
-        first one's value holds in all. Where metrics do not follow from ranks, all are measured.
+        What a view leaves to validation (``choices()`` of the model) is chosen by ``valid_metric``
+        on some samples, evenly between the first and the last, and kept in the model.
 
         Args:
             eval_data: RecBole's loader of the split.
-            name: As ``ndcg@10``.
+            views: Of the model.
+
+        Returns:
+            Metrics by the name of the view.
+
+        Raises:
+            TrainingError: If a score is NaN or a target's score is infinite.
         """
+        tried = [(view, choice) for view in views for choice in self._choices_in(view)]
+        rows = self._some_rows(eval_data)
+        measured = self._measure_in(eval_data, tried, rows)
+        found = {}
+        for view in views:
+            own = [number for number, way in enumerate(tried) if way[0].name == view.name]
+            if not own:
+                continue
+            best = max(own, key=lambda number: (self._merit(measured[number]), number))
+            with view.entered():
+                self._model.choose(tried[best][1].name)
+            found[view.name] = measured[best]
+        if rows is not None:  # the choices were made by a part
+            found = {}
+        rest = [view for view in views if view.name not in found]
+        whole = self._measure_in(eval_data, [(view,) for view in rest])
+        found.update({view.name: metrics for view, metrics in zip(rest, whole, strict=True)})
+        return found
+
+    def _choices_in(self, view: Setting) -> tuple[Setting, ...]:
+        """What a view leaves to validation; of equal choices the last is taken."""
+        if not hasattr(self._model, "choices"):
+            return ()
+        with view.entered():
+            return tuple(self._model.choices())
+
+    def _merit(self, metrics: dict[str, float]) -> float:
+        """More is better."""
+        value = metrics[self._config["valid_metric"].lower()]
+        return value if self._config["valid_metric_bigger"] else -value
+
+    def _some_rows(self, eval_data: Any) -> Tensor | None:
+        """Numbers of the samples by which choices are made; None for all of them."""
         if not self.metrics_follow_from_ranks(eval_data):
-            return self.measure(eval_data)[name]
+            return None
         size = len(eval_data._dataset.inter_feat)
-        rows = np.unique(np.linspace(0, size - 1, min(size, _SOME_SAMPLES)).astype(np.int64))
-        step = self._config["eval_batch_size"]
-        batches = (
-            eval_data.collate_fn(rows[begin : begin + step].tolist())
-            for begin in range(0, len(rows), step)
-        )
-        ranks = self._rank(eval_data, batches, torch.from_numpy(rows))
-        value: float = processes.broadcast_object(
-            float(self.metrics(ranks.under(self.rank_history))[name])
-        )
-        return value
+        if size <= _SOME_SAMPLES:
+            return None
+        return torch.from_numpy(np.linspace(0, size - 1, _SOME_SAMPLES).astype(np.int64))
+
+    def _measure_in(
+        self, eval_data: Any, ways: Sequence[Way], rows: Tensor | None = None
+    ) -> list[dict[str, float]]:
+        """Metrics of a split, or of some of its samples, in each of several ways to score."""
+        if not ways:
+            return []
+        if self.metrics_follow_from_ranks(eval_data):
+            ranks = self._rank_in(eval_data, ways, rows)
+            measured = [self.metrics(of_way.under(self.rank_history)) for of_way in ranks]
+        else:
+            measured = []
+            for way in ways:
+                with entered(way):
+                    measured.append(self._measure_scores(eval_data))
+        of_first: list[dict[str, float]] = processes.broadcast_object(measured)
+        return of_first
 
     def metrics_follow_from_ranks(self, eval_data: Any) -> bool:
         """Whether all metrics follow from ranks: not with drawn negatives, or ``ItemCoverage``."""
@@ -119,22 +166,46 @@ class Evaluator:
         Raises:
             TrainingError: If a score is NaN or a target's score is infinite.
         """
-        batches, own = own_batches(eval_data)
-        with processes.failing_together():
-            ranks = self._rank(eval_data, self._step_bar.over(batches, "evaluation"), own)
-        return Ranks(gather_rows(ranks.include), gather_rows(ranks.exclude))
+        return self._rank_in(eval_data, [()])[0]
 
-    def _rank(self, eval_data: Any, batches: Any, rows: Any) -> Ranks:
-        """Rank the targets of batches, which hold some samples of a split."""
+    @torch.no_grad()
+    def _rank_in(
+        self, eval_data: Any, ways: Sequence[Way], rows: Tensor | None = None
+    ) -> list[Ranks]:
+        """Rank the targets of a split, or of some of its samples, in each of several ways.
+
+        A model that ranks by itself reads each batch once. Processes share all samples; some
+        samples are ranked by each of them.
+        """
+        if not hasattr(self._model, "rank_targets") and len(ways) > 1:
+            return [self._rank_in(eval_data, [way], rows)[0] for way in ways]
+        if rows is None:
+            batches, own = own_batches(eval_data)
+            with processes.failing_together():
+                bar = self._step_bar.over(batches, "evaluation")
+                found = self._rank_batches(eval_data, bar, own, ways)
+            return [Ranks(gather_rows(one.include), gather_rows(one.exclude)) for one in found]
+        step = self._config["eval_batch_size"]
+        some = (
+            eval_data.collate_fn(rows[begin : begin + step].tolist())
+            for begin in range(0, len(rows), step)
+        )
+        return self._rank_batches(eval_data, some, rows, ways)
+
+    def _rank_batches(
+        self, eval_data: Any, batches: Iterable[Any], rows: Any, ways: Sequence[Way]
+    ) -> list[Ranks]:
+        """Rank the targets of batches, which hold some samples of a split; a row for each way."""
         dataset, score = eval_data._dataset, self._prepare_to_score(eval_data)
         samples = dataset.inter_feat
-        return rank_samples(
-            score,
-            batches,
-            samples.select(samples.targets[rows]),
-            item_field=dataset.iid_field,
-            rank=self._rank_batch if hasattr(self._model, "rank_targets") else None,
-        )
+        own = samples.select(samples.targets[rows])
+        if hasattr(self._model, "rank_targets"):
+            rank = functools.partial(self._rank_batch, ways)
+            found = rank_samples(score, batches, own, item_field=dataset.iid_field, rank=rank)
+            rows_of_ways = zip(found.include, found.exclude, strict=True)
+            return [Ranks(include, exclude) for include, exclude in rows_of_ways]
+        with entered(ways[0]):
+            return [rank_samples(score, batches, own, item_field=dataset.iid_field)]
 
     @torch.no_grad()
     def target_scores(self, eval_data: Any) -> Tensor:
@@ -158,14 +229,22 @@ class Evaluator:
                 scores.append(self._model.predict(asked).cpu())
         return gather_rows(torch.cat(scores))
 
-    def _rank_batch(self, batch: Any, seen: HiddenPairs) -> tuple[Tensor, Tensor]:
-        """Ranks of a batch by the model itself, which never holds all scores at once."""
+    def _rank_batch(
+        self, ways: Sequence[Way], batch: Any, seen: HiddenPairs
+    ) -> tuple[Tensor, Tensor]:
+        """Ranks of a batch by the model itself, which never holds all scores at once: ``[W, B]``.
+
+        In several ways it is encoded once.
+        """
         interaction, _, _, targets = batch
         targets, seen = send((targets, seen), self._device)
-        ranks: tuple[Tensor, Tensor] = self._model.rank_targets(
-            send_batch(interaction, self._device), targets, seen
-        )
-        return ranks
+        asked, found = send_batch(interaction, self._device), []
+        with encoded_once(self._model, asked) if len(ways) > 1 else contextlib.nullcontext():
+            for way in ways:
+                with entered(way):
+                    found.append(self._model.rank_targets(asked, targets, seen))
+        include, exclude = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return include, exclude
 
     @torch.no_grad()
     def score(self, eval_data: Any, rows: Sequence[int]) -> tuple[Any, Tensor]:

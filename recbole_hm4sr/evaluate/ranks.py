@@ -56,7 +56,7 @@ def rank_samples(
         item_field: Name of the item column.
         rank: How a model ranks by itself, without all scores at once: takes a batch and the pairs
             of a row and an item seen before; returns ranks among all items and among those but the
-            seen. None to rank by ``score``.
+            seen, ``[B]``, or ``[W, B]`` of several ways to rank. None to rank by ``score``.
 
     Returns:
         Ranks on the CPU.
@@ -65,8 +65,9 @@ def rank_samples(
         TrainingError: If a score is NaN or a target's score is infinite.
     """
     seen = mark_seen(samples.histories, item_field)
-    nothing = torch.empty(0, dtype=torch.int64)
-    include, exclude, done = [nothing], [nothing], 0
+    include: list[Tensor] = []
+    exclude: list[Tensor] = []
+    done = 0
     for batch in batches:
         if rank is None:
             _, scores, _, targets = score(batch)
@@ -81,7 +82,7 @@ def rank_samples(
             ranks = rank(batch, pairs_of_rows(pairs, n_rows))
         include.append(ranks[0].cpu())
         exclude.append(ranks[1].cpu())
-    return Ranks(torch.cat(include), torch.cat(exclude))
+    return Ranks(torch.cat(include, dim=-1), torch.cat(exclude, dim=-1))
 
 
 def _rank_scores(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,14 +37,12 @@ class Requests(NamedTuple):
             int64.
         lengths: n, items of the history, at most L. Shape ``[N]``, int64.
         moments: T, when the request is made. Shape ``[N]``, int64.
-        known_until: The moment in whose place a memory is read, at most T. Shape ``[N]``, int64.
     """
 
     last_items: Tensor
     last_times: Tensor
     lengths: Tensor
     moments: Tensor
-    known_until: Tensor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,16 +68,16 @@ class BatchReader:
         if train:
             batch = self._with_targets(batch, interaction)
         if self.requests is not None and batch.requests is None:
-            batch = batch.replace(requests=self._of_windows(interaction, train=train))
+            batch = batch.replace(requests=self._of_windows(interaction))
         return batch
 
-    def _of_windows(self, interaction: Interaction, *, train: bool) -> Requests:
+    def _of_windows(self, interaction: Interaction) -> Requests:
         assert self.requests is not None
         own = interaction[self.time].cpu() if self.time in interaction else None
         items, times, lengths = (
             interaction[name].cpu() for name in (self.item_list, self.time_list, self.length)
         )
-        return self.requests.of_windows(items, times, lengths, own, train=train)
+        return self.requests.of_windows(items, times, lengths, own)
 
     def _with_targets(self, batch: PackedBatch, interaction: Interaction) -> PackedBatch:
         packing, read_at = batch.packing, None

@@ -8,6 +8,7 @@ exact and the sampled softmax, batches arranged by the loader, serving without t
 user tower that can be exported.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
@@ -100,6 +101,7 @@ class PackedRecommender(WithMemory):
         self.similarity: Similarity = Dot()
         self.scorer: Scorer = self.make_scorer(dataset)
         self._cache = CatalogueCache()
+        self._kept: tuple[Interaction, Encoded] | None = None
 
     # --- what a model says ---------------------------------------------------------------------
 
@@ -241,7 +243,22 @@ class PackedRecommender(WithMemory):
             log_expected=self.sampler.log_expected(drawn),
         )
 
+    @contextlib.contextmanager
+    def encoded_once(self, interaction: Interaction) -> Iterator[None]:
+        """A context in which this batch is encoded once, in whatever view it is asked for.
+
+        Args:
+            interaction: Of an evaluation; the same object as :meth:`ask` will take.
+        """
+        self._kept = interaction, self._encoded(interaction)
+        try:
+            yield
+        finally:
+            self._kept = None
+
     def _encoded(self, interaction: Interaction) -> Encoded:
+        if self._kept is not None and self._kept[0] is interaction:
+            return self._kept[1]
         return self(self.read(interaction, train=False))
 
     def ask(self, interaction: Interaction) -> tuple[UserRows, Catalogue]:

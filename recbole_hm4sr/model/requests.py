@@ -74,11 +74,10 @@ class RequestReader:
             last_times=times[places].masked_fill(outside, 0),
             lengths=(positions - starts).clamp(max=self.max_length),
             moments=moments,
-            known_until=moments,
         )
 
     def of_windows(
-        self, items: Tensor, times: Tensor, lengths: Tensor, own: Tensor | None, *, train: bool
+        self, items: Tensor, times: Tensor, lengths: Tensor, own: Tensor | None
     ) -> Requests:
         """The requests of windows, a row each.
 
@@ -88,7 +87,6 @@ class RequestReader:
             lengths: At least 1. Shape ``[B]``, int64.
             own: Time of each row's target or request; None where it is not known: then T is the
                 time of the newest interaction. Shape ``[B]``, int64.
-            train: Whether the rows are trained.
         """
         places = lengths[:, None] - 1 - torch.arange(self.reach)
         outside = places < 0
@@ -102,11 +100,14 @@ class RequestReader:
             last_times=last_times.masked_fill(outside, 0),
             lengths=lengths,
             moments=moments,
-            known_until=moments if train else self._refreshed(moments),
         )
 
-    def _refreshed(self, moments: Tensor) -> Tensor:
-        """T' in evaluation."""
+    def known_until(self, moments: Tensor) -> Tensor:
+        """T', the moment in whose place an evaluation reads the memory, for each moment T.
+
+        Args:
+            moments: Shape ``[B]``, int64.
+        """
         if self.refresh == "week":
             return torch.minimum(self.clock.snapshots(moments), moments)
         if self.refresh == "none" and self.frozen_at is not None:

@@ -105,6 +105,6 @@ class MemoryTower(UserTower):
         """
         reader = self.model.arrange.requests
         assert reader is not None
-        requests = reader.of_windows(item_seq, timestamps, item_seq_len, moments, train=False)
+        requests = reader.of_windows(item_seq, timestamps, item_seq_len, moments)
         users = self._encode(item_seq, item_seq_len, timestamps, requests)
         return users.vectors.flatten(1), self.scorer.relation_weights(users)

@@ -3,7 +3,6 @@
 Without a memory (``memory: none``) all of this is as if it were not there.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,6 @@ class WithMemory(SumOfParts):
         self.dense_weight = DenseWeight(
             self.settings.dense_weights,
             len(refreshes(self.settings.memory_refresh)),
-            bigger=config["valid_metric_bigger"],
         )
 
     def make_scorer(self, dataset: Any) -> Scorer:
@@ -111,10 +109,12 @@ class WithMemory(SumOfParts):
         Args:
             encoded: Of :meth:`encode`.
         """
-        users, requests = encoded.users, encoded.batch.requests
-        if requests is None:
+        users, requests, reader = encoded.users, encoded.batch.requests, self.arrange.requests
+        if requests is None or reader is None:
             return users
-        users = users.with_side(**requests._asdict())
+        is_trained = encoded.batch.targets is not None
+        until = requests.moments if is_trained else reader.known_until(requests.moments)
+        users = users.with_side(**requests._asdict(), known_until=until)
         share, vectors = self.settings.dense_dropout, users.vectors
         if not self.training:
             return users._replace(vectors=vectors * self.weight_of_dense_part().to(vectors.dtype))
@@ -134,14 +134,13 @@ class WithMemory(SumOfParts):
         is_served = requests.log is None
         return 0 if is_served else several.index(requests.refresh)
 
-    def calibrate(self, measure: Callable[[], float]) -> None:
-        """Choose what training cannot tell: how much the dense part counts beside a memory.
+    def choices(self) -> tuple[View, ...]:
+        """What training cannot tell: how much the dense part counts beside a memory, in a view."""
+        return () if self.arrange.requests is None else self.dense_weight.choices(self._view())
 
-        Args:
-            measure: The validation score of the model as it is, of some rows.
-        """
-        if self.arrange.requests is not None:
-            self.dense_weight.choose(self._view(), measure)
+    def choose(self, name: str) -> None:
+        """Keep one of the choices of the present view, by its name."""
+        self.dense_weight.choose(self._view(), name)
 
     def history_parts(self, interaction: Interaction, items: Tensor) -> Tensor | None:
         """What the memory says of each of the last items, with ``[B, C]`` items: ``[B, C, K]``.

@@ -230,13 +230,19 @@ def run_section(run: RunFiles) -> Section:
         ("data set", metrics["dataset"] + (" (GENERATED)" if metrics["generated"] else "")),
         *data_rows((run.facts or {}).get("data")),
         ("seed", str(metrics["seed"])),
-        ("epochs", f"{metrics['epochs']}, the best {metrics['best_epoch']}"),
+        ("epochs", _epochs(metrics)),
         ("folder", run.name),
         ("command", metrics["command"]),
         ("commit", metrics["git_revision"] or "not a checkout"),
         ("versions", versions),
     ]
     return Section("run", "What was run", "Run", (), (), (facts_table(tuple(rows)),))
+
+
+def _epochs(metrics: Mapping[str, Any]) -> str:
+    """How many there were, and whether more might have been better."""
+    ended = ", ended by max_cpu_minutes" if metrics.get("ended_by") == "budget" else ""
+    return f"{metrics['epochs']}, the best {metrics['best_epoch']}{ended}"
 
 
 def data_rows(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:

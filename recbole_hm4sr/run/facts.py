@@ -32,6 +32,7 @@ def run_facts(parts: RunParts, trained: Trained, costs: Costs) -> dict[str, Any]
         "epochs": len(epochs),
         "n_parameters": sum(weight.numel() for weight in parameters),
         "seconds": round(costs.seconds, 3),
+        "cpu_seconds": round(costs.cpu_seconds, 3),
         "train_seconds_per_epoch": _median([record.train_seconds for record in epochs]),
         "valid_seconds_per_epoch": _median([record.valid_seconds for record in epochs]),
         "peak_memory_mb": round(costs.peak_memory_bytes / 2**20),

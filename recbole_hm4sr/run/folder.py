@@ -125,6 +125,7 @@ class RunFolder:
             best_epoch=trained.best_epoch,
             best_valid_score=trained.best_valid_score,
             epochs=trained.epochs,
+            ended_by=trained.ended_by,
         )
 
     def _write_ranks(self, name: str, ranks: Ranks, parts: RunParts) -> None:

@@ -197,6 +197,7 @@ def train(parts: RunParts) -> Trained:
         epochs=tuple(trainer.epochs),
         **vars(_best_of(trainer, trainer.views[0])),
         costs=costs,
+        ended_by=trainer.ended_by or "epochs",
         views={view.name: _best_of(trainer, view) for view in trainer.views if view.name},
     )
 

@@ -151,7 +151,7 @@ def open_for_evaluation(run_dir: str | Path) -> Iterator[RunParts]:
 def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> RunResult:
     """Train from the last finished epoch on, evaluate the best one, write the results."""
     with _with_resume_hint(folder.path):
-        meter = CostMeter(plan.device())
+        meter = CostMeter(plan.device(), max_cpu_minutes=plan.run.max_cpu_minutes)
         set_threads(plan)
         with (
             _other_processes(plan),

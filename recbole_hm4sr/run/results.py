@@ -3,11 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_hm4sr.evaluate.ranks import Ranks
+from recbole_hm4sr.run import notebook
 from recbole_hm4sr.train.costs import Costs
 from recbole_hm4sr.train.epochs import EpochRecord
+from recbole_hm4sr.train.trainer import Ending
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,8 @@ class Trained:
         best_valid_score: That score.
         best_valid: All validation metrics of that epoch.
         costs: Of the run up to the end of its last epoch.
+        ended_by: Why it has ended: ``validation`` found nothing better for a while, all ``epochs``
+            were done, or the ``budget`` of processor time was spent.
         views: The best epochs of all views of a model that is measured in several, by name.
     """
 
@@ -43,6 +50,7 @@ class Trained:
     best_valid_score: float
     best_valid: dict[str, float]
     costs: Costs
+    ended_by: Ending
     views: Mapping[str, BestOfView] = dataclasses.field(default_factory=dict)
 
 
@@ -121,6 +129,7 @@ class RunResult(Metrics):
         best_epoch: Epoch with the best validation score, from 1.
         best_valid_score: That score.
         epochs: The epochs.
+        ended_by: Why training has ended: ``validation``, ``epochs`` or ``budget``.
     """
 
     run_dir: Path
@@ -130,3 +139,15 @@ class RunResult(Metrics):
     best_epoch: int
     best_valid_score: float
     epochs: tuple[EpochRecord, ...]
+    ended_by: Ending
+
+    def frame(self) -> "pd.DataFrame":
+        """A row an epoch: losses, validation metrics, seconds. See :mod:`.notebook`."""
+        return notebook.epochs_frame(self.epochs)
+
+    def plot(self) -> Any:
+        """Losses and validation over the epochs, as a ``plotly`` figure."""
+        return notebook.curves(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html(self)

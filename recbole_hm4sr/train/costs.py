@@ -25,7 +25,9 @@ class Costs:
 
     Attributes:
         seconds: Wall time, summed over the processes that resumed the run one after another.
-        opening_seconds: Of these, the time that reading the data and building the model took.
+        cpu_seconds: Processor time, of all threads; of processes that train together, the first
+            one's.
+        opening_seconds: The wall time that reading the data and building the model took.
         peak_memory_bytes: The largest of these processes: of the GPU's allocator, or on the CPU the
             resident memory. Of processes that train together, the first one's.
         peak_is_own: Whether that is of this run alone. On the CPU the peak of a process can be
@@ -35,6 +37,7 @@ class Costs:
     """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     opening_seconds: float = 0.0
     peak_memory_bytes: int = 0
     peak_is_own: bool = True
@@ -46,10 +49,12 @@ class CostMeter:
 
     Args:
         device: Where the run trains.
+        max_cpu_minutes: Its budget; 0 for no limit.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._began = time.perf_counter()
+    def __init__(self, device: torch.device, *, max_cpu_minutes: float = 0) -> None:
+        self._max_cpu_seconds = 60 * max_cpu_minutes
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._opening_seconds = 0.0
         self._device = device
         self._before = Costs()
@@ -73,11 +78,17 @@ class CostMeter:
         seconds = sum(record.train_seconds + record.valid_seconds for record in epochs)
         self._before = Costs(seconds=seconds, complete=False)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the run has had all the processor time that it may have."""
+        return 0 < self._max_cpu_seconds <= self.costs().cpu_seconds
+
     def costs(self) -> Costs:
         """The costs of the run up to now."""
         before = self._before
         return Costs(
             seconds=before.seconds + time.perf_counter() - self._began,
+            cpu_seconds=before.cpu_seconds + time.process_time() - self._cpu_began,
             opening_seconds=before.opening_seconds + self._opening_seconds,
             peak_memory_bytes=max(before.peak_memory_bytes, _peak_bytes(self._device)),
             peak_is_own=before.peak_is_own and self._peak_is_own,

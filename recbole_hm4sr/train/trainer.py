@@ -14,9 +14,8 @@ Frozen features are in no checkpoint; their fingerprint is.
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -44,6 +43,9 @@ from recbole_hm4sr.train.optimizer import build_optimizer
 from recbole_hm4sr.train.precision import Precision
 from recbole_hm4sr.train.step import TrainStep
 
+# Why training has ended.
+Ending: TypeAlias = Literal["validation", "epochs", "budget"]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFiles:
@@ -68,8 +70,7 @@ class Trainer:
         model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
             whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
             called before the first step of each epoch, counted from 1, with the training split;
-            ``calibrate(measure)``, called before each validation of each view with a function that
-            gives the score of some validation rows; ``parameter_groups()``
+            ``parameter_groups()``
             (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
             ``views()`` (:func:`~recbole_hm4sr.model.capabilities.views`).
         evaluator: Of the same model.
@@ -77,7 +78,8 @@ class Trainer:
         amp_dtype: What ``enable_amp`` computes in.
         step_bar: Counts the steps of an epoch.
         on_epoch: Called in the first process after every epoch.
-        meter: Measures what the run costs; its costs are resumed with the run.
+        meter: Measures what the run costs, and ends it when its budget is spent; its costs are
+            resumed with the run.
 
     Attributes:
         epochs: The finished epochs that were validated.
@@ -106,7 +108,7 @@ class Trainer:
         self.device = config["device"]
         self.max_epochs: int = config["epochs"]
         self._prepare_steps(amp_dtype)
-        self.start_epoch = 0
+        self.start_epoch = self._n_finished = 0
         self.epochs: list[EpochRecord] = []
         self.views = views(model)
         self.bests = BestEpochs(config, [view.name for view in self.views])
@@ -129,8 +131,18 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether training has ended: all epochs done, or stopped early."""
-        return self.start_epoch >= self.max_epochs or self.bests.are_over
+        """Whether training has ended: see :attr:`ended_by`."""
+        return self.ended_by is not None
+
+    @property
+    def ended_by(self) -> Ending | None:
+        """Why no further epoch is trained: none is better, all are done, or no time is left."""
+        if self.bests.are_over:
+            return "validation"
+        if self._n_finished >= self.max_epochs:
+            return "epochs"
+        is_spent = self._meter is not None and self._meter.is_spent
+        return "budget" if processes.broadcast_object(is_spent) else None
 
     def best_epoch(self, view: View | None = None) -> int:
         """Number of the best epoch so far of a view, from 1; 0 before the first.
@@ -184,13 +196,14 @@ class Trainer:
             began = time.perf_counter()
             losses = self.train_epoch(train_data, epoch)
             train_seconds = time.perf_counter() - began
+            self._n_finished = epoch + 1
             self.files.events.trained(epoch, sum(losses.values()) * len(train_data))
             if (epoch + 1) % eval_step:
                 continue
             record = self._validate(valid_data, epoch, losses, train_seconds)
             self.files.events.validated(epoch, record.valid_score, record.valid)
             self._end_epoch(record, (train_data, valid_data))
-            if self.bests.are_over:
+            if self.finished:
                 break
         self.files.events.ended(self.bests.first.score)
 
@@ -199,15 +212,10 @@ class Trainer:
     ) -> EpochRecord:
         """Measure and judge an epoch in every view."""
         began = time.perf_counter()
-        name = self.config["valid_metric"].lower()
-        measure_some = partial(self.evaluator.measure_some, valid_data, name)
-        found = {}
-        for view in self.views:
-            with view.entered():
-                if hasattr(self.model, "calibrate"):
-                    self.model.calibrate(measure_some)
-                metrics = self.evaluator.measure(valid_data)
-            found[view.name] = self.bests[view.name].judge(metrics)
+        found = {
+            name: self.bests[name].judge(metrics)
+            for name, metrics in self.evaluator.validate(valid_data, self.views).items()
+        }
         first = found.pop(self.views[0].name)
         return EpochRecord(
             epoch=epoch + 1,
@@ -349,7 +357,7 @@ class Trainer:
 
     def _set_state(self, state: dict[str, Any], loaders: tuple[Any, Any]) -> None:
         self._set_state_of_steps(state)
-        self.start_epoch = state["epoch"] + 1
+        self.start_epoch = self._n_finished = state["epoch"] + 1
         self.bests.set_state(state)
         self.epochs = [EpochRecord.of_plain(record) for record in state["history"]]
         if self._meter is not None:

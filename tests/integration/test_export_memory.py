@@ -39,7 +39,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def run_dir(toy_path, tmp_path_factory):
-    def choose_half(weights, view, _measure):
+    def choose_half(weights, view, _name):
         weights.values[view] = 0.5
 
     with pytest.MonkeyPatch.context() as patch:

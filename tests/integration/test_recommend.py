@@ -159,7 +159,10 @@ def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_pa
     words = ["recommend", "--run", hm4sr_run, "--history", path, "-k", 3]
     run_command(*words, "--out", tmp_path / "lists.csv")
     assert "2 users, 1 of them without an item" in capsys.readouterr().out.replace("\n", " ")
-    assert "1 of 2 users get no item, since they have taken every one there is: 'u0'" in caplog.text
+    assert (
+        "1 of 2 users get no item, since they have taken every one that may be recommended: 'u0'"
+        in caplog.text
+    )
     assert set(pd.read_csv(tmp_path / "lists.csv").user_id) == {"u1"}
     run_command(*words, "--format", "jsonl")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -146,8 +146,9 @@ class ItemKNN(ClosedForm):
         of_times = self._of_request + self._config["LIST_SUFFIX"]
         columns = (self.ITEM_SEQ, of_times, self.ITEM_SEQ_LEN)
         items, times, lengths = (interaction[name].cpu() for name in columns)
-        requests = reader.of_windows(items, times, lengths, own, train=False)
-        side = {name: values.to(self.device) for name, values in requests._asdict().items()}
+        requests = reader.of_windows(items, times, lengths, own)
+        read = {**requests._asdict(), "known_until": reader.known_until(requests.moments)}
+        side = {name: values.to(self.device) for name, values in read.items()}
         ones = torch.ones(len(items), 1, 1, dtype=self._dtype(), device=self.device)
         return UserRows(ones, side)
 

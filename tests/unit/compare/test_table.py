@@ -315,6 +315,15 @@ def test_what_makes_rows_less_comparable_is_said(tmp_path):
     assert "different machines or threads (m; other)" in notes
     assert "Several runs went at once" in notes
     assert "different revisions of the code (g, h)" in notes
+    assert "max_cpu_minutes" not in notes
+
+
+def test_runs_that_their_budget_has_ended_are_named(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1, 2]})
+    ends = {("A", 1): "budget", ("A", 2): "budget", ("B", 1): "epochs", ("B", 2): "validation"}
+    outcomes = [outcome(tmp_path, *key, ended_by=how) for key, how in ends.items()]
+    notes = summarize(grid, outcomes)[0].notes
+    assert "Ended by max_cpu_minutes, before validation stopped them: A (seed 1, 2)." in notes
 
 
 def test_a_row_of_mmsr_says_which_variant_it_is(tmp_path):

@@ -1,10 +1,15 @@
 """Metrics of a model against those of RecBole's own trainer, collector and evaluator."""
 
+import contextlib
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from recbole.trainer import trainer as recbole_trainer
 
+from recbole_hm4sr.evaluate import evaluator
+from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.testing.toydata import N_ITEMS, QUICK
@@ -83,3 +88,77 @@ def test_a_model_that_scores_pairs_alone_ranks_all_items(open_parts, measured_by
     pair.update(loader._dataset.get_item_feature()[torch.tensor([7])])
     torch.testing.assert_close(scores[1, 7], parts.model.predict(pair).squeeze())
     assert parts.trainer.evaluator.measure(loader) == measured_by_recbole(parts, loader)
+
+
+class Chooser:
+    """Adds to a model two views and three choices, all of which change its scores."""
+
+    def __init__(self, model):
+        self.model, self.view, self.scale = model, 0.0, 1.0
+        self.encoded = []
+        ask, encode = model.ask, model.encode
+
+        def asked(interaction):
+            users, catalogue = ask(interaction)
+            vectors = self.scale * users.vectors + self.view
+            return users._replace(vectors=vectors), catalogue
+
+        def encoding(batch, catalogue):
+            self.encoded.append(len(batch.packing.lengths))
+            return encode(batch, catalogue)
+
+        model.ask, model.encode = asked, encoding
+        model.choices = lambda: [
+            View(f"{scale:g}", partial(self.setting, "scale", scale)) for scale in (-1.0, 1.0, 2.0)
+        ]
+        model.choose = lambda name: setattr(self, "scale", float(name))
+
+    @contextlib.contextmanager
+    def setting(self, name, value):
+        before = getattr(self, name)
+        setattr(self, name, value)
+        try:
+            yield
+        finally:
+            setattr(self, name, before)
+
+    def views(self):
+        return [View(name, partial(self.setting, "view", at)) for name, at in (("a", 0), ("b", 5))]
+
+
+@pytest.mark.parametrize("n_some", [4096, 10])
+def test_each_view_is_measured_at_its_best_choice(open_parts, monkeypatch, n_some):
+    """Equal to measuring every view with every choice by itself; each batch is encoded once."""
+    monkeypatch.setattr(evaluator, "_SOME_SAMPLES", n_some)
+    parts = open_parts("SASRecPlus", metrics=METRICS)
+    loader, measure = parts.valid_data, parts.trainer.evaluator.measure
+    chooser = Chooser(parts.model)
+    views = chooser.views()
+    expected = {}
+    for view in views:
+        with view.entered():
+            for scale in (-1.0, 1.0, 2.0):
+                with chooser.setting("scale", scale):
+                    expected[view.name, scale] = measure(loader)
+    chooser.encoded.clear()
+    size, chosen = len(loader._dataset.inter_feat), []
+    monkeypatch.setattr(
+        parts.model,
+        "choose",
+        lambda name: chosen.append(float(name)) or chooser.__dict__.update(scale=float(name)),
+    )
+    found = parts.trainer.evaluator.validate(loader, views)
+    assert sum(chooser.encoded) == (size if n_some > size else 10 + size)
+    # The views share one choice here: what is measured last is at the last one chosen.
+    if n_some > size:
+        metric = parts.config["valid_metric"].lower()
+        for view, scale in zip(views, chosen, strict=True):
+            assert found[view.name] == expected[view.name, scale]
+            values = [expected[view.name, other][metric] for other in (-1.0, 1.0, 2.0)]
+            assert found[view.name][metric] == max(values)
+            assert scale == max(
+                s for s in (-1.0, 1.0, 2.0) if expected[view.name, s][metric] == max(values)
+            )
+    else:
+        for view in views:
+            assert found[view.name] == expected[view.name, chosen[-1]]

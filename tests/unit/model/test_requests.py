@@ -38,7 +38,6 @@ def test_a_training_row_reads_its_whole_history(request_time, days):
     assert (found.last_times // DAY).tolist() == [[3, 0, 0], [5, 0, 0]]
     assert found.lengths.tolist() == [2, 1]  # at most the window
     assert (found.moments // DAY).tolist() == days
-    assert torch.equal(found.known_until, found.moments)
 
 
 def test_a_window_reads_the_same():
@@ -46,7 +45,7 @@ def test_a_window_reads_the_same():
     times = torch.tensor([[0, 0, 3], [5, 99, 99]]) * DAY  # what is in the padding is not read
     at = reader(max_length=3).at(torch.tensor([3, 5]))
     own, lengths = TIMES[[3, 5]], torch.tensor([3, 1])
-    found = reader(max_length=3).of_windows(items, times, lengths, own, train=True)
+    found = reader(max_length=3).of_windows(items, times, lengths, own)
     for name in found._fields:
         assert torch.equal(getattr(found, name), getattr(at, name)), name
 
@@ -64,20 +63,16 @@ def test_up_to_when_an_evaluation_looks(refresh, frozen_at, days):
     window = torch.tensor([[1, 2], [5, 0]]), torch.tensor([[0, 0], [5 * DAY, 0]])
     own, lengths = TIMES[[3, 5]], torch.tensor([2, 1])
     some = reader(refresh=refresh, frozen_at=frozen_at)
-    found = some.of_windows(*window, lengths, own, train=False)
-    assert (found.known_until // DAY).tolist() == days
+    found = some.of_windows(*window, lengths, own)
     assert (found.moments // DAY).tolist() == [9, 5]
-    trained = some.of_windows(*window, lengths, own, train=True)
-    assert torch.equal(trained.known_until, trained.moments)
+    assert (some.known_until(found.moments) // DAY).tolist() == days
 
 
 def test_a_request_is_rounded_down_to_the_grain_of_the_data():
     window = torch.tensor([[1]]), torch.tensor([[3 * DAY]])
     now = torch.tensor([9 * DAY + 7])
     for grain, moment in ((1, 9 * DAY + 7), (DAY, 9 * DAY)):
-        found = reader(grain=grain, reach=1).of_windows(
-            *window, torch.tensor([1]), now, train=False
-        )
+        found = reader(grain=grain, reach=1).of_windows(*window, torch.tensor([1]), now)
         assert found.moments.tolist() == [moment]
 
 

@@ -22,6 +22,7 @@ def clock(monkeypatch):
         now, peak = 1000.0, 0
 
     monkeypatch.setattr(costs.time, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(costs.time, "process_time", lambda: 2 * Clock.now)  # of two threads
     monkeypatch.setattr(costs, "_peak_bytes", lambda _: Clock.peak)
     monkeypatch.setattr(costs, "_reset_peak", lambda _: True)
     return Clock
@@ -47,11 +48,25 @@ def test_seconds_are_summed_and_the_largest_peak_is_kept(clock):
     third = process(clock, opening=4, training=30, peak=400, before=second)
     assert third == {
         "seconds": 2 + 10 + 3 + 20 + 4 + 30,
+        "cpu_seconds": 2 * (2 + 10 + 3 + 20 + 4 + 30),
         "opening_seconds": 2 + 3 + 4,
         "peak_memory_bytes": 500,
         "peak_is_own": True,
         "complete": True,
     }
+
+
+def test_a_budget_counts_the_processor_time_of_all_processes_of_a_run(clock):
+    first = process(clock, opening=0, training=40, peak=1)  # 80 s of processor time
+    meter = CostMeter(CPU, max_cpu_minutes=2)
+    meter.resume_from(first, ())
+    clock.now += 19.5
+    assert not meter.is_spent
+    clock.now += 0.5  # 80 + 40 s
+    assert meter.is_spent
+    endless = CostMeter(CPU)
+    clock.now += 1e6
+    assert not endless.is_spent
 
 
 def test_a_checkpoint_without_costs_gives_the_seconds_of_its_epochs_and_says_so(clock):

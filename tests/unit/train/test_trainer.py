@@ -13,6 +13,7 @@ from recbole_hm4sr.model.registry import ModelEntry
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.testing.toydata import QUICK
+from recbole_hm4sr.train.costs import Costs
 
 GRADIENT = torch.tensor([3.0, 4.0])  # of norm 5
 
@@ -95,6 +96,40 @@ def test_an_epoch_trains_with_dropout_and_validates_without(session):
     assert opened.model.training
     opened.trainer.evaluator.measure(opened.valid_data)
     assert not opened.model.training
+
+
+class Spent:
+    """A meter whose budget is spent after so many epochs."""
+
+    def __init__(self, n):
+        self.left = n
+
+    @property
+    def is_spent(self):
+        self.left -= 1
+        return self.left < 0
+
+    def costs(self):
+        return Costs()
+
+
+@pytest.mark.parametrize(
+    ("n_paid", "settings", "n_epochs", "ended_by"),
+    [
+        (1, {"epochs": 5}, 2, "budget"),
+        (9, {"epochs": 2}, 2, "epochs"),
+        (9, {"epochs": 9, "stopping_step": 2}, 3, "validation"),
+    ],
+)
+def test_training_ends_with_its_budget_too(session, n_paid, settings, n_epochs, ended_by):
+    """All scores are equal: a best epoch is no worse than the one before, until none counts."""
+    opened = session(**settings)
+    if ended_by == "validation":
+        opened.trainer.bests.first.judge({opened.config["valid_metric"].lower(): 2.0})
+    opened.trainer._meter = Spent(n_paid)
+    opened.trainer.fit(opened.train_data, opened.valid_data)
+    assert len(opened.trainer.epochs) == n_epochs
+    assert opened.trainer.ended_by == ended_by
 
 
 def test_a_trainer_that_is_closed_in_the_middle_of_an_epoch_leaves_no_bar(session, capsys):
