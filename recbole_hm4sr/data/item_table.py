@@ -45,8 +45,10 @@ class NumberColumn:
 
     def cells(self, rows: Array) -> Array:
         """Values to show: a float or None each. Shape of ``rows``, object."""
-        values = self.values[rows].astype(object)
-        return np.where(np.isnan(self.values[rows]), None, values)
+        found = self.values[rows]
+        values: Array = found.astype(object)
+        values[np.isnan(found)] = None
+        return values
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from recbole_hm4sr.train.checkpoint_folder import settings_to_meet
 
 MACHINE = {
     "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_wandb", "n_threads",
-    "process_timeout", "show_progress", "state", "use_gpu", "wandb_project", "worker",
+    "process_timeout", "serve_columns", "show_progress", "state", "use_gpu", "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
     "baselines", "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
