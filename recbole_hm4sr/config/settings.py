@@ -112,6 +112,12 @@ class DataSettings(Settings):
     category_field: str | None = setting(
         None, "Column of the .item file that holds an item's categories; null for none."
     )
+    serve_columns: Many[str] = setting(
+        ["title", "brand", "category", "categories", "price"],
+        "Columns of the .item file that a run keeps for serving, for rules on items and for "
+        "answers; those that the file does not have are left out.",
+        "machine",
+    )
     generated: bool = setting(
         False, "True if the data set is generated; said wherever its results are shown."
     )

@@ -20,6 +20,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.item_table import ItemTable, read_item_table
 from recbole_hm4sr.data.texts import read_item_texts, tfidf
 
 
@@ -149,3 +150,13 @@ class ItemFiles:
             DataError: If the file is missing, has no such column or breaks the contract.
         """
         return read_attribute(self._item_file, self._item_field, column, self._item_tokens)
+
+    def table(self) -> ItemTable:
+        """The columns that ``serve_columns`` names, of all lines of the ``.item`` file.
+
+        Raises:
+            DataError: If the file breaks the contract.
+        """
+        return read_item_table(
+            self._item_file, item_field=self._item_field, settings=self._settings
+        )

@@ -27,6 +27,7 @@ from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
@@ -314,3 +315,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def attribute(self, column: str) -> ItemAttribute:
         """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
         return self._item_files.attribute(column)
+
+    def item_table(self) -> ItemTable:
+        """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
+        return self._item_files.table()

@@ -3,21 +3,27 @@
 A run keeps it in one file, so that it can be served where the interactions are not.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
+from recbole_hm4sr.data.interaction_columns import InteractionColumns, read_interaction_columns
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import PREFIX, MemoryClock
 from recbole_hm4sr.data.refresh_state import NewRows
 
 if TYPE_CHECKING:  # torch takes seconds, and a refresh needs none
     import torch
 
+logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 # Under this name a model keeps the items in the order in which equal scores rank.
 ORDER = "order"
@@ -37,6 +43,9 @@ class ServingData:
         first_time: Earliest time of the training part, in whole seconds since the epoch.
         longest_gap: Longest gap of the training part, in whole seconds.
         arrays: What the model itself keeps, by name.
+        table: Columns of the items; None for a run that was trained before they were kept.
+        source: How the tables were written that the data set was prepared from; None if that is
+            not known.
     """
 
     item_tokens: Array
@@ -45,6 +54,8 @@ class ServingData:
     first_time: int
     longest_gap: int
     arrays: Mapping[str, Array]
+    table: ItemTable | None = None
+    source: InteractionColumns | None = None
 
     @property
     def clock(self) -> MemoryClock | None:
@@ -112,7 +123,19 @@ def describe_dataset(dataset: Any, arrays: Mapping[str, Array]) -> ServingData:
         first_time=dataset.first_time(),
         longest_gap=dataset.longest_gap(),
         arrays=dict(arrays),
+        table=_read_table(dataset),
+        source=read_interaction_columns(Path(dataset.dataset_path)),
     )
+
+
+def _read_table(dataset: Any) -> ItemTable:
+    """Its columns; none of a file that is broken, since a run may not need them."""
+    try:
+        table: ItemTable = dataset.item_table()
+    except DataError as error:
+        logger.warning("no columns of the items are kept for serving: %s", error)
+        return ItemTable()
+    return table
 
 
 class NeedsDatasetError(AttributeError):
