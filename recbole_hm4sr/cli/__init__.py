@@ -25,6 +25,7 @@ from recbole_hm4sr.cli import (
     prepare,
     recommend,
     report,
+    runs,
     train,
     tune,
 )
@@ -38,7 +39,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert, catalog):
+for _group in (
+    train,
+    recommend,
+    compare,
+    tune,
+    report,
+    runs,
+    check,
+    prepare,
+    encode,
+    convert,
+    catalog,
+):
     _group.register(app)
 
 
