@@ -44,7 +44,13 @@ def test_there_are_four():
 
 # What a reader is to see: a result, a refusal that names the setting, an answer of the service.
 EXPECTED = {
-    "sample": ("best epoch: 1", "report.html", "learning_rate", "(because of: "),
+    "sample": (
+        "seen items removed: 0.",
+        "valid.ndcg@10",
+        "report.html",
+        "learning_rate",
+        "(because of: ",
+    ),
     "csv-to-service": ("60 users", "30 items", "no error", "anna,P", '"items"'),
     "paper-table": ("SASRecPlus", r"\toprule", "NDCG@10", "table_tests.tex"),
     "own-model": ("MeanRec: NDCG@10 0.0", "mean_size"),
