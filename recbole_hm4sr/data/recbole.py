@@ -55,7 +55,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         log: The interactions that pass the filters; there once the parts are built.
 
     Raises:
-        DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
+        DataError: If a file breaks the data contract of ``docs/data/format.md``.
     """
 
     # The moment at which the training part of a split by one moment ends; in the data's unit.
