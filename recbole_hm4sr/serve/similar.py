@@ -59,7 +59,7 @@ class SimilarItems:
     def records(self) -> Iterator[dict[str, Any]]:
         """Plain values, a dictionary for each item that was asked for."""
         for number, asked in enumerate(self.asked):
-            ranks = np.flatnonzero(~np.isnan(self.scores[number]))
+            ranks = np.flatnonzero(~np.isnan(self.scores[number])).tolist()
             yield {
                 "item": asked,
                 "known": bool(self.is_known[number]),

@@ -50,7 +50,7 @@ class IISAN(LabRecommender):
     Differs from the authors' code:
         An item without features has zeros in place of ending the run. The shares of items count one
         more of each, so that no item of a batch is impossible. Only the gated form with all towers
-        is here: the others end with an error there. ``loss: full`` is the cross-entropy over all
+        is here: the others end with an error there. ``loss: ce`` is the cross-entropy over all
         items, without a correction. The learning rates keep the authors' proportions: half for the
         adapters, the first map behind the image's and its gates, a quarter for the first map behind
         the text's.
@@ -168,10 +168,10 @@ class IISAN(LabRecommender):
         shares: dict[int, float] = {}
         for name, tower in self.towers.items():
             is_image = name not in (INTER, _TEXT)
-            for own, parameter in tower.named_parameters():
-                if own.startswith(("down", "up")) or (is_image and own.startswith("gates")):
+            for path, parameter in tower.named_parameters():
+                if path.startswith(("down", "up")) or (is_image and path.startswith("gates")):
                     shares[id(parameter)] = 0.5
-                elif own.startswith("end") and name != INTER:
+                elif path.startswith("end") and name != INTER:
                     shares[id(parameter)] = 0.5 if is_image else 0.25
         groups = []
         for group in super().parameter_groups():

@@ -30,7 +30,7 @@ def refuse_unfit_loss(loss: str, data: dict[str, Any]) -> None:
         loss: ``full`` for the softmax over all items, or one that sees some of them.
         data: The settings that are known.
     """
-    if loss != "full" and data.get("n_negatives"):
+    if loss != "ce" and data.get("n_negatives"):
         raise ValueError(
             f"n_negatives must be 0 unless loss is full, whose softmax they estimate, got "
             f"{data['n_negatives']} with loss: {loss}"

@@ -29,7 +29,7 @@ class MoRecSettings(LabSettings):
         "Whether the negative of a target is drawn from the items that its user has in no training "
         "row, or from all; with loss: bce.",
     )
-    loss: Literal["bce", "in_batch", "full"] = setting(
+    loss: Literal["bce", "in_batch", "ce"] = setting(  # type: ignore[assignment]  # losses of its own
         "bce",
         "What a target is set against: one drawn item, the items of the batch, corrected for their "
         "popularity, or all items.",

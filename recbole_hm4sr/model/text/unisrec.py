@@ -18,7 +18,7 @@ SASRec with the cosine. Missing features are a row of zeros: items without any h
 vector together, so without ids equal scores.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class UniSRec(ContentRecommender):
         n_rows = self.n_items if items is None else len(items)
         parts = [
             adaptor(self.features(name, items, on_host), adaptor.draw_noise(n_rows))
-            for name, adaptor in self.adaptors.items()
+            for name, adaptor in cast(Any, self.adaptors).items()
         ]
         if self.settings.use_ids:
             parts.append(self.item_embedding.rows(items))
