@@ -368,5 +368,5 @@ def _shifted(key: Tensor, value: Tensor, context: StepContext) -> tuple[Tensor, 
 def _project(x: Tensor, *maps: nn.Linear) -> Tensor:
     """What several linear maps make of the same input, side by side, as one product."""
     weight = torch.cat([linear.weight for linear in maps])
-    biases = [linear.bias for linear in maps if linear.bias is not None]
+    biases: list[Tensor] = [linear.bias for linear in maps if linear.bias is not None]
     return F.linear(x, weight, torch.cat(biases) if biases else None)

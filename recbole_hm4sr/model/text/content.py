@@ -22,7 +22,7 @@ from recbole_hm4sr.layers.items import FeatureTable
 from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.similarity import ItemDirections, directions
-from recbole_hm4sr.model.packed import EncodedBatch, PackedRecommender
+from recbole_hm4sr.model.packed import Encoded, EncodedBatch, PackedRecommender
 
 Array = np.ndarray[Any, Any]
 
@@ -184,7 +184,7 @@ class ContentRecommender(PackedRecommender):
         x: Tensor = self.dropout(self.input_norm(tokens + self.position_embedding(positions)))
         return x
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Embed, normalise, encode, and read the positions that are asked for."""
         x, context = self.inputs(self.tokens(batch, catalogue), batch), StepContext(batch.packing)
         encoder = cast(SequenceEncoder, self.encoder)

@@ -177,8 +177,8 @@ class IISAN(LabRecommender):
         for group in super().parameter_groups():
             rate = group.get("lr", self._learning_rate)
             for share in (1.0, 0.5, 0.25):
-                own = [p for p in group["params"] if shares.get(id(p), 1.0) == share]
-                groups += [{**group, "params": own, "lr": share * rate}] * bool(own)
+                chosen = [p for p in group["params"] if shares.get(id(p), 1.0) == share]
+                groups += [{**group, "params": chosen, "lr": share * rate}] * bool(chosen)
         return groups
 
     @torch.no_grad()

@@ -148,7 +148,7 @@ class WhitenRec(ContentRecommender):
         The whitening is a linear map, so it is joined to the trained one: F times F times D numbers
         a step in place of one product more for each item.
         """
-        total = self.text_map.bias
+        total: Tensor = self.text_map.bias
         weights = self.text_map.weight.split(list(self.widths.values()), dim=1)
         for name, weight in zip(self.modalities, weights, strict=True):
             features = self.features(name, items, on_host)
