@@ -154,16 +154,12 @@ class ContentRecommender(PackedRecommender):
         return self.vectors(items, on_host)[:, None]  # [K, D] to [K, 1, D]
 
     def catalogue_of(self, rows: Tensor) -> Catalogue:
-        """The catalogue of all items. With a cosine the padding is no candidate of the loss.
+        """The catalogue of all items; the padding is no candidate of the loss.
 
-        A row of zeros has no direction: its gradient would be enormous.
+        It has the content of nothing, which is not zero, or in a cosine no direction: then its
+        gradient would be enormous.
         """
-        return Catalogue(
-            rows,
-            similarity=self.similarity,
-            scorer=self.scorer,
-            n_padding=int(self.temperature is not None),
-        )
+        return Catalogue(rows, similarity=self.similarity, scorer=self.scorer, n_padding=1)
 
     # --- users ---------------------------------------------------------------------------------
 
