@@ -51,7 +51,7 @@ EXPECTED = {
         "learning_rate",
         "(because of: ",
     ),
-    "csv-to-service": ("60 users", "30 items", "no error", "anna,P", '"items"'),
+    "csv-to-service": ("60 users", "30 items", "no error", "anna,P", "beat ItemKNN", '"items"'),
     "paper-table": ("SASRecPlus", r"\toprule", "NDCG@10", "table_tests.tex"),
     "own-model": ("MeanRec: NDCG@10 0.0", "mean_size"),
 }
