@@ -63,9 +63,9 @@ def _completed(nav: Any, pages: list[str]) -> Any:
         return nav
     found: list[Any] = []
     for entry in nav:
-        if isinstance(entry, str) and entry.endswith("/*.md"):
-            folder = entry.removesuffix("*.md")
-            found += [page for page in pages if page.rpartition("/")[0] + "/" == folder]
+        if isinstance(entry, str) and posixpath.basename(entry) == "*.md":
+            folder = posixpath.dirname(entry)
+            found += [page for page in pages if posixpath.dirname(page) == folder]
         else:
             found.append(_completed(entry, pages))
     return found
