@@ -33,6 +33,7 @@ from recbole_hm4sr.data.log import (
     order_interactions,
     shown_interactions,
 )
+from recbole_hm4sr.data.same_targets import SameTargets, find_same_targets
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
@@ -225,6 +226,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    def interaction_counts(self) -> Tensor:
+        """How often each item occurs in this split, as history or as target. ``[I]``, int64."""
+        items = self.log.items[self.shown_interactions().numpy()]
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+
     @property
     def timestamp_unit(self) -> str:
         """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
@@ -233,6 +239,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def seen_items(self) -> SeenItems | None:
         """What users take and when for the first time, for losses that leave a history out."""
         return mark_seen(self.inter_feat.histories, self.iid_field)
+
+    def same_targets(self) -> SameTargets:
+        """The samples of this split with each target item, for losses that contrast them."""
+        samples, names = self.inter_feat, (self.iid_field, self.time_field)
+        return find_same_targets(samples.histories, samples.targets, *names, self.max_item_list_len)
 
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.

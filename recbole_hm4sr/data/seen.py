@@ -23,8 +23,14 @@ def reads_positions(config: Any) -> bool:
     Args:
         config: RecBole ``Config`` or a mapping of all settings.
     """
-    asks = {"train_history": "exclude", "train_targets": "visit", "memory": "events"}
-    return any(config[name] == value for name, value in asks.items())
+    asks = {
+        "train_history": ("exclude",),
+        "train_targets": ("visit",),
+        "memory": ("events",),
+        "negatives_from": ("unseen",),
+        "contrast_views": ("su", "us", "us_x"),
+    }
+    return any(config[name] in values for name, values in asks.items())
 
 
 @dataclass(frozen=True)

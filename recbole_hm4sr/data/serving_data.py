@@ -162,6 +162,9 @@ class ServingDataset:
     def seen_items(self) -> None:
         """Nothing: only training reads it."""
 
+    def same_targets(self) -> None:
+        """Nothing: only training reads it."""
+
     def longest_gap(self) -> int:
         """The longest gap of the training part, in seconds."""
         return self.data.longest_gap
@@ -193,8 +196,14 @@ class ServingDataset:
 
     def modality(self, name: str) -> AlignedFeatures:
         """No features, of the right width: what is made of them is kept instead."""
-        stored = np.zeros((1, int(self.array(f"{name}.width"))), dtype=np.float32)
-        return AlignedFeatures(stored, np.full(self.item_num, -1), "", "")
+        n_layers = int(self.data.arrays.get(f"{name}.n_layers", 1))
+        width = n_layers * int(self.array(f"{name}.width"))
+        stored = np.zeros((1, width), dtype=np.float32)
+        return AlignedFeatures(stored, np.full(self.item_num, -1), "", "", n_layers)
+
+    def interaction_counts(self) -> "torch.Tensor":
+        """How often each item occurs in the training part. Shape ``[I]``, int64."""
+        return self.target_counts()
 
     def target_counts(self) -> "torch.Tensor":
         """How often each item occurs in the training part. Shape ``[I]``, int64."""

@@ -164,6 +164,8 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             trained = stages.train(parts)
             if test:
                 evaluation = stages.measure_besides(parts, stages.test(parts))
+                events = parts.trainer.files.events
+                events.tested(evaluation.metrics.test, trained.best_epoch)
             else:
                 evaluation = stages.validation_alone(parts, trained)
         if processes.started_as_first():
