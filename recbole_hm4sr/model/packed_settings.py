@@ -96,7 +96,7 @@ class PackedTraining(MemorySettings, _Training):
         return settings.get("memory") == "events"
 
 
-class EncoderSettings(Settings):
+class AttentionSettings(Settings):
     """A stream's encoder: what every block of attention and feed-forward layers has."""
 
     hidden_size: Count = setting(64, "D, width of every stream; a multiple of n_heads.")
@@ -105,7 +105,6 @@ class EncoderSettings(Settings):
     hidden_dropout_prob: Dropout = setting(0.5, "Dropout of inputs and sub-layers.")
     attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
     layer_norm_eps: Positive = setting(1e-12, "Added to variances.")
-    initializer_range: Positive = setting(0.02, "Standard deviation of the initial weights.")
 
     @pydantic.field_validator("n_heads")
     @classmethod
@@ -114,6 +113,12 @@ class EncoderSettings(Settings):
         if size is not None and size % value:
             raise ValueError(f"hidden_size must be a multiple of n_heads ({value}), got {size}")
         return value
+
+
+class EncoderSettings(AttentionSettings):
+    """An encoder whose weights begin as normal numbers of one standard deviation."""
+
+    initializer_range: Positive = setting(0.02, "Standard deviation of the initial weights.")
 
 
 class TransformerSettings(EncoderSettings):

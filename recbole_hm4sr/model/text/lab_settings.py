@@ -3,21 +3,16 @@
 from typing import Any, Literal
 
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, setting
-from recbole_hm4sr.model.packed_settings import EncoderSettings, PackedTraining
+from recbole_hm4sr.model.packed_settings import AttentionSettings, PackedTraining
 
 
-class LabSettings(EncoderSettings, PackedTraining):
+class LabSettings(AttentionSettings, PackedTraining):
     """Settings of the encoder of MoRec and IISAN, and of their training."""
 
     hidden_size: Count = setting(64, "D, width of an item's vector; a multiple of n_heads.")
     hidden_dropout_prob: Dropout = setting(0.1, "Dropout of inputs and sub-layers.")
     attn_dropout_prob: Dropout = setting(0.1, "Dropout of attention weights.")
     layer_norm_eps: Positive = setting(1e-6, "Added to variances.")
-    initializer_range: Positive = setting(
-        0.02,
-        "Not read.",
-        refused="the weights begin by Xavier's rule, which needs no range; leave it out",
-    )
     position_from: Literal["newest", "oldest"] = setting(
         "newest", "The end of a window that positions are counted from."
     )
