@@ -51,6 +51,8 @@ MODELS = {
         "n_projections": 1,
         "loss": "in_batch",  # the items of all processes
     },
+    # Samples of the same target are drawn.
+    "DuoRec": {"train_batch_size": 250, "contrast_views": "un", "mask_same_target": True},
     "MMSR": {"train_batch_size": 351},
     "SASRec": {"train_batch_size": 351},
 }

@@ -1,7 +1,6 @@
 """Multi-head attention over packed tokens, with what else a model lets the scores read.
 
-Terms between two tokens (:class:`PairRows`), further streams of queries and keys
-(``StepContext.side``), and keys and values of another sequence (:class:`CrossAttention`).
+Terms between two tokens, further queries and keys, and keys and values of another sequence.
 """
 
 import math
@@ -18,10 +17,7 @@ from recbole_hm4sr.layers.padded_rows import Arrangement
 
 
 class PairRows(Protocol):
-    """Terms of each query and each key of one bucket, as for the time between them.
-
-    The queries are all positions of the bucket's rows, or the newest alone (:meth:`at_last`).
-    """
+    """Terms of each query and each key of one bucket, as for the time between them."""
 
     def scores(self, query: Tensor) -> Tensor:
         """Added to the scores before scale and mask: ``[b, h, q, d]`` to ``[b, h, q, w]``."""
@@ -118,10 +114,10 @@ class MultiHeadAttention(nn.Module):
             x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
         )  # [b, h, q or w, d]
         width = value.shape[-1]
-        scores = query @ key.mT  # [b, h, q, w]
+        mask = mask if mask.ndim == 2 else mask[:, None]
+        scores = self._scores(query, key, mask)  # [b, h, q, w]
         if pairs is not None:
             scores = scores + pairs.scores(query[..., :width])
-        mask = mask if mask.ndim == 2 else mask[:, None]
         scores = scores / math.sqrt(width) + mask
         if sink is not None:
             scores = torch.cat([scores, self._sink_scores(query, sink)], dim=-1)
@@ -134,6 +130,16 @@ class MultiHeadAttention(nn.Module):
         between = None if pairs is None else pairs.values(weights)
         mixed = mixed if between is None else mixed + between
         return mixed.transpose(1, 2).flatten(-2)  # [b, h, q, d] to [b, q, D]
+
+    def _scores(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Scores before scale and mask: the products, with further streams the sum of theirs.
+
+        Args:
+            query: Shape ``[b, h, q, d]``, wider with further streams.
+            key: Shape ``[b, h, w, d]``, as wide as the queries.
+            mask: Minus infinity where a key is hidden. Broadcasts to ``[b, h, q, w]``.
+        """
+        return query @ key.mT
 
     def _sink_scores(self, query: Tensor, sink: Tensor) -> Tensor:
         """Scores of the zero vectors together, whose key is the bias. ``[b, h, q, 1]``."""
@@ -198,19 +204,26 @@ class SelfAttention(MultiHeadAttention):
         self.side_queries = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
         self.side_keys = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
 
-    def forward(self, queries: Tensor, sources: Tensor, context: StepContext) -> Tensor:
+    def forward(
+        self,
+        queries: Tensor,
+        sources: Tensor,
+        context: StepContext,
+        values: Tensor | None = None,
+    ) -> Tensor:
         """Attend at every token.
 
         Args:
             queries: What the queries are made of. Shape ``[T, D]``.
             sources: What keys and values are made of; may be the same tensor. Shape ``[T, D]``.
             context: What all blocks read.
+            values: What the values are made of, if not of ``sources``. Shape ``[T, D]``.
 
         Returns:
             The mixed values after the output map. Shape ``[T, D]``.
         """
         packing = context.packing
-        if queries is sources:
+        if queries is sources and values is None:
             projected = _project(sources, self.query, self.key, self.value)
             if not _is_plain(context):
                 query, key, value = projected.chunk(3, dim=-1)
@@ -219,7 +232,7 @@ class SelfAttention(MultiHeadAttention):
                 key = self._beside(key, self.side_keys, context.side)
                 projected = torch.cat([query, key, value], dim=-1)
         else:
-            key, value = _project(sources, self.key, self.value).chunk(2, dim=-1)
+            key, value = self._keys_and_values(sources, values).chunk(2, dim=-1)
             key, value = _shifted(key, value, context)
             query = self._beside(self.query(queries), self.side_queries, context.side)
             key = self._beside(key, self.side_keys, context.side)
@@ -237,13 +250,20 @@ class SelfAttention(MultiHeadAttention):
             )
         return self.output(packing.collect(mixed))
 
-    def at_last(self, newest: Tensor, sources: Tensor, context: StepContext) -> Tensor:
+    def at_last(
+        self,
+        newest: Tensor,
+        sources: Tensor,
+        context: StepContext,
+        values: Tensor | None = None,
+    ) -> Tensor:
         """Attend at the last token of each sequence.
 
         Args:
             newest: What the queries are made of. Shape ``[B, D]``.
             sources: What keys and values are made of. Shape ``[T, D]``.
             context: What all blocks read.
+            values: What the values are made of, if not of ``sources``. Shape ``[T, D]``.
 
         Returns:
             The mixed values after the output map. Shape ``[B, D]``.
@@ -252,7 +272,7 @@ class SelfAttention(MultiHeadAttention):
         last_side = [stream.index_select(0, packing.last) for stream in context.side]
         query = self._beside(self.query(newest), self.side_queries, last_side)
         queries = packing.spread_sequences(query)
-        projected = _project(sources, self.key, self.value)
+        projected = self._keys_and_values(sources, values)
         if not _is_plain(context):
             key, value = projected.chunk(2, dim=-1)
             key, value = _shifted(key, value, context)
@@ -274,6 +294,12 @@ class SelfAttention(MultiHeadAttention):
             )
             mixed.append(row.squeeze(1))
         return self.output(packing.collect_sequences(mixed))
+
+    def _keys_and_values(self, sources: Tensor, values: Tensor | None) -> Tensor:
+        """Maps of the keys and of the values side by side. Shape ``[T, 2D]``."""
+        if values is None:
+            return _project(sources, self.key, self.value)
+        return torch.cat([self.key(sources), self.value(values)], dim=-1)
 
     @property
     def _wide(self) -> list[int]:
@@ -361,8 +387,8 @@ def _is_plain(context: StepContext) -> bool:
 
 def _shifted(key: Tensor, value: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
     """Keys and values with what the context adds to them. Each of shape ``[T, D]``."""
-    key = key if context.keys is None else key + context.keys
-    return key, value if context.values is None else value + context.values
+    keys, values = context.keys, context.values
+    return key if keys is None else key + keys, value if values is None else value + values
 
 
 def _project(x: Tensor, *maps: nn.Linear) -> Tensor:

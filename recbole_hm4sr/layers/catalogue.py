@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -27,6 +26,7 @@ from recbole_hm4sr.layers.softmax import (
     HiddenPairs,
     TargetShares,
     blockwise_log_sum_exp,
+    label_scores,
     linear_cross_entropy,
 )
 
@@ -232,26 +232,8 @@ class Catalogue:
         return self._own(users.select(rows), items)
 
     def _targets(self, users: UserRows, targets: Tensor | TargetShares) -> tuple[Tensor, Tensor]:
-        """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
-
-        Args:
-            users: N prepared rows.
-            targets: One item a row, ``[N]``, or several with their shares.
-
-        Returns:
-            Shape ``[N]`` each.
-        """
-        if isinstance(targets, Tensor):
-            own = self._of_targets(users, targets)
-            return own, own
-        own, rows = self._of_targets(users, targets), targets.pairs[:, 0]
-        width = int(np.diff(targets.begins).max(initial=1))
-        begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
-        steps = torch.arange(len(rows), device=rows.device) - begins
-        table = own.new_full((len(users.vectors), width), -torch.inf)
-        table = table.index_put((rows, steps), own)
-        mean = torch.zeros_like(table[:, 0]).index_add(0, rows, own * targets.weights.to(own))
-        return table.logsumexp(dim=1), mean
+        """Of the targets of N prepared rows, what :func:`label_scores` says of their scores."""
+        return label_scores(self._of_targets(users, targets), targets, len(users.vectors))
 
     def log_sum_exp(
         self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]

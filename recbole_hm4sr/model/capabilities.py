@@ -7,6 +7,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``serving_arrays()`` | what it needs to score, besides its checkpoint |
 | ``from_serving(config, dataset)`` (class) | the model built from those, without features |
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
+| ``item_marks(items)`` | numbers that differ where scores read more of two items than that |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
 | ``probes()`` | what its layers decide while it scores, for the report |
 | ``score_parts(interaction, items)``, ``part_names`` | what each modality adds to a score |
@@ -175,6 +176,20 @@ def item_vectors(model: Any, n_items: int) -> Tensor:
     # Most models of RecBole have one table of items, which is also what they score with.
     weight = getattr(getattr(model, "item_embedding", None), "weight", torch.empty(0, 0))
     return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
+def item_marks(model: Any, items: Tensor) -> Tensor | None:
+    """Numbers that are equal where scores read the same of two items besides ``item_vectors``.
+
+    Args:
+        model: At its best epoch.
+        items: Each once. Shape ``[K]``, int64.
+
+    Returns:
+        Shape ``[K]``, int64; None for a model that reads no more.
+    """
+    own = getattr(model, "item_marks", None)
+    return None if own is None else own(items)
 
 
 def user_tower(model: Any) -> nn.Module | None:

@@ -68,7 +68,7 @@ class TestIISANOfOneModalityOverAllItems(TestIISAN):
     overrides = {
         **SMALL,
         "modalities": {"text": "npz"},
-        "loss": "full",
+        "loss": "ce",
         "n_negatives": 7,
         "side_layers": [0, 2],
         "remove_first": True,

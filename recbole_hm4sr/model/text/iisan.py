@@ -50,7 +50,7 @@ class IISAN(LabRecommender):
     Differs from the authors' code:
         An item without features has zeros in place of ending the run. The shares of items count one
         more of each, so that no item of a batch is impossible. Only the gated form with all towers
-        is here: the others end with an error there. ``loss: full`` is the cross-entropy over all
+        is here: the others end with an error there. ``loss: ce`` is the cross-entropy over all
         items, without a correction. The learning rates keep the authors' proportions: half for the
         adapters, the first map behind the image's and its gates, a quarter for the first map behind
         the text's.

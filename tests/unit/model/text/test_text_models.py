@@ -23,9 +23,9 @@ CAUSAL = {
     "UniSRec": {"gate_noise": False, "adaptor_dropout_prob": 0.0},
     "PixelRec": {"position_from": "oldest", "content_dropout_prob": 0.0},
     "WhitenRec": {},
-    "MoRec": {"position_from": "oldest", "n_projections": 1, "loss": "full"},
+    "MoRec": {"position_from": "oldest", "n_projections": 1, "loss": "ce"},
     "TedRec": {"causal_filter": True, "gate_noise": False, "adaptor_dropout_prob": 0.0},
-    "IISAN": {"position_from": "oldest", "loss": "full", "adapter_size": 3, "learning_rate": 1e-3},
+    "IISAN": {"position_from": "oldest", "loss": "ce", "adapter_size": 3, "learning_rate": 1e-3},
 }
 HISTORIES = [[3, 5, 3, 7], [1, 2], [9, 8, 7, 6, 5, 4, 3]]
 
