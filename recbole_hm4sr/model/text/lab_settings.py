@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+import pydantic
+
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, setting
 from recbole_hm4sr.model.packed_settings import AttentionSettings, PackedTraining
 
@@ -17,6 +19,13 @@ class LabSettings(AttentionSettings, PackedTraining):
         "newest", "The end of a window that positions are counted from."
     )
 
+    @pydantic.field_validator("memory")
+    @classmethod
+    def _a_memory_has_another_loss(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        if value == "events" and info.data.get("loss") == "in_batch":
+            raise ValueError("memory must be none with loss: in_batch, which scores vectors alone")
+        return value
+
 
 def refuse_unfit_loss(loss: str, data: dict[str, Any]) -> None:
     """Raise ``ValueError`` where a loss does not go with the settings before it.
@@ -30,5 +39,3 @@ def refuse_unfit_loss(loss: str, data: dict[str, Any]) -> None:
             f"n_negatives must be 0 unless loss is ce, whose softmax they estimate, got "
             f"{data['n_negatives']} with loss: {loss}"
         )
-    if loss == "in_batch" and data.get("memory") == "events":
-        raise ValueError("memory must be none with loss: in_batch, which scores vectors alone")
