@@ -20,6 +20,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
 | ``as_fitted(data)`` | a context in which it scores by all that was fitted, where it keeps less |
 | ``views()`` | several ways in which it is measured after one training, each with its best epoch |
+| ``variant()`` | which form of it the data allows, where a table must say so |
 | ``choices()``, ``choose(name)`` | what each validation of each view chooses, and keeps |
 | ``encoded_once(interaction)`` | a context in which a batch is encoded once, in all views |
 
