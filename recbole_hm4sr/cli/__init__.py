@@ -26,6 +26,7 @@ from recbole_hm4sr.cli import (
     recommend,
     report,
     runs,
+    similar,
     train,
     tune,
 )
@@ -42,6 +43,7 @@ app = typer.Typer(
 for _group in (
     train,
     recommend,
+    similar,
     compare,
     tune,
     report,

@@ -21,11 +21,13 @@ from torch import Tensor
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
@@ -53,7 +55,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         log: The interactions that pass the filters; there once the parts are built.
 
     Raises:
-        DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
+        DataError: If a file breaks the data contract of ``docs/data/format.md``.
     """
 
     # The moment at which the training part of a split by one moment ends; in the data's unit.
@@ -225,6 +227,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    def interaction_counts(self) -> Tensor:
+        """How often each item occurs in this split, as history or as target. ``[I]``, int64."""
+        items = self.log.items[self.shown_interactions().numpy()]
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+
     @property
     def timestamp_unit(self) -> str:
         """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
@@ -254,6 +261,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """The earliest time in this split, in whole seconds since the epoch."""
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
+
+    def last_time(self) -> int:
+        """The latest time in this split, in whole seconds since the epoch."""
+        shown = self.log.times[self.shown_interactions().numpy()]
+        return whole_seconds(int(shown.max()), self.timestamp_unit)
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the interactions and of the modalities: what a checkpoint must meet again."""
@@ -299,3 +311,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
         return self._item_files.categories()
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
+        return self._item_files.attribute(column)
+
+    def item_table(self) -> ItemTable:
+        """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
+        return self._item_files.table()

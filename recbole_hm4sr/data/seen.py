@@ -27,9 +27,16 @@ def reads_positions(config: Any) -> bool:
         "train_history": ("exclude",),
         "train_targets": ("visit",),
         "memory": ("events",),
+        "negatives_from": ("unseen",),
         "contrast_views": ("su", "us", "us_x"),
+        "interval_scale": ("user_min",),
+        "request_time": ("target",),
     }
-    return any(config[name] in values for name, values in asks.items())
+    # Models with these settings read users, and times of targets, which no window shows.
+    having = ("cloze_ratio", "n_long_items", "insert_rate")
+    return any(config[name] in values for name, values in asks.items()) or any(
+        config[name] is not None for name in having
+    )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class FeedForward(nn.Module):
         hidden_dropout_prob: Dropout of the output.
         hidden_act: Name in :data:`ACTIVATIONS`.
         layer_norm_eps: Added to the variance.
+        inner_dropout_prob: Dropout after the activation.
     """
 
     def __init__(
@@ -53,17 +54,20 @@ class FeedForward(nn.Module):
         hidden_dropout_prob: float,
         hidden_act: str,
         layer_norm_eps: float,
+        inner_dropout_prob: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[hidden_act]
         self.inner = nn.Linear(hidden_size, inner_size)
         self.output = nn.Linear(inner_size, hidden_size)
+        self.inner_dropout = Dropout(inner_dropout_prob)
         self.dropout = Dropout(hidden_dropout_prob)
         self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes ``[..., D]`` to ``[..., D]``."""
-        return self.norm(x + self.dropout(self.output(self.activation(self.inner(x)))))
+        inner = self.inner_dropout(self.activation(self.inner(x)))
+        return self.norm(x + self.dropout(self.output(inner)))
 
 
 class PostNormBlock(nn.Module):

@@ -92,6 +92,8 @@ class Catalogue:
 
     def prepared(self, users: UserRows) -> UserRows:
         """The rows as :meth:`block` reads them: mapped, with what the scorer computes once."""
+        # Made here, outside of what is computed once more for its gradient.
+        _ = self._mapped
         mapped = self.similarity.users(users.vectors)
         return self.scorer.prepare(users._replace(vectors=mapped), self)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
+from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.bce import gbce_beta
 from recbole_hm4sr.layers.catalogue import Catalogue
@@ -93,7 +94,7 @@ class PackedRecommender(WithMemory):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings: Any = read_settings(config, self.settings_class)
-        self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
+        self.modalities = self.modalities_of(dataset)
         self.timestamp_unit: str = dataset.timestamp_unit
         self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
@@ -106,6 +107,10 @@ class PackedRecommender(WithMemory):
         self._kept: tuple[Interaction, Encoded] | None = None
 
     # --- what a model says ---------------------------------------------------------------------
+
+    def modalities_of(self, dataset: Any) -> tuple[str, ...]:
+        """Names of the modalities that it reads: all, if it reads features."""
+        return tuple(dataset.modality_names) if "features" in self.reads else ()
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -245,9 +250,13 @@ class PackedRecommender(WithMemory):
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
         batch = self.read(interaction, train=True)
-        encoded = self(batch, self._sampled(batch) if self.samples_softmax else self.catalogue())
+        encoded = self(batch, self.training_catalogue(batch))
         rows = loss_rows(cast(Tensor, batch.targets), batch.seen, batch.shares)
         return dict([self.main_loss(encoded, rows), *self.auxiliary_losses(encoded, rows)])
+
+    def training_catalogue(self, batch: PackedBatch) -> Catalogue:
+        """The items of a training step: all, or those of the batch and a sample."""
+        return self._sampled(batch) if self.samples_softmax else self.catalogue()
 
     def _sampled(self, batch: PackedBatch) -> SampledCatalogue:
         """The rows of a sample of items and of those of the batch."""
@@ -295,17 +304,27 @@ class PackedRecommender(WithMemory):
     def item_vectors(self) -> Tensor:
         """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
 
-        Empty with a memory, where they are not all that tells two items apart.
+        With a memory, :meth:`item_marks` tells what else the scores read of an item.
         """
-        if isinstance(self.scorer, MemoryScorer):
-            return torch.empty(0, 0)
         return self.catalogue().table()
+
+    def item_marks(self, items: Tensor) -> Tensor | None:
+        """Numbers that are equal where the memory knows the same of two items.
+
+        Args:
+            items: Each once. Shape ``[K]``, int64.
+
+        Returns:
+            Shape ``[K]``, int64; None without a memory.
+        """
+        scorer = self.scorer
+        return scorer.memory.marks(items) if isinstance(scorer, MemoryScorer) else None
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
         """What the model needs to score besides its checkpoint: its item rows and its memory."""
         kept = arrays_to_keep(self.memory_arrays)
-        return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
+        return {ROWS: self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "PackedRecommender":
@@ -317,7 +336,7 @@ class PackedRecommender(WithMemory):
         """
         model = cls(config, dataset)
         model.drop_features()
-        model.served_rows = torch.from_numpy(dataset.array("catalogue"))
+        model.served_rows = torch.from_numpy(dataset.array(ROWS))
         return model
 
     def drop_features(self) -> None:

@@ -7,7 +7,7 @@ lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memo
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.events import EventRuns
+from recbole_hm4sr.data.feature_rows import write_feature_rows
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import (
     OF_EVENTS,
     PREFIX,
@@ -43,12 +46,15 @@ class ServingFile:
         fingerprints: Hashes of the data set that the run was trained on.
         checkpoint: Hash of the checkpoint that it belongs to.
         memory: The files of the memory; None for a run without one.
+        features: Hashes of the files of the item features, by modality; empty where the model
+            reads none.
     """
 
     data: ServingData
     fingerprints: dict[str, str]
     checkpoint: str
     memory: MemoryFiles | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
 
 def best_checkpoint(run_dir: Path) -> Path:
@@ -70,7 +76,7 @@ def write_serving_file(
     Raises:
         DataError: If it cannot be written.
     """
-    from recbole_hm4sr.model.capabilities import serving_arrays  # it imports torch
+    from recbole_hm4sr.model.capabilities import serving_arrays, what_it_reads  # it imports torch
 
     arrays = dict(serving_arrays(model))
     of_memory = {name.removeprefix(PREFIX): arrays.pop(name) for name in _memory_names(arrays)}
@@ -81,7 +87,10 @@ def write_serving_file(
         memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state)
     data = describe_dataset(dataset, arrays)
     checkpoint = _hash(best_checkpoint(run_dir))
-    save_serving_file(run_dir, ServingFile(data, dict(fingerprints), checkpoint, memory))
+    names = dataset.modality_names if "features" in what_it_reads(model) else ()
+    features = write_feature_rows(run_dir, {name: dataset.modality(name) for name in names})
+    content = ServingFile(data, dict(fingerprints), checkpoint, memory, features)
+    save_serving_file(run_dir, content)
     sweep(run_dir, memory)
 
 
@@ -116,6 +125,9 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
         "item_tokens": data.item_tokens,
         "counts": data.counts,
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
+        "features": np.array([*content.features.items()], dtype=np.str_).reshape(-1, 2),
+        **({} if data.table is None else data.table.to_arrays()),
+        **({} if data.source is None else {"source": np.array(data.source.to_text())}),
         **({} if content.memory is None else content.memory.to_arrays()),
         **{_OF_MODEL + name: values for name, values in own.items()},
     }
@@ -174,12 +186,15 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
             for name, value in arrays.items()
             if name.startswith(_OF_MODEL)
         },
+        table=ItemTable.of_arrays(arrays),
+        source=InteractionColumns.of_text(str(arrays["source"])) if "source" in arrays else None,
     )
     return ServingFile(
         data,
         dict(zip(names, values, strict=True)),
         str(arrays["checkpoint"]),
         MemoryFiles.of_arrays(arrays),
+        dict(arrays["features"].tolist()) if "features" in arrays else {},
     )
 
 
