@@ -27,12 +27,12 @@ def refuse_unfit_loss(loss: str, data: dict[str, Any]) -> None:
     """Raise ``ValueError`` where a loss does not go with the settings before it.
 
     Args:
-        loss: ``full`` for the softmax over all items, or one that sees some of them.
+        loss: ``ce`` for the softmax over all items, or one that sees some of them.
         data: The settings that are known.
     """
     if loss != "ce" and data.get("n_negatives"):
         raise ValueError(
-            f"n_negatives must be 0 unless loss is full, whose softmax they estimate, got "
+            f"n_negatives must be 0 unless loss is ce, whose softmax they estimate, got "
             f"{data['n_negatives']} with loss: {loss}"
         )
     if loss == "in_batch" and data.get("memory") == "events":
