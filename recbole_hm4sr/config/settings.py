@@ -168,6 +168,12 @@ class RunSettings(Settings):
         "one chooses the best epoch.",
         "protocol",
     )
+    init_from: str = setting(
+        "",
+        "Folder of a run of the same model to begin from, on longer data: known users, items, gap "
+        "buckets and categories keep their rows, new ones begin fresh; empty to begin anew.",
+        "free on resume",
+    )
     baselines: Many[str] = setting(
         [],
         "Models without training that `train` fits beside a run, to say whether it beats them; [] "

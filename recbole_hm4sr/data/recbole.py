@@ -245,7 +245,12 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         return longest_gap(self.log, seconds, self.shown_interactions().numpy())
 
     def first_time(self) -> int:
-        """The earliest time in this split, in whole seconds since the epoch."""
+        """The moment from which times are counted, in whole seconds since the epoch.
+
+        The earliest time in this split, or that of the run whose vocabulary it began from.
+        """
+        if self._earlier is not None and self._earlier.origin is not None:
+            return self._earlier.origin
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
 

@@ -23,6 +23,7 @@ from recbole_hm4sr.config.evaluation_rules import (
 from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.data.vocabulary import Vocabulary
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
 from recbole_hm4sr.evaluate.ranks import Ranks
@@ -31,6 +32,7 @@ from recbole_hm4sr.model.capabilities import View, is_fitted_once
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.beginning import earlier_run
 from recbole_hm4sr.run.plan import RunPlan
 from recbole_hm4sr.run.results import BestOfView, Evaluation, Metrics, Trained, ViewMetrics
 from recbole_hm4sr.train.checkpoint import read_checkpoint
@@ -96,11 +98,15 @@ def build_parts(
     _refuse_plan(plan)
     config = plan.to_recbole()
     init_seed(config["seed"], config["reproducibility"])
-    dataset, loaders = _read_data(plan, config)
+    earlier = earlier_run(plan, run_dir)
+    dataset, loaders = _read_data(plan, config, None if earlier is None else earlier.vocabulary)
     # The model's weights depend on the seed alone, not on what the data drew before.
     init_seed(config["seed"], config["reproducibility"])
     with compat.recbole_errors_as_config_errors():
         model = plan.entry.model_class(config, loaders[0]._dataset).to(config["device"])
+    # Once an epoch has ended, the run resumes from its own checkpoints.
+    if earlier is not None and not (run_dir / "checkpoint" / "last.pt").exists():
+        earlier.give_weights(model, loaders[0]._dataset)
     _arrange_batches(model, *loaders)
     fingerprints = dataset.fingerprints()
     processes.barrier_without_timeout("data")
@@ -136,7 +142,7 @@ def _refuse_plan(plan: RunPlan) -> None:
 
 
 def _read_data(
-    plan: RunPlan, config: Config
+    plan: RunPlan, config: Config, vocabulary: Vocabulary | None
 ) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
     """The data set, and the loaders of its three splits."""
     with processes.first_process_first("text features"):
@@ -147,7 +153,7 @@ def _read_data(
             item_field=config["ITEM_ID_FIELD"],
         )
     with compat.recbole_errors_as_config_errors():
-        dataset = MultiModalSequentialDataset(config)
+        dataset = MultiModalSequentialDataset(config, vocabulary)
         parts = dataset.build()
         _refuse_what_cannot_run(config, parts)
         train_data, valid_data, test_data = make_loaders(config, dataset, parts)

@@ -13,8 +13,8 @@ MACHINE = {
     "process_timeout", "show_progress", "state", "use_gpu", "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
-    "baselines", "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
-    "stopping_step", "topk",
+    "baselines", "epochs", "eval_batch_size", "init_from", "max_cpu_minutes",
+    "metric_decimal_place", "metrics", "pre_model_path", "stopping_step", "topk",
 }  # fmt: skip
 
 
