@@ -22,6 +22,7 @@ from recbole_hm4sr.cli import (
     compare,
     convert,
     encode,
+    later,
     prepare,
     recommend,
     report,
@@ -38,7 +39,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert, catalog):
+_GROUPS = (
+    train,
+    recommend,
+    later,
+    compare,
+    tune,
+    report,
+    check,
+    prepare,
+    encode,
+    convert,
+    catalog,
+)
+for _group in _GROUPS:
     _group.register(app)
 
 

@@ -39,11 +39,11 @@ class EarlierRun:
             CheckpointError: If the earlier run's checkpoint cannot be read.
             ConfigError: If weights differ in width.
         """
-        from recbole_hm4sr.run.serving_file import best_checkpoint
+        from recbole_hm4sr.run.serving_file import served_checkpoint
         from recbole_hm4sr.train.carry_over import TableRows, carry_over, log_carried
         from recbole_hm4sr.train.checkpoint import read_checkpoint, renamed
 
-        state = read_checkpoint(best_checkpoint(self.folder))
+        state = read_checkpoint(served_checkpoint(self.folder))
         known = self.vocabulary
         before = TableRows(len(known.users), len(known.items), known.row_keys)
         weights = renamed(state["state_dict"])
@@ -64,7 +64,15 @@ def earlier_run(plan: RunPlan, run_dir: Path) -> EarlierRun | None:
     if not plan.run.init_from:
         return None
     folder, own = Path(plan.run.init_from), run_dir / _BEGUN_FROM
-    return EarlierRun(folder, Vocabulary.load(own if own.is_file() else folder / FILE_NAME))
+    return EarlierRun(folder, Vocabulary.load(own if own.is_file() else served_vocabulary(folder)))
+
+
+def served_vocabulary(run_dir: Path) -> Path:
+    """The vocabulary that belongs to the checkpoint a run is served with."""
+    from recbole_hm4sr.run.serving_file import BEST, served_checkpoint
+
+    checkpoint = served_checkpoint(run_dir)
+    return (run_dir if checkpoint == run_dir / BEST else checkpoint.parent) / FILE_NAME
 
 
 def keep_beginning(plan: RunPlan, run_dir: Path) -> None:
@@ -77,7 +85,7 @@ def keep_beginning(plan: RunPlan, run_dir: Path) -> None:
     own = run_dir / _BEGUN_FROM
     if not plan.run.init_from or own.is_file():
         return
-    source = Path(plan.run.init_from) / FILE_NAME
+    source = served_vocabulary(Path(plan.run.init_from))
     try:
         content = source.read_bytes()
     except OSError as error:

@@ -100,14 +100,11 @@ def build_parts(
     init_seed(config["seed"], config["reproducibility"])
     earlier = earlier_run(plan, run_dir)
     dataset, loaders = _read_data(plan, config, None if earlier is None else earlier.vocabulary)
-    # The model's weights depend on the seed alone, not on what the data drew before.
-    init_seed(config["seed"], config["reproducibility"])
-    with compat.recbole_errors_as_config_errors():
-        model = plan.entry.model_class(config, loaders[0]._dataset).to(config["device"])
+    model = build_model(plan, config, loaders[0]._dataset)
     # Once an epoch has ended, the run resumes from its own checkpoints.
     if earlier is not None and not (run_dir / "checkpoint" / "last.pt").exists():
         earlier.give_weights(model, loaders[0]._dataset)
-    _arrange_batches(model, *loaders)
+    arrange_batches(model, *loaders)
     fingerprints = dataset.fingerprints()
     processes.barrier_without_timeout("data")
     # Each machine may keep the data where it likes.
@@ -126,6 +123,21 @@ def build_parts(
         meter=meter,
     )
     return RunParts(plan, config, run_dir, *loaders, model, trainer, fingerprints)
+
+
+def build_model(plan: RunPlan, config: Config, part: Any) -> Any:
+    """The model of a run, with its initial weights.
+
+    They depend on the seed alone, not on what the data drew before.
+
+    Args:
+        plan: The settings.
+        config: The same for RecBole.
+        part: Training split.
+    """
+    init_seed(config["seed"], config["reproducibility"])
+    with compat.recbole_errors_as_config_errors():
+        return plan.entry.model_class(config, part).to(config["device"])
 
 
 def _refuse_plan(plan: RunPlan) -> None:
@@ -161,12 +173,20 @@ def _read_data(
     return dataset, (train_data, valid_data, test_data)
 
 
-def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
-    """Let the loaders arrange their batches for a model that says how."""
+def arrange_batches(model: Any, train_data: Any | None, *eval_data: Any) -> None:
+    """Let the loaders arrange their batches for a model that says how.
+
+    Args:
+        model: The model.
+        train_data: A training loader, if there is one.
+        *eval_data: Loaders of parts to rank.
+    """
     arrange = getattr(model, "arrange", None)
     if arrange is None:
         return
-    train_data.collate_fn = ArrangingCollate(train_data.collate_fn, partial(arrange, train=True))
+    if train_data is not None:
+        arranged = ArrangingCollate(train_data.collate_fn, partial(arrange, train=True))
+        train_data.collate_fn = arranged
     for loader in eval_data:
         if isinstance(loader, FullSortEvalDataLoader):
             loader.collate_fn = ArrangingCollate(loader.collate_fn, partial(arrange, train=False))

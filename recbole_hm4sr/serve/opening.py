@@ -19,7 +19,7 @@ from recbole_hm4sr.data.serving_data import (
 from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import RunPlan, read_plan
-from recbole_hm4sr.run.serving_file import best_checkpoint, read_serving_file
+from recbole_hm4sr.run.serving_file import BEST, read_serving_file, served_checkpoint
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,12 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
         try:
             run = _open_kept(folder, plan, kept.data, kept.fingerprints)
         except NeedsDatasetError as error:
+            if kept.checkpoint_file != BEST:
+                raise ConfigError(
+                    f"{plan.entry.name} reads its data set when it is built ({error}), so it "
+                    f"cannot be served after an update; take it back by hm4sr update --run "
+                    f"{folder} --undo"
+                ) from error
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
     run.model.eval()
@@ -77,7 +83,7 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
 def _open_kept(
     folder: Path, plan: RunPlan, data: ServingData, fingerprints: Mapping[str, str]
 ) -> OpenRun:
-    path, config = best_checkpoint(folder), plan.to_recbole()
+    path, config = served_checkpoint(folder), plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
         model = build_to_serve(plan.entry.model_class, config, ServingDataset(data, config))
