@@ -21,7 +21,13 @@ from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.later.drift import Drift, measure_drift
 from recbole_hm4sr.later.judging import Judged, choose_targets, judge
 from recbole_hm4sr.later.learning import Known, Learner
-from recbole_hm4sr.later.reading import open_longer, plan_of_later, read_later, visit_gap
+from recbole_hm4sr.later.reading import (
+    open_longer,
+    plan_of_later,
+    read_later,
+    views_of,
+    visit_gap,
+)
 from recbole_hm4sr.later.update import read_added
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.transfer import send
@@ -152,7 +158,7 @@ def _open(folder: Path, interactions: Path) -> _Opened:
     cut = int(times[~is_new].max()) + grain_of(times, plan.data.timestamp_unit)
     known = None
     if not learner.is_fitted_once:
-        known = Known.read(served_checkpoint(folder), vocabulary, view="", label="none")
+        known = Known.read(served_checkpoint(folder), vocabulary, views=views_of(folder), view="")
     part = known_before(dataset, None, ends_before=cut)
     return _Opened(learner, part, is_new, known, len(vocabulary.users), len(vocabulary.items))
 

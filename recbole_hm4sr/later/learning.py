@@ -5,7 +5,7 @@ and each week of a replay.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from recbole_hm4sr.train.epoch_trainer import EpochTrainer
 
 _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
-_OF_VIEWS = "dense_weight.values"
+_OF_VIEWS = ("dense_weight.values", "dense_weight.is_chosen")
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,20 @@ class Known:
 
     @classmethod
     def read(
-        cls, checkpoint: Path, vocabulary: Vocabulary, *, view: str | None = None, label: str = ""
+        cls,
+        checkpoint: Path,
+        vocabulary: Vocabulary,
+        *,
+        views: Sequence[str] = (),
+        view: str | None = None,
+        label: str = "none",
     ) -> "Known":
         """What a run knows.
 
         Args:
             checkpoint: Of the run.
             vocabulary: Of the run.
+            views: In which the run was measured; empty for a model that has none.
             view: The one view whose weight of the dense part is taken; empty for the first, None
                 for all as they are.
             label: What the model that takes it calls its one view.
@@ -63,11 +70,10 @@ class Known:
             CheckpointError: If it cannot be read.
         """
         keys = dict(vocabulary.row_keys)
-        names = keys.get(_OF_VIEWS, np.empty(0, dtype=np.str_)).tolist()
-        if names and view is not None:
-            wanted = view if view in names else names[0]
-            relabelled = np.array([label if name == wanted else f"not {name}" for name in names])
-            keys |= {name: relabelled for name in keys if name.startswith("dense_weight.")}
+        if views and view is not None:
+            wanted = view if view in views else views[0]
+            relabelled = np.array([label if name == wanted else f"not {name}" for name in views])
+            keys |= dict.fromkeys(_OF_VIEWS, relabelled)
         rows = TableRows(len(vocabulary.users), len(vocabulary.items), keys)
         return cls(renamed(read_checkpoint(checkpoint)["state_dict"]), rows)
 

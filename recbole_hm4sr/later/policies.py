@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,18 @@ class Weeks:
     starts: Array
     trained_until: int
     dataset: Any
+    _kept: dict[int, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def before(self, week: int) -> Any:
         """All that is known when a week begins."""
-        moment = int(self.starts[week])
-        return known_before(self.dataset, moment, ends_before=moment)
+        if week not in self._kept:  # policies share what is made of it
+            moment = int(self.starts[week])
+            self._kept.clear()
+            self._kept[week] = known_before(self.dataset, moment, ends_before=moment)
+        return self._kept[week]
 
     def learned_before(self, week: int, part: Any) -> Array:
         """Positions, in that split, of the targets that a step before a week is to learn.

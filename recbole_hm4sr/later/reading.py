@@ -11,6 +11,7 @@ from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.data.vocabulary import Vocabulary
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.place import read_run_settings
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.serve.history_table import HistoryColumns, read_interaction_file
 
@@ -79,6 +80,18 @@ def open_longer(
     dataset = MultiModalSequentialDataset(config, vocabulary, later)
     dataset.keep_as_log()
     return dataset
+
+
+def views_of(run_dir: Path) -> tuple[str, ...]:
+    """The views in which a model with a memory was measured; empty for another model.
+
+    Args:
+        run_dir: Folder of the run.
+    """
+    _, _, values = read_run_settings(run_dir)
+    refreshed = values.get("memory_refresh", "none")
+    several = (refreshed,) if isinstance(refreshed, str) else tuple(refreshed)
+    return several if values.get("memory") == "events" else ()
 
 
 def visit_gap(plan: RunPlan) -> int:

@@ -31,6 +31,7 @@ from recbole_hm4sr.later.reading import (
     open_longer,
     plan_of_later,
     read_later,
+    views_of,
     visit_gap,
 )
 from recbole_hm4sr.run.parts import set_threads
@@ -184,10 +185,11 @@ def _policies(
             policy_learner = Learner(plan, plan.to_recbole())
         known = None
         if not learner.is_fitted_once:
-            view, checkpoint = _view_of(name, options, vocabulary)
+            views = views_of(folder)
+            view, checkpoint = _view_of(name, options, views)
             label = policy_learner.plan.values.get("memory_refresh", "none")
             path = folder / "checkpoint" / checkpoint
-            known = Known.read(path, vocabulary, view=view, label=label)
+            known = Known.read(path, vocabulary, views=views, view=view, label=label)
         policy = make_policy(
             name,
             policy_learner,
@@ -203,9 +205,8 @@ def _policies(
         yield policy
 
 
-def _view_of(name: str, options: ReplayOptions, vocabulary: Vocabulary) -> tuple[str, str]:
+def _view_of(name: str, options: ReplayOptions, views: Sequence[str]) -> tuple[str, str]:
     """The view whose best epoch a policy begins with, and the file of its checkpoint."""
-    views = vocabulary.row_keys.get("dense_weight.values", np.empty(0, dtype=np.str_)).tolist()
     wanted = ["none"] if name == "frozen" else [options.memory, "week", "request"]
     view = next((it for it in wanted if it in views), views[0] if views else "")
     return view, best_file("" if not views or view == views[0] else view)

@@ -95,7 +95,7 @@ def _matching_rows(
 ) -> Any:
     """Numbers of rows here and there that stand for the same; ``_ALL``, or None for no partner."""
     if name in now.keys:
-        return _by_key(before.keys.get(name), now.keys[name])
+        return _by_key(before.keys.get(name), now.keys[name], n_known)
     n_rows = len(tensor) if tensor.ndim else 0
     if n_known == n_rows:
         return _ALL
@@ -108,9 +108,11 @@ def _matching_rows(
     return None
 
 
-def _by_key(known: Array | None, keys: Array) -> tuple[Array, Array] | None:
-    if known is None:
-        return None
+def _by_key(known: Array | None, keys: Array, n_known: int) -> Any:
+    if known is None:  # a run of an older release did not say
+        if keys.dtype.kind not in "iu":
+            return _ALL if n_known == len(keys) else None
+        known = keys[:n_known]
     if keys.dtype.kind in "iu":  # each begins in the last that begins no later
         there = np.searchsorted(known, keys, side="right") - 1
         return np.arange(len(keys)), np.maximum(there, 0)
