@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recbole_hm4sr.base.errors import UserError as UserError
-    from recbole_hm4sr.compare.command import compare_grid as compare
+    from recbole_hm4sr.compare.frame import compare_frame as compare
     from recbole_hm4sr.later.replay import replay as replay
     from recbole_hm4sr.later.update import update as update
     from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender

@@ -26,6 +26,7 @@ from recbole_hm4sr.cli import (
     prepare,
     recommend,
     report,
+    runs,
     train,
     tune,
 )
@@ -39,20 +40,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_GROUPS = (
+for _group in (
     train,
     recommend,
     later,
     compare,
     tune,
     report,
+    runs,
     check,
     prepare,
     encode,
     convert,
     catalog,
-)
-for _group in _GROUPS:
+):
     _group.register(app)
 
 
