@@ -38,17 +38,20 @@ def update(
     """
     if (interactions is None) != undo:
         raise ConfigError("an update must have either --interactions or --undo")
+    from recbole_hm4sr.later.options import Recipe
+
+    recipe = Recipe(passes, replay)
+    recipe.check()
     check_run(run, needs_data=not undo)
     if interactions is not None:
         require_file(interactions)
     from recbole_hm4sr.later import update as updating
-    from recbole_hm4sr.later.learning import Recipe
 
     if interactions is None:
         updating.undo(run)
         out.print(f"the last update of {run} is taken back")
         return
-    done = updating.update(run, interactions, recipe=Recipe(passes, replay))
+    done = updating.update(run, interactions, recipe=recipe)
     if done.is_known:
         out.print(f"{interactions} was learned from before: nothing to do")
         return
@@ -102,12 +105,16 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     No interaction is learned from before it is judged. Writes results.jsonl, from which a replay
     that was stopped goes on, replay.html and replay.svg.
     """
+    from recbole_hm4sr.later.options import Recipe, ReplayOptions
+
+    names = tuple(part.strip() for part in policies.split(",") if part.strip())
+    options = ReplayOptions(every, names, targets, memory, Recipe(passes, replay), epochs)
+    options.check()
     check_run(run, needs_data=True)
     if interactions is not None:
         require_file(interactions)
     from recbole_hm4sr.later import picture
     from recbole_hm4sr.later import replay as playing
-    from recbole_hm4sr.later.learning import Recipe
     from recbole_hm4sr.run.place import read_run_settings
 
     model, dataset, settings = read_run_settings(run)
@@ -122,10 +129,6 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
             f"judged in {row['judging_seconds']:.1f} s"
         )
 
-    names = tuple(part.strip() for part in policies.split(",") if part.strip())
-    options = playing.ReplayOptions(
-        every, names, targets, memory, Recipe(passes, replay), n_epochs=epochs
-    )
     rows = playing.replay(run, interactions, out=out_folder, options=options, on_row=tell)
     folder = run / "replay" if out_folder is None else out_folder
     picture.write_pictures(rows, metric, folder, title=f"{model} on {dataset}")
@@ -150,6 +153,9 @@ def judge_later(run: Path, interactions: Path, *, targets: str, page: Path | Non
         targets: Which of its interactions are judged.
         page: Folder for a page and the numbers; None for none.
     """
+    from recbole_hm4sr.later.options import CHOICES, require_choice
+
+    require_choice("--targets", targets, CHOICES)
     from recbole_hm4sr.later import evaluation, later_page
 
     found = evaluation.evaluate_later(run, interactions, targets=targets)

@@ -21,6 +21,7 @@ from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.later.drift import Drift, measure_drift
 from recbole_hm4sr.later.judging import Judged, choose_targets, judge
 from recbole_hm4sr.later.learning import Known, Learner
+from recbole_hm4sr.later.options import CHOICES, require_choice
 from recbole_hm4sr.later.reading import (
     open_longer,
     plan_of_later,
@@ -94,6 +95,7 @@ def evaluate_later(
         ConfigError: If the choice of targets is none.
         DataError: If the file cannot be read, or brings nothing that can be judged.
     """
+    require_choice("--targets", targets, CHOICES)
     folder = Path(run_dir)
     asked = _open(folder, Path(interactions))
     learner, part, log = asked.learner, asked.part, asked.part.log

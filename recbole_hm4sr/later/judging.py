@@ -18,8 +18,6 @@ from recbole_hm4sr.later.learning import Learner
 from recbole_hm4sr.run.parts import arrange_batches
 
 Array = np.ndarray[Any, Any]
-# Which interactions are targets.
-CHOICES = ("visits", "all")
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,12 @@ def choose_targets(log: InteractionLog, inside: Array, choice: str, *, gap: int)
     Args:
         log: All interactions.
         inside: Those of the weeks. Shape ``[N]``, bool.
-        choice: ``visits``, the first of every visit, or ``all``.
+        choice: One of :data:`~recbole_hm4sr.later.options.CHOICES`.
         gap: The longest time between two interactions of one visit.
 
     Returns:
         Positions, rising. Int64.
-
-    Raises:
-        ConfigError: If there is no such choice.
     """
-    if choice not in CHOICES:
-        raise ConfigError(f"--targets must be one of {', '.join(CHOICES)}, got {choice!r}")
     has_history = np.arange(len(log)) > log.starts
     chosen = inside & has_history
     if choice == "visits":

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.data.later import with_targets
 from recbole_hm4sr.data.loaders import make_train_loader
 from recbole_hm4sr.data.vocabulary import Vocabulary
+from recbole_hm4sr.later.options import Recipe
 from recbole_hm4sr.run.parts import arrange_batches, build_model
 from recbole_hm4sr.run.plan import RunPlan
 from recbole_hm4sr.train.carry_over import TableRows, carry_over
@@ -76,30 +76,6 @@ class Known:
             keys |= dict.fromkeys(_OF_VIEWS, relabelled)
         rows = TableRows(len(vocabulary.users), len(vocabulary.items), keys)
         return cls(renamed(read_checkpoint(checkpoint)["state_dict"]), rows)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an update learns.
-
-    Attributes:
-        passes: Over the new interactions.
-        replay: Old interactions mixed into each pass, for each new one; drawn anew each time.
-    """
-
-    passes: int = 2
-    replay: float = 1.0
-
-    def refuse_wrong(self) -> None:
-        """Refuse a recipe that is none.
-
-        Raises:
-            ConfigError: If a number is out of range.
-        """
-        if not 1 <= self.passes <= 1000:
-            raise ConfigError(f"--passes must be from 1 to 1000, got {self.passes}")
-        if not 0 <= self.replay <= 1000:
-            raise ConfigError(f"--replay must be from 0 to 1000, got {self.replay}")
 
 
 class Learner:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_hm4sr.base.errors import CheckpointError, ConfigError
+from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.data.later import known_before
-from recbole_hm4sr.later.learning import Known, Learner, Recipe
+from recbole_hm4sr.later.learning import Known, Learner
+from recbole_hm4sr.later.options import POLICIES, Recipe
 from recbole_hm4sr.train.carry_over import TableRows
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 Array = np.ndarray[Any, Any]
-POLICIES = ("frozen", "refreshed", "updated", "retrained")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Policy:
     """A model that is judged week after week.
 
     Attributes:
-        name: One of :data:`POLICIES`.
+        name: One of :data:`~recbole_hm4sr.later.options.POLICIES`.
         learner: Builds it.
         weeks: What is played.
         known: What it knows; None for a model that is fitted once.
@@ -125,16 +125,13 @@ def make_policy(
     """The policy of a name.
 
     Args:
-        name: One of :data:`POLICIES`.
+        name: One of :data:`~recbole_hm4sr.later.options.POLICIES`.
         learner: Builds the model.
         weeks: What is played.
         known: What the run's training has left; None for a model that is fitted once.
         recipe: How an update learns.
         n_epochs: How long a training from the start lasts.
         kept_as: Where what an updated model knows is kept.
-
-    Raises:
-        ConfigError: If there is no such policy.
     """
 
     def update(week: int, before: Known | None) -> Known | None:
@@ -150,10 +147,6 @@ def make_policy(
         return before
 
     advances = {"frozen": nothing, "refreshed": nothing, "updated": update, "retrained": retrain}
-    if name not in advances:
-        raise ConfigError(
-            f"--policies must be some of {', '.join(POLICIES)}, separated by commas, got {name!r}"
-        )
     path = kept_as if name == "updated" else None
     return Policy(name, learner, weeks, known, advances[name], path=path)
 

@@ -10,7 +10,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from recbole_hm4sr.data.splits import find_cuts
 from recbole_hm4sr.data.times import DAY_SECONDS, PER_SECOND, as_date, exact_seconds
 from recbole_hm4sr.data.vocabulary import FILE_NAME, Vocabulary
 from recbole_hm4sr.later.judging import choose_targets, judge
-from recbole_hm4sr.later.learning import Known, Learner, Recipe
+from recbole_hm4sr.later.learning import Known, Learner
+from recbole_hm4sr.later.options import ReplayOptions
 from recbole_hm4sr.later.policies import Policy, Weeks, make_policy, policies_of
 from recbole_hm4sr.later.reading import (
     open_longer,
@@ -42,45 +42,6 @@ from recbole_hm4sr.train.checkpoint_folder import best_file
 _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 RESULTS = "results.jsonl"
-_DAYS = {"day": 1.0, "week": 7.0, "month": 30.0}
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """How later interactions are played.
-
-    Attributes:
-        every: ``day``, ``week``, ``month`` or a number of days.
-        policies: Names; empty for all that differ for the model.
-        targets: ``visits`` or ``all``.
-        memory: Up to when a memory that is kept up may look: ``week``, the beginning of the week
-            that is judged, or ``request``, every request.
-        recipe: How an update learns.
-        n_epochs: Of a training from the start; 0 for as many as the run's best epoch.
-    """
-
-    every: str = "week"
-    policies: tuple[str, ...] = ()
-    targets: str = "visits"
-    memory: str = "week"
-    recipe: Recipe = field(default_factory=Recipe)
-    n_epochs: int = 0
-
-    def days(self) -> float:
-        """Length of a piece, in days.
-
-        Raises:
-            ConfigError: If there is no such piece.
-        """
-        try:
-            days = _DAYS[self.every] if self.every in _DAYS else float(self.every)
-        except ValueError:
-            days = 0.0
-        if not 0 < days < 1e6:
-            raise ConfigError(
-                f"--every must be one of {', '.join(_DAYS)} or a number of days, got {self.every!r}"
-            )
-        return days
 
 
 @kept_process_state()
@@ -111,10 +72,7 @@ def replay(
         DataError: If a file cannot be read, or is not later than the run's data.
     """
     options, folder = options or ReplayOptions(), Path(run_dir)
-    options.recipe.refuse_wrong()
-    days = options.days()
-    if options.memory not in ("week", "request"):
-        raise ConfigError(f"--memory must be week or request, got {options.memory!r}")
+    options.check()
     place = folder / "replay" if out is None else Path(out)
     later_file = None if interactions is None else Path(interactions)
     plan = plan_of_later(folder)
@@ -123,7 +81,7 @@ def replay(
     learner = Learner(plan, plan.to_recbole())
     later = None if later_file is None else read_later(later_file, plan, vocabulary)
     dataset = open_longer(plan, learner.config, vocabulary, later)
-    weeks = _weeks(plan, dataset, later, days, folder)
+    weeks = _weeks(plan, dataset, later, options.days(), folder)
     busy = f"{place} must be written by one replay at a time; another one is at it"
     with locked(place / "replay.lock", refusal=busy):
         key = _key(folder, later_file, options, plan)

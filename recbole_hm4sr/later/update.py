@@ -1,6 +1,6 @@
 """Let a served run learn from new interactions, in seconds.
 
-    recbole_hm4sr.later.update.update("runs/shop-Momento-20261123-120000", "week.parquet")
+    recbole_hm4sr.update("runs/shop-Momento-20261123-120000", "week.parquet")
 
 The memory is brought up to date, and a model that is trained takes some passes over the new
 interactions, mixed with as many old ones. All that is new lies in files of its own; ``serving.npz``
@@ -21,10 +21,11 @@ from recbole_hm4sr.base.files import locked, write_whole
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.later import known_before
 from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
-from recbole_hm4sr.data.memory_files import sweep
+from recbole_hm4sr.data.memory_files import MemoryFiles, sweep
 from recbole_hm4sr.data.times import grain_of
 from recbole_hm4sr.data.vocabulary import FILE_NAME, Vocabulary
-from recbole_hm4sr.later.learning import Known, Learner, Recipe
+from recbole_hm4sr.later.learning import Known, Learner
+from recbole_hm4sr.later.options import Recipe
 from recbole_hm4sr.later.reading import open_longer, plan_of_later, read_later
 from recbole_hm4sr.model.capabilities import row_keys
 from recbole_hm4sr.run.beginning import served_vocabulary
@@ -129,7 +130,7 @@ def update(
     """
     began, folder, path = time.perf_counter(), Path(run_dir), Path(interactions)
     recipe = recipe or Recipe()
-    recipe.refuse_wrong()
+    recipe.check()
     _, _, settings = read_run_settings(folder)
     plan = plan_of_later(folder, memory_refresh=settings.get("memory_refresh", "none"))
     if plan.values.get("rm_dup_inter") is not None:
@@ -227,9 +228,20 @@ def _write(
         checkpoint_file=f"{_FOLDER}/{number}/{_CHECKPOINT}",
         merged=hashes,
         learned=hashes,
-        kept=content.memory,
+        kept=_memories_before(folder, number),
     )
     shutil.rmtree(folder / _FOLDER / str(number - 2), ignore_errors=True)
+
+
+def _memories_before(folder: Path, number: int) -> list[MemoryFiles]:
+    """The memories that the last updates up to a number can be taken back to."""
+    found = []
+    for it in (number, number - 1):
+        path = folder / _FOLDER / str(it) / _BEFORE
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as archive:
+                found.append(MemoryFiles.of_arrays(dict(archive)))
+    return [memory for memory in found if memory is not None]
 
 
 def undo(run_dir: str | Path) -> None:
@@ -256,5 +268,6 @@ def undo(run_dir: str | Path) -> None:
             )
         text = before.read_bytes()
         write_whole(folder / SERVING, lambda file: file.write(text))
-        sweep(folder, _content(folder).memory)
+        restored = _content(folder)
+        sweep(folder, restored.memory, *_memories_before(folder, _number(restored)))
         shutil.rmtree(place, ignore_errors=True)

@@ -6,7 +6,7 @@ changed by the one file ``serving.npz``. The arrays of a memory
 lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def write_serving_file(
     checkpoint_file: str = BEST,
     merged: tuple[str, ...] = (),
     learned: tuple[str, ...] = (),
-    kept: MemoryFiles | None = None,
+    kept: Sequence[MemoryFiles] = (),
 ) -> None:
     """Write what serving needs beside a run's checkpoint.
 
@@ -100,7 +100,7 @@ def write_serving_file(
         checkpoint_file: The checkpoint, as a path inside the folder.
         merged: SHA-256 of the files whose interactions are behind those of the data set.
         learned: SHA-256 of the files that the model has learned from since its training.
-        kept: Files of a memory of before, which stay.
+        kept: Memories of before, whose files stay.
 
     Raises:
         DataError: If it cannot be written.
@@ -118,7 +118,7 @@ def write_serving_file(
     checkpoint = _hash(run_dir / checkpoint_file)
     content = ServingFile(data, dict(fingerprints), checkpoint, memory, checkpoint_file, learned)
     save_serving_file(run_dir, content)
-    sweep(run_dir, memory, kept)
+    sweep(run_dir, memory, *kept)
 
 
 def _memory_names(arrays: Mapping[str, Any]) -> list[str]:

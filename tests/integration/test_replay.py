@@ -9,8 +9,8 @@ from servedruns import train_toy
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.later import picture
-from recbole_hm4sr.later.learning import Recipe
-from recbole_hm4sr.later.replay import RESULTS, ReplayOptions, replay
+from recbole_hm4sr.later.options import Recipe, ReplayOptions
+from recbole_hm4sr.later.replay import RESULTS, replay
 from recbole_hm4sr.page.format import NONE
 from recbole_hm4sr.testing.toydata import DAY
 

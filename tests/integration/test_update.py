@@ -9,7 +9,7 @@ from servedruns import train_toy
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.later import update as updating
-from recbole_hm4sr.later.learning import Recipe
+from recbole_hm4sr.later.options import Recipe
 from recbole_hm4sr.later.update import undo, update
 from recbole_hm4sr.run.serving_file import FILE_NAME, read_serving_file
 from recbole_hm4sr.serve.recommend import Recommender
