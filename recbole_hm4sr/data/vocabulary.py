@@ -82,7 +82,8 @@ class Vocabulary:
             _require_distinct(tokens, f"{path}: {name}")
         keys = {it.removeprefix(_KEYS): arrays[it] for it in arrays if it.startswith(_KEYS)}
         origin = int(arrays[_ORIGIN]) if _ORIGIN in arrays else None
-        return cls(*columns, origin=origin, row_keys=keys)
+        users, items = columns
+        return cls(users, items, origin=origin, row_keys=keys)
 
 
 def _require_distinct(tokens: Array, where: str) -> None:
