@@ -3,9 +3,12 @@
 A run with untrained weights is written and loaded again from its folder; then the file is read and
 ten items are recommended to every user, without those of the history. Stages are timed as they
 follow each other; the throughput counts all of them, loading apart, which happens once.
+
+Then each rule on items and lists by itself: users a second without reading the file, beside none.
 """
 
 import argparse
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -46,6 +49,25 @@ def write_histories(path: Path, shape: common.Shape, seed: int) -> Path:
     return path
 
 
+def rules_of(shape: common.Shape) -> dict[str, dict[str, Any]]:
+    """A request's rules, by the name of their row."""
+    sold_out = [f"i{item}" for item in range(0, shape.items, 20)]
+    return {
+        "none": {},
+        "exclude_items (5 %)": {"exclude_items": sold_out},
+        "where (a half, by price)": {"where": "price <= 50"},
+        "where (one category of three)": {"where": "categories in ('c0', 'c1', 'c2')"},
+        "max_per categories=3": {"max_per": {"categories": 3}},
+        "diversity 0.3": {"diversity": 0.3},
+        "all of them": {
+            "exclude_items": sold_out,
+            "where": "price <= 50",
+            "max_per": {"categories": 3},
+            "diversity": 0.3,
+        },
+    }
+
+
 def measure(options: argparse.Namespace, model: str, folder: Path) -> dict[str, Any]:
     """Seconds of each stage, round after round."""
     shape = common.shape_of(options)
@@ -64,10 +86,16 @@ def measure(options: argparse.Namespace, model: str, folder: Path) -> dict[str, 
         "all": lambda: recommender.recommend(recommender.read_histories(path), options.k),
     }
     timings = common.time_alternately(stages, repeats=options.repeats, warmup=1)
+    ruled = {
+        name: functools.partial(recommender.recommend, raw, options.k, **rules)
+        for name, rules in rules_of(shape).items()
+    }
+    of_rules = common.time_alternately(ruled, repeats=options.repeats, warmup=1)
     total = timings["all"].seconds["wall_median"]
     return {
         "load_seconds": load_seconds,
         "stages": {name: timing.seconds for name, timing in timings.items()},
+        "rules": {name: timing.seconds for name, timing in of_rules.items()},
         "users": len(raw.users),
         "users_per_second": len(raw.users) / total,
         "users_per_cpu_second": len(raw.users) / timings["all"].seconds["cpu_median"],
@@ -101,6 +129,14 @@ def main() -> None:
             ]
         )
     headers = ["", "load s", "read s", "recommend s", "all s", "all CPU s", "users/s"]
+    common.print_table(headers, rows)
+    rows = []
+    for model, row in results.items():
+        plain = row["rules"]["none"]["cpu_median"]
+        for name, seconds in row["rules"].items():
+            wall, cpu = seconds["wall_median"], seconds["cpu_median"]
+            rows.append([model, name, wall, cpu, row["users"] / wall, cpu / plain])
+    headers = ["", "rule", "recommend s", "CPU s", "users/s", "x none (CPU)"]
     common.print_table(headers, rows)
     common.write_results(options, {"variants": results})
 

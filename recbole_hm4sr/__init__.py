@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recbole_hm4sr.later.replay import replay as replay
     from recbole_hm4sr.later.update import update as update
     from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender
+    from recbole_hm4sr.prepare.command import prepare as prepare
     from recbole_hm4sr.report.finish import report_run as report_run
     from recbole_hm4sr.run.quick_start import RunResult as RunResult
     from recbole_hm4sr.run.quick_start import evaluate as evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "prepare",
     "refresh",
     "replay",
     "report_run",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 # Folders of the package that are also what they do: see base/callable_room.py.
-_ROOMS = ("compare", "evaluate", "run", "tune")
+_ROOMS = ("compare", "evaluate", "prepare", "run", "tune")
 _NAMES = {
     "PackedRecommender": "recbole_hm4sr.model.packed",
     "Recommender": "recbole_hm4sr.serve.recommend",

@@ -27,6 +27,7 @@ from recbole_hm4sr.cli import (
     recommend,
     report,
     runs,
+    similar,
     train,
     tune,
 )
@@ -44,6 +45,7 @@ for _group in (
     train,
     recommend,
     later,
+    similar,
     compare,
     tune,
     report,

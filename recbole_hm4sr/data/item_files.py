@@ -11,6 +11,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.atomic import read_header
+from recbole_hm4sr.data.attributes import ItemAttribute, read_attribute
 from recbole_hm4sr.data.categories import read_categories
 from recbole_hm4sr.data.columns import Array
 from recbole_hm4sr.data.features import (
@@ -21,6 +22,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.item_table import ItemTable, read_item_table
 from recbole_hm4sr.data.texts import read_item_texts, tfidf
 
 
@@ -158,3 +160,21 @@ class ItemFiles:
         if field is None:
             return np.zeros((len(self._item_tokens), 0), dtype=np.uint8), ()
         return read_categories(self._item_file, self._item_field, field, self._item_tokens)
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """The values that a column of the ``.item`` file gives each item.
+
+        Raises:
+            DataError: If the file is missing, has no such column or breaks the contract.
+        """
+        return read_attribute(self._item_file, self._item_field, column, self._item_tokens)
+
+    def table(self) -> ItemTable:
+        """The columns that ``serve_columns`` names, of all lines of the ``.item`` file.
+
+        Raises:
+            DataError: If the file breaks the contract.
+        """
+        return read_item_table(
+            self._item_file, item_field=self._item_field, settings=self._settings
+        )

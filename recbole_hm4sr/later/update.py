@@ -21,7 +21,7 @@ from recbole_hm4sr.base.files import locked, write_whole
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.later import known_before
 from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
-from recbole_hm4sr.data.memory_files import MemoryFiles, sweep
+from recbole_hm4sr.data.memory_files import sweep
 from recbole_hm4sr.data.times import grain_of
 from recbole_hm4sr.data.vocabulary import FILE_NAME, Vocabulary
 from recbole_hm4sr.later.learning import Known, Learner
@@ -228,20 +228,18 @@ def _write(
         checkpoint_file=f"{_FOLDER}/{number}/{_CHECKPOINT}",
         merged=hashes,
         learned=hashes,
-        kept=_memories_before(folder, number),
+        kept=_states_before(folder, number),
     )
     shutil.rmtree(folder / _FOLDER / str(number - 2), ignore_errors=True)
 
 
-def _memories_before(folder: Path, number: int) -> list[MemoryFiles]:
-    """The memories that the last updates up to a number can be taken back to."""
+def _states_before(folder: Path, number: int) -> list[ServingFile]:
+    """What a run can be taken back to from an update; without what a refresh has removed since."""
     found = []
     for it in (number, number - 1):
-        path = folder / _FOLDER / str(it) / _BEFORE
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as archive:
-                found.append(MemoryFiles.of_arrays(dict(archive)))
-    return [memory for memory in found if memory is not None]
+        with contextlib.suppress(DataError):
+            found.append(read_serving_file(folder, folder / _FOLDER / str(it) / _BEFORE))
+    return [content for content in found if content is not None]
 
 
 def undo(run_dir: str | Path) -> None:
@@ -266,8 +264,10 @@ def undo(run_dir: str | Path) -> None:
                 f"{folder} was refreshed after its last update, which so cannot be taken back; "
                 f"update it again, or train it anew on all data"
             )
+        restored = read_serving_file(folder, before)
+        assert restored is not None
         text = before.read_bytes()
         write_whole(folder / SERVING, lambda file: file.write(text))
-        restored = _content(folder)
-        sweep(folder, restored.memory, *_memories_before(folder, _number(restored)))
+        others = _states_before(folder, _number(restored))
+        sweep(folder, restored.memory, *(it.memory for it in others))
         shutil.rmtree(place, ignore_errors=True)

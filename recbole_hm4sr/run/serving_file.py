@@ -7,7 +7,7 @@ lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.events import EventRuns
+from recbole_hm4sr.data.feature_rows import write_feature_rows
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import (
     OF_EVENTS,
     PREFIX,
@@ -46,6 +49,8 @@ class ServingFile:
         fingerprints: Hashes of the data set that the run was trained on.
         checkpoint: Hash of the checkpoint that it belongs to.
         memory: The files of the memory; None for a run without one.
+        features: Hashes of the files of the item features, by modality; empty where the model
+            reads none.
         checkpoint_file: That checkpoint, as a path inside the run's folder.
         learned: SHA-256 of the files that updates have learned from, in their order.
     """
@@ -54,6 +59,7 @@ class ServingFile:
     fingerprints: dict[str, str]
     checkpoint: str
     memory: MemoryFiles | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
     checkpoint_file: str = BEST
     learned: tuple[str, ...] = ()
 
@@ -88,7 +94,7 @@ def write_serving_file(
     checkpoint_file: str = BEST,
     merged: tuple[str, ...] = (),
     learned: tuple[str, ...] = (),
-    kept: Sequence[MemoryFiles] = (),
+    kept: Sequence[ServingFile] = (),
 ) -> None:
     """Write what serving needs beside a run's checkpoint.
 
@@ -100,12 +106,12 @@ def write_serving_file(
         checkpoint_file: The checkpoint, as a path inside the folder.
         merged: SHA-256 of the files whose interactions are behind those of the data set.
         learned: SHA-256 of the files that the model has learned from since its training.
-        kept: Memories of before, whose files stay.
+        kept: What was written before and whose files stay; without the arrays of memories.
 
     Raises:
         DataError: If it cannot be written.
     """
-    from recbole_hm4sr.model.capabilities import serving_arrays  # it imports torch
+    from recbole_hm4sr.model.capabilities import serving_arrays, what_it_reads  # it imports torch
 
     arrays = dict(serving_arrays(model))
     of_memory = {name.removeprefix(PREFIX): arrays.pop(name) for name in _memory_names(arrays)}
@@ -116,9 +122,17 @@ def write_serving_file(
         memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state, merged)
     data = describe_dataset(dataset, arrays)
     checkpoint = _hash(run_dir / checkpoint_file)
-    content = ServingFile(data, dict(fingerprints), checkpoint, memory, checkpoint_file, learned)
+    names = dataset.modality_names if "features" in what_it_reads(model) else ()
+    features = write_feature_rows(
+        run_dir,
+        {name: dataset.modality(name) for name in names},
+        kept=[value for it in kept for value in it.features.values()],
+    )
+    content = ServingFile(
+        data, dict(fingerprints), checkpoint, memory, features, checkpoint_file, learned
+    )
     save_serving_file(run_dir, content)
-    sweep(run_dir, memory, *kept)
+    sweep(run_dir, memory, *(it.memory for it in kept))
 
 
 def _memory_names(arrays: Mapping[str, Any]) -> list[str]:
@@ -154,19 +168,26 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
         "item_tokens": data.item_tokens,
         "counts": data.counts,
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
+        "features": np.array([*content.features.items()], dtype=np.str_).reshape(-1, 2),
+        **({} if data.table is None else data.table.to_arrays()),
+        **({} if data.source is None else {"source": np.array(data.source.to_text())}),
         **({} if content.memory is None else content.memory.to_arrays()),
         **{_OF_MODEL + name: values for name, values in own.items()},
     }
     write_npz(run_dir / FILE_NAME, arrays)
 
 
-def read_serving_file(run_dir: Path) -> ServingFile | None:
+def read_serving_file(run_dir: Path, path: Path | None = None) -> ServingFile | None:
     """Read the serving file of a run; None if the run has left none.
+
+    Args:
+        run_dir: Folder of the run.
+        path: Another file than its ``serving.npz``: one that was kept of before.
 
     Raises:
         DataError: If it or a file that it names is damaged, or it belongs to another checkpoint.
     """
-    path = run_dir / FILE_NAME
+    path = path or run_dir / FILE_NAME
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -217,12 +238,15 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
             for name, value in arrays.items()
             if name.startswith(_OF_MODEL)
         },
+        table=ItemTable.of_arrays(arrays),
+        source=InteractionColumns.of_text(str(arrays["source"])) if "source" in arrays else None,
     )
     return ServingFile(
         data,
         dict(zip(names, values, strict=True)),
         str(arrays["checkpoint"]),
         MemoryFiles.of_arrays(arrays),
+        dict(arrays["features"].tolist()) if "features" in arrays else {},
         _name_of_checkpoint(arrays),
         tuple(arrays["learned"].tolist()) if "learned" in arrays else (),
     )
