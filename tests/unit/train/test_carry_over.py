@@ -84,3 +84,21 @@ def test_another_width_is_refused():
     known, new = Tables(4, 6, ["a"]), Tables(4, 6, ["a"], width=5)
     with pytest.raises(ConfigError, match=r"same width, but items\.weight has 6x3 there and 6x5"):
         carried(known, (4, 6), new, (4, 6))
+
+
+def test_a_run_that_did_not_say_what_its_rows_are_is_met_halfway():
+    """Buckets of gaps begin alike; as many categories are taken to be the same, others are not."""
+    gaps = [
+        TimeEncoding(hidden_size=2, longest_gap=it, buckets_per_doubling=1, origin=0, scale=1.0)
+        for it in (3, 20)
+    ]
+    known, new = gaps
+    weights = {name: value.clone() for name, value in known.state_dict().items()}
+    carry_over(new, weights, TableRows(2, 2), rows_of(new, 2, 2))
+    table = weights["interval_embedding.weight"]
+    assert torch.equal(new.interval_embedding.weight, table[[0, 1, 2, 2, 2]])
+    known, new, more = (Tables(4, 6, names) for names in (["a", "b"], ["c", "d"], ["a", "b", "c"]))
+    weights = {name: value.clone() for name, value in known.state_dict().items()}
+    assert carry_over(new, weights, TableRows(4, 6), rows_of(new, 4, 6)) == ()
+    fresh = carry_over(more, weights, TableRows(4, 6), rows_of(more, 4, 6))
+    assert fresh == ("categories.weight", "categories.bias")
