@@ -74,8 +74,11 @@ def _bucketed(
     what: str, values: Array, old: Array, new: Array, buckets: Buckets, words: Any
 ) -> Drift:
     shares = [_shares(buckets.number(values[own]), len(buckets.labels)) for own in (old, new)]
-    texts = [words(float(np.median(values[own]))) if own.any() else "-" for own in (old, new)]
-    return Drift(what, *texts, _distance(*shares))
+    before, later = (
+        words(float(np.median(values[own]))) if own.any() else number_text(None)
+        for own in (old, new)
+    )
+    return Drift(what, before, later, _distance(*shares))
 
 
 def _categories(part: Any, is_new: Array) -> list[Drift]:
