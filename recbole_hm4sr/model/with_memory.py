@@ -116,11 +116,12 @@ class WithMemory(SumOfParts):
         Args:
             encoded: Of :meth:`encode`.
         """
-        users, requests, reader = encoded.users, encoded.batch.requests, self.arrange.requests
-        if requests is None or reader is None:
+        users, requests = encoded.users, encoded.batch.requests
+        if requests is None:
             return users
-        is_trained = encoded.batch.targets is not None
-        until = requests.moments if is_trained else reader.known_until(requests.moments)
+        until = requests.moments
+        if encoded.batch.targets is None and self.arrange.requests is not None:  # not in training
+            until = self.arrange.requests.known_until(until)
         users = users.with_side(**requests._asdict(), known_until=until)
         share, vectors = self.settings.dense_dropout, users.vectors
         if not self.training:
