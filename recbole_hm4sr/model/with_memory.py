@@ -89,6 +89,13 @@ class WithMemory(SumOfParts):
         """
         return int(self.memory_arrays["clock"][2]) if self.memory_arrays else None
 
+    def row_keys(self) -> dict[str, Array]:
+        """What a value of the dense part's weight is for: a view, by its name."""
+        if not self.memory_arrays:
+            return {}
+        names = np.array(refreshes(self.settings.memory_refresh), dtype=np.str_)
+        return dict.fromkeys(("dense_weight.values", "dense_weight.is_chosen"), names)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""
         scorer = self.scorer
