@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import generate_reference
+import model_table
 
 from recbole_hm4sr.config.catalog import settings_of
 from recbole_hm4sr.config.compose import properties_dir
@@ -102,6 +103,10 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in MODELS:
         (FOLDER / f"{name.lower()}.md").write_text(page(name), encoding="utf-8")
+    (FOLDER / "index.md").write_text(model_table.index_page(), encoding="utf-8")
+    readme = model_table.ROOT / "README.md"
+    text = model_table.with_short_table(readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
     for path, text in generate_reference.pages().items():
         (FOLDER.parent / path).write_text(text, encoding="utf-8")
 
