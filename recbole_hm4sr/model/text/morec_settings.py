@@ -44,6 +44,6 @@ class MoRecSettings(LabSettings):
 
     @pydantic.field_validator("loss")
     @classmethod
-    def _loss_goes_with_the_rest(cls, value: str, info: pydantic.ValidationInfo) -> str:
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
         refuse_unfit_loss(value, info.data)
         return value

@@ -118,6 +118,16 @@ def test_a_modality_may_be_missing_for_all_items(name):
     assert torch.isfinite(model.train().calculate_loss(batch))
 
 
+@pytest.mark.parametrize("name", [*CAUSAL, "MISSRec"])
+def test_the_padding_is_no_candidate_of_the_loss(name):
+    overrides = {**CAUSAL.get(name, {"n_heads": 2}), "train_mode": "prefix"}
+    model = build(name, **overrides).train()
+    losses = model.named_losses(interaction([[4, 9, 2], [1]], targets=[3, 5]))
+    scores = model.full_sort_predict(interaction([[4, 9, 2], [1]]))[:, 1:]
+    expected = torch.nn.functional.cross_entropy(scores, torch.tensor([2, 4]))
+    torch.testing.assert_close(losses["cross_entropy"], expected, rtol=1e-10, atol=0)
+
+
 PUBLISHED = sorted((properties_dir() / "model" / "published").glob("*.yaml"))
 OWN = {*CAUSAL, "MISSRec"}
 
