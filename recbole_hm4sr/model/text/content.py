@@ -107,7 +107,7 @@ class ContentRecommender(PackedRecommender):
             self.taker_of(features),
             n_items=self.n_items,
             width=self.width_of(features),
-            resident=not self.settings.n_negatives,
+            resident=not self.samples_softmax,
         )
 
     def features(self, name: str, items: Tensor | None, on_host: Array | None = None) -> Tensor:
@@ -149,7 +149,7 @@ class ContentRecommender(PackedRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The items' vectors, the one modality. Shape ``[K, 1, D]``."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
+        if items is None and self.samples_softmax:  # features that are not resident
             items = torch.arange(self.n_items, device=next(self.parameters()).device)
         return self.vectors(items, on_host)[:, None]  # [K, D] to [K, 1, D]
 

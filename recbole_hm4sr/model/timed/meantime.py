@@ -149,6 +149,16 @@ class MEANTIME(ReadsMoment):
         self.head_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         draw_normal(self, settings.initializer_range)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the days, counted from the first one."""
+        tables = zip(self.settings.absolute_kernels, self.kernels, strict=True)
+        days = {
+            f"kernels.{number}.weight": np.arange(len(kernel.weight))
+            for number, (name, kernel) in enumerate(tables)
+            if name == "d"
+        }
+        return {**super().row_keys(), **days}
+
     def _block(self) -> Any:
         settings, size = self.settings, self.settings.hidden_size
         attention = KernelAttention(
