@@ -22,6 +22,7 @@ from recbole_hm4sr.cli import (
     compare,
     convert,
     encode,
+    later,
     prepare,
     recommend,
     report,
@@ -43,6 +44,7 @@ app = typer.Typer(
 for _group in (
     train,
     recommend,
+    later,
     similar,
     compare,
     tune,

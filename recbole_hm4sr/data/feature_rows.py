@@ -3,7 +3,7 @@
 The inner product of two rows is the cosine of the items' features, to about a thousandth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ def unit_rows(values: Array) -> Array:
     return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
 
 
-def write_feature_rows(run_dir: Path, modalities: Mapping[str, AlignedFeatures]) -> dict[str, str]:
+def write_feature_rows(
+    run_dir: Path, modalities: Mapping[str, AlignedFeatures], *, kept: Collection[str] = ()
+) -> dict[str, str]:
     """Keep the features of a run's items, some rows at a time; those of an earlier end go.
 
     Args:
         run_dir: Folder of the run.
         modalities: By name.
+        kept: Hashes of files of before that stay.
 
     Returns:
         Hash of each file, by the name of its modality.
@@ -45,7 +48,7 @@ def write_feature_rows(run_dir: Path, modalities: Mapping[str, AlignedFeatures])
             items = np.arange(begin, min(begin + step, n_items))
             writer.write(unit_rows(features.take(items)).astype(np.float16))
         hashes[name] = writer.close()
-    remove_arrays(folder, set(hashes.values()))
+    remove_arrays(folder, {*hashes.values(), *kept})
     return hashes
 
 

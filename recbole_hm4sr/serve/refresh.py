@@ -21,6 +21,7 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.atomic import count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
 from recbole_hm4sr.data.events import N_TABLES, EventRuns, TimesOfItems, sort_events
+from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
     MemoryClock,
@@ -35,7 +36,8 @@ from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popular
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.exported import indexes_of
-from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
+from recbole_hm4sr.serve.history_columns import HistoryColumns
+from recbole_hm4sr.serve.history_table import number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
 
@@ -75,7 +77,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
 
     Args:
         run_dir: Folder of a finished run with ``memory: events``.
-        interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
+        interactions: CSV, Parquet or ``.inter`` file, written as the run's own files or as the
+            table that its data set was prepared from.
 
     Raises:
         ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
@@ -152,6 +155,7 @@ def _refresh(
     of_memory = _brought_up(of_memory, came.rows, clock)
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    came.keep(kept_rows(folder, file_hash))
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
     others = _of_items(others, np.diff(of_memory["starts"]))
     data = replace(known, item_tokens=came.item_tokens, arrays=others)
@@ -189,10 +193,21 @@ class _Came(NamedTuple):
     user_tokens: Array
     item_tokens: Array
 
+    def keep(self, path: Path) -> None:
+        """Keep the new interactions by their tokens: an update learns from them."""
+        users, items = (
+            tokens[numbers].astype(object)
+            for tokens, numbers in (
+                (self.user_tokens, self.rows.users),
+                (self.item_tokens, self.rows.items),
+            )
+        )
+        LaterRows.in_order(users, items, self.rows.times).save(path)
+
 
 def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
     user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
-    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit)
+    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit, known.source)
     raw, line = read_interaction_file(path, columns)
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)

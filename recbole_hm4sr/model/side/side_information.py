@@ -115,6 +115,7 @@ class SideInformation(PackedRecommender):
         self.sizes = one_each(self.attribute_sizes, len(self.attributes))
         self.item_embedding = IdRows(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
+        self._value_names: dict[str, Array] = {}
         self.side_rows = nn.ModuleList(
             self._make_rows(dataset, name, width)
             for name, width in zip(self.attributes, self.sizes, strict=True)
@@ -151,6 +152,17 @@ class SideInformation(PackedRecommender):
         """The ids alone: attributes are in no score."""
         return ("id",)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the values of the attributes; the first is none."""
+        found = super().row_keys()
+        for number, name in enumerate(self.attributes):
+            if name in self._value_names:
+                weights = [f"side_rows.{number}.embedding.weight"]
+                if str(number) in self.predictors:
+                    weights += [f"predictors.{number}.{part}" for part in ("weight", "bias")]
+                found |= dict.fromkeys(weights, self._value_names[name])
+        return found
+
     def _make_rows(self, dataset: Any, name: str, width: int) -> nn.Module:
         if name in self.modalities:
             features = dataset.modality(name)
@@ -160,6 +172,7 @@ class SideInformation(PackedRecommender):
             )
             return FeatureRows(table, width)
         attribute = dataset.attribute(name)
+        self._value_names[name] = np.array(["", *attribute.names], dtype=np.str_)
         return AttributeRows(
             attribute.values,
             n_values=attribute.n_values,

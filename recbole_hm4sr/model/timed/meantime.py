@@ -149,6 +149,17 @@ class MEANTIME(ReadsMoment):
         self.head_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         draw_normal(self, settings.initializer_range)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the days, counted from the first one."""
+        kernels = cast(Sequence[nn.Embedding], self.kernels)
+        tables = zip(self.settings.absolute_kernels, kernels, strict=True)
+        days = {
+            f"kernels.{number}.weight": np.arange(kernel.num_embeddings)
+            for number, (name, kernel) in enumerate(tables)
+            if name == "d"
+        }
+        return {**super().row_keys(), **days}
+
     def _block(self) -> Any:
         settings, size = self.settings, self.settings.hidden_size
         attention = KernelAttention(
