@@ -10,7 +10,6 @@ that the memory knows where the model has one.
 
 import functools
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
 from recbole_hm4sr.layers.ranking import top_k
 from recbole_hm4sr.model.capabilities import item_vectors, tie_order
 from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
@@ -41,6 +39,7 @@ from recbole_hm4sr.serve.history_table import (
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 from recbole_hm4sr.serve.ranking import find_identical_items
 from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations
+from recbole_hm4sr.serve.request_moments import RequestMoments
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -82,8 +81,12 @@ class Recommender:
         self._ties = tie_order(self.model)
         self._counts = run.data.popularity
         self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
-        # Whether scores depend on when they are asked for.
-        self.asks_when: bool = getattr(self.model, "reads_request_time", False)
+        self._moments = RequestMoments(run, self.model, self.columns.unit)
+
+    @property
+    def asks_when(self) -> bool:
+        """Whether scores depend on when they are asked for."""
+        return self._moments.asks_when
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
@@ -129,8 +132,8 @@ class Recommender:
                 and the part of each modality in each score where the model tells that. Each
                 history is then scored again without each of its items.
             at: The moment of the requests, in the unit of the run's times; None for now. Only a
-                model with a memory and ``request_time: target`` reads it, rounded down to the grain
-                of the run's times: a day where all of them are whole days.
+                model with ``request_time: target`` reads it, most with a memory alone, rounded down
+                to the grain of the run's times: a day where all of them are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
 
@@ -144,7 +147,7 @@ class Recommender:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         if k < 1 or batch_size < 1:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        moment = self._moment(at)
+        moment = self._moments.moment(at)
         known = self._number(histories)
         allowed = self._in_order(self._candidates(candidates))
         n_allowed = self.n_items - 1 if allowed is None else len(allowed)
@@ -191,31 +194,7 @@ class Recommender:
 
     def earliest_moment(self) -> int | None:
         """The first moment that a request may be of; None where no moment is read."""
-        clock = self.run.data.clock
-        return clock.newest if clock is not None and self.asks_when else None
-
-    def _moment(self, at: int | None) -> int | None:
-        """T of the requests, whole grains of the run's times; None where no model reads it."""
-        clock = self.run.data.clock
-        if clock is None or not self.asks_when:
-            if at is not None:
-                raise ConfigError(
-                    f"at must be left out: {self.run.config['model']} reads the moment of a "
-                    f"request only with memory: events and request_time: target"
-                )
-            return None
-        unit = self.columns.unit
-        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
-            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
-        now = int(time.time() * PER_SECOND[unit]) if at is None else at
-        moment = now - now % clock.grain
-        if moment < clock.newest:
-            raise ConfigError(
-                f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
-                f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "
-                f"hm4sr evaluate scores past moments"
-            )
-        return moment
+        return self._moments.earliest()
 
     def read_histories(self, path: str | Path) -> RawHistories:
         """Read a CSV or Parquet file of histories with the run's column names.
