@@ -13,7 +13,7 @@ multi-label cross-entropy for each attribute, which foretells the values of the 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ class FusedScores(SelfAttention):
 
     @property
     def _stream_sizes(self) -> list[int]:
-        return [self.value.out_features, *(linear.out_features for linear in self.side_keys)]
+        keys = cast("list[nn.Linear]", list(self.side_keys))
+        return [self.value.out_features, *(linear.out_features for linear in keys)]
 
 
 class FusedInputs(SelfAttention):
@@ -210,7 +211,11 @@ class SideInformation(PackedRecommender):
         served = getattr(self, f"served_side_{number}")
         if served is not None:
             return served.index_select(0, items)
-        return self.side_rows[number].rows(items)
+        rows: Tensor = self._rows(number).rows(items)
+        return rows
+
+    def _rows(self, number: int) -> AttributeRows | FeatureRows:
+        return cast("AttributeRows | FeatureRows", self.side_rows[number])
 
     def _side_streams(self, batch: PackedBatch) -> list[Tensor]:
         """The attributes and the position of each token. F + 1 of ``[T, D_f]``."""
@@ -246,7 +251,7 @@ class SideInformation(PackedRecommender):
             number = int(key)
             loss = attribute_loss(
                 predictor(users),
-                self.side_rows[number].values,
+                cast(AttributeRows, self._rows(number)).values,
                 rows.targets,
                 divisor=rows.joined.divisor,
                 shares=rows.shares,

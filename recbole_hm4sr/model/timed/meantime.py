@@ -18,7 +18,7 @@ interaction with `request_time: last`, of the next one with `target`. The score 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -215,10 +215,10 @@ class MEANTIME(ReadsMoment):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
         """The item embeddings, and the bias behind each. Shape ``[K, 1, D + 1]``."""
-        rows, bias = self.item_embedding.weight[: self.n_items], self.item_bias
-        if items is not None:
-            rows, bias = rows.index_select(0, items), bias.index_select(0, items)
-        return torch.cat([rows, bias[:, None]], dim=1)[:, None]
+        rows = torch.cat(
+            [self.item_embedding.weight[: self.n_items], self.item_bias[:, None]], dim=1
+        )
+        return (rows if items is None else rows.index_select(0, items))[:, None]
 
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
         """Embed tokens and times, encode, and read the tokens that are asked for."""
@@ -255,19 +255,19 @@ class MEANTIME(ReadsMoment):
             "c": torch.zeros_like(batch.times),
         }
         return [
-            table(rows[kind].clamp(0, table.weight.shape[0] - 1))
-            for kind, table in zip(self.settings.absolute_kernels, self.kernels, strict=True)
+            table(rows[kind].clamp(0, table.num_embeddings - 1)) for kind, table in self._tables()
         ]
+
+    def _tables(self) -> list[tuple[str, nn.Embedding]]:
+        """The absolute kernels and their tables."""
+        tables = cast("list[nn.Embedding]", list(self.kernels))
+        return list(zip(self.settings.absolute_kernels, tables, strict=True))
 
     # --- serving -------------------------------------------------------------------------------
 
     def serving_arrays(self) -> dict[str, Array]:
         """What its base keeps, and the number of days."""
-        days = [
-            table.num_embeddings
-            for kind, table in zip(self.settings.absolute_kernels, self.kernels, strict=True)
-            if kind == "d"
-        ]
+        days = [table.num_embeddings for kind, table in self._tables() if kind == "d"]
         return {"n_days": np.array([*days, 1][0]), **super().serving_arrays()}
 
     def tower_at_last(self) -> nn.Module:
