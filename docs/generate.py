@@ -1,15 +1,18 @@
-"""Write the page of each model of this package, ``docs/models/<name>.md``, from its source.
+"""Write the pages that come from the code: ``docs/models/<name>.md`` and ``docs/reference``.
 
     python docs/generate.py
 
-What a page says stands in the model's file: its docstrings, and its settings with their sentences.
+What the page of a model says is in the model's file: its docstrings, and its settings with their
+sentences.
 """
 
 import ast
 import importlib.util
-import json
 import re
 from pathlib import Path
+
+import generate_reference
+import model_table
 
 from recbole_hm4sr.config.catalog import settings_of
 from recbole_hm4sr.config.compose import properties_dir
@@ -48,6 +51,7 @@ def page(name: str) -> str:
     ]
     if has_space:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
+    parts += _published(name)
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,6 +59,15 @@ def _picture(name: str) -> list[str]:
     """The drawing of the way of a score, where a model has one beside its page."""
     picture = f"{name.lower()}.svg"
     return [f"![The way of a score]({picture})"] * (FOLDER / picture).is_file()
+
+
+def _published(name: str) -> list[str]:
+    """Where the settings behind published numbers of a model are; nothing where there are none."""
+    folder = "properties/model/published"
+    paths = sorted((properties_dir() / "model" / "published").glob(f"{name}-*.yaml"))
+    links = [f"[`{path.name}`](../../{folder}/{path.name})" for path in paths]
+    text = f"Settings behind published numbers, for `--config_files`: {', '.join(links)}."
+    return [text] * bool(links)
 
 
 def _text(docstring: str | None) -> str:
@@ -82,11 +95,7 @@ def _settings(name: str) -> list[str]:
     group = settings_of(name, MODELS[name].settings_class)[name]
     if not group:
         return []
-    rows = ["| setting | default | values | meaning |", "|---|---|---|---|"]
-    for line in group:
-        cells = (f"`{line.name}`", f"`{json.dumps(line.value)}`", line.kind, line.sentence)
-        rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-    return ["## Settings", "\n".join(rows)]
+    return ["## Settings", generate_reference.settings_table(group)]
 
 
 def main() -> None:
@@ -94,6 +103,12 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in MODELS:
         (FOLDER / f"{name.lower()}.md").write_text(page(name), encoding="utf-8")
+    (FOLDER / "index.md").write_text(model_table.index_page(), encoding="utf-8")
+    readme = model_table.ROOT / "README.md"
+    text = model_table.with_short_table(readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
+    for path, text in generate_reference.pages().items():
+        (FOLDER.parent / path).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

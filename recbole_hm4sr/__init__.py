@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recbole_hm4sr.base.errors import UserError as UserError
     from recbole_hm4sr.compare.frame import compare_frame as compare
+    from recbole_hm4sr.later.replay import replay as replay
+    from recbole_hm4sr.later.update import update as update
     from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender
+    from recbole_hm4sr.prepare.command import prepare as prepare
     from recbole_hm4sr.report.finish import report_run as report_run
     from recbole_hm4sr.run.quick_start import RunResult as RunResult
     from recbole_hm4sr.run.quick_start import evaluate as evaluate
@@ -33,23 +36,28 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "prepare",
     "refresh",
+    "replay",
     "report_run",
     "resume",
     "run",
     "tune",
+    "update",
 ]
 
 # Folders of the package that are also what they do: see base/callable_room.py.
-_ROOMS = ("compare", "evaluate", "run", "tune")
+_ROOMS = ("compare", "evaluate", "prepare", "run", "tune")
 _NAMES = {
     "PackedRecommender": "recbole_hm4sr.model.packed",
     "Recommender": "recbole_hm4sr.serve.recommend",
     "RunResult": "recbole_hm4sr.run.quick_start",
     "UserError": "recbole_hm4sr.base.errors",
     "refresh": "recbole_hm4sr.serve.refresh",
+    "replay": "recbole_hm4sr.later.replay",
     "report_run": "recbole_hm4sr.report.finish",
     "resume": "recbole_hm4sr.run.quick_start",
+    "update": "recbole_hm4sr.later.update",
 }
 
 

@@ -22,10 +22,12 @@ from recbole_hm4sr.cli import (
     compare,
     convert,
     encode,
+    later,
     prepare,
     recommend,
     report,
     runs,
+    similar,
     train,
     tune,
 )
@@ -42,6 +44,8 @@ app = typer.Typer(
 for _group in (
     train,
     recommend,
+    later,
+    similar,
     compare,
     tune,
     report,

@@ -1,5 +1,7 @@
 """The files that describe items: features of each modality, and categories, by item number."""
 
+import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.item_table import ItemTable, read_item_table
 from recbole_hm4sr.data.texts import read_item_texts, tfidf
 
 
@@ -46,6 +49,18 @@ class ItemFiles:
         self._folder, self._dataset, self._item_field = folder, dataset, item_field
         self._item_tokens, self._settings = item_tokens, settings
         self._aligned: dict[str, AlignedFeatures] = {}
+        self._of_all: ItemFiles | None = None
+
+    def first(self, n_items: int) -> "ItemFiles":
+        """The same files for the first items alone; a modality is still read once.
+
+        Args:
+            n_items: How many, padding included.
+        """
+        part = copy.copy(self)
+        part._item_tokens, part._aligned = self._item_tokens[:n_items], {}
+        part._of_all = self._of_all or self
+        return part
 
     def modality(self, name: str) -> AlignedFeatures:
         """Features of one modality by item number, read and checked once.
@@ -53,6 +68,10 @@ class ItemFiles:
         Raises:
             DataError: If the source breaks the contract or lacks items.
         """
+        if name not in self._aligned and self._of_all is not None:
+            whole = self._of_all.modality(name)
+            rows = whole.rows[: len(self._item_tokens)]
+            self._aligned[name] = dataclasses.replace(whole, rows=rows)
         if name not in self._aligned:
             self._aligned[name] = align_features(
                 self.read_modality(name),
@@ -149,3 +168,13 @@ class ItemFiles:
             DataError: If the file is missing, has no such column or breaks the contract.
         """
         return read_attribute(self._item_file, self._item_field, column, self._item_tokens)
+
+    def table(self) -> ItemTable:
+        """The columns that ``serve_columns`` names, of all lines of the ``.item`` file.
+
+        Raises:
+            DataError: If the file breaks the contract.
+        """
+        return read_item_table(
+            self._item_file, item_field=self._item_field, settings=self._settings
+        )

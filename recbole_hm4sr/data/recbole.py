@@ -27,12 +27,15 @@ from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import ItemTable
+from recbole_hm4sr.data.later_rows import LaterRows, append_rows
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
     order_interactions,
     shown_interactions,
 )
+from recbole_hm4sr.data.same_targets import SameTargets, find_same_targets
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
@@ -48,12 +51,17 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         config: RecBole ``Config`` of a :class:`~recbole_hm4sr.run.plan.RunPlan`.
         vocabulary: Of an earlier run, to begin from: known tokens keep their numbers, new ones get
             the numbers after them.
+        later: Interactions that came after those of the files; no filter is applied to them.
 
     Attributes:
         log: The interactions that pass the filters; there once the parts are built.
+        later_rows: Number of each among those that came later; -1 for those of the files. Shape
+            ``[N]``, int64.
+        n_known_users, n_known_items: Numbers of the vocabulary it began from, padding included.
+        kept_arrays: What models made of this part, so that it is made once; None to keep nothing.
 
     Raises:
-        DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
+        DataError: If a file breaks the data contract of ``docs/data/format.md``.
     """
 
     # The moment at which the training part of a split by one moment ends; in the data's unit.
@@ -62,10 +70,20 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     n_without_history: int = 0
     inter_feat: Any  # read as a DataFrame, kept as HistorySamples
     log: InteractionLog
+    later_rows: "np.ndarray[Any, Any]"
+    kept_arrays: dict[str, Any] | None = None
 
-    def __init__(self, config: Any, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(
+        self,
+        config: Any,
+        vocabulary: Vocabulary | None = None,
+        later: LaterRows | None = None,
+    ) -> None:
         self.settings = read_settings(config, DataSettings)
-        self._earlier = vocabulary
+        self._earlier, self._later = vocabulary, later
+        self._appended = np.empty(0, dtype=np.int64)
+        self.n_known_users = 0 if vocabulary is None else len(vocabulary.users)
+        self.n_known_items = 0 if vocabulary is None else len(vocabulary.items)
         inter_file = Path(config["data_path"]) / f"{config['dataset']}.inter"
         if not inter_file.is_file():
             raise DataError(f"the file {inter_file} does not exist; put the interactions there")
@@ -99,6 +117,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 f"(user_inter_num_interval, item_inter_num_interval, val_interval), got none"
             )
         self._reset_index()
+        self._n_of_files = len(self.inter_feat)
+        if self._later is not None:
+            names = (self.uid_field, self.iid_field, self.time_field)
+            self.inter_feat, self._appended = append_rows(self.inter_feat, self._later, names)
         renumber(self, self._earlier)
         self._user_item_feat_preparation()
         for name in self.feat_name_list:
@@ -118,8 +140,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         Raises:
             DataError: If the split rule asks for a part that gets no sample.
         """
-        if isinstance(self.inter_feat, pd.DataFrame):
-            self._keep_as_log()
+        self.keep_as_log()
         arguments = self.config["eval_args"]
         gap = int(self.settings.same_visit_gap * PER_SECOND[self.timestamp_unit])
         split = split_log(self.log, arguments, same_visit_gap=gap)
@@ -137,8 +158,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             )
         return parts
 
-    def _keep_as_log(self) -> None:
-        """Turn the frames into tensors, the interactions into a log and its histories."""
+    def keep_as_log(self) -> None:
+        """Turn the frames into tensors, the interactions into a log and its histories; once."""
+        if not isinstance(self.inter_feat, pd.DataFrame):
+            return
         for name in self.feat_name_list:
             if name != "inter_feat":
                 setattr(self, name, self._as_tensors(getattr(self, name)))
@@ -157,6 +180,9 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             frame[self.time_field].to_numpy(),
             shuffle_ties=self.config["seed"] if shuffled else None,
         )
+        # Those of the files have the numbers below 0: the entry before the first is -1.
+        of_frame = np.concatenate([self._appended, np.full(self._n_of_files, -1)])
+        self.later_rows = of_frame[order - self._n_of_files]
         # Column by column, each leaving the frame, so that no second copy of all is alive.
         columns = {}
         for name in list(frame):
@@ -225,6 +251,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    def interaction_counts(self) -> Tensor:
+        """How often each item occurs in this split, as history or as target. ``[I]``, int64."""
+        items = self.log.items[self.shown_interactions().numpy()]
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+
     @property
     def timestamp_unit(self) -> str:
         """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
@@ -233,6 +264,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def seen_items(self) -> SeenItems | None:
         """What users take and when for the first time, for losses that leave a history out."""
         return mark_seen(self.inter_feat.histories, self.iid_field)
+
+    def same_targets(self) -> SameTargets:
+        """The samples of this split with each target item, for losses that contrast them."""
+        samples, names = self.inter_feat, (self.iid_field, self.time_field)
+        return find_same_targets(samples.histories, samples.targets, *names, self.max_item_list_len)
 
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.
@@ -246,7 +282,12 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         return longest_gap(self.log, seconds, self.shown_interactions().numpy())
 
     def first_time(self) -> int:
-        """The earliest time in this split, in whole seconds since the epoch."""
+        """The moment from which times are counted, in whole seconds since the epoch.
+
+        The earliest time in this split, or that of the run whose vocabulary it began from.
+        """
+        if self._earlier is not None and self._earlier.origin is not None:
+            return self._earlier.origin
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
 
@@ -265,6 +306,14 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         return {"interactions": digest.hexdigest(), **features}
 
     # --- items ----------------------------------------------------------------------------------
+
+    def use_items(self, n_items: int) -> None:
+        """Let a copy of a data set know its first items alone.
+
+        Args:
+            n_items: How many, padding included.
+        """
+        self._item_files = self._item_files.first(n_items)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -303,3 +352,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def attribute(self, column: str) -> ItemAttribute:
         """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
         return self._item_files.attribute(column)
+
+    def item_table(self) -> ItemTable:
+        """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
+        return self._item_files.table()

@@ -17,7 +17,7 @@ def rank_file(view: str = "") -> str:
     return f"test_ranks-{view}.npz" if view else RANK_FILE
 
 
-# Runs of earlier releases have no training_length: then no user counts as new.
+# Runs of earlier releases have no training_length: then no user counts as new. Nor target_time.
 _NEEDED = (GROUP_COLUMNS - {"training_length"}) | {"user", "target", "rank_include", "rank_exclude"}
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recbole_hm4sr.data.histories import HistorySamples
 from recbole_hm4sr.data.seen import mark_seen
-from recbole_hm4sr.data.times import exact_seconds
+from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.layers.ranking import count_better, is_better, require_numbers
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import HiddenPairs
@@ -119,7 +119,8 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         the last history item to the target; float64 where times are milliseconds),
         ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
         for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
-        ``middle``; and ``training_length``: interactions of the user in the training part.
+        ``middle``; ``training_length``: interactions of the user in the training part; and
+        ``target_time``: in whole seconds since the epoch.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
@@ -143,4 +144,5 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "target_count": counts[items[targets]].numpy(),
         "popularity": groups,
         "training_length": in_training[histories.starts[targets]].numpy(),
+        "target_time": whole_seconds(times[targets].numpy(), dataset.timestamp_unit),
     }

@@ -1,7 +1,6 @@
 """Multi-head attention over packed tokens, with what else a model lets the scores read.
 
-Terms between two tokens (:class:`PairRows`), further streams of queries and keys
-(``StepContext.side``), and keys and values of another sequence (:class:`CrossAttention`).
+Terms between two tokens, further queries and keys, and keys and values of another sequence.
 """
 
 import math
@@ -18,10 +17,7 @@ from recbole_hm4sr.layers.padded_rows import Arrangement
 
 
 class PairRows(Protocol):
-    """Terms of each query and each key of one bucket, as for the time between them.
-
-    The queries are all positions of the bucket's rows, or the newest alone (:meth:`at_last`).
-    """
+    """Terms of each query and each key of one bucket, as for the time between them."""
 
     def scores(self, query: Tensor) -> Tensor:
         """Added to the scores before scale and mask: ``[b, h, q, d]`` to ``[b, h, q, w]``."""
@@ -62,13 +58,20 @@ class MultiHeadAttention(nn.Module):
         n_heads: Attention heads.
         attn_dropout_prob: Dropout of the attention weights.
         output_map: Whether the heads' outputs pass through one more linear map.
+        bias: Whether the maps have one.
 
     Raises:
         ValueError: If ``hidden_size`` is not a multiple of ``n_heads``.
     """
 
     def __init__(
-        self, *, hidden_size: int, n_heads: int, attn_dropout_prob: float, output_map: bool = True
+        self,
+        *,
+        hidden_size: int,
+        n_heads: int,
+        attn_dropout_prob: float,
+        output_map: bool = True,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if hidden_size % n_heads:
@@ -76,10 +79,11 @@ class MultiHeadAttention(nn.Module):
                 f"hidden_size must be a multiple of n_heads, got {hidden_size} and {n_heads}"
             )
         self.n_heads = n_heads
-        self.query = nn.Linear(hidden_size, hidden_size)
-        self.key = nn.Linear(hidden_size, hidden_size)
-        self.value = nn.Linear(hidden_size, hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size) if output_map else nn.Identity()
+        self.query = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.key = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.value = nn.Linear(hidden_size, hidden_size, bias=bias)
+        output = nn.Linear(hidden_size, hidden_size, bias=bias) if output_map else nn.Identity()
+        self.output = output
         self.attn_dropout = Dropout(attn_dropout_prob)
 
     def _attend(
@@ -161,10 +165,11 @@ class SelfAttention(MultiHeadAttention):
         side_sizes: Widths D_f of the context's further streams, multiples of ``n_heads``. Each has
             a query map and a key map of its width; the scores of all streams are summed, and
             scaled as the tokens' own.
+        bias: Whether the maps have one; a sink's keys are made of it.
 
     Raises:
-        ValueError: If a width is not a multiple of ``n_heads``, or further streams meet a sink,
-            whose keys they do not have.
+        ValueError: If a width is not a multiple of ``n_heads``, or a sink meets further streams,
+            whose keys it does not have, or maps without bias.
     """
 
     def __init__(
@@ -177,13 +182,17 @@ class SelfAttention(MultiHeadAttention):
         output_map: bool = True,
         sink_length: int | None = None,
         side_sizes: Sequence[int] = (),
+        bias: bool = True,
     ) -> None:
         super().__init__(
             hidden_size=hidden_size,
             n_heads=n_heads,
             attn_dropout_prob=attn_dropout_prob,
             output_map=output_map,
+            bias=bias,
         )
+        if not bias and sink_length is not None:
+            raise ValueError("bias must be true where there is a sink_length")
         if side_sizes and sink_length is not None:
             raise ValueError("side_sizes must be empty where there is a sink_length")
         if any(size % n_heads for size in side_sizes):
@@ -378,11 +387,12 @@ def _is_plain(context: StepContext) -> bool:
 
 def _shifted(key: Tensor, value: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
     """Keys and values with what the context adds to them. Each of shape ``[T, D]``."""
-    key = key if context.keys is None else key + context.keys
-    return key, value if context.values is None else value + context.values
+    keys, values = context.keys, context.values
+    return key if keys is None else key + keys, value if values is None else value + values
 
 
 def _project(x: Tensor, *maps: nn.Linear) -> Tensor:
     """What several linear maps make of the same input, side by side, as one product."""
     weight = torch.cat([linear.weight for linear in maps])
-    return F.linear(x, weight, torch.cat([linear.bias for linear in maps]))
+    biases: list[Tensor] = [linear.bias for linear in maps if linear.bias is not None]
+    return F.linear(x, weight, torch.cat(biases) if biases else None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -27,6 +26,7 @@ from recbole_hm4sr.layers.softmax import (
     HiddenPairs,
     TargetShares,
     blockwise_log_sum_exp,
+    label_scores,
     linear_cross_entropy,
 )
 
@@ -46,12 +46,14 @@ class Catalogue:
             Shape ``[K]``, int64.
         similarity: Maps users and items before their products.
         scorer: Makes scores of them.
+        n_padding: So many items at its beginning are no candidates of :meth:`loss`.
     """
 
     rows: Tensor
     items: Tensor | None = None
     similarity: Similarity = field(default_factory=Dot)
     scorer: Scorer = field(default_factory=InnerProducts)
+    n_padding: int = 0
 
     # --- items ---------------------------------------------------------------------------------
 
@@ -90,6 +92,8 @@ class Catalogue:
 
     def prepared(self, users: UserRows) -> UserRows:
         """The rows as :meth:`block` reads them: mapped, with what the scorer computes once."""
+        # Made here, outside of what is computed once more for its gradient.
+        _ = self._mapped
         mapped = self.similarity.users(users.vectors)
         return self.scorer.prepare(users._replace(vectors=mapped), self)
 
@@ -201,16 +205,24 @@ class Catalogue:
                 excluded=rows.seen,
                 divisor=rows.joined.divisor,
                 added=users.sparse,
-                n_padding=int(isinstance(self.scorer, MemoryScorer)),
+                n_padding=max(self.n_padding, int(isinstance(self.scorer, MemoryScorer))),
             )
         total = blockwise_log_sum_exp(
-            lambda part: self.block(users, part),
+            lambda part: self._without_padding(self.block(users, part), part),
             n_rows=len(rows.targets),
             n_items=len(self.rows),
             hidden=rows.seen,
         )
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
+
+    def _without_padding(self, scores: Tensor, part: slice) -> Tensor:
+        """A block of scores whose items that are no candidates have minus infinity."""
+        n_hidden = min(max(self.n_padding - part.start, 0), scores.shape[1])
+        if not n_hidden:
+            return scores
+        hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
+        return torch.cat([hidden, scores[:, n_hidden:]], dim=1)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""
@@ -220,26 +232,8 @@ class Catalogue:
         return self._own(users.select(rows), items)
 
     def _targets(self, users: UserRows, targets: Tensor | TargetShares) -> tuple[Tensor, Tensor]:
-        """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
-
-        Args:
-            users: N prepared rows.
-            targets: One item a row, ``[N]``, or several with their shares.
-
-        Returns:
-            Shape ``[N]`` each.
-        """
-        if isinstance(targets, Tensor):
-            own = self._of_targets(users, targets)
-            return own, own
-        own, rows = self._of_targets(users, targets), targets.pairs[:, 0]
-        width = int(np.diff(targets.begins).max(initial=1))
-        begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
-        steps = torch.arange(len(rows), device=rows.device) - begins
-        table = own.new_full((len(users.vectors), width), -torch.inf)
-        table = table.index_put((rows, steps), own)
-        mean = torch.zeros_like(table[:, 0]).index_add(0, rows, own * targets.weights.to(own))
-        return table.logsumexp(dim=1), mean
+        """Of the targets of N prepared rows, what :func:`label_scores` says of their scores."""
+        return label_scores(self._of_targets(users, targets), targets, len(users.vectors))
 
     def log_sum_exp(
         self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]

@@ -7,6 +7,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``serving_arrays()`` | what it needs to score, besides its checkpoint |
 | ``from_serving(config, dataset)`` (class) | the model built from those, without features |
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
+| ``item_marks(items)`` | numbers that differ where scores read more of two items than that |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
 | ``probes()`` | what its layers decide while it scores, for the report |
 | ``score_parts(interaction, items)``, ``part_names`` | what each modality adds to a score |
@@ -19,7 +20,9 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
 | ``as_fitted(data)`` | a context in which it scores by all that was fitted, where it keeps less |
 | ``views()`` | several ways in which it is measured after one training, each with its best epoch |
+| ``variant()`` | which form of it the data allows, where a table must say so |
 | ``choices()``, ``choose(name)`` | what each validation of each view chooses, and keeps |
+| ``row_keys()``, also of a layer | what the rows of tables stand for that are no users or items |
 | ``encoded_once(interaction)`` | a context in which a batch is encoded once, in all views |
 
 The class of a model's settings may have more, ``variant(settings)``, ``view_labels(settings)`` and
@@ -139,6 +142,24 @@ def what_it_reads(model: Any) -> frozenset[str]:
     return own | {"times", "target_time"} if has_memory else own
 
 
+def row_keys(model: nn.Module) -> dict[str, Array]:
+    """What the rows of a model's tables stand for, besides those of users and items.
+
+    Args:
+        model: Any model; its layers are asked too.
+
+    Returns:
+        By the name of a weight its keys: names, or whole numbers at which each row begins, rising.
+        Shape ``[R]`` each.
+    """
+    found: dict[str, Array] = {}
+    for prefix, module in model.named_modules():
+        own = getattr(module, "row_keys", None)
+        for name, keys in ({} if own is None else own()).items():
+            found[f"{prefix}.{name}" if prefix else name] = keys
+    return found
+
+
 def is_fitted_once(model: Any) -> bool:
     """Whether a model is fitted to the training part in one go; it has no parameters."""
     return hasattr(model, "fit")
@@ -174,6 +195,20 @@ def item_vectors(model: Any, n_items: int) -> Tensor:
     # Most models of RecBole have one table of items, which is also what they score with.
     weight = getattr(getattr(model, "item_embedding", None), "weight", torch.empty(0, 0))
     return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
+def item_marks(model: Any, items: Tensor) -> Tensor | None:
+    """Numbers that are equal where scores read the same of two items besides ``item_vectors``.
+
+    Args:
+        model: At its best epoch.
+        items: Each once. Shape ``[K]``, int64.
+
+    Returns:
+        Shape ``[K]``, int64; None for a model that reads no more.
+    """
+    own = getattr(model, "item_marks", None)
+    return None if own is None else own(items)
 
 
 def user_tower(model: Any) -> nn.Module | None:

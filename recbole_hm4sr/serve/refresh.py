@@ -21,6 +21,7 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.atomic import count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
 from recbole_hm4sr.data.events import N_TABLES, EventRuns, TimesOfItems, sort_events
+from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
     MemoryClock,
@@ -31,14 +32,13 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
-from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve.exported import indexes_of
 from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
-# The dense rows of the items, which a model of this package keeps under this name.
-_ROWS = "catalogue"
 
 
 class Refreshed(NamedTuple):
@@ -52,6 +52,7 @@ class Refreshed(NamedTuple):
         n_items: Items that were new.
         known_until: The first moment at which all is known, in the unit of the run's times.
         unit: That unit: ``s`` or ``ms``.
+        indexes: Exported indexes in the run's folder that were written anew.
     """
 
     is_known: bool
@@ -61,6 +62,7 @@ class Refreshed(NamedTuple):
     n_items: int
     known_until: int
     unit: str
+    indexes: tuple[Path, ...] = ()
 
 
 def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
@@ -69,7 +71,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
     A file that was merged before is known by its content, and nothing is done. A row equal to one
     of its user's newest that are kept is skipped; a row at the time of its user's newest comes
     behind it. Items that the run does not know get numbers behind the old ones: they are scored by
-    the memory alone, since nothing was trained on them.
+    the memory alone, since nothing was trained on them. Exported indexes in the run's folder are
+    written anew, for which the packages of the extra ``export`` must be there.
 
     Args:
         run_dir: Folder of a finished run with ``memory: events``.
@@ -77,7 +80,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
 
     Raises:
         ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
-            being refreshed by another process.
+            being refreshed by another process; or if the packages of the extra ``export`` are
+            missing, and it has an index.
         DataError: If a row is wrong or older than its user's newest, or a file cannot be read or
             written; the message says which.
     """
@@ -98,7 +102,35 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
                 f"a refresh must be of a run with memory: events, but {plan.entry.name} in "
                 f"{folder} has no memory; train it anew on all data"
             )
-        return _refresh(folder, path, plan, content, content.memory)
+        indexes = indexes_of(folder)
+        if indexes:
+            _require_export(next(iter(indexes)))
+        done = _refresh(folder, path, plan, content, content.memory)
+        return done._replace(indexes=_renewed(folder, indexes, done.known_until))
+
+
+def _require_export(index: Path) -> None:
+    """Refuse early where an index could not be written anew."""
+    from recbole_hm4sr.serve.export import require_packages  # it imports torch
+
+    try:
+        require_packages()
+    except ConfigError as error:
+        raise ConfigError(
+            f"a refresh writes the index {index} anew, but {error}; or remove the folder"
+        ) from error
+
+
+def _renewed(
+    folder: Path, indexes: Mapping[Path, Mapping[str, Any]], known_until: int
+) -> tuple[Path, ...]:
+    """Write those indexes anew that are of another moment, as of a refresh that was killed."""
+    stale = [index for index, facts in indexes.items() if facts["moment"] != known_until]
+    for index in stale:
+        from recbole_hm4sr.serve.export import renew_index  # it imports torch
+
+        renew_index(folder, index, indexes[index])
+    return tuple(stale)
 
 
 def _refresh(
@@ -121,9 +153,10 @@ def _refresh(
     of_memory = _brought_up(of_memory, came.rows, clock)
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    came.keep(kept_rows(folder, file_hash))
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
-    rows = {_ROWS: _with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
-    data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
+    others = _of_items(others, np.diff(of_memory["starts"]))
+    data = replace(known, item_tokens=came.item_tokens, arrays=others)
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
     return Refreshed(
@@ -158,6 +191,17 @@ class _Came(NamedTuple):
     user_tokens: Array
     item_tokens: Array
 
+    def keep(self, path: Path) -> None:
+        """Keep the new interactions by their tokens: an update learns from them."""
+        users, items = (
+            tokens[numbers].astype(object)
+            for tokens, numbers in (
+                (self.user_tokens, self.rows.users),
+                (self.item_tokens, self.rows.items),
+            )
+        )
+        LaterRows.in_order(users, items, self.rows.times).save(path)
+
 
 def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
     user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
@@ -166,7 +210,7 @@ def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) ->
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)
     n_new = len(item_tokens) - len(known.item_tokens)
-    if n_new and _ROWS not in known.arrays:
+    if n_new and not {ROWS, ORDER} & set(known.arrays):
         first = int(np.argmax(items >= len(known.item_tokens)))
         raise DataError(
             f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
@@ -213,6 +257,16 @@ def _with_items(arrays: dict[str, Array], n_items: int) -> dict[str, Array]:
     for name, values in arrays.items():
         if name.startswith(("near.", "cosines.")):
             found[name] = _with_rows(values, n_items)
+    return found
+
+
+def _of_items(arrays: dict[str, Array], counts: Array) -> dict[str, Array]:
+    """What a model keeps of each item, for all items and their interactions. Shape ``[I']``."""
+    found = dict(arrays)
+    if ROWS in arrays:
+        found[ROWS] = _with_rows(arrays[ROWS], len(counts))
+    if ORDER in arrays:
+        found[ORDER] = by_popularity(counts)
     return found
 
 

@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
-from recbole_hm4sr.data.packed import send_batch
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.model.capabilities import View, views
 from recbole_hm4sr.parallel import processes
-from recbole_hm4sr.parallel.training import rows_of_step, seed_epoch
 from recbole_hm4sr.train.best_epochs import BestEpochs
 from recbole_hm4sr.train.checkpoint import (
     random_states,
@@ -36,12 +33,9 @@ from recbole_hm4sr.train.checkpoint import (
 )
 from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder
 from recbole_hm4sr.train.costs import CostMeter, Costs
-from recbole_hm4sr.train.diagnose import refuse_state
+from recbole_hm4sr.train.epoch_trainer import EpochTrainer
 from recbole_hm4sr.train.epochs import EpochRecord, Validation, write_epochs
 from recbole_hm4sr.train.event_log import EventLog
-from recbole_hm4sr.train.optimizer import build_optimizer
-from recbole_hm4sr.train.precision import Precision
-from recbole_hm4sr.train.step import TrainStep
 
 # Why training has ended.
 Ending: TypeAlias = Literal["validation", "epochs", "budget"]
@@ -62,7 +56,7 @@ class TrainingFiles:
     events: EventLog
 
 
-class Trainer:
+class Trainer(EpochTrainer):
     """Trains one model and keeps what a run needs to resume or to be tested another day.
 
     Args:
@@ -70,8 +64,7 @@ class Trainer:
         model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
             whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
             called before the first step of each epoch, counted from 1, with the training split;
-            ``parameter_groups()``
-            (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
+            ``parameter_groups()`` (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
             ``views()`` (:func:`~recbole_hm4sr.model.capabilities.views`).
         evaluator: Of the same model.
         files: What is written; by the first process alone.
@@ -101,33 +94,16 @@ class Trainer:
         on_epoch: Callable[[EpochRecord], None] | None = None,
         meter: CostMeter | None = None,
     ) -> None:
-        self.config = config
-        self.model = model
+        self.max_epochs: int = config["epochs"]
+        super().__init__(config, model, amp_dtype=amp_dtype, step_bar=step_bar)
         self.evaluator = evaluator
         self.files = files
-        self.device = config["device"]
-        self.max_epochs: int = config["epochs"]
-        self._prepare_steps(amp_dtype)
         self.start_epoch = self._n_finished = 0
         self.epochs: list[EpochRecord] = []
         self.views = views(model)
         self.bests = BestEpochs(config, [view.name for view in self.views])
-        self._step_bar = step_bar or StepBar()
         self._on_epoch = on_epoch
         self._meter = meter
-
-    def _prepare_steps(self, amp_dtype: Any) -> None:
-        """What the steps of an epoch need: optimizer and precision."""
-        config = self.config
-        self.optimizer = build_optimizer(config, self.model)
-        self.precision = Precision(self.device, enabled=config["enable_amp"], dtype=amp_dtype)
-        self.step = TrainStep(
-            self.model,
-            self.optimizer,
-            self.precision,
-            self._named_losses,
-            clip_grad_norm=config["clip_grad_norm"],
-        )
 
     @property
     def finished(self) -> bool:
@@ -197,15 +173,15 @@ class Trainer:
             losses = self.train_epoch(train_data, epoch)
             train_seconds = time.perf_counter() - began
             self._n_finished = epoch + 1
-            self.files.events.trained(epoch, sum(losses.values()) * len(train_data))
+            log, rates = self.files.events, self._rates()
+            log.trained(epoch + 1, losses, train_seconds, rates=rates, costs=self.costs())
             if (epoch + 1) % eval_step:
                 continue
             record = self._validate(valid_data, epoch, losses, train_seconds)
-            self.files.events.validated(epoch, record.valid_score, record.valid)
+            log.validated(record)
             self._end_epoch(record, (train_data, valid_data))
             if self.finished:
                 break
-        self.files.events.ended(self.bests.first.score)
 
     def _validate(
         self, valid_data: Any, epoch: int, losses: dict[str, float], train_seconds: float
@@ -226,47 +202,6 @@ class Trainer:
             valid_seconds=time.perf_counter() - began,
             views=found,
         )
-
-    def train_epoch(self, train_data: Any, epoch: int) -> dict[str, float]:
-        """Train one epoch.
-
-        Args:
-            train_data: The training loader.
-            epoch: From 0.
-
-        Returns:
-            Each named loss, mean over the steps.
-
-        Raises:
-            TrainingError: If a loss, a weight or a gradient is not finite.
-        """
-        seed_epoch(self.config["seed"], epoch)
-        if hasattr(self.model, "begin_epoch"):
-            self.model.begin_epoch(epoch + 1, train_data._dataset)
-        self.model.train()
-        totals: dict[str, Tensor] = {}
-        n_steps = 0
-        batches = self._step_bar.over(train_data, f"epoch {epoch + 1}")
-        for n_steps, interaction in enumerate(batches, start=1):
-            batch = send_batch(interaction, self.device)
-            losses, finite = self.step.find_gradients(batch, rows_of_step(train_data, n_steps))
-            if not finite:
-                moment = f"epoch {epoch + 1}, step {n_steps}"
-                self.step.refuse(losses, moment, batch, train_data._dataset)
-            self.step.move_weights()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach()
-        refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
-        totals = {name: processes.mean_over_processes(total) for name, total in totals.items()}
-        return {name: float(total) / max(n_steps, 1) for name, total in totals.items()}
-
-    def _named_losses(self, batch: Any) -> dict[str, Tensor]:
-        if hasattr(self.model, "named_losses"):
-            return dict(self.model.named_losses(batch))
-        losses = self.model.calculate_loss(batch)
-        if isinstance(losses, tuple):
-            return {f"loss_{number}": value for number, value in enumerate(losses, start=1)}
-        return {"loss": losses}
 
     def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
         """Keep an epoch, and tell of it."""
@@ -321,6 +256,10 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
         }
+
+    def _rates(self) -> list[float]:
+        """The learning rate of each group of weights."""
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def _set_state_of_steps(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
@@ -392,6 +331,6 @@ class Trainer:
         return epoch
 
     def close(self) -> None:
-        """Remove the bar of a loop that has ended early, and end TensorBoard's writer."""
+        """Remove the bar of a loop that has ended early, and end what the curves go to."""
         self._step_bar.close()
         self.files.events.close()

@@ -91,7 +91,7 @@ def interaction(numbers, order=slice(None), padding=0):
 def as_recorded(model, numbers, monkeypatch, order=slice(None)):
     lengths = numbers["lengths"]
     drawn = in_tokens(right_padded(numbers["in/neg"], lengths), lengths, order)
-    monkeypatch.setattr(model, "draw_negatives", lambda _: drawn[:, None])
+    monkeypatch.setattr(model, "draw_other_items", lambda _: drawn[:, None])
     both = [numbers[f"in/view{number}"][order] for number in (1, 2)]
     of_views = [(view > 0).sum(dim=1) for view in both]
     rows = [right_padded(view, n) for view, n in zip(both, of_views, strict=True)]

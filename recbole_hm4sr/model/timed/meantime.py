@@ -17,6 +17,7 @@ interaction with `request_time: last`, of the next one with `target`. The score 
 :math:`y \cdot E_i + b_i`, an inner product of vectors with one more entry.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -148,6 +149,16 @@ class MEANTIME(ReadsMoment):
         self.head_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         draw_normal(self, settings.initializer_range)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the days, counted from the first one."""
+        tables = zip(self.settings.absolute_kernels, self.kernels, strict=True)
+        days = {
+            f"kernels.{number}.weight": np.arange(len(kernel.weight))
+            for number, (name, kernel) in enumerate(tables)
+            if name == "d"
+        }
+        return {**super().row_keys(), **days}
+
     def _block(self) -> Any:
         settings, size = self.settings, self.settings.hidden_size
         attention = KernelAttention(
@@ -215,10 +226,11 @@ class MEANTIME(ReadsMoment):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
         """The item embeddings, and the bias behind each. Shape ``[K, 1, D + 1]``."""
-        rows = torch.cat(
-            [self.item_embedding.weight[: self.n_items], self.item_bias[:, None]], dim=1
-        )
-        return (rows if items is None else rows.index_select(0, items))[:, None]
+        rows: Tensor = self.item_embedding.weight[: self.n_items]
+        bias: Tensor = self.item_bias
+        if items is not None:
+            rows, bias = rows.index_select(0, items), bias.index_select(0, items)
+        return torch.cat([rows, bias[:, None]], dim=1)[:, None]
 
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
         """Embed tokens and times, encode, and read the tokens that are asked for."""
@@ -255,19 +267,23 @@ class MEANTIME(ReadsMoment):
             "c": torch.zeros_like(batch.times),
         }
         return [
-            table(rows[kind].clamp(0, table.num_embeddings - 1)) for kind, table in self._tables()
+            table(rows[kind].clamp(0, table.num_embeddings - 1))
+            for kind, table in zip(
+                self.settings.absolute_kernels,
+                cast(Sequence[nn.Embedding], self.kernels),
+                strict=True,
+            )
         ]
-
-    def _tables(self) -> list[tuple[str, nn.Embedding]]:
-        """The absolute kernels and their tables."""
-        tables = cast("list[nn.Embedding]", list(self.kernels))
-        return list(zip(self.settings.absolute_kernels, tables, strict=True))
 
     # --- serving -------------------------------------------------------------------------------
 
     def serving_arrays(self) -> dict[str, Array]:
         """What its base keeps, and the number of days."""
-        days = [table.num_embeddings for kind, table in self._tables() if kind == "d"]
+        days = [
+            table.num_embeddings
+            for kind, table in zip(self.settings.absolute_kernels, self.kernels, strict=True)
+            if kind == "d"
+        ]
         return {"n_days": np.array([*days, 1][0]), **super().serving_arrays()}
 
     def tower_at_last(self) -> nn.Module:

@@ -34,7 +34,7 @@ class PairwiseSettings(PackedTraining):
 
     @pydantic.field_validator("loss")
     @classmethod
-    def _bce_samples_no_softmax(cls, value: str, info: pydantic.ValidationInfo) -> str:
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
         n_negatives = info.data.get("n_negatives", 0)
         if value == "bce" and n_negatives:
             raise ValueError(f"n_negatives must be 0 with loss: bce, got {n_negatives}")

@@ -48,6 +48,8 @@ class EncoderSpec:
         max_length: Tokens of a text that are read; None for as many as the model takes.
         dtype: Type the model computes in; float16 and bfloat16 are mixed precision.
         storage: Type of the values that are kept.
+        layers: Layers of a text model whose states are kept, one vector each: 0 for what its first
+            block reads, k for what its k-th makes, rising. Empty for one vector of its last.
     """
 
     name: str
@@ -55,6 +57,7 @@ class EncoderSpec:
     max_length: int | None = None
     dtype: Precision = "float32"
     storage: Storage = "float16"
+    layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices = (("pooling", Pooling), ("dtype", Precision), ("storage", Storage))
@@ -66,6 +69,16 @@ class EncoderSpec:
                 )
         if self.max_length is not None and self.max_length < 1:
             raise ConfigError(f"max_length must be 1 or more, got {self.max_length}")
+        if self.layers:
+            self._check_layers()
+
+    def _check_layers(self) -> None:
+        if min(self.layers) < 0 or list(self.layers) != sorted(set(self.layers)):
+            raise ConfigError(f"layers must be numbers from 0, rising, got {list(self.layers)}")
+        if self.name == TFIDF_SVD:
+            raise ConfigError(f"layers must go with a transformer model, got {TFIDF_SVD}")
+        if self.pooling == "model":
+            raise ConfigError("pooling must be cls or mean with layers, got 'model'")
 
     @property
     def label(self) -> str:

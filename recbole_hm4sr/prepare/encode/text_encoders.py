@@ -72,7 +72,8 @@ def encode_texts(
         on_batch: Called after each batch with its size and whether it had been kept.
 
     Returns:
-        Row k belongs to text k. Shape ``[N, F]``, of the encoder's storage type.
+        Row k belongs to text k. Shape ``[N, F]``, of the encoder's storage type; with layers they
+        stand side by side, ``[N, H F]``.
 
     Raises:
         ConfigError: If an option is out of range, or a package is not installed.
@@ -141,10 +142,13 @@ def encode_item_texts(
             on_batch=on_batch,
         )
         values = values[filled] if encoder.name == TFIDF_SVD else values
-        save_features(out, ItemFeatures(tokens[filled], values, encoder.label, revision, str(out)))
+        n_layers = max(1, len(encoder.layers))
+        features = ItemFeatures(tokens[filled], values, encoder.label, revision, str(out), n_layers)
+        save_features(out, features)
     without = [str(token) for token in tokens[~filled]]
     skipped = {f"no text in {', '.join(fields)}": without} if without else {}
-    return FeatureReport(out, len(values), values.shape[1], skipped)
+    notes = [f"each item has {n_layers} layers of {values.shape[1] // n_layers} numbers"]
+    return FeatureReport(out, len(values), values.shape[1], skipped, notes * bool(encoder.layers))
 
 
 def text_revision(encoder: EncoderSpec) -> str:
@@ -156,8 +160,13 @@ def text_revision(encoder: EncoderSpec) -> str:
     return (
         f"{model_revision(encoder.name)}, pooling {_choose_pooling(encoder)}, "
         f"max_length {encoder.max_length or 'model'}, {encoder.dtype}, "
+        f"{_layers_in_words(encoder)}"
         f"transformers {transformers.__version__}"
     )
+
+
+def _layers_in_words(encoder: EncoderSpec) -> str:
+    return f"layers {' '.join(map(str, encoder.layers))}, " if encoder.layers else ""
 
 
 def open_text_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[str]], Array]:
@@ -183,6 +192,8 @@ def open_text_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[str]
 def _choose_pooling(encoder: EncoderSpec) -> Pooling:
     if encoder.pooling != "auto":
         return encoder.pooling
+    if encoder.layers:  # a model's own pooling is made for its last
+        return "mean"
     return "mean" if find_model_file(encoder.name, "modules.json") is None else "model"
 
 
@@ -228,6 +239,7 @@ def _open_plain_model(
         tokenizer.pad_token = tokenizer.eos_token
     limit = _length_limit(tokenizer, model)
     _check_length(encoder, limit)
+    _check_layers(encoder, model)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     # SigLIP was trained on texts padded to the full length, and has no mask for it.
@@ -243,33 +255,49 @@ def _open_plain_model(
             return_tensors="pt",
         ).to(device)
         with mixed_precision(encoder, device):
-            vectors = _pool(model, inputs, pooling)
+            vectors = _pool(model, inputs, pooling, encoder.layers)
         return np.asarray(vectors.float().cpu().numpy())
 
     return encode
 
 
-def _pool(model: Any, inputs: Any, pooling: Pooling) -> Any:
-    """One vector a text. Shape ``[B, F]``."""
+def _pool(model: Any, inputs: Any, pooling: Pooling, layers: Sequence[int] = ()) -> Any:
+    """One vector a text, ``[B, F]``, or one of each layer side by side, ``[B, H F]``."""
     import torch
 
     has_two_towers = hasattr(model, "get_text_features")
     if has_two_towers:
         inputs = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-    if pooling == "model" and has_two_towers:
+    if pooling == "model":
+        return _pool_by_model(model, inputs)
+    if layers:
+        inputs = {**inputs, "output_hidden_states": True}
+    outputs = (model.text_model if has_two_towers else model)(**inputs)
+    mask = inputs.get("attention_mask")
+    states = [outputs.hidden_states[layer] for layer in layers] or [outputs.last_hidden_state]
+    return torch.cat([_pool_states(hidden, mask, pooling) for hidden in states], dim=1)
+
+
+def _pool_by_model(model: Any, inputs: Any) -> Any:
+    """What the model itself makes of each text. Shape ``[B, F]``."""
+    import torch
+
+    if hasattr(model, "get_text_features"):
         vectors = model.get_text_features(**inputs)
         # A tensor up to transformers 4, a model's output since.
         return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
-    outputs = (model.text_model if has_two_towers else model)(**inputs)
-    if pooling == "model":
-        pooled = getattr(outputs, "pooler_output", None)
-        if pooled is None:
-            raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
-        return pooled
-    hidden = outputs.last_hidden_state  # [B, L, F]
+    pooled = getattr(model(**inputs), "pooler_output", None)
+    if pooled is None:
+        raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
+    return pooled
+
+
+def _pool_states(hidden: Any, mask: Any, pooling: Pooling) -> Any:
+    """One vector a text of states of its tokens. Shapes ``[B, L, F]`` to ``[B, F]``."""
+    import torch
+
     if pooling == "cls":
         return hidden[:, 0]
-    mask = inputs.get("attention_mask")
     if mask is None:
         return hidden.mean(dim=1)
     weights = mask.unsqueeze(-1).to(torch.float32)
@@ -281,6 +309,15 @@ def _length_limit(tokenizer: Any, model: Any) -> int:
         return int(tokenizer.model_max_length)
     config = getattr(model.config, "text_config", model.config)
     return min(_USUAL_LIMIT, getattr(config, "max_position_embeddings", None) or _USUAL_LIMIT)
+
+
+def _check_layers(encoder: EncoderSpec, model: Any) -> None:
+    config = getattr(model.config, "text_config", model.config)
+    n_layers = getattr(config, "num_hidden_layers", None)
+    if encoder.layers and n_layers is not None and encoder.layers[-1] > n_layers:
+        raise ConfigError(
+            f"layers must be at most {n_layers} for {encoder.name!r}, got {list(encoder.layers)}"
+        )
 
 
 def _check_length(encoder: EncoderSpec, limit: int) -> None:
