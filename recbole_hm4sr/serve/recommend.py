@@ -156,8 +156,8 @@ class Recommender:
                 and the part of each modality in each score where the model tells that. Each
                 history is then scored again without each of its items.
             at: The moment of the requests, in the unit of the run's times, or a date; None for
-                now. Only a model with ``request_time: target`` reads it, most with a memory alone, rounded down
-                to the grain of the run's times: a day where all of them are whole days.
+                now. Only a model with ``request_time: target`` reads it, most with a memory alone,
+                rounded down to the grain of the run's times: a day where all are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
             report: Told what goes on, how many users are scored, and of how many.
