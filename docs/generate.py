@@ -51,6 +51,7 @@ def page(name: str) -> str:
     ]
     if has_space:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
+    parts += _published(name)
     return "\n\n".join(parts) + "\n"
 
 
@@ -58,6 +59,15 @@ def _picture(name: str) -> list[str]:
     """The drawing of the way of a score, where a model has one beside its page."""
     picture = f"{name.lower()}.svg"
     return [f"![The way of a score]({picture})"] * (FOLDER / picture).is_file()
+
+
+def _published(name: str) -> list[str]:
+    """Where the settings behind published numbers of a model are; nothing where there are none."""
+    folder = "properties/model/published"
+    paths = sorted((properties_dir() / "model" / "published").glob(f"{name}-*.yaml"))
+    links = [f"[`{path.name}`](../../{folder}/{path.name})" for path in paths]
+    text = f"Settings behind published numbers, for `--config_files`: {', '.join(links)}."
+    return [text] * bool(links)
 
 
 def _text(docstring: str | None) -> str:

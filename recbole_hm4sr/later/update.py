@@ -185,7 +185,11 @@ def _update(
     learner = Learner(plan, plan.to_recbole())
     before, came = read_added(folder, content), read_later(path, plan, vocabulary)
     n_came, new_file = len(came), file_hash not in before.hashes
-    came = came.where(~came.among(before.rows)) if new_file else came.where(slice(0))
+    came = (
+        came.where(~came.among(before.rows))
+        if new_file
+        else came.where(np.zeros(n_came, dtype=bool))
+    )
     added = read_added(folder, content, (file_hash, came)) if new_file else before
     dataset = open_longer(plan, learner.config, vocabulary, added.rows)
     times, later = dataset.log.times, dataset.later_rows

@@ -19,10 +19,10 @@ from recbole_hm4sr.layers.attention import SelfAttention, StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import FeedForward, SequenceEncoder
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.contrast import nt_xent
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows
+from recbole_hm4sr.layers.nt_xent import nt_xent
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.similarity import ItemDirections, directions
@@ -135,10 +135,10 @@ class KERec(IdSequence):
         """Normal numbers of the shape of x, ``[T, D]``, and a uniform one a token, ``[T, 1]``."""
         return torch.randn_like(x), torch.rand_like(x[:, :1])
 
-    def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
+    def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
         """The contrast of the states with those of the pass with noise."""
         if encoded.noisy is not None:
-            loss = nt_xent(encoded.states, encoded.noisy, rows, temperature=1.0)
+            loss = nt_xent(encoded.states, encoded.noisy, temperature=1.0)
             yield "noise_contrast", self.settings.cl_weight * loss
 
 
@@ -212,7 +212,8 @@ class KERecBlock(nn.Module):
 def _earlier(x: Tensor, packing: Arrangement, lag: int, at: Tensor | None) -> Tensor:
     """The states some tokens earlier in their sequences, zeros before the first. ``[B, D]``."""
     if at is None:
-        tokens, position = torch.arange(len(x), device=x.device), packing.position
+        # Not len(x): an exported tower has any number of rows.
+        tokens, position = torch.arange(x.shape[0], device=x.device), packing.position
     else:
         tokens, position = at, packing.position.index_select(0, at)
     there = x.index_select(0, (tokens - lag).clamp(min=0))
