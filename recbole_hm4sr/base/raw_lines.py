@@ -139,8 +139,13 @@ class RawLines:
 
 def hash_file(path: Path) -> str:
     """The SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return hash_stream(file)
+
+
+def hash_stream(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of an open file, read in blocks."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
     return digest.hexdigest()

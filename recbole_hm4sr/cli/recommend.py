@@ -169,21 +169,31 @@ def serve(
         str, typer.Option(help="Address to listen at; this machine alone by default.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    reload_on_change: Annotated[
+        bool,
+        typer.Option(
+            "--reload_on_change",
+            help="Also serve what a refresh, an update or a link to another run brings later.",
+        ),
+    ] = False,
 ) -> None:
-    """Answer POST /recommend, POST /similar, GET /health and GET /version; /docs describes them.
+    """Answer POST /recommend and POST /similar; /docs describes them.
 
+    GET /health says that the process answers, /ready that the run is loaded (503 until then),
+    /version what is served, /metrics what was done, for Prometheus. Each answer names its version.
+    With --reload_on_change the run's serving.npz is looked at every two seconds. Another one is
+    opened beside what is served and takes its place at once; no request is lost. If it cannot be
+    opened, the old state goes on and the log says why.
     There are no users and no passwords: keep it on this machine, or behind a server that has them.
     Needs: pip install 'recbole-hm4sr[serve]'.
     """
     check_run(run, needs_data=False)
-    from recbole_hm4sr.serve.recommend import Recommender
     from recbole_hm4sr.serve.service import require_packages, run_service
 
     require_packages()
-    recommender = Recommender.load(run)
     if host not in ("127.0.0.1", "::1", "localhost"):
         out.print(f"note: whoever reaches {host} can ask; there is no password")
-    run_service(recommender, host=host, port=port)
+    run_service(run, host=host, port=port, reload_on_change=reload_on_change)
 
 
 def refresh(
@@ -201,8 +211,9 @@ def refresh(
     Who bought what next, how often and when is then what a build from all interactions gives, to
     the last bit; new users and new items are included. A file that was merged before is left alone.
     A row that is among its user's newest ten already is skipped and counted; any other row older
-    than its user's newest is refused. A service that runs goes on with what it has opened. An index
-    that hm4sr export has written into the run's folder is written anew.
+    than its user's newest is refused. A service that runs takes it over with --reload_on_change,
+    and else goes on with what it has opened. An index that hm4sr export has written into the run's
+    folder is written anew.
     """
     check_run(run, needs_data=False)
     require_file(interactions)

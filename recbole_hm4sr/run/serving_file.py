@@ -15,7 +15,7 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
-from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.base.raw_lines import hash_file, hash_stream
 from recbole_hm4sr.data.events import EventRuns
 from recbole_hm4sr.data.feature_rows import write_feature_rows
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
@@ -53,6 +53,7 @@ class ServingFile:
             reads none.
         checkpoint_file: That checkpoint, as a path inside the run's folder.
         learned: SHA-256 of the files that updates have learned from, in their order.
+        sha256: Of the file that this was read from; empty where it was not read.
     """
 
     data: ServingData
@@ -62,6 +63,7 @@ class ServingFile:
     features: Mapping[str, str] = field(default_factory=dict)
     checkpoint_file: str = BEST
     learned: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def served_checkpoint(run_dir: Path) -> Path:
@@ -189,14 +191,17 @@ def read_serving_file(run_dir: Path, path: Path | None = None) -> ServingFile | 
     """
     path = path or run_dir / FILE_NAME
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
+        with path.open("rb") as file:  # one file is hashed and read, whatever comes in its place
+            sha256 = hash_stream(file)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
         if str(arrays["format"]) != _FORMAT:
             raise DataError(
                 f"{path} must have the format {_FORMAT!r}, got {str(arrays['format'])!r}; serve "
                 f"it with the release that wrote it"
             )
-        content = _parse(arrays)
+        content = replace(_parse(arrays), sha256=sha256)
     except FileNotFoundError:
         return None
     except DataError:

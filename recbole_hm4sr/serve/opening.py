@@ -12,6 +12,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.feature_rows import open_feature_rows, unit_rows
 from recbole_hm4sr.data.interaction_columns import read_interaction_columns
 from recbole_hm4sr.data.item_table import ItemTable, read_item_table
@@ -28,7 +29,6 @@ from recbole_hm4sr.run.serving_file import (
     BEST,
     ServingFile,
     read_serving_file,
-    served_checkpoint,
 )
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
@@ -48,6 +48,8 @@ class OpenRun:
         fingerprints: Hashes of the data set that it was trained on.
         features: Unit rows of the items' features by modality, read when they are asked for;
             empty where the model reads none. Shape ``[I, F]`` each, float16.
+        checkpoint: SHA-256 of the checkpoint that its weights are of.
+        serving: SHA-256 of its ``serving.npz``; empty for a run without one.
     """
 
     run_dir: Path
@@ -56,6 +58,8 @@ class OpenRun:
     data: ServingData
     fingerprints: Mapping[str, str]
     features: Mapping[str, Callable[[], Array]] = field(default_factory=dict)
+    checkpoint: str = ""
+    serving: str = ""
 
 
 def open_for_serving(run_dir: str | Path) -> OpenRun:
@@ -89,6 +93,8 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
                 ) from error
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
+    of_file = hash_file(folder / BEST) if kept is None else kept.checkpoint
+    run = replace(run, checkpoint=of_file, serving="" if kept is None else kept.sha256)
     if run.data.table is None:
         source = read_interaction_columns(Path(plan.values["data_path"]))
         run = replace(run, data=replace(run.data, table=_read_table(plan), source=source))
@@ -109,7 +115,8 @@ def _read_table(plan: RunPlan) -> ItemTable:
 
 def _open_kept(folder: Path, plan: RunPlan, kept: ServingFile) -> OpenRun:
     data, fingerprints = kept.data, kept.fingerprints
-    path, config = served_checkpoint(folder), plan.to_recbole()
+    # Of what was read: serving.npz may name another checkpoint by now.
+    path, config = folder / kept.checkpoint_file, plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
         model = build_to_serve(plan.entry.model_class, config, ServingDataset(data, config))

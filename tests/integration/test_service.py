@@ -1,13 +1,12 @@
 """The HTTP service over a real socket, and against whatever schemathesis makes up."""
 
-import contextlib
 import dataclasses
 import socket
 import threading
-import time
 
 import pytest
 from servedruns import expected_of
+from webclient import serving
 
 from recbole_hm4sr.serve.recommend import Recommender
 
@@ -20,23 +19,6 @@ from recbole_hm4sr.serve.examples import make_examples  # noqa: E402
 from recbole_hm4sr.serve.service import create_app  # noqa: E402
 
 pytestmark = pytest.mark.integration
-
-
-@contextlib.contextmanager
-def serving(app):
-    """The address of a server on this machine, in a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        (listening,) = server.servers[0].sockets
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +139,7 @@ def test_wrong_rules_are_refused_with_a_sentence(client, rule, sentence):
 def test_health_and_version(client):
     assert client.get("/health").json() == {"status": "ok"}
     version = client.get("/version").json()
+    assert client.get("/ready").json() == {"status": "ready", "version": version["served"]}
     assert (version["model"], version["dataset"], version["n_items"]) == ("HM4SR", "toy", 24)
     assert version["timestamp_unit"] == "s"
     assert set(version["fingerprints"]) == {"interactions", "text features", "image features"}
@@ -172,6 +155,8 @@ def test_the_openapi_page_needs_no_other_machine(client):
         "/recommend",
         "/similar",
         "/health",
+        "/ready",
+        "/metrics",
         "/version",
     }
 
@@ -207,6 +192,8 @@ def test_every_example_of_the_page_works_and_its_answer_is_the_one_shown(client)
             assert set(operation["tags"]) <= tags
             assert operation["summary"]
             assert operation["description"]
+            if path == "/metrics":
+                continue  # no JSON, and another one each time
             bodies = [("", None)]
             if "requestBody" in operation:
                 bodies = examples_of(operation["requestBody"]["content"]).items()
@@ -224,6 +211,7 @@ def test_every_example_of_the_page_works_and_its_answer_is_the_one_shown(client)
         ("post", "/similar", "items"),
         ("post", "/similar", "rules"),
         ("get", "/health", ""),
+        ("get", "/ready", ""),
         ("get", "/version", ""),
     ]
 
@@ -264,7 +252,7 @@ def test_the_refusals_shown_are_those_that_are_given(client):
     shown = {
         int(status): examples_of(response["content"])[""]
         for status, response in responses.items()
-        if status != "200"
+        if status not in ("200", "503")
     }
     wrong = [b"{", b'{"histories": [[]], "candidates": ["none"]}', b'{"histories": [[]], "k": 0}']
     given = {}
@@ -368,11 +356,11 @@ def test_many_at_once_get_what_each_would_alone(client, expected):
 def test_the_command_listens_to_this_machine_alone(monkeypatch, hm4sr_run):
     from recbole_hm4sr import cli
 
-    asked = {}
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: asked.update(options))
+    asked = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: asked.append(server.config))
     with pytest.raises(SystemExit, match="0"):
         cli.main(["serve", "--run", str(hm4sr_run)])
-    assert asked["host"] == "127.0.0.1"
+    assert [config.host for config in asked] == ["127.0.0.1"]
     assert socket.gethostbyname("localhost") == "127.0.0.1"
 
 
@@ -397,6 +385,6 @@ def test_schemathesis_finds_no_fault(app):
 
         check()
     answered = {path for path, status in seen if status == 200}
-    assert answered >= {"/recommend", "/health", "/version"}
+    assert answered >= {"/recommend", "/health", "/ready", "/metrics", "/version"}
     assert {path for path, _ in seen} == {*answered, "/similar"}
     assert all(status < 500 for _, status in seen)
