@@ -22,8 +22,6 @@ from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.atomic import read_atomic
 
 Array = np.ndarray[Any, Any]
-# The encoder of texts that needs no model.
-TFIDF_SVD = "tfidf-svd"
 Pooling = Literal["auto", "cls", "mean", "model"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float16", "float32"]
