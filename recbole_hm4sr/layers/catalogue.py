@@ -14,6 +14,7 @@ from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.ranges import slices, within
 from recbole_hm4sr.layers.ranking import (
+    Alive,
     block_shape,
     count_better,
     is_better,
@@ -46,12 +47,15 @@ class Catalogue:
             Shape ``[K]``, int64.
         similarity: Maps users and items before their products.
         scorer: Makes scores of them.
+        left_out: Rows that are no candidates of a loss, which are scored and ranked all the same;
+            None for none. Shape ``[X]``, int64.
     """
 
     rows: Tensor
     items: Tensor | None = None
     similarity: Similarity = field(default_factory=Dot)
     scorer: Scorer = field(default_factory=InnerProducts)
+    left_out: Tensor | None = None
 
     # --- items ---------------------------------------------------------------------------------
 
@@ -202,15 +206,24 @@ class Catalogue:
                 divisor=rows.joined.divisor,
                 added=users.sparse,
                 n_padding=int(isinstance(self.scorer, MemoryScorer)),
+                left_out=self.left_out,
             )
         total = blockwise_log_sum_exp(
-            lambda part: self.block(users, part),
+            lambda part: self._of_loss(users, part),
             n_rows=len(rows.targets),
             n_items=len(self.rows),
             hidden=rows.seen,
         )
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
+
+    def _of_loss(self, users: UserRows, items: slice) -> Tensor:
+        """As :meth:`block`, minus infinity for rows that are no candidates of a loss."""
+        scores = self.block(users, items)
+        if self.left_out is None:
+            return scores
+        inside = (self.left_out >= items.start) & (self.left_out < items.stop)
+        return scores.index_fill(1, self.left_out[inside] - items.start, -torch.inf)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""
@@ -265,7 +278,11 @@ class Catalogue:
 
     @torch.no_grad()
     def ranks(
-        self, users: UserRows, targets: Tensor, seen: HiddenPairs | None = None
+        self,
+        users: UserRows,
+        targets: Tensor,
+        seen: HiddenPairs | None = None,
+        alive: Alive | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Ranks of the targets, from 1; equal scores are ordered by item, padding is no candidate.
 
@@ -273,9 +290,10 @@ class Catalogue:
             users: N rows.
             targets: Shape ``[N]``, int64.
             seen: Pairs of a row and an item that its user has seen, never its target.
+            alive: Says which other items are candidates of a row; None for all.
 
         Returns:
-            Ranks among all items, and among those but the seen; each of shape ``[N]``, int64.
+            Ranks among the candidates, and among those but the seen; each of shape ``[N]``, int64.
 
         Raises:
             TrainingError: If a score is NaN or a target's score is infinite.
@@ -288,6 +306,7 @@ class Catalogue:
                 self._numbers(targets[own]),
                 self._seen_by(seen, own),
                 width,
+                None if alive is None else alive._replace(moments=alive.moments[own]),
             )
             for own in slices(len(targets), n_users)
         ]
@@ -295,7 +314,12 @@ class Catalogue:
         return ranks, ranks - better_seen
 
     def _rank_some(
-        self, users: UserRows, targets: Tensor, seen: tuple[Tensor, Tensor], width: int
+        self,
+        users: UserRows,
+        targets: Tensor,
+        seen: tuple[Tensor, Tensor],
+        width: int,
+        alive: Alive | None,
     ) -> tuple[Tensor, Tensor]:
         """Ranks of some users' targets, and how many seen items are better."""
         blocks = slices(len(self.rows), width)
@@ -310,6 +334,8 @@ class Catalogue:
                 here = ((columns >= 0) & (columns < scores.shape[1])).nonzero()[:, 0]
                 scores[here, columns[here]] = own[here, 0]
             require_numbers(scores, own)
+            if alive is not None:
+                alive.hide_others(scores, self._between(part).items)
             ranks += count_better(scores, own, columns)
             rows, items = within(part, *seen)
             better = is_better(scores[rows, items], own[rows, 0], items, columns[rows])
