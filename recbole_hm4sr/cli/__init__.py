@@ -17,6 +17,7 @@ from rich.console import Console
 from recbole_hm4sr import __version__
 from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.cli import (
+    add_items,
     catalog,
     check,
     compare,
@@ -38,7 +39,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, compare, tune, report, check, prepare, encode, convert, catalog):
+for _group in (train, recommend, add_items, compare, tune, report):
+    _group.register(app)
+for _group in (check, prepare, encode, convert, catalog):
     _group.register(app)
 
 

@@ -4,10 +4,11 @@ It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``. The a
 lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
+import logging
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.added_items import remove_others
 from recbole_hm4sr.data.events import EventRuns
 from recbole_hm4sr.data.memory_files import (
     OF_EVENTS,
@@ -28,7 +30,11 @@ from recbole_hm4sr.data.memory_files import (
 )
 from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
+from recbole_hm4sr.run import kept_encoders
+from recbole_hm4sr.run.added_items import takes_new_items, with_described_items
+from recbole_hm4sr.run.kept_encoders import KeptEncoder, keep_encoders
 
+logger = logging.getLogger(__name__)
 FILE_NAME = "serving.npz"
 _FORMAT = "recbole-hm4sr serving 1"
 _OF_MODEL = "model."
@@ -43,12 +49,20 @@ class ServingFile:
         fingerprints: Hashes of the data set that the run was trained on.
         checkpoint: Hash of the checkpoint that it belongs to.
         memory: The files of the memory; None for a run without one.
+        encoders: What made the features, by modality; empty where the model reads none, and for a
+            run of an earlier release.
+        category_names: Of the items of the training, sorted.
+        added: SHA-256 of the file of the items that are served by their features alone; empty for
+            none.
     """
 
     data: ServingData
     fingerprints: dict[str, str]
     checkpoint: str
     memory: MemoryFiles | None = None
+    encoders: Mapping[str, KeptEncoder] = field(default_factory=dict)
+    category_names: tuple[str, ...] = ()
+    added: str = ""
 
 
 def best_checkpoint(run_dir: Path) -> Path:
@@ -80,9 +94,28 @@ def write_serving_file(
         state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
         memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state)
     data = describe_dataset(dataset, arrays)
-    checkpoint = _hash(best_checkpoint(run_dir))
-    save_serving_file(run_dir, ServingFile(data, dict(fingerprints), checkpoint, memory))
-    sweep(run_dir, memory)
+    content = ServingFile(
+        data=data,
+        fingerprints=dict(fingerprints),
+        checkpoint=_hash(best_checkpoint(run_dir)),
+        memory=memory,
+        encoders=keep_encoders(run_dir, dataset) if takes_new_items(model) else {},
+        category_names=_category_names(dataset) if takes_new_items(model) else (),
+    )
+    content = with_described_items(_opened(run_dir, content), model, dataset, run_dir)
+    save_serving_file(run_dir, content)
+    sweep(run_dir, content.memory)
+    remove_others(run_dir, content.added)
+
+
+def _category_names(dataset: Any) -> tuple[str, ...]:
+    """Of the items of the training; none of a file that is broken, since a run may not need it."""
+    try:
+        names: tuple[str, ...] = dataset.categories()[1]
+    except DataError as error:
+        logger.warning("names of categories are not kept for new items: %s", error)
+        return ()
+    return names
 
 
 def _memory_names(arrays: Mapping[str, Any]) -> list[str]:
@@ -115,6 +148,9 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
         "fingerprints": np.array(list(content.fingerprints.values()), dtype=np.str_),
         "item_tokens": data.item_tokens,
         "counts": data.counts,
+        "encoders": kept_encoders.to_array(content.encoders),
+        "category_names": np.array(content.category_names, dtype=np.str_),
+        "added": np.array(content.added),
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
         **({} if content.memory is None else content.memory.to_arrays()),
         **{_OF_MODEL + name: values for name, values in own.items()},
@@ -152,6 +188,11 @@ def read_serving_file(run_dir: Path) -> ServingFile | None:
             f"{path} must belong to {best_checkpoint(run_dir)}, but was written for another one; "
             f"remove it to serve the run from its data set"
         )
+    return _opened(run_dir, content)
+
+
+def _opened(run_dir: Path, content: ServingFile) -> ServingFile:
+    """With the arrays of its memory, which lie in files of their own."""
     if content.memory is None:
         return content
     mapped = content.memory.open(run_dir, "served")
@@ -180,6 +221,9 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
         dict(zip(names, values, strict=True)),
         str(arrays["checkpoint"]),
         MemoryFiles.of_arrays(arrays),
+        kept_encoders.of_array(arrays["encoders"]) if "encoders" in arrays else {},
+        tuple(arrays.get("category_names", np.array([])).tolist()),
+        str(arrays.get("added", "")),
     )
 
 

@@ -28,6 +28,8 @@ from recbole_hm4sr.data.memory_files import (
     MemoryRules,
     memory_folder,
     sweep,
+    with_items,
+    with_rows,
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
@@ -116,13 +118,13 @@ def _refresh(
     state = memory.open_state(folder)
     came = _read(path, plan, known, state)
     n_items = len(came.item_tokens)
-    of_memory = _with_items(of_memory, n_items)
+    of_memory = with_items(of_memory, n_items)
     whole = _merge(folder, memory, state, of_memory, came.rows)
     of_memory = _brought_up(of_memory, came.rows, clock)
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
-    rows = {_ROWS: _with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
+    rows = {_ROWS: with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
     data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
@@ -204,22 +206,6 @@ def _accepted(
     rows = rows.where(~is_kept)
     order = np.lexsort((rows.times, rows.users))  # stable: equal times keep the file's order
     return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
-
-
-def _with_items(arrays: dict[str, Array], n_items: int) -> dict[str, Array]:
-    """The memory with empty runs and without neighbours for items behind the old ones."""
-    found = dict(arrays)
-    found["starts"] = add_items(arrays["starts"], n_items)
-    for name, values in arrays.items():
-        if name.startswith(("near.", "cosines.")):
-            found[name] = _with_rows(values, n_items)
-    return found
-
-
-def _with_rows(values: Array, n_rows: int) -> Array:
-    """The array with rows of zeros behind its own."""
-    more = np.zeros((n_rows - len(values), *values.shape[1:]), dtype=values.dtype)
-    return np.concatenate([values, more]) if len(more) else values
 
 
 def _merge(
