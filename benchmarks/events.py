@@ -1,8 +1,9 @@
 """Events of 20 million generated interactions: bytes each, seconds and peak memory to build them.
 
-They are built in pieces straight into files. Then the interactions of the last days are merged into
-the events of those before, as ``hm4sr refresh`` does, and what a service reads is cut. Each step is
-a process of its own, since peak memory never falls; what ``import torch`` takes is part of it.
+They are built in pieces straight into files and mapped, as training does. Then the interactions of
+the last days are merged into the events of those before, as ``hm4sr refresh`` does, and what a
+service reads is cut. Each step is a process of its own, since peak memory never falls; what
+``import torch`` takes is part of it.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from recbole_hm4sr.data.array_files import open_array
 from recbole_hm4sr.data.event_files import (
     cut_pieces,
     latest_runs,
+    map_events,
     merge_events,
-    write_events,
     write_pieces,
 )
 from recbole_hm4sr.data.events import EventRuns, Interactions, sort_events
@@ -49,9 +50,10 @@ def step(name: str, folder: Path, n_items: int) -> dict[str, Any]:
     columns = [np.load(folder / f"{it}.npy") for it in COLUMNS]
     start = time.perf_counter()
     if name == "build":
-        names = write_events(folder, log_of(*columns), n_items=n_items, reach=REACH)
-        (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
-    runs = runs_of(folder, json.loads((folder / "names.json").read_text(encoding="utf-8")))
+        runs = map_events(folder, log_of(*columns), n_items=n_items, reach=REACH)
+    else:
+        (names,) = folder.glob("*.json")
+        runs = runs_of(folder, json.loads(names.read_text(encoding="utf-8")))
     facts: dict[str, Any] = {"events": len(runs.others)}
     if name == "build":
         columns_of_events = (runs.others, runs.distances, runs.times)

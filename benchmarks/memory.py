@@ -83,7 +83,7 @@ def _rows(session: Any) -> int:
 def _entries_per_row(session: Any) -> float:
     """Entries that the memory adds to a row of a training batch, on average."""
     requests = _requests(session)
-    runs = session.model.scorer.memory.runs(requests.last_items, requests.known_until)
+    runs = session.model.scorer.memory.runs(requests.last_items, requests.moments)
     n_entries = sum(int((part.ends - part.begins).sum()) for part in runs)
     return n_entries / len(requests.lengths)
 

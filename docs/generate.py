@@ -1,15 +1,17 @@
-"""Write the page of each model of this package, ``docs/models/<name>.md``, from its source.
+"""Write the pages that come from the code: ``docs/models/<name>.md`` and ``docs/reference``.
 
     python docs/generate.py
 
-What a page says stands in the model's file: its docstrings, and its settings with their sentences.
+What the page of a model says is in the model's file: its docstrings, and its settings with their
+sentences.
 """
 
 import ast
 import importlib.util
-import json
 import re
 from pathlib import Path
+
+import generate_reference
 
 from recbole_hm4sr.config.catalog import settings_of
 from recbole_hm4sr.config.compose import properties_dir
@@ -82,11 +84,7 @@ def _settings(name: str) -> list[str]:
     group = settings_of(name, MODELS[name].settings_class)[name]
     if not group:
         return []
-    rows = ["| setting | default | values | meaning |", "|---|---|---|---|"]
-    for line in group:
-        cells = (f"`{line.name}`", f"`{json.dumps(line.value)}`", line.kind, line.sentence)
-        rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-    return ["## Settings", "\n".join(rows)]
+    return ["## Settings", generate_reference.settings_table(group)]
 
 
 def main() -> None:
@@ -94,6 +92,8 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in MODELS:
         (FOLDER / f"{name.lower()}.md").write_text(page(name), encoding="utf-8")
+    for path, text in generate_reference.pages().items():
+        (FOLDER.parent / path).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recbole_hm4sr.base.errors import UserError as UserError
-    from recbole_hm4sr.compare.command import compare_grid as compare
+    from recbole_hm4sr.compare.frame import compare_frame as compare
     from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender
+    from recbole_hm4sr.prepare.command import prepare as prepare
     from recbole_hm4sr.report.finish import report_run as report_run
     from recbole_hm4sr.run.quick_start import RunResult as RunResult
     from recbole_hm4sr.run.quick_start import evaluate as evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "add_items",
     "compare",
     "evaluate",
+    "prepare",
     "refresh",
     "report_run",
     "resume",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 # Folders of the package that are also what they do: see base/callable_room.py.
-_ROOMS = ("compare", "evaluate", "run", "tune")
+_ROOMS = ("compare", "evaluate", "prepare", "run", "tune")
 _NAMES = {
     "PackedRecommender": "recbole_hm4sr.model.packed",
     "Recommender": "recbole_hm4sr.serve.recommend",

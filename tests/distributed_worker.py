@@ -45,6 +45,14 @@ MODELS = {
     },
     # The draw of dropped ids depends on the processes' seeds.
     "Momento": {"train_batch_size": 250, "MAX_ITEM_LIST_LENGTH": 11, "id_dropout": 0.0},
+    "MoRec": {
+        "train_batch_size": 250,
+        "hidden_size": 16,
+        "n_projections": 1,
+        "loss": "in_batch",  # the items of all processes
+    },
+    # Samples of the same target are drawn.
+    "DuoRec": {"train_batch_size": 250, "contrast_views": "un", "mask_same_target": True},
     "MMSR": {"train_batch_size": 351},
     "SASRec": {"train_batch_size": 351},
 }

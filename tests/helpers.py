@@ -67,6 +67,9 @@ class ArrayDataset:
     def first_time(self):
         return self.origin
 
+    def same_targets(self):
+        return None
+
 
 def replace_at(monkeypatch, chosen):
     """Make placeholders of certain tokens, in place of drawn ones.

@@ -21,7 +21,7 @@ class ConfigError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """A file, or a value in it, breaks the data contract of ``dataset_atomic/README.md``."""
+    """A file, or a value in it, breaks the data contract of ``docs/data/format.md``."""
 
 
 class CheckpointError(DataError):

@@ -49,7 +49,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ModalityFacts:
-    """One modality: where it comes from, its numbers, and its signal."""
+    """One modality: where it comes from, its numbers, and its signal; of its last layer."""
 
     name: str
     source: str
@@ -57,6 +57,7 @@ class ModalityFacts:
     n_rows: int
     features: FeatureFacts
     signal: Signal
+    n_layers: int = 1
 
 
 @dataclass(frozen=True)
@@ -275,4 +276,5 @@ def _modality(
         n_rows=len(stored.tokens),
         features=feature_facts(values, aligned.present, counts),
         signal=feature_signal(values, aligned.present, split.log, kept),
+        n_layers=aligned.n_layers,
     )

@@ -208,6 +208,11 @@ def _modality_section(modality: ModalityFacts) -> Section:
             f"({percent(facts.n_covered, facts.n_items)}), "
             f"{percent(facts.covered_interactions)} of the interactions",
         ),
+        *(
+            [("layers", f"{modality.n_layers}; what follows is of the last")]
+            if modality.n_layers > 1
+            else []
+        ),
         ("columns", f"{facts.width:,}: {facts.n_dead:,} zero, {facts.n_constant:,} constant"),
         ("rows of zeros", f"{facts.n_zero_rows:,}"),
         ("equal rows", f"{facts.n_same_rows:,} equal an earlier row"),

@@ -26,6 +26,8 @@ from recbole_hm4sr.cli import (
     prepare,
     recommend,
     report,
+    runs,
+    similar,
     train,
     tune,
 )
@@ -39,9 +41,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _group in (train, recommend, add_items, compare, tune, report):
-    _group.register(app)
-for _group in (check, prepare, encode, convert, catalog):
+for _group in (
+    train,
+    recommend,
+    similar,
+    add_items,
+    compare,
+    tune,
+    report,
+    runs,
+    check,
+    prepare,
+    encode,
+    convert,
+    catalog,
+):
     _group.register(app)
 
 

@@ -44,6 +44,8 @@ def add_items(
 
     done = adding.add_items(run, items, files)
     out.print(f"{done.n_added:,} items added, {done.n_known:,} were there")
+    for index in done.indexes:
+        out.print(f"index written anew: {index}")
     if done.new_categories:
         named = ", ".join(map(repr, done.new_categories[:_NAMED]))
         out.print(

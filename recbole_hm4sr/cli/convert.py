@@ -32,7 +32,7 @@ def convert(
     modality: ModalityOption,
     data_path: DataPathOption = None,
     mapping: Annotated[
-        Path | None, typer.Option(help="i_id_mapping.csv of MMRec, item2index of UniSRec.")
+        Path | None, typer.Option(help="i_id_mapping.csv of mmrec, item2index of unisrec.")
     ] = None,
     target_format: Annotated[str, typer.Option("--to", help="A format, as --from.")] = "npz",
     path: Annotated[

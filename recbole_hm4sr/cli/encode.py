@@ -58,6 +58,10 @@ def encode_text(  # noqa: PLR0913  # a flag each
     max_length: Annotated[
         int | None, typer.Option("--max_length", help="Tokens of a text that are read.")
     ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="States to keep, 0,2,4: one vector an item and layer."),
+    ] = None,
     batch_size: BatchOption = 64,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "float32",
@@ -73,7 +77,13 @@ def encode_text(  # noqa: PLR0913  # a flag each
     names = _choose_fields(item_file, target)
     out.print(f"text of each item: {', '.join(names)}")
     options = _choose(
-        TEXT_PRESETS, encoder, pooling=pooling, max_length=max_length, dtype=dtype, storage=storage
+        TEXT_PRESETS,
+        encoder,
+        pooling=pooling,
+        max_length=max_length,
+        layers=_parse_layers(layers),
+        dtype=dtype,
+        storage=storage,
     )
     _run(
         target,
@@ -88,6 +98,15 @@ def encode_text(  # noqa: PLR0913  # a flag each
             on_batch=on_batch,
         ),
     )
+
+
+def _parse_layers(layers: str | None) -> tuple[int, ...] | None:
+    if layers is None:
+        return None
+    try:
+        return tuple(int(number) for number in layers.split(","))
+    except ValueError:
+        raise ConfigError(f"--layers must be numbers of layers, as 0,2,4, got {layers!r}") from None
 
 
 def _parse_fields(fields: str | None) -> list[str] | None:

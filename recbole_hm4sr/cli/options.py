@@ -28,6 +28,11 @@ def parse_list(text: str) -> list[Any]:
     return [parse_value(part) for part in text.split(",") if part.strip()]
 
 
+def names_of(text: str) -> list[str]:
+    """The names in ``a,b,c``."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """Settings from flags: ``--name=value``, or ``--name value``.
 

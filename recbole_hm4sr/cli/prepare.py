@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.cli import images
-from recbole_hm4sr.cli.options import out
+from recbole_hm4sr.cli.options import names_of, out
 from recbole_hm4sr.cli.progress import progress
 
 prepare_app = typer.Typer(
@@ -104,8 +104,14 @@ def csv_files(  # noqa: PLR0913  # a flag each
     user: Annotated[str, typer.Option(help="Its column of users.")] = "user_id",
     item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
-    unit: Annotated[str, typer.Option(help="What times are: s, ms or date.")] = "s",
+    unit: Annotated[str, typer.Option(help="What times are: s, ms or date (texts).")] = "s",
     time_format: TimeFormat = None,
+    event: Annotated[
+        str | None, typer.Option(help="Its column that says what a row is, as view or buy.")
+    ] = None,
+    keep_events: Annotated[
+        str, typer.Option("--keep_events", help="Events that count, as buy,cart.")
+    ] = "",
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
     items_item: ItemsItem = None,
     title: Annotated[str | None, typer.Option(help="Its column of titles.")] = None,
@@ -129,32 +135,39 @@ def csv_files(  # noqa: PLR0913  # a flag each
     CSV (plain or gzip; separated by a comma, tab, semicolon or bar) or Parquet, told apart by
     content. Columns of --items that no flag names are left out.
     """
-    from recbole_hm4sr.prepare.tables.job import Preparation
-    from recbole_hm4sr.prepare.tables.table_files import (
-        InteractionColumns,
-        ItemColumns,
-        prepare_tables,
-    )
+    from recbole_hm4sr.prepare.command import prepare
 
-    job = Preparation(folder, core, keep_later, memory, threads, keep_items)
-    columns = InteractionColumns(user, item, time, unit, encoding, time_format)
-    item_columns = ItemColumns(
-        items_item or item,
-        title=title,
-        brand=brand,
-        categories=categories,
-        description=description,
-        price=price,
-        image_url=image_url,
-        separator=separator,
-        level_separator=level_separator,
-        encoding=items_encoding or encoding,
-    )
     with progress(_IF_STOPPED) as report:
-        provenance = prepare_tables(
-            interactions, columns, job, items=items, item_columns=item_columns, report=report
+        prepared = prepare(
+            interactions,
+            items,
+            out=folder,
+            user=user,
+            item=item,
+            time=time,
+            unit=unit,
+            time_format=time_format,
+            event=event,
+            keep_events=names_of(keep_events),
+            items_item=items_item,
+            title=title,
+            brand=brand,
+            categories=categories,
+            description=description,
+            price=price,
+            image_url=image_url,
+            separator=separator,
+            level_separator=level_separator,
+            encoding=encoding,
+            items_encoding=items_encoding,
+            core=core,
+            keep_items=keep_items,
+            keep_later=keep_later,
+            memory=memory,
+            threads=threads,
+            report=report,
         )
-    _print_result(folder, provenance)
+    _print_result(folder, prepared.provenance)
 
 
 def _print_result(folder: Path, provenance: dict[str, Any]) -> None:
@@ -167,6 +180,9 @@ def _print_result(folder: Path, provenance: dict[str, Any]) -> None:
     out.print(table)
     for step in steps:
         _print_reasons(f"{step['step']}: dropped", step["dropped"])
+        if "events" in step:
+            kept = ", ".join(f"{name} ({count:,})" for name, count in step["events"].items())
+            out.print(f"{step['step']}: events kept {kept}")
     if "without_metadata" in steps[-1]:
         _print_reasons("values left empty:", steps[-1]["values_left_empty"])
         out.print(

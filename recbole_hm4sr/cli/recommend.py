@@ -1,23 +1,20 @@
 """``hm4sr recommend``, ``export``, ``serve`` and ``refresh``: a finished run at work."""
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.base.text_files import read_text
-from recbole_hm4sr.cli.options import notes, out
+from recbole_hm4sr.cli import answers, histories, rules
+from recbole_hm4sr.cli.options import names_of, notes, out
 from recbole_hm4sr.cli.preflight import check_run, require_file
+from recbole_hm4sr.cli.progress import progress
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender
     from recbole_hm4sr.serve.recommendations import Recommendations
 
-_FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
 
 
@@ -33,16 +30,27 @@ def recommend(  # noqa: PLR0913  # an option each
     run: RunOption,
     history: Annotated[
         Path,
-        typer.Option(help="CSV, Parquet or .inter file: user, item and time, named as in the run."),
+        typer.Option(
+            help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in "
+            "what its data set was prepared from."
+        ),
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Items a user.")] = 10,
-    file: Annotated[
-        Path | None, typer.Option("--out", help="File to write, .csv or .jsonl; default: print.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="What is printed: csv or jsonl.")] = "csv",
-    candidates: Annotated[
-        Path | None, typer.Option(help="File with the items to choose from, one a line.")
-    ] = None,
+    file: answers.Out = None,
+    printed: answers.Format = "csv",
+    rows: answers.Rows = "items",
+    user: histories.User = None,
+    item: histories.Item = None,
+    time: histories.Time = None,
+    unit: histories.Unit = None,
+    time_format: histories.TimeFormat = None,
+    encoding: histories.Encoding = None,
+    candidates: rules.Candidates = None,
+    exclude_items: rules.ExcludeItems = None,
+    where: rules.Where = None,
+    max_per: rules.MaxPer = None,
+    diversity: rules.Diversity = 0.0,
+    show: rules.Show = "",
     exclude_seen: Annotated[
         bool,
         typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
@@ -55,9 +63,10 @@ def recommend(  # noqa: PLR0913  # an option each
         ),
     ] = False,
     at: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=0, help="Moment of the requests, in the unit of the run's times; default: now."
+            help="Moment of the requests: a date, as 2026-11-30T18:00, or a number in the unit of "
+            "the run's times; default: now."
         ),
     ] = None,
 ) -> None:
@@ -65,60 +74,67 @@ def recommend(  # noqa: PLR0913  # an option each
 
     Unknown items are skipped and counted. A user without a known item gets the items that are most
     frequent in the training part (source: popular). A row with a user alone is one without history.
-    A user who has taken every item is named in a warning, and has an empty list in JSON lines.
-    Times are in the unit of the run (timestamp_unit).
+    A user for whom no item is left is named in a warning, and has an empty list in JSON lines.
+    --where knows =, !=, <, <=, >, >=, in, between, like, is null, and, or, not and brackets.
+    --diversity trades scores for unlikeness to what is chosen already (MMR on the features).
+    Times are numbers in the unit of the run (timestamp_unit), dates or moments. Columns, unit and
+    encoding that hm4sr prepare csv was given are remembered; --user, --item, --time, --unit,
+    --time_format and --encoding say otherwise.
     A model with a memory (memory: events) reads what was known before the moment of the requests;
     with request_time: target that is --at, with last it is a user's newest interaction. Up to when
     the memory knows is said once, on standard error.
     """
-    form = _form_of(file, form)
+    form = answers.form_of(file, printed, rows)
+    histories.check_given(unit, encoding)
     check_run(run, needs_data=False)
     require_file(history)
-    chosen = None if candidates is None else _read_lines(candidates)
+    chosen = rules.read_rules(candidates, exclude_items, where, max_per, diversity)
     from recbole_hm4sr.serve.recommend import Recommender
 
     recommender = Recommender.load(run)
-    found = recommender.recommend(
-        recommender.read_histories(history),
-        k,
-        exclude_seen=exclude_seen,
-        candidates=chosen,
-        explain=explain,
-        at=at,
-    )
+    with progress("nothing was written") as report:
+        raw = recommender.read_histories(
+            history,
+            user=user,
+            item=item,
+            time=time,
+            unit=unit,
+            time_format=time_format,
+            encoding=encoding,
+        )
+        found = recommender.recommend(
+            raw,
+            k,
+            exclude_seen=exclude_seen,
+            show=names_of(show),
+            **chosen,
+            explain=explain,
+            at=at,
+            report=report,
+        )
     if found.known_until is not None:
         notes.print(f"the memory knows what was known before {_moment(found, recommender)}")
-    text = _as_csv(found, recommender) if form == "csv" else "".join(_as_json(found, recommender))
-    _give(text, found, file)
-
-
-def _form_of(file: Path | None, form: str) -> str:
-    """What is written: ``csv`` or ``jsonl``, by the ending of the file where there is one."""
-    if file is not None:
-        form = _FORMATS.get(file.suffix, "")
-        if not form:
-            raise ConfigError(f"--out must end in {' or '.join(_FORMATS)}, got {str(file)!r}")
-    if form not in _FORMATS.values():
-        raise ConfigError(f"--format must be one of {', '.join(_FORMATS.values())}, got {form!r}")
-    return form
-
-
-def _give(text: str, found: "Recommendations", file: Path | None) -> None:
-    """Print an answer, or write it and say how many users it has."""
-    if file is None:
-        sys.stdout.write(text)
-        return
-    from recbole_hm4sr.base.files import write_text
-
-    write_text(file, text)
-    empty = len(found.users_without_items)
+    columns, empty = recommender.columns, len(found.users_without_items)
     note = f", {empty:,} of them without an item" if empty else ""
-    out.print(f"{len(found.users):,} users{note}: {file}")
+    make_table = found.lists if form.rows == "lists" else found.table
+    answers.give(
+        form,
+        lambda: make_table(columns.user, columns.item),
+        lambda: _records(found, columns.user),
+        f"{len(found.users):,} users{note}",
+    )
 
 
 def export(
     run: RunOption,
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder to write; must not exist. Default: index in the run's folder, where "
+            "hm4sr refresh writes it anew.",
+        ),
+    ] = None,
     list_length: Annotated[
         int | None,
         typer.Option(
@@ -136,8 +152,10 @@ def export(
     Needs: pip install 'recbole-hm4sr[export]'.
     """
     from recbole_hm4sr.run.place import refuse_existing
+    from recbole_hm4sr.serve.exported import FOLDER_NAME
 
     check_run(run, needs_data=False)
+    folder = folder or run / FOLDER_NAME
     refuse_existing(folder)
     from recbole_hm4sr.serve.export import export_index
 
@@ -180,7 +198,8 @@ def refresh(
     Who bought what next, how often and when is then what a build from all interactions gives, to
     the last bit; new users and new items are included. A file that was merged before is left alone.
     A row that is among its user's newest ten already is skipped and counted; any other row older
-    than its user's newest is refused. A service that runs goes on with what it has opened.
+    than its user's newest is refused. A service that runs goes on with what it has opened. An index
+    that hm4sr export has written into the run's folder is written anew.
     """
     check_run(run, needs_data=False)
     require_file(interactions)
@@ -191,11 +210,13 @@ def refresh(
     until = f"{as_date(done.known_until, done.unit)} ({done.known_until})"
     if done.is_known:
         out.print(f"{interactions} was merged before: nothing to do; known before {until}")
-        return
-    out.print(
-        f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; new "
-        f"users: {done.n_users:,}, new items: {done.n_items:,}; known before {until}"
-    )
+    else:
+        out.print(
+            f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; "
+            f"new users: {done.n_users:,}, new items: {done.n_items:,}; known before {until}"
+        )
+    for index in done.indexes:
+        out.print(f"index written anew: {index}")
 
 
 def _moment(found: "Recommendations", recommender: "Recommender") -> str:
@@ -205,18 +226,6 @@ def _moment(found: "Recommendations", recommender: "Recommender") -> str:
     return f"{as_date(found.known_until, recommender.columns.unit)} ({found.known_until})"
 
 
-def _read_lines(path: Path) -> list[str]:
-    lines = read_text(path, "the candidates in", DataError).split("\n")
-    tokens = [line.removesuffix("\r") for line in lines]
-    return [token for token in tokens if token]
-
-
-def _as_csv(found: "Recommendations", recommender: "Recommender") -> str:
-    columns = recommender.columns
-    return str(found.table(columns.user, columns.item).to_csv(index=False, lineterminator="\n"))
-
-
-def _as_json(found: "Recommendations", recommender: "Recommender") -> Iterator[str]:
+def _records(found: "Recommendations", user_field: str) -> Iterator[dict[str, Any]]:
     for record in found.records():
-        user = {recommender.columns.user: record.pop("user")}
-        yield json.dumps(user | record, ensure_ascii=False) + "\n"
+        yield {user_field: record.pop("user")} | record

@@ -10,6 +10,7 @@ from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.cli.preflight import check_run, check_training
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
+from recbole_hm4sr.run.place import find_dataset
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +22,9 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="Any name that hm4sr models lists.")] = DEFAULT_MODEL,
-    dataset: Annotated[str, typer.Option(help="Name of a folder of atomic files.")] = "sports",
+    dataset: Annotated[
+        str, typer.Option(help="Name of a data set, or the path of its folder of atomic files.")
+    ] = "sports",
     config_files: Annotated[
         list[str] | None,
         typer.Option("--config_files", help="YAML files of settings, separated by spaces."),
@@ -33,7 +36,7 @@ def train(
 
     Any setting is a flag, as in RecBole: --learning_rate=0.001 --epochs=20 --modalities='{}'.
     """
-    overrides = parse_overrides(context.args)
+    dataset, overrides = find_dataset(dataset, parse_overrides(context.args))
     files = [part for text in config_files or [] for part in text.split()]
     if resume is None:
         check_training(model, dataset, config_files=files, overrides=overrides, run_dir=run_dir)

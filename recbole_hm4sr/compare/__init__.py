@@ -2,4 +2,4 @@
 
 from recbole_hm4sr.base.callable_room import make_callable
 
-make_callable(__name__, "recbole_hm4sr.compare.command:compare_grid")
+make_callable(__name__, "recbole_hm4sr.compare.frame:compare_frame")

@@ -156,6 +156,10 @@ def read_grid(
     models = _own_models(entries, found, one_for_all="seeds" in given)
     found += _set_by_a_row(rows, entries, of_flags)
     baselines = values.get("baselines", list(default_baselines))
+    if "models" in given and "baseline" not in given:  # some rows of a file, perhaps not that one
+        labels = {spec.label for spec in models if spec}
+        row = str(values.get("baseline")).partition(VIEW_SEPARATOR)[0]
+        values["baseline"] = values.get("baseline") if row in labels else None
     grid = _grid(values, models, found)
     grid = dataclasses.replace(grid, models=(*_added(baselines, grid, found), *grid.models))
     found += _problems(grid)

@@ -72,7 +72,9 @@ def _variants(outcomes: Sequence[Outcome]) -> list[str]:
     notes = {}
     for outcome in outcomes:
         cell, path = outcome.cell, outcome.folder / "config.yaml"
-        if path.is_file() and (text := variant_of(cell.model, read_yaml(path))):
+        by_settings = variant_of(cell.model, read_yaml(path)) if path.is_file() else ""
+        by_data = (outcome.record or {}).get("variant", "")
+        if text := "; ".join(filter(None, [by_settings, by_data])):
             notes[cell.label] = f"{cell.label}: {text}."
     return list(notes.values())
 

@@ -32,6 +32,7 @@ FACTS = (
     "best_epoch",
     "epochs",
     "ended_by",
+    "variant",
     "n_items",
     "one_moment",
     "n_parameters",

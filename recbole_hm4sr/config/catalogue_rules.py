@@ -22,8 +22,8 @@ def wrong_catalogue(
     way = "nothing" if settings_class is None else settings_class.new_items
     if way == "nothing":
         return [
-            f"catalogue must be interacted with {model}, which scores an item by what training "
-            f"made of its interactions; models that score by features take all"
+            f"catalogue must be interacted with {model}, which does not score an item without "
+            f"interactions by its features; models that do take all"
         ]
     if way == "features" and not values.get("modalities"):
         return [

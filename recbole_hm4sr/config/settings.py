@@ -6,6 +6,7 @@ last of them, which sees the others in ``info.data`` and raises ``ValueError`` w
 """
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -122,6 +123,12 @@ class DataSettings(Settings):
     category_field: str | None = setting(
         None, "Column of the .item file that holds an item's categories; null for none."
     )
+    serve_columns: Many[str] = setting(
+        ["title", "brand", "category", "categories", "price"],
+        "Columns of the .item file that a run keeps for serving, for rules on items and for "
+        "answers; those that the file does not have are left out.",
+        "machine",
+    )
     generated: bool = setting(
         False, "True if the data set is generated; said wherever its results are shown."
     )
@@ -186,6 +193,17 @@ class RunSettings(Settings):
         "with neither is always alive.",
         "protocol",
     )
+
+    @pydantic.field_validator("log_mlflow")
+    @classmethod
+    def _mlflow_is_installed(cls, value: bool) -> bool:  # noqa: FBT001
+        if value and importlib.util.find_spec("mlflow") is None:
+            raise ValueError(
+                "log_mlflow must be false without the package mlflow, got True; install it with: "
+                "pip install 'recbole-hm4sr[mlflow]'"
+            )
+        return value
+
     baselines: Many[str] = setting(
         [],
         "Models without training that `train` fits beside a run, to say whether it beats them; [] "
@@ -197,6 +215,11 @@ class RunSettings(Settings):
         "Minutes of processor time, of all threads, after which a run trains no further epoch; of "
         "several processes the first one's count. 0 for no limit.",
         "free on resume",
+    )
+    log_mlflow: bool = setting(
+        False,
+        "Whether to log to MLflow: mlruns/ in the run's folder, or where MLFLOW_TRACKING_URI says.",
+        "machine",
     )
     trim_padding: bool = setting(
         True,

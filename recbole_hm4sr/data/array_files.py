@@ -7,7 +7,9 @@ by its hash finds what was written, or is told that it is gone or damaged.
 import contextlib
 import hashlib
 import io
+import mmap
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from recbole_hm4sr.data.npz import DAMAGE, first_sentence
 
 Array = np.ndarray[Any, Any]
 _SUFFIX = ".npy"
+_HASH = r"[0-9a-f]{64}"
 _BYTES_AT_A_TIME = 1 << 24
 
 
@@ -114,6 +117,32 @@ def write_array(folder: Path, array: Array) -> str:
     writer = ArrayWriter(folder, array.dtype, array.shape)
     writer.write(array)
     return writer.close()
+
+
+def keep_array(folder: Path, array: Array) -> str:
+    """Write an array, or give the file that it is mapped from a second name in a folder.
+
+    Args:
+        folder: Where it is wanted.
+        array: Perhaps of :func:`open_array`.
+
+    Returns:
+        Its hash.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    # A part of a mapped array has the name of the file, too, and another array as its base.
+    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    source = Path(getattr(array, "filename", None) or "")
+    if whole and re.fullmatch(_HASH, source.stem):
+        target = folder / source.name
+        with contextlib.suppress(OSError):  # as from one disk to another: it is copied
+            folder.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                os.link(source, target)
+            return source.stem
+    return write_array(folder, array)
 
 
 def open_array(folder: Path, name: str) -> Array:

@@ -5,13 +5,18 @@ item. Two events that are level in all of it are equal, so that runs depend on t
 alone, in whatever order they came.
 """
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.data.array_files import ArrayWriter, write_array
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
+from recbole_hm4sr.data.array_files import ArrayWriter, open_array, write_array
 from recbole_hm4sr.data.events import (
     MOST_EVENTS,
     N_TABLES,
@@ -51,6 +56,43 @@ def write_events(
     pieces = event_pieces(log, n_items=n_items, reach=reach, counts=counts, most=most)
     names = write_pieces(folder, pieces, log.count_events(reach))
     return {**names, "starts": write_array(folder, starts_of(counts))}
+
+
+def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> EventRuns:
+    """All events, mapped: one process builds them, and all of a machine hold them once.
+
+    Args:
+        folder: Of the files, by what they are made of; what is there already is not built again.
+        log: The interactions.
+        n_items: I, padding included.
+        reach: K.
+
+    Raises:
+        DataError: If they cannot be written, or there are too many items and moments.
+    """
+    key = _key_of(log, n_items, reach)
+    index = folder / f"{key}.json"
+    with locked(folder / f"{key}.lock"):
+        if index.is_file():
+            # What is gone or damaged is built again.
+            with contextlib.suppress(DataError, OSError, ValueError, TypeError, AttributeError):
+                return _open_events(folder, json.loads(index.read_text(encoding="utf-8")))
+        remove_leftovers(folder)
+        names = write_events(folder, log, n_items=n_items, reach=reach)
+        write_text(index, json.dumps(names) + "\n")
+        return _open_events(folder, names)
+
+
+def _open_events(folder: Path, names: Mapping[str, str]) -> EventRuns:
+    return EventRuns(**{name: open_array(folder, value) for name, value in names.items()})
+
+
+def _key_of(log: Interactions, n_items: int, reach: int) -> str:
+    """A hash of all that events are made of."""
+    digest = hashlib.sha256(f"events 1, {n_items}, {reach}".encode())
+    for column in (log.items, log.times, log.starts, log.visits):
+        digest.update(np.ascontiguousarray(column, dtype=np.int64))
+    return digest.hexdigest()
 
 
 def write_pieces(folder: Path, pieces: Iterable[EventPiece], n_events: int) -> dict[str, str]:

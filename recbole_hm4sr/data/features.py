@@ -1,8 +1,10 @@
 """Item features of one modality: stored by item token, aligned to RecBole's item ids.
 
 A feature file is an ``.npz`` with ``tokens`` (unicode, [N]), ``values`` (float16 or float32,
-[N, F]), ``encoder`` and ``revision`` (text: what made it). Rows are found by token, never by their
-order, so a missing or an extra item can never shift the rest.
+[N, F], or [N, H, F] for H layers or tokens of an encoder), ``encoder`` and ``revision`` (text: what
+made it). Rows are found by token, never by their order, so a missing or an extra item can never
+shift the rest. In memory layers stand side by side, the last one last: who reads one vector an item
+reads the last layer.
 """
 
 import hashlib
@@ -35,10 +37,11 @@ class ItemFeatures:
 
     Attributes:
         tokens: Raw item tokens, each once. Shape ``[N]``, unicode.
-        values: Shape ``[N, F]``, float16 or float32, finite.
+        values: Shape ``[N, H F]``, float16 or float32, finite.
         encoder: What made the values.
         revision: Its version.
         source: File they were read from, for messages.
+        n_layers: H; 1 for one vector an item.
     """
 
     tokens: Array
@@ -46,6 +49,7 @@ class ItemFeatures:
     encoder: str
     revision: str
     source: str
+    n_layers: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,20 @@ class AlignedFeatures:
     The values stay where they are stored, in memory or in a mapped file.
 
     Attributes:
-        stored: Values in the order of the source. Shape ``[N, F]``, float16 or float32.
+        stored: Values in the order of the source. Shape ``[N, H F]``, float16 or float32.
         rows: Row of each item in ``stored``; -1 for padding and items without features. Shape
             ``[I]``, int64.
         fingerprint: SHA-256 over the values by item and ``present``, hexadecimal: two runs with
             equal fingerprints saw equal features.
         encoder: What made the values.
+        n_layers: H; 1 for one vector an item.
     """
 
     stored: Array
     rows: Array
     fingerprint: str
     encoder: str
+    n_layers: int = 1
 
     @property
     def present(self) -> Array:
@@ -75,16 +81,20 @@ class AlignedFeatures:
 
     @property
     def width(self) -> int:
-        """F."""
-        return int(self.stored.shape[1])
+        """F, of a layer."""
+        return int(self.stored.shape[1]) // self.n_layers
+
+    @property
+    def _last_layer(self) -> Array:
+        return self.stored[:, self.stored.shape[1] - self.width :]
 
     @property
     def values(self) -> Array:
-        """The features of all items, made anew at each call. Shape ``[I, F]``, float32."""
-        return take_rows(self.stored, self.rows)
+        """The last layer of all items, made anew at each call. Shape ``[I, F]``, float32."""
+        return take_rows(self._last_layer, self.rows)
 
     def take(self, items: Array) -> Array:
-        """The features of some items; zeros for padding and items without features.
+        """The last layer of some items; zeros for padding and items without features.
 
         Args:
             items: Internal item ids. Shape ``[N]``, int64.
@@ -92,6 +102,10 @@ class AlignedFeatures:
         Returns:
             Shape ``[N, F]``, float32.
         """
+        return take_rows(self._last_layer, self.rows[items])
+
+    def take_layers(self, items: Array) -> Array:
+        """All layers of some items, side by side; zeros where there are none. ``[N, H F]``."""
         return take_rows(self.stored, self.rows[items])
 
 
@@ -104,7 +118,7 @@ def save_features(path: Path, features: ItemFeatures) -> None:
     check_features(features)
     arrays = {
         "tokens": features.tokens,
-        "values": features.values,
+        "values": _as_layers(features.values, features.n_layers),
         "encoder": np.array(features.encoder),
         "revision": np.array(features.revision),
     }
@@ -122,16 +136,25 @@ def load_features(path: Path) -> ItemFeatures:
             memory or breaks the contract.
     """
     parts = read_npz(path, ("tokens", "values", "encoder", "revision"), map_values=True)
-    finite = parts.get("finite")
+    finite, values, n_layers = parts.get("finite"), parts["values"], 1
+    if values.ndim == 3 and values.size:
+        n_layers = values.shape[1]
+        values = values.reshape(len(values), -1)  # a view, of a mapped file too
     features = ItemFeatures(
         parts["tokens"],
-        parts["values"],
+        values,
         str(parts["encoder"]),
         str(parts["revision"]),
         str(path),
+        n_layers,
     )
     check_features(features, finite=finite)
     return features
+
+
+def _as_layers(values: Array, n_layers: int) -> Array:
+    """Values as a file has them: ``[N, F]``, or ``[N, H, F]`` where there are layers."""
+    return values if n_layers == 1 else values.reshape(len(values), n_layers, -1)
 
 
 def features_from_column(path: Path, item_field: str, column: str) -> ItemFeatures:
@@ -170,8 +193,8 @@ def check_features(features: ItemFeatures, *, finite: Array | None = None) -> No
         )
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32):
         raise DataError(
-            f"{where}: values must be float16 or float32 of shape (items, width), got "
-            f"{values.dtype} of shape {values.shape}"
+            f"{where}: values must be float16 or float32 of shape (items, width) or (items, "
+            f"layers, width), got {values.dtype} of shape {values.shape}"
         )
     if len(tokens) != len(values) or not len(tokens) or not values.shape[1]:
         raise DataError(
@@ -235,8 +258,8 @@ def align_features(
             len(features.tokens),
         )
     rows = np.concatenate([[-1], rows])
-    fingerprint = _fingerprint(features.values, rows)
-    return AlignedFeatures(features.values, rows, fingerprint, features.encoder)
+    fingerprint = _fingerprint(features.values, rows, features.n_layers)
+    return AlignedFeatures(features.values, rows, fingerprint, features.encoder, features.n_layers)
 
 
 def find_rows(tokens: Array, wanted: Array) -> Array:
@@ -255,9 +278,10 @@ def find_rows(tokens: Array, wanted: Array) -> Array:
     return np.where(tokens[rows] == wanted, rows, -1)
 
 
-def _fingerprint(stored: Array, rows: Array) -> str:
+def _fingerprint(stored: Array, rows: Array, n_layers: int) -> str:
     """SHA-256 over the shape, the float32 values by item and which items have some."""
-    digest = hashlib.sha256(repr((len(rows), stored.shape[1])).encode())
+    layers = (n_layers,) if n_layers > 1 else ()
+    digest = hashlib.sha256(repr((len(rows), stored.shape[1], *layers)).encode())
     step = rows_at_a_time(stored)
     for begin in range(0, len(rows), step):
         digest.update(take_rows(stored, rows[begin : begin + step]).data)

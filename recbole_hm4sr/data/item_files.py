@@ -14,6 +14,7 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.added_items import AddedItems, ModalityRows
 from recbole_hm4sr.data.atomic import read_atomic, read_header
+from recbole_hm4sr.data.attributes import ItemAttribute, read_attribute
 from recbole_hm4sr.data.categories import read_categories
 from recbole_hm4sr.data.columns import Array
 from recbole_hm4sr.data.features import (
@@ -25,6 +26,7 @@ from recbole_hm4sr.data.features import (
     load_features,
     text_features_path,
 )
+from recbole_hm4sr.data.item_table import ItemTable, read_item_table
 from recbole_hm4sr.data.npz import read_npz
 from recbole_hm4sr.data.text_encoder import TextEncoder, WordWeights, encoder_path
 from recbole_hm4sr.data.texts import read_item_texts
@@ -277,3 +279,21 @@ class ItemFiles:
             )
         kept = tuple(name for name, known in zip(names, is_known, strict=True) if known)
         return np.ascontiguousarray(flags[:, is_known]), kept
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """The values that a column of the ``.item`` file gives each item.
+
+        Raises:
+            DataError: If the file is missing, has no such column or breaks the contract.
+        """
+        return read_attribute(self._item_file, self._item_field, column, self._item_tokens)
+
+    def table(self) -> ItemTable:
+        """The columns that ``serve_columns`` names, of all lines of the ``.item`` file.
+
+        Raises:
+            DataError: If the file breaks the contract.
+        """
+        return read_item_table(
+            self._item_file, item_field=self._item_field, settings=self._settings
+        )

@@ -1,5 +1,6 @@
 """Large matrices by parts: mapped from an archive, checked and gathered a few rows at a time."""
 
+import math
 import mmap
 import zipfile
 import zlib
@@ -21,9 +22,9 @@ def map_values(archive: zipfile.ZipFile) -> tuple[Array, Array] | None:
             stays with the old file; it must not be shortened or written in place.
 
     Returns:
-        The values, read-only, shape ``[N, F]``, float16 or float32; and which rows hold finite
-        values only, shape ``[N]``, bool. None if the member is of another kind (compressed, of
-        other type or shape, column by column, not there): then it must be read.
+        The values, read-only, shape ``[N, F]`` or ``[N, H, F]``, float16 or float32; and which rows
+        hold finite values only, shape ``[N]``, bool. None if the member is of another kind
+        (compressed, of other type or shape, column by column, not there): then it must be read.
 
     Raises:
         OSError, ValueError, zipfile.BadZipFile: If the archive is damaged.
@@ -39,8 +40,8 @@ def map_values(archive: zipfile.ZipFile) -> tuple[Array, Array] | None:
     if header is None:
         return None
     shape, dtype, header_size = header
-    if header_size + shape[0] * shape[1] * dtype.itemsize != info.file_size:
-        raise ValueError(f"{_MEMBER} must hold {shape[0]} x {shape[1]} values")
+    if header_size + math.prod(shape) * dtype.itemsize != info.file_size:
+        raise ValueError(f"{_MEMBER} must hold {' x '.join(map(str, shape))} values")
     begin = _data_offset(file, info)
     file.seek(begin)
     checksum = zlib.crc32(file.read(header_size))
@@ -48,14 +49,14 @@ def map_values(archive: zipfile.ZipFile) -> tuple[Array, Array] | None:
     values = np.asarray(
         np.memmap(file, dtype=dtype, mode="r", offset=begin + header_size, shape=shape)
     )
-    finite, checksum = check_rows(values, checksum)
+    finite, checksum = check_rows(values.reshape(len(values), -1), checksum)
     if checksum != info.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {_MEMBER!r}")
     return values, finite
 
 
-def _read_header(member: Any) -> tuple[tuple[int, int], "np.dtype[Any]", int] | None:
-    """Shape, type and size of the header of a matrix that can be mapped."""
+def _read_header(member: Any) -> tuple[tuple[int, ...], "np.dtype[Any]", int] | None:
+    """Shape, type and size of the header of a matrix, or of layers, that can be mapped."""
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -64,8 +65,8 @@ def _read_header(member: Any) -> tuple[tuple[int, int], "np.dtype[Any]", int] | 
     if version not in read:
         return None
     shape, by_columns, dtype = read[version](member)
-    can_map = dtype in (np.float16, np.float32) and len(shape) == 2 and min(shape) > 0
-    return ((shape[0], shape[1]), dtype, member.tell()) if can_map and not by_columns else None
+    can_map = dtype in (np.float16, np.float32) and len(shape) in (2, 3) and min(shape) > 0
+    return (tuple(shape), dtype, member.tell()) if can_map and not by_columns else None
 
 
 def _data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:

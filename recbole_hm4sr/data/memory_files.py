@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_hm4sr.base.files import remove_leftovers
-from recbole_hm4sr.data.array_files import open_array, remove_arrays, write_array
+from recbole_hm4sr.data.array_files import keep_array, open_array, remove_arrays, write_array
 from recbole_hm4sr.data.event_files import add_items, cut_pieces, latest_runs, write_pieces
 from recbole_hm4sr.data.events import EventRuns, starts_of
 from recbole_hm4sr.data.refresh_state import RefreshState
@@ -199,13 +199,13 @@ def with_rows(values: Array, n_rows: int) -> Array:
 
 
 def write_whole(run_dir: Path, runs: EventRuns) -> dict[str, str]:
-    """Write all events; their hashes by name.
+    """Write all events; their hashes by name. Mapped ones get a second name and are not copied.
 
     Raises:
         DataError: If they cannot be written.
     """
     folder = memory_folder(run_dir)
-    return {name: write_array(folder, getattr(runs, name)) for name in OF_EVENTS}
+    return {name: keep_array(folder, getattr(runs, name)) for name in OF_EVENTS}
 
 
 def _write_latest(
@@ -227,6 +227,7 @@ def sweep(run_dir: Path, *kept: MemoryFiles | None) -> None:
     """
     there = [it for it in kept if it is not None]
     hashes = {value for it in there for group in _GROUPS for value in getattr(it, group).values()}
+    remove_leftovers(run_dir)
     for name in set(_FOLDERS.values()):
         remove_arrays(run_dir / name, hashes)
         remove_leftovers(run_dir / name)

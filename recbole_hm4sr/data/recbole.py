@@ -22,17 +22,20 @@ from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.added_items import AddedItems
+from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.filters import filter_by_counts
 from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
     order_interactions,
     shown_interactions,
 )
+from recbole_hm4sr.data.same_targets import SameTargets, find_same_targets
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.text_encoder import TextEncoder, WordWeights
@@ -55,7 +58,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         item_files: What the files say of its items.
 
     Raises:
-        DataError: If a file breaks the data contract of ``dataset_atomic/README.md``.
+        DataError: If a file breaks the data contract of ``docs/data/format.md``.
     """
 
     # The moment at which the training part of a split by one moment ends; in the data's unit.
@@ -259,6 +262,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         targets = self.inter_feat[self.iid_field]
         return torch.bincount(targets, minlength=self.item_num)
 
+    def interaction_counts(self) -> Tensor:
+        """How often each item occurs in this split, as history or as target. ``[I]``, int64."""
+        items = self.log.items[self.shown_interactions().numpy()]
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+
     @property
     def timestamp_unit(self) -> str:
         """Unit of the times in histories and batches: ``s`` or ``ms`` since the epoch."""
@@ -267,6 +275,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def seen_items(self) -> SeenItems | None:
         """What users take and when for the first time, for losses that leave a history out."""
         return mark_seen(self.inter_feat.histories, self.iid_field)
+
+    def same_targets(self) -> SameTargets:
+        """The samples of this split with each target item, for losses that contrast them."""
+        samples, names = self.inter_feat, (self.iid_field, self.time_field)
+        return find_same_targets(samples.histories, samples.targets, *names, self.max_item_list_len)
 
     def longest_gap(self) -> int:
         """The longest time between consecutive interactions of a user in this split, in seconds.
@@ -283,6 +296,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """The earliest time in this split, in whole seconds since the epoch."""
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
+
+    def last_time(self) -> int:
+        """The latest time in this split, in whole seconds since the epoch."""
+        shown = self.log.times[self.shown_interactions().numpy()]
+        return whole_seconds(int(shown.max()), self.timestamp_unit)
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the interactions and of the modalities: what a checkpoint must meet again."""
@@ -346,3 +364,11 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
         return self.item_files.categories()
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
+        return self.item_files.attribute(column)
+
+    def item_table(self) -> ItemTable:
+        """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
+        return self.item_files.table()

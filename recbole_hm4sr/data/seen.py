@@ -23,8 +23,20 @@ def reads_positions(config: Any) -> bool:
     Args:
         config: RecBole ``Config`` or a mapping of all settings.
     """
-    asks = {"train_history": "exclude", "train_targets": "visit", "memory": "events"}
-    return any(config[name] == value for name, value in asks.items())
+    asks = {
+        "train_history": ("exclude",),
+        "train_targets": ("visit",),
+        "memory": ("events",),
+        "negatives_from": ("unseen",),
+        "contrast_views": ("su", "us", "us_x"),
+        "interval_scale": ("user_min",),
+        "request_time": ("target",),
+    }
+    # Models with these settings read users, and times of targets, which no window shows.
+    having = ("cloze_ratio", "n_long_items", "insert_rate")
+    return any(config[name] in values for name, values in asks.items()) or any(
+        config[name] is not None for name in having
+    )
 
 
 @dataclass(frozen=True)

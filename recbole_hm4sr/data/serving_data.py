@@ -3,21 +3,32 @@
 A run keeps it in one file, so that it can be served where the interactions are not.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
+from recbole_hm4sr.data.interaction_columns import InteractionColumns, read_interaction_columns
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import PREFIX, MemoryClock
 from recbole_hm4sr.data.refresh_state import NewRows
 
 if TYPE_CHECKING:  # torch takes seconds, and a refresh needs none
     import torch
 
+logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
+# Under this name a model keeps the items in the order in which equal scores rank.
+ORDER = "order"
+# And under this one the dense rows of the items.
+ROWS = "catalogue"
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,9 @@ class ServingData:
         first_time: Earliest time of the training part, in whole seconds since the epoch.
         longest_gap: Longest gap of the training part, in whole seconds.
         arrays: What the model itself keeps, by name.
+        table: Columns of the items; None for a run that was trained before they were kept.
+        source: How the tables were written that the data set was prepared from; None if that is
+            not known.
     """
 
     item_tokens: Array
@@ -40,6 +54,8 @@ class ServingData:
     first_time: int
     longest_gap: int
     arrays: Mapping[str, Array]
+    table: ItemTable | None = None
+    source: InteractionColumns | None = None
 
     @property
     def clock(self) -> MemoryClock | None:
@@ -62,6 +78,18 @@ def count_items(dataset: Any) -> Array:
     """How often each item occurs in a split. Shape ``[I]``, int64."""
     shown = dataset.log.items[dataset.shown_interactions().numpy()]
     return np.bincount(shown, minlength=dataset.item_num)
+
+
+def by_popularity(counts: Array) -> Array:
+    """The items in the order in which equal scores rank: frequent first, then by number.
+
+    Args:
+        counts: Interactions with each item. Shape ``[I]``, int64.
+
+    Returns:
+        Each item once, padding included. Shape ``[I]``, int64.
+    """
+    return np.argsort(-counts, kind="stable")
 
 
 def remembered(dataset: Any) -> NewRows:
@@ -96,7 +124,19 @@ def describe_dataset(dataset: Any, arrays: Mapping[str, Array]) -> ServingData:
         first_time=dataset.first_time(),
         longest_gap=dataset.longest_gap(),
         arrays=dict(arrays),
+        table=_read_table(dataset),
+        source=read_interaction_columns(Path(dataset.dataset_path)),
     )
+
+
+def _read_table(dataset: Any) -> ItemTable:
+    """Its columns; none of a file that is broken, since a run may not need them."""
+    try:
+        table: ItemTable = dataset.item_table()
+    except DataError as error:
+        logger.warning("no columns of the items are kept for serving: %s", error)
+        return ItemTable()
+    return table
 
 
 class NeedsDatasetError(AttributeError):
@@ -140,6 +180,9 @@ class ServingDataset:
     def seen_items(self) -> None:
         """Nothing: only training reads it."""
 
+    def same_targets(self) -> None:
+        """Nothing: only training reads it."""
+
     def longest_gap(self) -> int:
         """The longest gap of the training part, in seconds."""
         return self.data.longest_gap
@@ -171,8 +214,14 @@ class ServingDataset:
 
     def modality(self, name: str) -> AlignedFeatures:
         """No features, of the right width: what is made of them is kept instead."""
-        stored = np.zeros((1, int(self.array(f"{name}.width"))), dtype=np.float32)
-        return AlignedFeatures(stored, np.full(self.item_num, -1), "", "")
+        n_layers = int(self.data.arrays.get(f"{name}.n_layers", 1))
+        width = n_layers * int(self.array(f"{name}.width"))
+        stored = np.zeros((1, width), dtype=np.float32)
+        return AlignedFeatures(stored, np.full(self.item_num, -1), "", "", n_layers)
+
+    def interaction_counts(self) -> "torch.Tensor":
+        """How often each item occurs in the training part. Shape ``[I]``, int64."""
+        return self.target_counts()
 
     def target_counts(self) -> "torch.Tensor":
         """How often each item occurs in the training part. Shape ``[I]``, int64."""
@@ -188,3 +237,9 @@ class ServingDataset:
         # NumPy's own broadcasting gives what torch warns of: it cannot be written.
         flags = torch.zeros(1, dtype=torch.uint8).expand(self.item_num, n_categories)
         return flags.numpy(), tuple(map(str, range(n_categories)))
+
+    def attribute(self, column: str) -> ItemAttribute:
+        """As many values as the data set has; which item has which is kept in another form."""
+        n_values = int(self.array(f"{column}.n_values"))
+        nothing = np.zeros((self.item_num, 1), dtype=np.int64)
+        return ItemAttribute(nothing, ("",) * (n_values - 1), is_single=True)

@@ -254,10 +254,11 @@ class Evaluator:
         interaction, _, _, targets = batch
         targets, seen, alive = send((targets, seen, alive), self._device)
         asked, found = send_batch(interaction, self._device), []
+        among = () if alive is None else (alive,)  # which a model of elsewhere may not take
         with encoded_once(self._model, asked) if len(ways) > 1 else contextlib.nullcontext():
             for way in ways:
                 with entered(way):
-                    found.append(self._model.rank_targets(asked, targets, seen, alive))
+                    found.append(self._model.rank_targets(asked, targets, seen, *among))
         include, exclude = (torch.stack(parts) for parts in zip(*found, strict=True))
         return include, exclude
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recbole_hm4sr.data.histories import HistorySamples
 from recbole_hm4sr.data.seen import mark_seen
-from recbole_hm4sr.data.times import exact_seconds
+from recbole_hm4sr.data.times import exact_seconds, whole_seconds
 from recbole_hm4sr.layers.ranking import Alive, count_better, is_better, require_numbers
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import HiddenPairs
@@ -134,8 +134,9 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         the last history item to the target; float64 where times are milliseconds),
         ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
         for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
-        ``middle``; ``training_length``: interactions of the user in the training part; and with
-        ``catalogue: all`` ``interactions_before``: those with the target before its own time.
+        ``middle``; ``training_length``: interactions of the user in the training part;
+        ``target_time``: in whole seconds since the epoch; and with ``catalogue: all``
+        ``interactions_before``: those with the target before its own time.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
@@ -159,6 +160,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "target_count": counts[items[targets]].numpy(),
         "popularity": groups,
         "training_length": in_training[histories.starts[targets]].numpy(),
+        "target_time": whole_seconds(times[targets].numpy(), dataset.timestamp_unit),
     }
     if dataset.settings.catalogue == "all":
         facts["interactions_before"] = _interactions_before(dataset.log, targets.numpy())

@@ -62,13 +62,20 @@ class MultiHeadAttention(nn.Module):
         n_heads: Attention heads.
         attn_dropout_prob: Dropout of the attention weights.
         output_map: Whether the heads' outputs pass through one more linear map.
+        bias: Whether the maps have one.
 
     Raises:
         ValueError: If ``hidden_size`` is not a multiple of ``n_heads``.
     """
 
     def __init__(
-        self, *, hidden_size: int, n_heads: int, attn_dropout_prob: float, output_map: bool = True
+        self,
+        *,
+        hidden_size: int,
+        n_heads: int,
+        attn_dropout_prob: float,
+        output_map: bool = True,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if hidden_size % n_heads:
@@ -76,10 +83,11 @@ class MultiHeadAttention(nn.Module):
                 f"hidden_size must be a multiple of n_heads, got {hidden_size} and {n_heads}"
             )
         self.n_heads = n_heads
-        self.query = nn.Linear(hidden_size, hidden_size)
-        self.key = nn.Linear(hidden_size, hidden_size)
-        self.value = nn.Linear(hidden_size, hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size) if output_map else nn.Identity()
+        self.query = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.key = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.value = nn.Linear(hidden_size, hidden_size, bias=bias)
+        output = nn.Linear(hidden_size, hidden_size, bias=bias) if output_map else nn.Identity()
+        self.output = output
         self.attn_dropout = Dropout(attn_dropout_prob)
 
     def _attend(
@@ -110,10 +118,10 @@ class MultiHeadAttention(nn.Module):
             x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
         )  # [b, h, q or w, d]
         width = value.shape[-1]
-        scores = query @ key.mT  # [b, h, q, w]
+        mask = mask if mask.ndim == 2 else mask[:, None]
+        scores = self._scores(query, key, mask)  # [b, h, q, w]
         if pairs is not None:
             scores = scores + pairs.scores(query[..., :width])
-        mask = mask if mask.ndim == 2 else mask[:, None]
         scores = scores / math.sqrt(width) + mask
         if sink is not None:
             scores = torch.cat([scores, self._sink_scores(query, sink)], dim=-1)
@@ -126,6 +134,16 @@ class MultiHeadAttention(nn.Module):
         between = None if pairs is None else pairs.values(weights)
         mixed = mixed if between is None else mixed + between
         return mixed.transpose(1, 2).flatten(-2)  # [b, h, q, d] to [b, q, D]
+
+    def _scores(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002
+        """Scores before scale and mask: the products, with further streams the sum of theirs.
+
+        Args:
+            query: Shape ``[b, h, q, d]``, wider with further streams.
+            key: Shape ``[b, h, w, d]``, as wide as the queries.
+            mask: Minus infinity where a key is hidden. Broadcasts to ``[b, h, q, w]``.
+        """
+        return query @ key.mT
 
     def _sink_scores(self, query: Tensor, sink: Tensor) -> Tensor:
         """Scores of the zero vectors together, whose key is the bias. ``[b, h, q, 1]``."""
@@ -151,10 +169,11 @@ class SelfAttention(MultiHeadAttention):
         side_sizes: Widths D_f of the context's further streams, multiples of ``n_heads``. Each has
             a query map and a key map of its width; the scores of all streams are summed, and
             scaled as the tokens' own.
+        bias: Whether the maps have one; a sink's keys are made of it.
 
     Raises:
-        ValueError: If a width is not a multiple of ``n_heads``, or further streams meet a sink,
-            whose keys they do not have.
+        ValueError: If a width is not a multiple of ``n_heads``, or a sink meets further streams,
+            whose keys it does not have, or maps without bias.
     """
 
     def __init__(
@@ -167,13 +186,17 @@ class SelfAttention(MultiHeadAttention):
         output_map: bool = True,
         sink_length: int | None = None,
         side_sizes: Sequence[int] = (),
+        bias: bool = True,
     ) -> None:
         super().__init__(
             hidden_size=hidden_size,
             n_heads=n_heads,
             attn_dropout_prob=attn_dropout_prob,
             output_map=output_map,
+            bias=bias,
         )
+        if not bias and sink_length is not None:
+            raise ValueError("bias must be true where there is a sink_length")
         if side_sizes and sink_length is not None:
             raise ValueError("side_sizes must be empty where there is a sink_length")
         if any(size % n_heads for size in side_sizes):
@@ -185,19 +208,26 @@ class SelfAttention(MultiHeadAttention):
         self.side_queries = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
         self.side_keys = nn.ModuleList(nn.Linear(size, size) for size in side_sizes)
 
-    def forward(self, queries: Tensor, sources: Tensor, context: StepContext) -> Tensor:
+    def forward(
+        self,
+        queries: Tensor,
+        sources: Tensor,
+        context: StepContext,
+        values: Tensor | None = None,
+    ) -> Tensor:
         """Attend at every token.
 
         Args:
             queries: What the queries are made of. Shape ``[T, D]``.
             sources: What keys and values are made of; may be the same tensor. Shape ``[T, D]``.
             context: What all blocks read.
+            values: What the values are made of, if not of ``sources``. Shape ``[T, D]``.
 
         Returns:
             The mixed values after the output map. Shape ``[T, D]``.
         """
         packing = context.packing
-        if queries is sources:
+        if queries is sources and values is None:
             projected = _project(sources, self.query, self.key, self.value)
             if not _is_plain(context):
                 query, key, value = projected.chunk(3, dim=-1)
@@ -206,7 +236,7 @@ class SelfAttention(MultiHeadAttention):
                 key = self._beside(key, self.side_keys, context.side)
                 projected = torch.cat([query, key, value], dim=-1)
         else:
-            key, value = _project(sources, self.key, self.value).chunk(2, dim=-1)
+            key, value = self._keys_and_values(sources, values).chunk(2, dim=-1)
             key, value = _shifted(key, value, context)
             query = self._beside(self.query(queries), self.side_queries, context.side)
             key = self._beside(key, self.side_keys, context.side)
@@ -224,13 +254,20 @@ class SelfAttention(MultiHeadAttention):
             )
         return self.output(packing.collect(mixed))
 
-    def at_last(self, newest: Tensor, sources: Tensor, context: StepContext) -> Tensor:
+    def at_last(
+        self,
+        newest: Tensor,
+        sources: Tensor,
+        context: StepContext,
+        values: Tensor | None = None,
+    ) -> Tensor:
         """Attend at the last token of each sequence.
 
         Args:
             newest: What the queries are made of. Shape ``[B, D]``.
             sources: What keys and values are made of. Shape ``[T, D]``.
             context: What all blocks read.
+            values: What the values are made of, if not of ``sources``. Shape ``[T, D]``.
 
         Returns:
             The mixed values after the output map. Shape ``[B, D]``.
@@ -239,7 +276,7 @@ class SelfAttention(MultiHeadAttention):
         last_side = [stream.index_select(0, packing.last) for stream in context.side]
         query = self._beside(self.query(newest), self.side_queries, last_side)
         queries = packing.spread_sequences(query)
-        projected = _project(sources, self.key, self.value)
+        projected = self._keys_and_values(sources, values)
         if not _is_plain(context):
             key, value = projected.chunk(2, dim=-1)
             key, value = _shifted(key, value, context)
@@ -261,6 +298,12 @@ class SelfAttention(MultiHeadAttention):
             )
             mixed.append(row.squeeze(1))
         return self.output(packing.collect_sequences(mixed))
+
+    def _keys_and_values(self, sources: Tensor, values: Tensor | None) -> Tensor:
+        """Maps of the keys and of the values side by side. Shape ``[T, 2D]``."""
+        if values is None:
+            return _project(sources, self.key, self.value)
+        return torch.cat([self.key(sources), self.value(values)], dim=-1)
 
     @property
     def _wide(self) -> list[int]:
@@ -355,4 +398,5 @@ def _shifted(key: Tensor, value: Tensor, context: StepContext) -> tuple[Tensor, 
 def _project(x: Tensor, *maps: nn.Linear) -> Tensor:
     """What several linear maps make of the same input, side by side, as one product."""
     weight = torch.cat([linear.weight for linear in maps])
-    return F.linear(x, weight, torch.cat([linear.bias for linear in maps]))
+    biases = [linear.bias for linear in maps if linear.bias is not None]
+    return F.linear(x, weight, torch.cat(biases) if biases else None)

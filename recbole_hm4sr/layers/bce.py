@@ -44,6 +44,35 @@ def generalized_bce(
         There the positive score is transformed so that the binary cross-entropy of the result is
         this loss, with logarithms clipped at 1e-10 in float64; the closed form needs neither.
     """
+    positive, negative = _sums(own, scores, excluded, shares)
+    total = beta * positive + negative
+    return total / (scores.shape[1] + 1) / (len(scores) if divisor is None else divisor)
+
+
+def mean_bce(
+    own: Tensor,
+    scores: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    divisor: float | None = None,
+    shares: TargetShares | None = None,
+) -> Tensor:
+    r"""The binary cross-entropy of targets, and its mean over their drawn negatives.
+
+    .. math:: \frac1B \sum_i \Bigl[ -\log \sigma(s_i)
+        - \frac1K \sum_k \log (1 - \sigma(s_{ik})) \Bigr]
+
+    With one negative it is the loss of SASRec's authors. The arguments are those of
+    :func:`generalized_bce`.
+    """
+    positive, negative = _sums(own, scores, excluded, shares)
+    return (positive + negative / scores.shape[1]) / (len(scores) if divisor is None else divisor)
+
+
+def _sums(
+    own: Tensor, scores: Tensor, excluded: Tensor | None, shares: TargetShares | None
+) -> tuple[Tensor, Tensor]:
+    """The sums over all rows of what positives and negatives add; scalars."""
     dtype = torch.promote_types(own.dtype, torch.float32)
     negative = F.softplus(scores.to(dtype))
     if excluded is not None:
@@ -51,8 +80,7 @@ def generalized_bce(
     positive = F.softplus(-own.to(dtype))
     if shares is not None:
         positive = positive * shares.weights.to(dtype)
-    total = beta * positive.sum() + negative.sum()
-    return total / (scores.shape[1] + 1) / (len(scores) if divisor is None else divisor)
+    return positive.sum(), negative.sum()
 
 
 def gbce_beta(n_negatives: int, n_candidates: int, *, t: float) -> float:
@@ -71,3 +99,29 @@ def gbce_beta(n_negatives: int, n_candidates: int, *, t: float) -> float:
     """
     alpha = min(1.0, n_negatives / max(1, n_candidates - 1))
     return 1 - t * (1 - alpha)
+
+
+def pairwise_bce(
+    own: Tensor,
+    scores: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    divisor: float | None = None,
+    shares: TargetShares | None = None,
+) -> Tensor:
+    r"""The binary cross-entropy of targets and drawn negatives, summed over a row's items.
+
+    .. math:: \frac1B \sum_i \Bigl[ -\log \sigma(s_i) - \sum_k \log (1 - \sigma(s_{ik})) \Bigr]
+
+    Args:
+        own: As in :func:`generalized_bce`.
+        scores: Likewise. Shape ``[B, K]``.
+        excluded: Likewise. Shape ``[B, K]``, bool.
+        divisor: Likewise.
+        shares: Likewise.
+
+    Returns:
+        Scalar.
+    """
+    loss = generalized_bce(own, scores, beta=1, excluded=excluded, divisor=divisor, shares=shares)
+    return loss * (scores.shape[1] + 1)

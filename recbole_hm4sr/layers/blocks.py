@@ -43,6 +43,7 @@ class FeedForward(nn.Module):
         hidden_dropout_prob: Dropout of the output.
         hidden_act: Name in :data:`ACTIVATIONS`.
         layer_norm_eps: Added to the variance.
+        inner_dropout_prob: Dropout after the activation.
     """
 
     def __init__(
@@ -53,17 +54,20 @@ class FeedForward(nn.Module):
         hidden_dropout_prob: float,
         hidden_act: str,
         layer_norm_eps: float,
+        inner_dropout_prob: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[hidden_act]
         self.inner = nn.Linear(hidden_size, inner_size)
         self.output = nn.Linear(inner_size, hidden_size)
+        self.inner_dropout = Dropout(inner_dropout_prob)
         self.dropout = Dropout(hidden_dropout_prob)
         self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes ``[..., D]`` to ``[..., D]``."""
-        return self.norm(x + self.dropout(self.output(self.activation(self.inner(x)))))
+        inner = self.inner_dropout(self.activation(self.inner(x)))
+        return self.norm(x + self.dropout(self.output(inner)))
 
 
 class PostNormBlock(nn.Module):
@@ -167,16 +171,85 @@ class SASRecBlock(nn.Module):
         return z + self.dropout(self.outer(inner))
 
 
+class LiGRBlock(nn.Module):
+    r"""The gated pre-norm block of LiGR, as eSASRec has it.
+
+    .. math:: y = x + \sigma(G_1 x) \, MHA(LN(x)), \quad y + \sigma(G_2 y) \, FF(LN(y))
+
+    Args:
+        attention: Attention over packed tokens.
+        hidden_size: D.
+        inner_size: Width inside the feed-forward layer.
+        hidden_dropout_prob: Dropout of both outputs before their gates, and inside the feed-forward
+            layer.
+        hidden_act: ``swiglu``, :math:`W_2 (silu(W_1 v) \, W_3 v)`, or a name in
+            :data:`ACTIVATIONS`.
+        layer_norm_eps: Added to the variance.
+        has_bias: Whether the maps of the feed-forward layer have biases.
+
+    Reference:
+        Borisyuk et al., "From Features to Transformers: Redefining Ranking for Scalable Impact",
+        2025, arXiv:2502.03417; in the form of Tikhonovich et al., "eSASRec: Enhancing
+        Transformer-based Recommendations in a Modular Fashion", RecSys 2025, arXiv:2508.06450.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: SelfAttention,
+        hidden_size: int,
+        inner_size: int,
+        hidden_dropout_prob: float,
+        hidden_act: str,
+        layer_norm_eps: float,
+        has_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.attention_gate = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.gate = nn.Linear(hidden_size, hidden_size)
+        self.inner = nn.Linear(hidden_size, inner_size, bias=has_bias)
+        self.outer = nn.Linear(inner_size, hidden_size, bias=has_bias)
+        is_swiglu = hidden_act == "swiglu"
+        self.linear = nn.Linear(hidden_size, inner_size, bias=has_bias) if is_swiglu else None
+        self.activation = F.silu if is_swiglu else ACTIVATIONS[hidden_act]
+        self.inner_dropout = Dropout(hidden_dropout_prob)
+        self.dropout = Dropout(hidden_dropout_prob)
+
+    def forward(self, x: Tensor, context: StepContext) -> Tensor:
+        """Every token's output. Shapes ``[T, D]`` to ``[T, D]``."""
+        normed = self.attention_norm(x)
+        return self._gated(x, self.attention(normed, normed, context))
+
+    def at_last(self, x: Tensor, context: StepContext) -> Tensor:
+        """The output at the last token of each sequence. Shapes ``[T, D]`` to ``[B, D]``."""
+        normed, last = self.attention_norm(x), context.packing.last
+        mixed = self.attention.at_last(normed.index_select(0, last), normed, context)
+        return self._gated(x.index_select(0, last), mixed)
+
+    def _gated(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.attention_gate(x).sigmoid() * self.dropout(mixed)
+        normed = self.norm(x)
+        inner = self.activation(self.inner(normed))
+        if self.linear is not None:
+            inner = inner * self.linear(normed)
+        return x + self.gate(x).sigmoid() * self.dropout(self.outer(self.inner_dropout(inner)))
+
+
 class SequenceEncoder(nn.Module):
     """A stack of blocks whose output is read at the last position, or at every one.
 
     Args:
         blocks: First to last; with none, the output is the input.
+        output_norm: Applied to what is read; None for nothing.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], output_norm: nn.LayerNorm | None = None) -> None:
         super().__init__()
         self.layers = nn.ModuleList(cast("Sequence[nn.Module]", blocks))
+        self.output_norm = output_norm
 
     def forward(self, x: Tensor, context: StepContext) -> Tensor:
         """Encode sequences, read at their last positions.
@@ -189,11 +262,11 @@ class SequenceEncoder(nn.Module):
             One vector a sequence. Shape ``[B, D]``.
         """
         if not len(self.layers):
-            return x.index_select(0, context.packing.last)
+            return self._normed(x.index_select(0, context.packing.last))
         *inner, last = cast("list[Block]", list(self.layers))
         for block in inner:
             x = block.forward(x, context)
-        return last.at_last(x, context)
+        return self._normed(last.at_last(x, context))
 
     def at_every_position(self, x: Tensor, context: StepContext) -> Tensor:
         """Encode sequences, read at every position. Shapes ``[T, D]`` to ``[T, D]``.
@@ -202,10 +275,13 @@ class SequenceEncoder(nn.Module):
         """
         for block in self.layers:
             x = block(x, context)
-        return x
+        return self._normed(x)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return x if self.output_norm is None else self.output_norm(x)
 
 
-def build_encoder(
+def build_encoder(  # noqa: PLR0913  # the settings of an encoder, by name
     *,
     n_layers: int,
     hidden_size: int,
@@ -215,22 +291,45 @@ def build_encoder(
     hidden_dropout_prob: float,
     attn_dropout_prob: float,
     layer_norm_eps: float,
+    block: Literal["bert", "original", "ligr"] = "bert",
+    sink_length: int | None = None,
 ) -> SequenceEncoder:
-    """A causal encoder of equal post-norm blocks; the arguments are those of the blocks' parts."""
+    """A causal encoder of equal blocks; the arguments are those of the blocks' parts.
+
+    Args:
+        n_layers: How many.
+        hidden_size: D.
+        inner_size: Width inside a feed-forward layer; D with ``original``.
+        n_heads: Attention heads.
+        hidden_act: Activation of BERT's block.
+        hidden_dropout_prob: Dropout of the sub-layers.
+        attn_dropout_prob: Dropout of the attention weights.
+        layer_norm_eps: Added to variances.
+        block: ``bert``, :class:`PostNormBlock`; ``original``, :class:`SASRecBlock` with a norm
+            after the last; ``ligr``, :class:`LiGRBlock` with SwiGLU.
+        sink_length: Of :class:`~recbole_hm4sr.layers.attention.SelfAttention`.
+    """
     shared: dict[str, Any] = {
         "hidden_size": hidden_size,
         "hidden_dropout_prob": hidden_dropout_prob,
         "layer_norm_eps": layer_norm_eps,
     }
-    return SequenceEncoder(
-        [
-            PostNormBlock(
-                attention=SelfAttention(
-                    hidden_size=hidden_size, n_heads=n_heads, attn_dropout_prob=attn_dropout_prob
-                ),
-                feed_forward=FeedForward(inner_size=inner_size, hidden_act=hidden_act, **shared),
-                **shared,
+
+    def build_block() -> Block:
+        attention = SelfAttention(
+            hidden_size=hidden_size,
+            n_heads=n_heads,
+            attn_dropout_prob=attn_dropout_prob,
+            sink_length=sink_length,
+        )
+        if block == "original":
+            return SASRecBlock(attention=attention, residual="raw", dropout_at="before", **shared)
+        if block == "ligr":
+            return LiGRBlock(
+                attention=attention, inner_size=inner_size, hidden_act="swiglu", **shared
             )
-            for _ in range(n_layers)
-        ]
-    )
+        feed_forward = FeedForward(inner_size=inner_size, hidden_act=hidden_act, **shared)
+        return PostNormBlock(attention=attention, feed_forward=feed_forward, **shared)
+
+    norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps) if block == "original" else None
+    return SequenceEncoder([build_block() for _ in range(n_layers)], norm)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -28,6 +27,7 @@ from recbole_hm4sr.layers.softmax import (
     HiddenPairs,
     TargetShares,
     blockwise_log_sum_exp,
+    label_scores,
     linear_cross_entropy,
 )
 
@@ -47,6 +47,7 @@ class Catalogue:
             Shape ``[K]``, int64.
         similarity: Maps users and items before their products.
         scorer: Makes scores of them.
+        n_padding: So many items at its beginning are no candidates of :meth:`loss`.
         left_out: Rows that are no candidates of a loss, which are scored and ranked all the same;
             None for none. Shape ``[X]``, int64.
     """
@@ -55,6 +56,7 @@ class Catalogue:
     items: Tensor | None = None
     similarity: Similarity = field(default_factory=Dot)
     scorer: Scorer = field(default_factory=InnerProducts)
+    n_padding: int = 0
     left_out: Tensor | None = None
 
     # --- items ---------------------------------------------------------------------------------
@@ -94,6 +96,8 @@ class Catalogue:
 
     def prepared(self, users: UserRows) -> UserRows:
         """The rows as :meth:`block` reads them: mapped, with what the scorer computes once."""
+        # Made here, outside of what is computed once more for its gradient.
+        _ = self._mapped
         mapped = self.similarity.users(users.vectors)
         return self.scorer.prepare(users._replace(vectors=mapped), self)
 
@@ -205,7 +209,7 @@ class Catalogue:
                 excluded=rows.seen,
                 divisor=rows.joined.divisor,
                 added=users.sparse,
-                n_padding=int(isinstance(self.scorer, MemoryScorer)),
+                n_padding=max(self.n_padding, int(isinstance(self.scorer, MemoryScorer))),
                 left_out=self.left_out,
             )
         total = blockwise_log_sum_exp(
@@ -217,13 +221,17 @@ class Catalogue:
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
 
-    def _of_loss(self, users: UserRows, items: slice) -> Tensor:
-        """As :meth:`block`, minus infinity for rows that are no candidates of a loss."""
-        scores = self.block(users, items)
+    def _of_loss(self, users: UserRows, part: slice) -> Tensor:
+        """As :meth:`block`, minus infinity for items that are no candidates of a loss."""
+        scores = self.block(users, part)
+        n_hidden = min(max(self.n_padding - part.start, 0), scores.shape[1])
+        if n_hidden:
+            hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
+            scores = torch.cat([hidden, scores[:, n_hidden:]], dim=1)
         if self.left_out is None:
             return scores
-        inside = (self.left_out >= items.start) & (self.left_out < items.stop)
-        return scores.index_fill(1, self.left_out[inside] - items.start, -torch.inf)
+        inside = (self.left_out >= part.start) & (self.left_out < part.stop)
+        return scores.index_fill(1, self.left_out[inside] - part.start, -torch.inf)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""
@@ -233,26 +241,8 @@ class Catalogue:
         return self._own(users.select(rows), items)
 
     def _targets(self, users: UserRows, targets: Tensor | TargetShares) -> tuple[Tensor, Tensor]:
-        """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
-
-        Args:
-            users: N prepared rows.
-            targets: One item a row, ``[N]``, or several with their shares.
-
-        Returns:
-            Shape ``[N]`` each.
-        """
-        if isinstance(targets, Tensor):
-            own = self._of_targets(users, targets)
-            return own, own
-        own, rows = self._of_targets(users, targets), targets.pairs[:, 0]
-        width = int(np.diff(targets.begins).max(initial=1))
-        begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
-        steps = torch.arange(len(rows), device=rows.device) - begins
-        table = own.new_full((len(users.vectors), width), -torch.inf)
-        table = table.index_put((rows, steps), own)
-        mean = torch.zeros_like(table[:, 0]).index_add(0, rows, own * targets.weights.to(own))
-        return table.logsumexp(dim=1), mean
+        """Of the targets of N prepared rows, what :func:`label_scores` says of their scores."""
+        return label_scores(self._of_targets(users, targets), targets, len(users.vectors))
 
     def log_sum_exp(
         self, users: UserRows, scores: Callable[[UserRows, Candidates], Tensor]

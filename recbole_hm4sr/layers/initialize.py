@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from recbole_hm4sr.layers.attention import MultiHeadAttention
 from recbole_hm4sr.layers.items import IdRows
 
 
@@ -17,7 +18,33 @@ def draw_normal(model: nn.Module, deviation: float) -> None:
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=deviation)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
         if isinstance(module, IdRows):
             module.weight[0] = 0
+
+
+@torch.no_grad()
+def draw_xavier(model: nn.Module) -> None:
+    """Draw tables and output maps as the original SASRec's code does; PyTorch's values stay else.
+
+    Tables and the attention's output maps are Xavier-normal. The maps of queries, keys and values
+    are Xavier-uniform as one matrix, without biases at first. The padding's id is zero.
+
+    Args:
+        model: Its modules so far.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.xavier_normal_(module.weight)
+        if isinstance(module, IdRows):
+            module.weight[0] = 0
+        if isinstance(module, MultiHeadAttention):
+            for linear in (module.query, module.key, module.value):
+                joint = torch.empty(3 * linear.out_features, linear.in_features)
+                nn.init.xavier_uniform_(joint)
+                linear.weight.copy_(joint[: linear.out_features])
+                nn.init.zeros_(linear.bias)
+            if isinstance(module.output, nn.Linear):
+                nn.init.xavier_normal_(module.output.weight)
+                nn.init.zeros_(module.output.bias)

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.item_counts import ItemCounts
+from recbole_hm4sr.layers.ranges import expand_ranges
 from recbole_hm4sr.layers.sparse_scores import FixedStore, ScoreRuns, runs_by_row
 
 # Forward same, forward later, backward same, backward later.
 N_TABLES = 4
+_ODD = 0x5851F42D4C957F2D
 
 
 class EventStore(nn.Module):
@@ -183,6 +185,47 @@ class EventMemory(nn.Module):
             parts.append(self._of_popularity(moments, dtype))
         return tuple(parts)
 
+    def marks(self, items: Tensor) -> Tensor:
+        """Numbers that are equal where all that the memory knows of two items is.
+
+        That is who leads to them, how and when; to whom they are near; and when they were taken.
+
+        Args:
+            items: Each once. Shape ``[K]``, int64.
+
+        Returns:
+            Shape ``[K]``, int64.
+        """
+        events, counts = self.events, self.counts
+        place = torch.full((counts.n_items,), -1, device=items.device)
+        place[items] = torch.arange(len(items), device=items.device)
+        wanted = place >= 0
+        sums = torch.zeros(len(items), dtype=torch.int64, device=items.device)
+
+        def add(others: Tensor, *columns: Tensor) -> None:
+            sums.index_add_(0, place.index_select(0, others), mix(*columns))
+
+        at = wanted.index_select(0, events.others).nonzero()[:, 0]
+        run = torch.searchsorted(events.starts, at, right=True)
+        add(events.others[at], run, events.distances[at].long(), events.times[at])
+        for number in range(self.n_neighbour_lists):
+            near, cosines = self._neighbours(number)
+            at = wanted.index_select(0, near.flatten()).view_as(near)
+            owner, rank = at.nonzero(as_tuple=True)
+            # Nearness is mutual, but lists end: in whose an item is, and how near.
+            bits = cosines[owner, rank].double().view(torch.int64)
+            add(near[owner, rank], torch.full_like(owner, -1 - number), owner, bits)
+        own, at = expand_ranges(counts.starts[items], counts.starts[items + 1])
+        ticks = counts.keys[at] - items[own] * self.clock.span
+        add(items[own], torch.full_like(own, -1 - self.n_neighbour_lists), own * 0, ticks)
+        return sums
+
+    def _neighbours(self, number: int) -> tuple[Tensor, Tensor]:
+        """The nearest items by a modality, and their cosines. Shape ``[I, k]`` each."""
+        names = (f"near_{name}_{number}" for name in ("items", "cosines"))
+        near, cosines = (cast(Tensor, getattr(self, name)) for name in names)
+        return near, cosines
+
     def _of_events(self, read: "_Read") -> ScoreRuns:
         begins, ends = self.events.known(read.items, read.moments, self.limit)
         oldest = read.moments[:, None] - self.age_bounds  # [Q, ages - 1]
@@ -213,9 +256,7 @@ class EventMemory(nn.Module):
         )
 
     def _of_neighbours(self, read: "_Read", number: int) -> ScoreRuns:
-        near, cosines = (
-            cast(Tensor, getattr(self, f"near_{name}_{number}")) for name in ("items", "cosines")
-        )
+        near, cosines = self._neighbours(number)
         begins = read.items * near.shape[1]
         return runs_by_row(
             read.rows,
@@ -275,3 +316,12 @@ class _Read(NamedTuple):
     moments: Tensor
     decayed: Tensor
     n_rows: int
+
+
+def mix(*columns: Tensor) -> Tensor:
+    """One number of several, each bit of which depends on all of theirs. Shape ``[E]``, int64."""
+    mixed = torch.zeros_like(columns[0])
+    for column in columns:
+        mixed = (mixed + column) * _ODD  # wraps around
+        mixed = mixed ^ (mixed >> 29)
+    return mixed * _ODD

@@ -5,12 +5,15 @@ the relation, and attention weights are summed by the relation before they meet 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from recbole_hm4sr.layers.packing import Bucket
 from recbole_hm4sr.layers.padded_rows import Arrangement
+
+_NEVER = torch.iinfo(torch.int64).max
 
 
 class RelationPairs:
@@ -76,14 +79,46 @@ def _per_head(table: Tensor, n_heads: int) -> Tensor:
     return table.unflatten(-1, (n_heads, -1)).transpose(0, 1)
 
 
-def scaled_times(times: Tensor, smallest_gap: Tensor) -> Tensor:
-    """Times of one user in units of the user's smallest gap, from 1; halves go to the even number.
+class RowScales(NamedTuple):
+    """The first moment and the unit of time of each sequence.
+
+    Attributes:
+        origins: In seconds. Shape ``[B]``, int64.
+        gaps: Seconds a unit, at least 1. Shape ``[B]``, int64.
+    """
+
+    origins: Tensor
+    gaps: Tensor
+
+
+def row_scales(times: Tensor, packing: Arrangement) -> RowScales:
+    """The first time of each sequence and its smallest gap above zero, 1 if there is none.
 
     Args:
-        times: Sorted. Shape ``[n]``, int64.
-        smallest_gap: The user's smallest gap above zero, or 1. Scalar, int64.
+        times: In seconds, non-decreasing in a sequence. Shape ``[T]``, int64.
+        packing: Arrangement of the tokens.
+    """
+    origins, gaps = [], []
+    for rows, bucket in zip(packing.spread(times), packing.buckets, strict=True):
+        between = rows[:, 1:] - rows[:, :-1]  # [b, w - 1]
+        is_gap = (between > 0) & (bucket.padding_bias[:, 1:] == 0)
+        between = torch.cat([between.masked_fill(~is_gap, _NEVER), rows[:, :1] * 0 + _NEVER], 1)
+        smallest = between.amin(dim=1)
+        origins.append(rows[:, 0])
+        gaps.append(smallest.masked_fill(smallest == _NEVER, 1))
+    return RowScales(packing.collect_sequences(origins), packing.collect_sequences(gaps))
+
+
+def scaled_tokens(times: Tensor, packing: Arrangement, scales: RowScales) -> Tensor:
+    """Times of all tokens in units of their sequence, from 1; halves go to the even number.
+
+    Args:
+        times: In seconds. Shape ``[T]``, int64.
+        packing: Arrangement of the tokens.
+        scales: Of the sequences.
 
     Returns:
-        Shape ``[n]``, int64.
+        Shape ``[T]``, int64.
     """
-    return torch.round((times - times[0]).double() / smallest_gap.double()).long() + 1
+    origins, gaps = (values.index_select(0, packing.sequence) for values in scales)
+    return torch.round((times - origins).double() / gaps.double()).long() + 1

@@ -53,15 +53,34 @@ class ScaledCosine:
 
     def users(self, x: Tensor) -> Tensor:
         """Directions over the temperature. Shapes ``[..., D]`` to ``[..., D]``."""
-        return _directions(x) / self.temperature
+        return directions(x) / self.temperature
 
     def items(self, x: Tensor) -> Tensor:
         """Directions. Shapes ``[..., D]`` to ``[..., D]``."""
-        return _directions(x)
+        return directions(x)
 
 
-def _directions(x: Tensor) -> Tensor:
-    """Vectors of length 1, or of zeros where there is no direction."""
+class ItemDirections:
+    """The cosine of a model whose users come as directions over a temperature.
+
+    They may then be weighed beside a memory: a cosine that normalises them itself would undo it.
+    """
+
+    def users(self, x: Tensor) -> Tensor:
+        """The vectors as they are."""
+        return x
+
+    def items(self, x: Tensor) -> Tensor:
+        """Directions. Shapes ``[..., D]`` to ``[..., D]``."""
+        return directions(x)
+
+
+def directions(x: Tensor) -> Tensor:
+    """Vectors of length 1, or of zeros where there is no direction.
+
+    Args:
+        x: Shape ``[..., D]``. A vector shorter than 1e-6 has no direction and gets no gradient.
+    """
     squared = x.square().sum(dim=-1, keepdim=True)
     is_short = squared < _SHORTEST**2
     # The root of a zero has no finite gradient, even where its result is not used.

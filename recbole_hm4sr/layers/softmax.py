@@ -217,8 +217,8 @@ def sampled_cross_entropy(
     own: Tensor,
     scores: Tensor,
     *,
-    log_expected: Tensor,
-    excluded: Tensor,
+    log_expected: Tensor | None = None,
+    excluded: Tensor | None = None,
     divisor: float | None = None,
     mean: Tensor | None = None,
 ) -> Tensor:
@@ -236,9 +236,9 @@ def sampled_cross_entropy(
             Shape ``[B]``.
         scores: Scores of the sample, drawn with replacement. Shape ``[B, K]``.
         log_expected: Logarithm of the expected number of each item of the sample in it. Shape
-            ``[K]``.
-        excluded: True where the sample holds a user's target or an item that is no candidate of
-            the user. Shape ``[B, K]``, bool.
+            ``[K]``. None for the softmax of the target among itself and the sample, uncorrected.
+        excluded: True where an item of the sample does not count: the user's target, as the
+            estimate asks for, or one that is no candidate of the user. Shape ``[B, K]``, bool.
         divisor: What the sum over the rows is divided by; their number if None.
         mean: Mean of the scores of several targets by their shares; None where there is one each.
             Shape ``[B]``.
@@ -252,10 +252,35 @@ def sampled_cross_entropy(
         sure to be there, so it is not corrected; correcting it too is a common variant that does
         not tend to the full softmax.
     """
-    scores = scores - log_expected.to(own.dtype)
-    every = torch.cat([own[:, None], scores.masked_fill(excluded, -torch.inf)], dim=1)
+    if log_expected is not None:
+        scores = scores - log_expected.to(own.dtype)
+    if excluded is not None:
+        scores = scores.masked_fill(excluded, -torch.inf)
+    every = torch.cat([own[:, None], scores], dim=1)
     losses = every.logsumexp(dim=1) - (every[:, 0] if mean is None else mean)
     return losses.mean() if divisor is None else losses.sum() / divisor
+
+
+def label_scores(own: Tensor, targets: Tensor | TargetShares, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Of the targets of each row: the logarithm of their sum of exponentials, and their mean.
+
+    Args:
+        own: Their scores. Shape ``[N]``, or ``[P]`` of P pairs.
+        targets: One item a row, ``[N]``, or several with their shares.
+        n_rows: N.
+
+    Returns:
+        Shape ``[N]`` each.
+    """
+    if isinstance(targets, Tensor):
+        return own, own
+    rows = targets.pairs[:, 0]
+    width = int(np.diff(targets.begins).max(initial=1))
+    begins = torch.as_tensor(targets.begins, device=rows.device)[rows]
+    steps = torch.arange(len(rows), device=rows.device) - begins
+    table = own.new_full((n_rows, width), -torch.inf).index_put((rows, steps), own)
+    mean = own.new_zeros(n_rows).index_add(0, rows, own * targets.weights.to(own))
+    return table.logsumexp(dim=1), mean
 
 
 def _padding(n_items: int) -> tuple[int, ...]:

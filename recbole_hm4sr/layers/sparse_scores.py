@@ -201,9 +201,11 @@ class SparseScores(NamedTuple):
         for part in self.parts:
             numbers, own, values = part.entries()
             place, inside = _places(items, own)
-            values = values.mul_(inside) * part.weights.index_select(0, numbers)
+            values = values if inside is None else values.mul_(inside)
+            values = values * part.weights.index_select(0, numbers)
             first_cells = part.rows * len(items)
-            total = total.scatter_add_(0, first_cells.index_select(0, numbers) + place, values)
+            cells = first_cells.index_select(0, numbers).add_(place)
+            total = total.scatter_add_(0, cells, values)
         return total.view(scores.shape)
 
     def by_relation(self, items: Tensor, n_relations: int) -> Tensor:
@@ -225,7 +227,8 @@ class SparseScores(NamedTuple):
                 column.index_select(0, numbers) for column in (part.rows, part.relations)
             )
             found, inside = _places(wanted, rows_of * _STRIDE + own)
-            values = values * part.weights.index_select(0, numbers) * inside
+            values = values * part.weights.index_select(0, numbers)
+            values = values if inside is None else values * inside
             totals = totals.scatter_add(0, found * n_relations + relations, values)
         return totals.view(-1, n_relations)[place]
 
@@ -235,10 +238,17 @@ class SparseScores(NamedTuple):
         return SparseScores(tuple(alike)).by_relation(items, 1)[..., 0]
 
 
-def _places(known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where numbers stand among others, which rise, and whether they do. Shape ``[E]`` each."""
+def _places(known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Where numbers stand among others, which rise, and whether they do: None where all do.
+
+    Shape ``[E]`` each.
+    """
     first, last = (int(known[0]), int(known[-1])) if len(known) else (0, 0)
     if last - first + 1 == len(known):  # all that lie between: nothing to search
+        if len(wanted):
+            lowest, highest = (int(value) for value in wanted.aminmax())
+            if first <= lowest and highest <= last:
+                return (wanted - first if first else wanted), None
         place = wanted.long() - first
         inside = (place >= 0) & (place < len(known))
         return place.clamp(0, len(known) - 1), inside

@@ -8,6 +8,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``from_serving(config, dataset)`` (class) | the model built from those, without features |
 | ``rows_of_new(features)`` | rows of items that the training does not have, of features alone |
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
+| ``item_marks(items)`` | numbers that differ where scores read more of two items than that |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |
 | ``probes()`` | what its layers decide while it scores, for the report |
 | ``score_parts(interaction, items)``, ``part_names`` | what each modality adds to a score |
@@ -20,6 +21,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``tie_order()`` | the items in the order in which equal scores rank; by number without it |
 | ``as_fitted(data)`` | a context in which it scores by all that was fitted, where it keeps less |
 | ``views()`` | several ways in which it is measured after one training, each with its best epoch |
+| ``variant()`` | which form of it the data allows, where a table must say so |
 | ``choices()``, ``choose(name)`` | what each validation of each view chooses, and keeps |
 | ``encoded_once(interaction)`` | a context in which a batch is encoded once, in all views |
 
@@ -175,6 +177,20 @@ def item_vectors(model: Any, n_items: int) -> Tensor:
     # Most models of RecBole have one table of items, which is also what they score with.
     weight = getattr(getattr(model, "item_embedding", None), "weight", torch.empty(0, 0))
     return weight[:n_items] if weight.ndim == 2 else torch.empty(0, 0)
+
+
+def item_marks(model: Any, items: Tensor) -> Tensor | None:
+    """Numbers that are equal where scores read the same of two items besides ``item_vectors``.
+
+    Args:
+        model: At its best epoch.
+        items: Each once. Shape ``[K]``, int64.
+
+    Returns:
+        Shape ``[K]``, int64; None for a model that reads no more.
+    """
+    own = getattr(model, "item_marks", None)
+    return None if own is None else own(items)
 
 
 def user_tower(model: Any) -> nn.Module | None:

@@ -55,11 +55,18 @@ def _card(name: str, origin: str, module: str) -> ModelCard:
             tree = ast.parse(text)
         except (SyntaxError, ValueError):
             tree = ast.Module([], [])
-    document = ast.get_docstring(tree) or ""
+    document = _document(tree, name)
     reads = _literal_reads(tree, name)
     if not reads and _ATTRIBUTES.search(text):
         reads = ("attributes",)
     return ModelCard(name, origin, reads, _about(document))
+
+
+def _document(tree: ast.Module, name: str) -> str:
+    """The docstring of a module; of a class in it where that names a paper of its own."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    own = (ast.get_docstring(classes[0]) if classes else None) or ""
+    return own if _REFERENCE.search(own) else ast.get_docstring(tree) or ""
 
 
 def _source(module: str) -> str:

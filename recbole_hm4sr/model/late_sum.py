@@ -82,7 +82,7 @@ class LateSum(PackedRecommender):
             self.source_of(features),
             n_items=self.n_items,
             width=features.width,
-            resident=not self.settings.n_negatives,
+            resident=not self.samples_softmax,
         )
         return FeatureRows(table, self.settings.hidden_size)
 
@@ -140,7 +140,7 @@ class LateSum(PackedRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and projected features, without positions."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
+        if items is None and self.samples_softmax:  # features that are not resident
             items = torch.arange(self.n_items, device=self.position_embedding.weight.device)
         ids = [self.id_rows(items)] if self.uses_ids else []
         projected = [self._part(name).rows(items, on_host) for name in self.modalities]

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.events import build_events, times_of_items
+from recbole_hm4sr.data.event_files import map_events
+from recbole_hm4sr.data.events import EventRuns, Interactions, sort_events, times_of_items
+from recbole_hm4sr.data.features import cache_dir
 from recbole_hm4sr.data.memory_files import OF_EVENTS, PREFIX, MemoryClock, MemoryRules
 from recbole_hm4sr.data.neighbours import nearest_items
 from recbole_hm4sr.data.serving_data import ServingDataset, remembered
@@ -21,6 +23,8 @@ from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
 Array = np.ndarray[Any, Any]
 POPULARITY_DAYS = 28
+# Some 400 MB. More events are in files, which all processes and runs of a machine share.
+MOST_IN_MEMORY = 1 << 25
 
 
 def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> dict[str, Array]:
@@ -56,9 +60,7 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
         settings.memory_reach, gap, settings.memory_events, settings.request_time == "last"
     )
     arrays: dict[str, Array] = {"clock": np.array(clock), "rules": rules.to_array()}
-    events = build_events(
-        items, times, starts, visits, n_items=n_items, reach=settings.memory_reach
-    )
+    events = _events_of(Interactions(items, times, starts, visits), n_items, settings.memory_reach)
     arrays |= {f"events.{name}": getattr(events, name) for name in OF_EVENTS}
     taken = times_of_items(items, times, n_items=n_items)
     arrays |= {"times": taken.times, "starts": taken.starts}
@@ -68,6 +70,13 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
         )
         arrays |= {f"near.{name}": near, f"cosines.{name}": cosines}
     return arrays
+
+
+def _events_of(log: Interactions, n_items: int, reach: int) -> EventRuns:
+    """The events of interactions: many are built in pieces into the user's cache, and mapped."""
+    if log.count_events(reach) > MOST_IN_MEMORY:
+        return map_events(cache_dir() / "memory", log, n_items=n_items, reach=reach)
+    return sort_events(log, n_items=n_items, reach=reach)
 
 
 def gap_in_ticks(dataset: Any) -> int:

@@ -20,13 +20,16 @@ from torch import Tensor
 
 from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
+from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.layers.batch import PackedBatch
+from recbole_hm4sr.layers.bce import gbce_beta
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
+from recbole_hm4sr.layers.drawn_losses import drawn_loss
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
-from recbole_hm4sr.layers.sampling import NegativeSampler
+from recbole_hm4sr.layers.sampling import NegativeSampler, draw_uniformly
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
@@ -95,7 +98,7 @@ class PackedRecommender(WithMemory):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings: Any = read_settings(config, self.settings_class)
-        self.modalities = tuple(dataset.modality_names) if "features" in self.reads else ()
+        self.modalities = self.modalities_of(dataset)
         self.timestamp_unit: str = dataset.timestamp_unit
         self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
@@ -111,6 +114,10 @@ class PackedRecommender(WithMemory):
         self._kept: tuple[Interaction, Encoded] | None = None
 
     # --- what a model says ---------------------------------------------------------------------
+
+    def modalities_of(self, dataset: Any) -> tuple[str, ...]:
+        """Names of the modalities that it reads: all, if it reads features."""
+        return tuple(dataset.modality_names) if "features" in self.reads else ()
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -140,18 +147,39 @@ class PackedRecommender(WithMemory):
 
     @property
     def samples_softmax(self) -> bool:
-        """Whether the catalogue of a training step holds the items of the step and a sample."""
-        return bool(self.settings.n_negatives)
+        """Whether the catalogue of a training step holds the items of the step and a sample.
+
+        Other losses than the cross-entropy look their negatives up in the whole catalogue.
+        """
+        return bool(self.settings.n_negatives) and self.settings.loss == "ce"
 
     def main_loss(self, encoded: Any, rows: LossRows) -> tuple[str, Tensor]:
-        """The loss that trains the scores, and its name: the cross-entropy unless overridden.
+        """The loss that trains the scores, and its name: what the setting ``loss`` names.
 
         Args:
             encoded: Of :meth:`encode`.
             rows: The targets, the items seen before them, and ``rows.joined.divisor``: what a sum
                 over the own rows is divided by, so that it is right with several processes too.
         """
-        return "cross_entropy", encoded.catalogue.loss(self.rows_to_score(encoded), rows)
+        users, kind = self.rows_to_score(encoded), self.settings.loss
+        if kind == "ce":
+            return "cross_entropy", encoded.catalogue.loss(users, rows)
+        drawn = send(self.draw_negatives(len(rows.targets)), rows.targets.device)
+        beta = gbce_beta(drawn.shape[-1], self.n_items - 1, t=self.settings.gbce_t)
+        return kind, drawn_loss(kind, encoded.catalogue, users, rows, drawn, beta=beta)
+
+    def draw_negatives(self, n_rows: int) -> Tensor:
+        """Items to set against the targets; a target may be among its own, as in the papers.
+
+        Args:
+            n_rows: N, targets of the step.
+
+        Returns:
+            On the CPU. Shape ``[N, K]``, or ``[K]`` with ``share_negatives``; int64.
+        """
+        n_negatives = self.settings.n_negatives
+        shape = (n_negatives,) if self.settings.share_negatives else (n_rows, n_negatives)
+        return draw_uniformly(self.n_items, *shape)
 
     def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
         """The losses besides the main one, each times its weight.
@@ -231,9 +259,13 @@ class PackedRecommender(WithMemory):
     def named_losses(self, interaction: Interaction) -> dict[str, Tensor]:
         """Every loss by name, times its weight; each a scalar."""
         batch = self.read(interaction, train=True)
-        encoded = self(batch, self._sampled(batch) if self.samples_softmax else self.catalogue())
+        encoded = self(batch, self.training_catalogue(batch))
         rows = loss_rows(cast(Tensor, batch.targets), batch.seen, batch.shares)
         return dict([self.main_loss(encoded, rows), *self.auxiliary_losses(encoded, rows)])
+
+    def training_catalogue(self, batch: PackedBatch) -> Catalogue:
+        """The items of a training step: all, or those of the batch and a sample."""
+        return self._sampled(batch) if self.samples_softmax else self.catalogue()
 
     def _sampled(self, batch: PackedBatch) -> SampledCatalogue:
         """The rows of a sample of items and of those of the batch."""
@@ -281,17 +313,27 @@ class PackedRecommender(WithMemory):
     def item_vectors(self) -> Tensor:
         """Vectors of all items whose inner products with a user's are scores. ``[I, M·D]``.
 
-        Empty with a memory, where they are not all that tells two items apart.
+        With a memory, :meth:`item_marks` tells what else the scores read of an item.
         """
-        if isinstance(self.scorer, MemoryScorer):
-            return torch.empty(0, 0)
         return self.catalogue().table()
+
+    def item_marks(self, items: Tensor) -> Tensor | None:
+        """Numbers that are equal where the memory knows the same of two items.
+
+        Args:
+            items: Each once. Shape ``[K]``, int64.
+
+        Returns:
+            Shape ``[K]``, int64; None without a memory.
+        """
+        scorer = self.scorer
+        return scorer.memory.marks(items) if isinstance(scorer, MemoryScorer) else None
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
         """What the model needs to score besides its checkpoint: its item rows and its memory."""
         kept = arrays_to_keep(self.memory_arrays)
-        return {"catalogue": self.catalogue().rows.cpu().numpy(), **kept}
+        return {ROWS: self.catalogue().rows.cpu().numpy(), **kept}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "PackedRecommender":
@@ -303,7 +345,7 @@ class PackedRecommender(WithMemory):
         """
         model = cls(config, dataset)
         model.drop_features()
-        model.served_rows = torch.from_numpy(dataset.array("catalogue"))
+        model.served_rows = torch.from_numpy(dataset.array(ROWS))
         return model
 
     def drop_features(self) -> None:

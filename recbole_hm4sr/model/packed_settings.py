@@ -12,6 +12,7 @@ from recbole_hm4sr.config.fields import (
     Layers,
     Many,
     Positive,
+    Share,
     Weight,
     setting,
 )
@@ -41,10 +42,26 @@ class _Training(Settings):
     )
     n_negatives: Annotated[int, pydantic.Field(ge=0, le=10**6)] = setting(
         0,
-        "Items drawn per training step for a sampled softmax, for catalogues near a million items; "
-        "0 for the exact softmax over all items.",
+        "K. With loss: ce, items drawn per training step for a sampled softmax, for catalogues "
+        "near a million items, 0 for the exact softmax over all; with another loss, items drawn "
+        "uniformly for each target, or for each step with share_negatives.",
     )
-
+    loss: Literal["ce", "gbce", "bce", "sampled"] = setting(
+        "ce",
+        "ce is the cross-entropy over all items; the others set each target against K drawn "
+        "items: gbce is gSASRec's binary cross-entropy, bce the plain one with the mean over the "
+        "K, sampled eSASRec's softmax of the target and the K.",
+    )
+    gbce_t: Share = setting(
+        0.75,
+        "How far gbce undoes what drawing a few negatives does to the probabilities: 0 not at all, "
+        "1 wholly.",
+    )
+    share_negatives: bool = setting(
+        False,
+        "With another loss than ce, whether all targets of a step have the same K negatives: one "
+        "product in place of K looked up rows for each target, much faster and less varied.",
+    )
     train_targets: Literal["next", "visit"] = setting(
         "next",
         "next trains on the item after each position; visit on all that is left of that item's "
@@ -74,6 +91,13 @@ class _Training(Settings):
     )
     popularity: bool = setting(False, "Whether recent popularity is a relation of the memory.")
 
+    @pydantic.field_validator("loss")
+    @classmethod
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        if value != "ce" and info.data.get("n_negatives") == 0:
+            raise ValueError(f"n_negatives must be 1 or more with loss: {value}, got 0")
+        return value
+
     @pydantic.field_validator("dense_weights")
     @classmethod
     def _weights_rise_to_what_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
@@ -96,16 +120,26 @@ class PackedTraining(MemorySettings, _Training):
         return settings.get("memory") == "events"
 
 
-class EncoderSettings(Settings):
-    """A stream's encoder: what every block of attention and feed-forward layers has."""
+class LayerSettings(Settings):
+    """A stream's encoder: what layers of any kind have."""
 
     hidden_size: Count = setting(64, "D, width of every stream; a multiple of n_heads.")
     n_layers: Layers = setting(2, "Transformer blocks of each stream.")
-    n_heads: Count = setting(2, "Attention heads.")
     hidden_dropout_prob: Dropout = setting(0.5, "Dropout of inputs and sub-layers.")
-    attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
     layer_norm_eps: Positive = setting(1e-12, "Added to variances.")
+
+
+class NormalStart(Settings):
+    """Initial weights: ``layers.initialize.draw_normal``."""
+
     initializer_range: Positive = setting(0.02, "Standard deviation of the initial weights.")
+
+
+class AttentionSettings(LayerSettings):
+    """A stream's encoder of blocks that attend."""
+
+    n_heads: Count = setting(2, "Attention heads.")
+    attn_dropout_prob: Dropout = setting(0.5, "Dropout of attention weights.")
 
     @pydantic.field_validator("n_heads")
     @classmethod
@@ -116,17 +150,33 @@ class EncoderSettings(Settings):
         return value
 
 
-class TransformerSettings(EncoderSettings):
-    """An encoder of BERT's blocks: ``layers.blocks.build_encoder``."""
+class EncoderSettings(NormalStart, AttentionSettings):
+    """A stream's encoder of blocks that attend, and its initial weights."""
+
+
+class FeedForwardSettings(Settings):
+    """The token-wise maps of a block: ``layers.blocks.FeedForward``."""
 
     inner_size: Count = setting(256, "Width inside the feed-forward layers.")
     hidden_act: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = setting(
         "gelu", "Activation of the feed-forward layers; gelu is by the error function."
     )
 
+
+class TransformerSettings(FeedForwardSettings, EncoderSettings):
+    """An encoder of equal blocks: ``layers.blocks.build_encoder``."""
+
+    block: Literal["bert", "original", "ligr"] = setting(
+        "bert",
+        "Block of the encoders: bert is RecBole's; original is that of the first SASRec, which "
+        "normalises queries alone, has inner layers of hidden_size with relu, and a norm after the "
+        "last block; ligr is that of eSASRec, gated, with SwiGLU of inner_size.",
+    )
+
     def encoder_options(self) -> dict[str, Any]:
         """The arguments of ``layers.blocks.build_encoder``, one encoder a stream."""
         return {
+            "block": self.block,
             "n_layers": self.n_layers,
             "hidden_size": self.hidden_size,
             "inner_size": self.inner_size,

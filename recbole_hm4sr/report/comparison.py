@@ -29,6 +29,7 @@ from recbole_hm4sr.report.sections import (
     metric_title,
     validation_metrics,
 )
+from recbole_hm4sr.report.views import views_table, weeks_section
 
 
 def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -62,6 +63,7 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
             _metrics(names, runs),
             _curves(names, runs),
             *_groups(names, runs),
+            *filter(None, [weeks_section(dict(zip(names, runs, strict=True)))]),
             _costs(names, runs),
             _settings(names, runs),
         ],
@@ -144,7 +146,7 @@ def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
         "metrics",
         "Metrics",
         "Metrics",
-        tables=(*tables, *differences),
+        tables=(*tables, *filter(None, [views_table(names, runs)]), *differences),
         notes=(
             "One run each: the spread over seeds is not in these numbers. hm4sr compare repeats "
             "runs over seeds and tests the differences.",

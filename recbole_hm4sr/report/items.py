@@ -2,13 +2,13 @@
 
 import base64
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.atomic import read_atomic, read_header
+from recbole_hm4sr.data.item_table import title_column
 from recbole_hm4sr.prepare.encode.image_encoders import find_images
 from recbole_hm4sr.prepare.images.folder import file_stem
 from recbole_hm4sr.prepare.images.pictures import read_rgb
@@ -28,25 +28,12 @@ def describe_items(dataset: Any, tokens: Collection[str]) -> dict[str, dict[str,
     Returns:
         By token ``title`` and ``categories``, each empty where the file says nothing; nothing at
         all without the file.
-    """
-    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
-    return read_descriptions(path, tokens, item_field=dataset.iid_field, settings=dataset.settings)
-
-
-def read_descriptions(
-    path: Path, tokens: Collection[str], *, item_field: str, settings: DataSettings
-) -> dict[str, dict[str, str]]:
-    """As :func:`describe_items`, from a file.
-
-    Args:
-        path: The ``.item`` file.
-        tokens: Raw item tokens.
-        item_field: Name of their column.
-        settings: Of the data set.
 
     Raises:
         DataError: If the file is there and cannot be read.
     """
+    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    item_field, settings = dataset.iid_field, dataset.settings
     if not path.is_file():
         return {}
     kinds = dict(read_header(path))
@@ -63,22 +50,6 @@ def read_descriptions(
         }
         for row, token in enumerate(rows[item_field].tolist())
     }
-
-
-def title_column(
-    kinds: Mapping[str, str], text_fields: Collection[str], category_field: str | None
-) -> str | None:
-    """The column of an ``.item`` file that names an item: a title, a name, or its first text."""
-    texts = [
-        name
-        for name, kind in kinds.items()
-        if kind in ("token", "token_seq") and name != category_field
-    ]
-    for word in ("title", "name"):
-        for name in (word, *texts):
-            if name in texts and word in name.lower():
-                return name
-    return next((name for name in text_fields if name in texts), None)
 
 
 def image_folder(dataset: Any) -> Path | None:

@@ -27,6 +27,7 @@ from recbole_hm4sr.report.sections import (
     time_section,
     training_section,
 )
+from recbole_hm4sr.report.views import pictured, views_section, weeks_section
 
 
 def write_report(run_dir: Path) -> Path:
@@ -53,6 +54,7 @@ def write_report(run_dir: Path) -> Path:
         cases=view_cases(facts, metrics["rank_history"]) if facts else [],
         facts=facts,
         candidates=CANDIDATES[metrics["rank_history"]],
+        pictured=pictured(run),
     )
     path = run_dir / "report.html"
     write_text(path, page)
@@ -63,9 +65,11 @@ def _sections(run: RunFiles) -> list[Section]:
     found: list[Section | None] = [
         run_section(run),
         metrics_section(run),
+        views_section(run),
         training_section(run),
         time_section(run),
         groups_section(run),
+        weeks_section({run.metrics["model"]: run}),
     ]
     if run.facts is not None:
         found += [

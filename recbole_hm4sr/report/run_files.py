@@ -33,6 +33,8 @@ class RunFiles:
         ranks: ``test_ranks.npz``; None if there is none.
         facts: ``report.json``, what the model tells; None if there is none that is whole and has
             this version.
+        view_ranks: The ranks of each view that has any, by its name; empty for a run that was
+            measured in one way.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class RunFiles:
     settings_text: str
     ranks: dict[str, Array] | None
     facts: Mapping[str, Any] | None
+    view_ranks: Mapping[str, dict[str, Array]]
 
     @property
     def name(self) -> str:
@@ -73,7 +76,9 @@ def read_run(folder: Path) -> RunFiles:
     if facts is not None and (facts.get("version") != FACTS_VERSION or _FACTS - set(facts)):
         facts = None
     ranks = read_ranks(folder) if (folder / RANK_FILE).is_file() else None
-    return RunFiles(folder, metrics, history, settings, text, ranks, facts)
+    views = {name: view["ranks"] for name, view in (metrics.get("views") or {}).items()}
+    view_ranks = {name: read_ranks(folder, file) for name, file in views.items() if file}
+    return RunFiles(folder, metrics, history, settings, text, ranks, facts, view_ranks)
 
 
 def _read_text(path: Path) -> str:

@@ -17,6 +17,7 @@ from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.array_files import write_array
 from recbole_hm4sr.data.event_files import add_items
 from recbole_hm4sr.data.events import N_TABLES
+from recbole_hm4sr.data.feature_rows import add_feature_rows
 from recbole_hm4sr.data.item_files import ItemFiles
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
@@ -27,6 +28,7 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.neighbours import nearest_items
+from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.data.text_encoder import WordWeights
 
 if TYPE_CHECKING:  # it writes what is made here
@@ -34,8 +36,6 @@ if TYPE_CHECKING:  # it writes what is made here
 
 Array = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
-# The dense rows of the items, which a model of this package keeps under this name.
-_ROWS = "catalogue"
 
 
 def takes_new_items(model: Any) -> bool:
@@ -73,10 +73,10 @@ def with_added(
     number = {token: it for it, token in enumerate(tokens.tolist())}
     numbers = np.array([number[token] for token in added.tokens.tolist()], dtype=np.int64)
     others = {it: data.arrays[it] for it in data.arrays if not it.startswith(PREFIX)}
-    rows = with_rows(others[_ROWS], len(tokens))
+    rows = with_rows(others[ROWS], len(tokens))
     features = {name: it.aligned() for name, it in added.modalities.items()}
     rows[numbers] = model.rows_of_new(features).cpu().numpy()
-    data = replace(data, item_tokens=tokens, arrays={**others, _ROWS: rows})
+    data = replace(data, item_tokens=tokens, arrays={**others, ROWS: rows})
     memory = content.memory
     if memory is not None:
         arrays = {it.removeprefix(PREFIX): v for it, v in content.data.arrays.items()
@@ -84,7 +84,11 @@ def with_added(
         arrays = with_items(arrays, len(tokens))
         arrays |= _neighbours(arrays, added, numbers, first, words)
         memory = _write(run_dir, memory, arrays, len(tokens))
-    return replace(content, data=data, memory=memory, added=added.save(run_dir))
+    values = {name: it.values for name, it in added.modalities.items()}
+    rows_to_compare = add_feature_rows(run_dir, content.features, values, numbers, len(tokens))
+    return replace(
+        content, data=data, memory=memory, features=rows_to_compare, added=added.save(run_dir)
+    )
 
 
 def _neighbours(

@@ -50,6 +50,7 @@ def run_facts(parts: RunParts, trained: Trained, costs: Costs) -> dict[str, Any]
         "command": " ".join(["python", *sys.argv]),
         "n_items": parts.test_data._dataset.item_num - 1,
         **_of_one_moment(parts),
+        **_variant(parts.model),
         "stages": {
             "opening": costs.opening_seconds,
             "testing": costs.seconds - trained.costs.seconds,
@@ -64,6 +65,13 @@ def _of_one_moment(parts: RunParts) -> dict[str, Any]:
         return {}
     first = parts.test_data._dataset.n_without_history
     return {"one_moment": {"training_ends": ends_before, "test_without_history": first}}
+
+
+def _variant(model: Any) -> dict[str, str]:
+    """Which form of a model its data has made of it; nothing where that is the usual one."""
+    own = getattr(model, "variant", None)
+    text = "" if own is None else own()
+    return {"variant": text} if text else {}
 
 
 def _device_name(device: torch.device) -> str:

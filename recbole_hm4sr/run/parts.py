@@ -182,7 +182,7 @@ def _training_files(
         fingerprints=fingerprints,
         settings=settings_to_meet(plan.values),
     )
-    events = EventLog(config, run_dir / "tensorboard", silent=not processes.is_first())
+    events = EventLog(config, run_dir, silent=not processes.is_first())
     return TrainingFiles(checkpoints, run_dir / "history.jsonl", events)
 
 

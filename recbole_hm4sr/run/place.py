@@ -1,6 +1,7 @@
 """Which folder is a run's, and which may become one. Nothing here needs torch."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,29 @@ from recbole_hm4sr.model.registry import settings_with
 
 # In the folder of a run that another one has trained: which, and what that one ran on.
 TRAINED_BY = "trained_by.json"
+
+
+def find_dataset(
+    dataset: "str | os.PathLike[str]", overrides: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The name of a data set that may be given by its folder, and the settings that say where.
+
+    Args:
+        dataset: A name, or the path of a folder: an object that is one, or a text with a ``/``.
+        overrides: Settings of the user.
+
+    Raises:
+        ConfigError: If a folder and ``data_path`` are given.
+    """
+    settings = dict(overrides or {})
+    if isinstance(dataset, str) and "/" not in dataset and os.sep not in dataset:
+        return dataset, settings
+    folder = Path(dataset).absolute()
+    if settings.get("data_path") is not None:
+        raise ConfigError(
+            f"dataset must be a name where data_path is given, got {os.fspath(dataset)!r}"
+        )
+    return folder.name, {**settings, "data_path": str(folder.parent)}
 
 
 def require_free_folder(folder: Path) -> None:

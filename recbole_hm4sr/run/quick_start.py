@@ -1,6 +1,7 @@
 """Run, resume, evaluate: plan, parts, training, test, files, and the caller's last step."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.run import parts as stages
 from recbole_hm4sr.run.folder import RunFolder, new_run_dir
 from recbole_hm4sr.run.parts import RunParts, build_parts, closing_run, set_threads
-from recbole_hm4sr.run.place import require_free_folder
+from recbole_hm4sr.run.place import find_dataset, require_free_folder
 from recbole_hm4sr.run.plan import RunPlan, compose, read_plan
 from recbole_hm4sr.run.process_state import kept_process_state
 from recbole_hm4sr.run.results import Metrics, RunResult
@@ -32,7 +33,7 @@ class _Calls:
 @kept_process_state()
 def run(  # noqa: PLR0913  # all but two are keywords only
     model: str = DEFAULT_MODEL,
-    dataset: str = "sports",
+    dataset: "str | os.PathLike[str]" = "sports",
     *,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
@@ -49,7 +50,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
 
     Args:
         model: Name of a model of this package, or of a sequential model of RecBole.
-        dataset: Name of the data set.
+        dataset: Name of the data set; or its folder, as what :func:`recbole_hm4sr.prepare` returns.
         config_files: YAML files of settings, later ones win.
         overrides: Settings that win over all files.
         run_dir: Folder to write; ``runs/<dataset>-<model>-<time>`` by default. Must not hold a
@@ -71,13 +72,14 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         WriteError: If a file cannot be written; what was finished before is kept.
     """
     calls = _Calls(on_start, on_epoch, on_finish)
+    name, overrides = find_dataset(dataset, overrides)
     path = processes.agree_on_folder(
-        lambda: Path(run_dir) if run_dir is not None else new_run_dir(dataset, model)
+        lambda: Path(run_dir) if run_dir is not None else new_run_dir(name, model)
     )
     if processes.attempt() and (path / "config.yaml").exists():
         return _execute(read_plan(path), RunFolder(path), calls, test=test)
     require_free_folder(path)
-    plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    plan = compose(model, name, config_files=config_files, overrides=overrides)
     return _execute(plan, RunFolder(path), calls, test=test)
 
 
@@ -162,6 +164,8 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             trained = stages.train(parts)
             if test:
                 evaluation = stages.measure_besides(parts, stages.test(parts))
+                events = parts.trainer.files.events
+                events.tested(evaluation.metrics.test, trained.best_epoch)
             else:
                 evaluation = stages.validation_alone(parts, trained)
         if processes.started_as_first():

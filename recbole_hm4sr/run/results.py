@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_hm4sr.evaluate.ranks import Ranks
+from recbole_hm4sr.run import notebook
 from recbole_hm4sr.train.costs import Costs
 from recbole_hm4sr.train.epochs import EpochRecord
 from recbole_hm4sr.train.trainer import Ending
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,3 +140,14 @@ class RunResult(Metrics):
     best_valid_score: float
     epochs: tuple[EpochRecord, ...]
     ended_by: Ending
+
+    def frame(self) -> "pd.DataFrame":
+        """A row an epoch: losses, validation metrics, seconds. See :mod:`.notebook`."""
+        return notebook.epochs_frame(self.epochs)
+
+    def plot(self) -> Any:
+        """Losses and validation over the epochs, as a ``plotly`` figure."""
+        return notebook.curves(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html(self)

@@ -19,6 +19,9 @@ from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.added_items import remove_others
 from recbole_hm4sr.data.events import EventRuns
+from recbole_hm4sr.data.feature_rows import remove_feature_rows, write_feature_rows
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import (
     OF_EVENTS,
     PREFIX,
@@ -49,6 +52,8 @@ class ServingFile:
         fingerprints: Hashes of the data set that the run was trained on.
         checkpoint: Hash of the checkpoint that it belongs to.
         memory: The files of the memory; None for a run without one.
+        features: Hashes of the files of the item features, by modality; empty where the model
+            reads none.
         encoders: What made the features, by modality; empty where the model reads none, and for a
             run of an earlier release.
         category_names: Of the items of the training, sorted.
@@ -60,6 +65,7 @@ class ServingFile:
     fingerprints: dict[str, str]
     checkpoint: str
     memory: MemoryFiles | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, KeptEncoder] = field(default_factory=dict)
     category_names: tuple[str, ...] = ()
     added: str = ""
@@ -84,7 +90,7 @@ def write_serving_file(
     Raises:
         DataError: If it cannot be written.
     """
-    from recbole_hm4sr.model.capabilities import serving_arrays  # it imports torch
+    from recbole_hm4sr.model.capabilities import serving_arrays, what_it_reads  # it imports torch
 
     arrays = dict(serving_arrays(model))
     of_memory = {name.removeprefix(PREFIX): arrays.pop(name) for name in _memory_names(arrays)}
@@ -94,18 +100,22 @@ def write_serving_file(
         state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
         memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state)
     data = describe_dataset(dataset, arrays)
+    has_features = "features" in what_it_reads(model)
+    names, takes_new = dataset.modality_names if has_features else (), takes_new_items(model)
     content = ServingFile(
         data=data,
         fingerprints=dict(fingerprints),
         checkpoint=_hash(best_checkpoint(run_dir)),
         memory=memory,
-        encoders=keep_encoders(run_dir, dataset) if takes_new_items(model) else {},
-        category_names=_category_names(dataset) if takes_new_items(model) else (),
+        features=write_feature_rows(run_dir, {name: dataset.modality(name) for name in names}),
+        encoders=keep_encoders(run_dir, dataset) if takes_new else {},
+        category_names=_category_names(dataset) if takes_new else (),
     )
     content = with_described_items(_opened(run_dir, content), model, dataset, run_dir)
     save_serving_file(run_dir, content)
     sweep(run_dir, content.memory)
     remove_others(run_dir, content.added)
+    remove_feature_rows(run_dir, content.features)
 
 
 def _category_names(dataset: Any) -> tuple[str, ...]:
@@ -152,6 +162,9 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
         "category_names": np.array(content.category_names, dtype=np.str_),
         "added": np.array(content.added),
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
+        "features": np.array([*content.features.items()], dtype=np.str_).reshape(-1, 2),
+        **({} if data.table is None else data.table.to_arrays()),
+        **({} if data.source is None else {"source": np.array(data.source.to_text())}),
         **({} if content.memory is None else content.memory.to_arrays()),
         **{_OF_MODEL + name: values for name, values in own.items()},
     }
@@ -215,12 +228,15 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
             for name, value in arrays.items()
             if name.startswith(_OF_MODEL)
         },
+        table=ItemTable.of_arrays(arrays),
+        source=InteractionColumns.of_text(str(arrays["source"])) if "source" in arrays else None,
     )
     return ServingFile(
         data,
         dict(zip(names, values, strict=True)),
         str(arrays["checkpoint"]),
         MemoryFiles.of_arrays(arrays),
+        dict(arrays["features"].tolist()) if "features" in arrays else {},
         kept_encoders.of_array(arrays["encoders"]) if "encoders" in arrays else {},
         tuple(arrays.get("category_names", np.array([])).tolist()),
         str(arrays.get("added", "")),

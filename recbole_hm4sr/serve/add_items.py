@@ -8,7 +8,7 @@ that is stopped leaves the run as it was.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +20,16 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.added_items import AddedItems, ModalityRows, remove_others
 from recbole_hm4sr.data.atomic import AtomicTable, count_of, read_atomic, read_header
 from recbole_hm4sr.data.categories import refuse_duplicates
+from recbole_hm4sr.data.feature_rows import remove_feature_rows
 from recbole_hm4sr.data.features import ItemFeatures, features_from_column, load_features
 from recbole_hm4sr.data.item_files import ItemFiles
+from recbole_hm4sr.data.item_table import read_item_table
 from recbole_hm4sr.data.memory_files import PREFIX, sweep
 from recbole_hm4sr.data.texts import read_item_texts
 from recbole_hm4sr.run.kept_encoders import load_encoder, load_words
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve.exported import indexes_of, require_export
 
 Array = np.ndarray[Any, Any]
 _NAMED = 3
@@ -41,11 +44,13 @@ class ItemsAdded(NamedTuple):
         n_added: Items that are scored by their features now, and were not.
         n_known: Items whose features the run had; they stay as they are.
         new_categories: Names of categories that no item of the training has, sorted.
+        indexes: Exported indexes in the run's folder that were written anew.
     """
 
     n_added: int
     n_known: int
     new_categories: tuple[str, ...]
+    indexes: tuple[Path, ...] = ()
 
 
 def add_items(
@@ -80,7 +85,23 @@ def add_items(
         content = read_serving_file(folder)
         if content is None:
             raise DataError(f"{folder} must have a serving.npz, as every run that ended has")
-        return _Run(folder, plan, content).take(path, given)
+        indexes = indexes_of(folder)
+        if indexes:
+            require_export(next(iter(indexes)), "adding items")
+        done, n_items = _Run(folder, plan, content).take(path, given)
+        return done._replace(indexes=_renewed(folder, indexes, n_items))
+
+
+def _renewed(
+    folder: Path, indexes: Mapping[Path, Mapping[str, Any]], n_items: int
+) -> tuple[Path, ...]:
+    """Write those indexes anew that are of other items, as of a call that was killed."""
+    stale = [index for index, facts in indexes.items() if facts["n_items"] != n_items]
+    for index in stale:
+        from recbole_hm4sr.serve.export import renew_index  # it imports torch
+
+        renew_index(folder, index, indexes[index])
+    return tuple(stale)
 
 
 def require_features(plan: RunPlan, folder: Path, features: Mapping[str, Path]) -> None:
@@ -121,8 +142,8 @@ class _Run:
         """Items of the training, padding included."""
         return len(self.content.data.counts)
 
-    def take(self, path: Path, given: Mapping[str, Path]) -> ItemsAdded:
-        """Take in what is new of an item file."""
+    def take(self, path: Path, given: Mapping[str, Path]) -> tuple[ItemsAdded, int]:
+        """Take in what is new of an item file; and how many items there are then."""
         table = self._read(path)
         tokens = table.tokens(self.item_field).astype(np.str_)
         before = None
@@ -131,10 +152,12 @@ class _Run:
         known = [self.content.data.item_tokens[: self.n_trained]]
         known += [] if before is None else [before.tokens]
         is_new = ~np.isin(tokens, np.concatenate(known))
-        n_added = int(is_new.sum())
+        n_added, n_items = int(is_new.sum()), len(self.content.data.item_tokens)
         if n_added:
-            self._write(self._features_of(path, tokens[is_new], given).behind(before))
-        return ItemsAdded(n_added, len(tokens) - n_added, self._new_categories(table, is_new))
+            features = self._features_of(path, tokens[is_new], given)
+            n_items = self._write(path, features.behind(before))
+        names = self._new_categories(table, is_new)
+        return ItemsAdded(n_added, len(tokens) - n_added, names), n_items - 1
 
     @property
     def item_field(self) -> str:
@@ -238,7 +261,8 @@ class _Run:
 
     # --- writing -------------------------------------------------------------------------------
 
-    def _write(self, added: AddedItems) -> None:
+    def _write(self, path: Path, added: AddedItems) -> int:
+        """Serve items, with the columns that their file has; how many there are then."""
         from recbole_hm4sr.run.added_items import with_added  # these import torch
         from recbole_hm4sr.serve.opening import open_for_serving
 
@@ -251,10 +275,21 @@ class _Run:
             }
             first = self._first_items([it for it in self.plan.data.modalities if it not in words])
         model = open_for_serving(self.folder).model
-        written = with_added(self.folder, self.content, model, added, first=first, words=words)
+        before = self._with_columns(path)
+        written = with_added(self.folder, before, model, added, first=first, words=words)
         save_serving_file(self.folder, written)
-        sweep(self.folder, written.memory, self.content.memory)
-        remove_others(self.folder, written.added, self.content.added)
+        sweep(self.folder, written.memory, before.memory)
+        remove_others(self.folder, written.added, before.added)
+        remove_feature_rows(self.folder, written.features, before.features)
+        return len(written.data.item_tokens)
+
+    def _with_columns(self, path: Path) -> ServingFile:
+        """What is served, with the columns of new items."""
+        known = self.content.data.table
+        if known is None:  # of an earlier release: read from the data set's files
+            return self.content
+        more = read_item_table(path, item_field=self.item_field, settings=self.plan.data)
+        return replace(self.content, data=replace(self.content.data, table=known.joined(more)))
 
     def _first_items(self, modalities: Sequence[str]) -> ItemFiles:
         """What the data set's files say of the items of the training.

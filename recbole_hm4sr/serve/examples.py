@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_hm4sr.data.item_table import TextColumn
 from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.serve.recommend import Recommender
 
@@ -24,11 +25,13 @@ class Examples:
         tokens: A few items, the most frequent first.
         times: As many times, oldest first, in the run's unit.
         requests: Name to summary and body of a request.
+        similar: The same of requests for similar items.
     """
 
     tokens: list[str]
     times: list[int]
     requests: dict[str, dict[str, Any]]
+    similar: dict[str, dict[str, Any]]
 
 
 def make_examples(recommender: Recommender) -> Examples:
@@ -49,6 +52,10 @@ def make_examples(recommender: Recommender) -> Examples:
             "summary": "The order of some items for a user, taken ones too",
             "value": {"histories": [took], "candidates": tokens, "exclude_seen": False},
         },
+        "rules": {
+            "summary": "Without an item, and no list of like ones",
+            "value": {"histories": [took], "k": 3, **_rules(recommender, tokens)},
+        },
         "explain": {
             "summary": "With a reason for each item",
             "value": {"histories": [took], "k": 3, "explain": True},
@@ -57,7 +64,33 @@ def make_examples(recommender: Recommender) -> Examples:
     if recommender.asks_when:  # answered alike on every day
         for request in requests.values():
             request["value"]["at"] = recommender.known_until()
-    return Examples(tokens, times, requests)
+    similar = {
+        "items": {"summary": "More like two items", "value": {"items": tokens[:2], "k": 3}},
+        "rules": {
+            "summary": "By what the last of the ways says, with rules",
+            "value": {
+                "items": tokens[:1],
+                "k": 3,
+                "by": (recommender.items.ways or ("",))[-1],
+                **_rules(recommender, tokens),
+            },
+        },
+    }
+    return Examples(tokens, times, requests, similar)
+
+
+def _rules(recommender: Recommender, tokens: list[str]) -> dict[str, Any]:
+    """Rules on columns that the run keeps; on none if it keeps none."""
+    table = recommender.items.table
+    rules: dict[str, Any] = {"exclude_items": tokens[-1:]}
+    if recommender.items.ways:
+        rules["diversity"] = 0.3
+    if table.title is not None:
+        rules |= {"where": f'"{table.title}" is not null', "show": [table.title]}
+    lists = [
+        name for name, it in table.columns.items() if isinstance(it, TextColumn) and it.is_list
+    ]
+    return {**rules, "max_per": dict.fromkeys(lists[:1], 2)}
 
 
 def describe(recommender: Recommender) -> str:

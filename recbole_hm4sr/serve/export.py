@@ -8,6 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from recbole_hm4sr.serve.export_memory import (
     memory_words,
     remembering,
 )
+from recbole_hm4sr.serve.exported import FACTS_FILE, replace_folder
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 
 # Of scores by onnxruntime against the model's, relative to the largest.
@@ -121,27 +123,71 @@ def export_index(run_dir: str | Path, out: str | Path, *, list_length: int | Non
     memory = None
     if isinstance(tower, MemoryTower):
         memory = export_memory(run.run_dir, tower, list_length)
+    with _written(folder) as unfinished:
+        _write_index(unfinished, run, tower, table, memory)
+        unfinished.replace(folder)
+    return folder
+
+
+def renew_index(run_dir: Path, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the index folder of a run anew, as of what is known now.
+
+    The lists of a memory stay as long as they were. What was measured of that length stays as it
+    was, too: it is of the validation part, whose memory does not change.
+
+    Args:
+        run_dir: Folder of the run.
+        folder: The index, which stays until the new one is whole.
+        facts: What it says of itself.
+
+    Raises:
+        DataError: If the run cannot be opened or the folder not be written.
+    """
+    run = open_for_serving(run_dir)
+    run.model.cpu()
+    tower, table = _tower_and_items(run)
+    memory, before = None, facts.get("memory")
+    if before is not None:
+        memory = replace(
+            export_memory(run_dir, cast(MemoryTower, tower), before["list_length"]),
+            measured=before["measured"],
+        )
+    with _written(folder) as unfinished:
+        _write_index(unfinished, run, tower, table, memory)
+        replace_folder(unfinished, folder)
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the one that is to be written; it is removed at the end.
+
+    Raises:
+        DataError: If something cannot be written.
+    """
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         unfinished.mkdir(parents=True)
-        inputs = _write_tower(unfinished / "user_tower.onnx", tower, run)
-        items = np.ascontiguousarray(table[1:].numpy())
-        np.save(unfinished / "items.npy", items)
-        np.save(unfinished / "tokens.npy", run.data.item_tokens[1:])
-        if memory is not None:
-            write_npz(unfinished / "memory.npz", memory.arrays(cast(MemoryTower, tower)))
-        _check_scores(unfinished, run, inputs, items, memory)
-        facts = _facts(run, inputs, memory)
-        text = json.dumps(facts, indent=2) + "\n"
-        (unfinished / "index.json").write_text(text, encoding="utf-8")
-        page = _page(run, facts, items.shape[1])
-        (unfinished / "README.md").write_text(page, encoding="utf-8")
-        unfinished.replace(folder)
+        yield unfinished
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+
+
+def _write_index(
+    folder: Path, run: OpenRun, tower: nn.Module, table: Tensor, memory: ExportedMemory | None
+) -> None:
+    inputs = _write_tower(folder / "user_tower.onnx", tower, run)
+    items = np.ascontiguousarray(table[1:].numpy())
+    np.save(folder / "items.npy", items)
+    np.save(folder / "tokens.npy", run.data.item_tokens[1:])
+    if memory is not None:
+        write_npz(folder / "memory.npz", memory.arrays(cast(MemoryTower, tower)))
+    _check_scores(folder, run, inputs, items, memory)
+    facts = _facts(run, inputs, memory)
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    page = _page(run, facts, items.shape[1])
+    (folder / "README.md").write_text(page, encoding="utf-8")
 
 
 def require_packages() -> None:

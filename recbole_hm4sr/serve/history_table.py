@@ -1,11 +1,8 @@
 """Histories as users give them: a file, a data frame, or lists; read and checked as a whole."""
 
 import dataclasses
-import functools
-import gzip
 import itertools
-import warnings
-import zlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS
-from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.data.times import read_times
+from recbole_hm4sr.serve.history_columns import HistoryColumns, require_columns
+from recbole_hm4sr.serve.history_files import read_csv, read_parquet
+from recbole_hm4sr.serve.history_times import BadTimeError, in_unit
 
+logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 # What one user is in a list: item tokens, and their times.
 ListedHistory = tuple[Sequence[str], Sequence[int]]
-
-
-@dataclass(frozen=True)
-class HistoryColumns:
-    """Names of the columns of histories, and the unit of their times: s or ms."""
-
-    user: str
-    item: str
-    time: str
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -75,10 +66,23 @@ class _Lists(AtomicTable):
         return f"histories[{history}], interaction {place}"
 
 
+@dataclass(frozen=True)
+class _Part(AtomicTable):
+    """Some rows of a table."""
+
+    whole: AtomicTable
+    rows: Array
+
+    def line(self, row: int) -> str:
+        """Where a row stands in the whole."""
+        return self.whole.line(int(self.rows[row]))
+
+
 def read_history_file(path: Path, columns: HistoryColumns) -> RawHistories:
     """Read a CSV file (plain or packed), a Parquet or an ``.inter`` file of histories.
 
-    A row with a user and neither item nor time is a user without history.
+    A row with a user and neither item nor time is a user without history. Rows of events that are
+    not kept are left out, and counted in the log.
 
     Args:
         path: The file; ``.parquet`` and ``.inter`` tell one, all others are CSV. The separator is
@@ -88,7 +92,7 @@ def read_history_file(path: Path, columns: HistoryColumns) -> RawHistories:
     Raises:
         DataError: If the file cannot be read, lacks a column, or a row is wrong.
     """
-    return _checked(_read_table(path, columns), columns)
+    return _checked(*_read_table(path, columns), columns)
 
 
 def read_interaction_file(
@@ -106,22 +110,25 @@ def read_interaction_file(
     Raises:
         DataError: If the file cannot be read, lacks a column, or a row is wrong.
     """
-    table = _read_table(path, columns)
-    raw = _checked(table, columns)
+    table, written = _read_table(path, columns)
+    raw = _checked(table, written, columns)
     if len(raw.items) < len(table.frame):
-        row = int(np.argmax(table.frame[columns.item].to_numpy(dtype=object) == ""))
-        raise DataError(f"{table.line(row)}: {columns.item} must not be empty")
+        row = int(np.argmax(table.frame[written.item].to_numpy(dtype=object) == ""))
+        raise DataError(f"{table.line(row)}: {written.item} must not be empty")
     return raw, table.line
 
 
-def _read_table(path: Path, columns: HistoryColumns) -> AtomicTable:
+def _read_table(path: Path, columns: HistoryColumns) -> tuple[AtomicTable, InteractionColumns]:
+    """The rows of a file with their times in the run's unit, and what their columns are called."""
     if not path.is_file():
         raise DataError(f"the file {path} does not exist")
-    if path.suffix == ".parquet":
-        return _read_parquet(path, columns)
     if path.suffix == ".inter":
-        return read_atomic(path, [columns.user, columns.item, columns.time])
-    return AtomicTable(path, _read_csv(path, columns), {columns.time: "float"})
+        return read_atomic(path, [*columns.own.names]), columns.own
+    if path.suffix == ".parquet":
+        frame, written = read_parquet(path, columns)
+        return _typed(_Table(path, frame, {}), written, columns.unit), written
+    frame, written = read_csv(path, columns)
+    return _typed(AtomicTable(path, frame, {}), written, columns.unit), written
 
 
 def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
@@ -148,19 +155,11 @@ def histories_from_frame(frame: pd.DataFrame, columns: HistoryColumns) -> RawHis
         DataError: If it lacks a column, or a row is wrong.
     """
     place = Path("histories")
-    _require_columns(place, list(frame.columns), columns)
-    numbers = pd.to_numeric(frame[columns.time], errors="coerce")
-    broken = numbers.isna() & frame[columns.time].notna() & (frame[columns.time] != "")
-    if broken.any():
-        row = int(np.flatnonzero(broken.to_numpy())[0])
-        raise DataError(
-            f"{place}, row {row}: {columns.time} must be a number, got "
-            f"{frame[columns.time].iloc[row]!r}"
-        )
-    table = _Table(place, frame, {columns.time: "float"})
-    texts = {name: _as_texts(frame[name], table) for name in (columns.user, columns.item)}
-    whole = pd.DataFrame({**texts, columns.time: numbers.to_numpy(np.float64)})
-    return _checked(dataclasses.replace(table, frame=whole), columns)
+    written = columns.written([*frame.columns])
+    require_columns(place, list(frame.columns), written)
+    events = [] if written.event not in frame.columns else [written.event]
+    table = _Table(place, frame[[*written.names, *events]].reset_index(drop=True), {})
+    return _checked(_typed(table, written, columns.unit), written, columns)
 
 
 def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHistories:
@@ -181,12 +180,9 @@ def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHi
             )
     lengths = np.array([len(items) for items, _ in histories], dtype=np.int64)
     given = [list(itertools.chain.from_iterable(it[part] for it in histories)) for part in (0, 1)]
-    try:
-        times = np.array(given[1], dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"the times of histories must be whole numbers: {error}") from error
-    frame = pd.DataFrame({"times": times})
-    table = _Lists(Path("histories"), frame, {"times": "float"}, np.cumsum(lengths))
+    table = _Lists(Path("histories"), pd.DataFrame(), {"times": "float"}, np.cumsum(lengths))
+    times = _times(table, pd.Series(given[1], name="times"), unit, InteractionColumns(unit=unit))
+    table = dataclasses.replace(table, frame=pd.DataFrame({"times": times}))
     items = _as_texts(pd.Series(given[0], dtype=object, name="items"), table)
     if (items == "").any():
         raise DataError(f"{table.line(int(np.argmax(items == '')))}: items must not be empty")
@@ -200,96 +196,47 @@ def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHi
     )
 
 
-def _read_csv(path: Path, columns: HistoryColumns) -> pd.DataFrame:
-    names = [columns.user, columns.item, columns.time]
+def _typed(table: AtomicTable, written: InteractionColumns, unit: str) -> AtomicTable:
+    """Tokens as texts, times as numbers of the run's unit; rows of other events left out."""
+    table = _kept_events(table, written)
+    frame = table.frame
+    columns: dict[str, Any] = {
+        name: _as_texts(frame[name], table) for name in (written.user, written.item)
+    }
+    columns[written.time] = _times(table, frame[written.time], unit, written)
+    return dataclasses.replace(table, frame=pd.DataFrame(columns), kinds={written.time: "float"})
+
+
+def _kept_events(table: AtomicTable, written: InteractionColumns) -> AtomicTable:
+    if written.event not in table.frame.columns:
+        return table
+    kept = table.frame[written.event].astype(str).isin(written.keep_events).to_numpy()
+    if kept.all():
+        return table
+    named = ", ".join(written.keep_events)
+    logger.info(
+        "%s: %d of %d rows are left out, since %s is not %s",
+        table.path, (~kept).sum(), len(kept), written.event, named,
+    )  # fmt: skip
+    return _Part(table.path, table.frame[kept], table.kinds, table, np.flatnonzero(kept))
+
+
+def _times(
+    table: AtomicTable, column: "pd.Series[Any]", unit: str, written: InteractionColumns
+) -> Array:
     try:
-        sign = max(",\t;|", key=_first_line(path).count)
-        header = list(pd.read_csv(path, sep=sign, nrows=0, encoding="utf-8-sig"))
-        _require_columns(path, header, columns)
-        read = functools.partial(
-            pd.read_csv,
-            path,
-            sep=sign,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            skip_blank_lines=False,
-            index_col=False,
-        )
-        texts = dict.fromkeys(header, object)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
-            try:
-                dtypes = {**texts, columns.time: np.float64}
-                frame = read(dtype=dtypes, na_values={columns.time: [""]})
-            except (pd.errors.ParserError, UnicodeDecodeError):
-                raise
-            except ValueError as error:
-                raise _bad_time(path, read(dtype=texts)[columns.time]) from error
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
+        return in_unit(column, unit, written)
+    except BadTimeError as error:
         raise DataError(
-            f"{path} must be a whole CSV file in UTF-8, got: {' '.join(str(error).split())}"
+            f"{table.line(error.row)}: {column.name} must be {error.rule}, got "
+            f"{column.iloc[error.row]!r}"
         ) from error
-    blank = (frame[columns.user] == "") & (frame[columns.item] == "") & frame[columns.time].isna()
-    places = np.flatnonzero(~blank.to_numpy())
-    return frame[names].iloc[: places[-1] + 1 if len(places) else 0]  # no blank lines at the end
-
-
-def _first_line(path: Path) -> str:
-    packed = path.suffix == ".gz"
-    with gzip.open(path) if packed else path.open("rb") as file:
-        line = file.readline(1 << 20)
-    refuse_other_kind(line, str(path), DataError)
-    return str(line.decode("utf-8-sig"))
-
-
-def _bad_time(path: Path, times: "pd.Series[Any]") -> DataError:
-    broken = pd.to_numeric(times, errors="coerce").isna() & (times != "")
-    row = int(np.flatnonzero(broken.to_numpy())[0]) if broken.any() else 0
-    return DataError(
-        f"{path}, line {row + 2}: {times.name} must be a number, got {times.iloc[row]!r}"
-    )
-
-
-def _read_parquet(path: Path, columns: HistoryColumns) -> AtomicTable:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet files need duckdb; pip install 'recbole-hm4sr[prepare]', or write CSV"
-        ) from error
-    try:
-        with duckdb.connect() as connection:
-            source = connection.read_parquet(str(path))
-            _require_columns(path, list(source.columns), columns)
-            names = [duckdb.ColumnExpression(n) for n in (columns.user, columns.item, columns.time)]
-            frame = source.select(*names).df()
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} must be a whole Parquet file, got: {reason}") from error
-    if frame[columns.time].dtype.kind not in "iuf":
-        kind = frame[columns.time].dtype
-        raise DataError(f"{path}: the column {columns.time!r} must hold numbers, got {kind}")
-    table = _Table(path, frame, {columns.time: "float"})
-    texts = {name: _as_texts(frame[name], table) for name in (columns.user, columns.item)}
-    times = frame[columns.time].to_numpy(np.float64)
-    return dataclasses.replace(table, frame=pd.DataFrame({**texts, columns.time: times}))
-
-
-def _require_columns(path: Path, found: Sequence[Any], columns: HistoryColumns) -> None:
-    missing = [it for it in (columns.user, columns.item, columns.time) if it not in found]
-    if missing:
-        raise DataError(
-            f"{path} must have the columns {columns.user}, {columns.item} and {columns.time}, got "
-            f"{', '.join(map(str, found)) or 'none'}"
-        )
 
 
 def _as_texts(column: "pd.Series[Any]", table: AtomicTable) -> Array:
     """A column of tokens; whole numbers are their digits, missing values are empty."""
     if column.dtype.kind in "iu":
-        return column.astype(str).to_numpy(dtype=object)
+        return np.where(column.isna(), "", column.astype(str).to_numpy(dtype=object))
     values = column.to_numpy(dtype=object)
     values = np.where(pd.isna(values), "", values)
     kind = pd.api.types.infer_dtype(values)
@@ -304,22 +251,24 @@ def _as_texts(column: "pd.Series[Any]", table: AtomicTable) -> Array:
     return values
 
 
-def _checked(table: AtomicTable, columns: HistoryColumns) -> RawHistories:
+def _checked(
+    table: AtomicTable, written: InteractionColumns, columns: HistoryColumns
+) -> RawHistories:
     """Refuse wrong rows; leave out those that name a user without history."""
-    users, items = (table.frame[it].to_numpy(dtype=object) for it in (columns.user, columns.item))
-    times = table.frame[columns.time].to_numpy(dtype=np.float64)
+    users, items = (table.frame[it].to_numpy(dtype=object) for it in (written.user, written.item))
+    times = table.frame[written.time].to_numpy(dtype=np.float64)
     alone = (items == "") & np.isnan(times)
-    for name, empty in ((columns.user, users == ""), (columns.item, (items == "") & ~alone)):
+    for name, empty in ((written.user, users == ""), (written.item, (items == "") & ~alone)):
         if empty.any():
             row = int(np.flatnonzero(empty)[0])
             raise DataError(f"{table.line(row)}: {name} must not be empty")
     user, names = pd.factorize(users)
     if alone.any():
         # 0 is a legal time of any unit, and keeps the numbers of the rows.
-        frame = table.frame.assign(**{columns.time: np.where(alone, 0, times)})
+        frame = table.frame.assign(**{written.time: np.where(alone, 0, times)})
         table = dataclasses.replace(table, frame=frame)
     if len(table.frame):
-        whole = read_times(table, columns.time, columns.unit, is_fixed=True)
+        whole = read_times(table, written.time, columns.unit, is_fixed=True)
     else:
         whole = np.zeros(0, dtype=np.int64)
     kept = ~alone

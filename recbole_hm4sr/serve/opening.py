@@ -1,28 +1,34 @@
 """A run opened to score: its model, its items, and nothing of its training."""
 
+import functools
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.data.feature_rows import open_feature_rows, unit_rows
+from recbole_hm4sr.data.interaction_columns import read_interaction_columns
+from recbole_hm4sr.data.item_table import ItemTable, read_item_table
 from recbole_hm4sr.data.serving_data import (
     NeedsDatasetError,
     ServingData,
     ServingDataset,
     describe_dataset,
 )
-from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays
+from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays, what_it_reads
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import RunPlan, read_plan
-from recbole_hm4sr.run.serving_file import best_checkpoint, read_serving_file
+from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
 logger = logging.getLogger(__name__)
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class OpenRun:
         model: At its best epoch, in evaluation mode, on the run's device.
         data: What is known of the data set.
         fingerprints: Hashes of the data set that it was trained on.
+        features: Unit rows of the items' features by modality, read when they are asked for;
+            empty where the model reads none. Shape ``[I, F]`` each, float16.
     """
 
     run_dir: Path
@@ -42,6 +50,7 @@ class OpenRun:
     model: Any
     data: ServingData
     fingerprints: Mapping[str, str]
+    features: Mapping[str, Callable[[], Array]] = field(default_factory=dict)
 
 
 def open_for_serving(run_dir: str | Path) -> OpenRun:
@@ -65,18 +74,30 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
     run = None
     if kept is not None:
         try:
-            run = _open_kept(folder, plan, kept.data, kept.fingerprints)
+            run = _open_kept(folder, plan, kept)
         except NeedsDatasetError as error:
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
+    if run.data.table is None:
+        source = read_interaction_columns(Path(plan.values["data_path"]))
+        run = replace(run, data=replace(run.data, table=_read_table(plan), source=source))
     run.model.eval()
     _refuse_what_cannot_serve(run)
     return run
 
 
-def _open_kept(
-    folder: Path, plan: RunPlan, data: ServingData, fingerprints: Mapping[str, str]
-) -> OpenRun:
+def _read_table(plan: RunPlan) -> ItemTable:
+    """The columns of the items of a run that keeps none, if its data set is here."""
+    path = Path(plan.values["data_path"]) / f"{plan.dataset}.item"
+    try:
+        return read_item_table(path, item_field=plan.values["ITEM_ID_FIELD"], settings=plan.data)
+    except DataError as error:
+        logger.warning("the items have no columns: %s", error)
+        return ItemTable()
+
+
+def _open_kept(folder: Path, plan: RunPlan, kept: ServingFile) -> OpenRun:
+    data, fingerprints = kept.data, kept.fingerprints
     path, config = best_checkpoint(folder), plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
@@ -85,7 +106,11 @@ def _open_kept(
     state = read_checkpoint(path, config["device"])
     refuse_foreign(state, path, name=config["model"], fingerprints=fingerprints)
     set_weights(model, state, path)
-    return OpenRun(folder, config, model, data, fingerprints)
+    features = {
+        name: functools.partial(open_feature_rows, folder, value)
+        for name, value in kept.features.items()
+    }
+    return OpenRun(folder, config, model, data, fingerprints, features)
 
 
 def _open_dataset(folder: Path) -> OpenRun:
@@ -94,11 +119,20 @@ def _open_dataset(folder: Path) -> OpenRun:
     parts = build_parts(plan, folder)
     parts.trainer.load_best()
     parts.model.eval()
-    data = describe_dataset(parts.train_data._dataset, serving_arrays(parts.model))
+    dataset = parts.train_data._dataset
+    data = describe_dataset(dataset, serving_arrays(parts.model))
+    kept = ServingFile(data, dict(parts.fingerprints), checkpoint="")
     try:
-        return _open_kept(folder, plan, data, parts.fingerprints)
+        run = _open_kept(folder, plan, kept)
     except NeedsDatasetError:
-        return OpenRun(folder, parts.config, parts.model, data, parts.fingerprints)
+        run = OpenRun(folder, parts.config, parts.model, data, parts.fingerprints)
+    names = dataset.modality_names if "features" in what_it_reads(parts.model) else ()
+    features = {name: functools.partial(_unit_rows, dataset, name) for name in names}
+    return replace(run, features=features)
+
+
+def _unit_rows(dataset: Any, name: str) -> Array:
+    return unit_rows(dataset.modality(name).values).astype(np.float16)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Items that a model cannot tell apart."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +43,15 @@ class IdenticalItems:
             scores[:, self.items] = torch.where(parted, own, first)
 
 
-def find_identical_items(vectors: Tensor) -> IdenticalItems:
-    """Equal rows of an item table.
+def find_identical_items(
+    vectors: Tensor, marks: Callable[[Tensor], Tensor | None] = lambda _: None
+) -> IdenticalItems:
+    """Items of which a model reads the same: rows of a table, and perhaps more.
 
     Args:
         vectors: Shape ``[I, V]``, floating.
+        marks: For items, ``[K]``, int64, numbers that are equal where all else that is read of them
+            is, of the same shape; None if nothing is. Asked of items with equal rows.
     """
     table = vectors.detach().cpu().float().contiguous().numpy()
     weights = np.random.default_rng(0).integers(1 << 62, size=table.shape[1], dtype=np.int64) | 1
@@ -55,6 +60,11 @@ def find_identical_items(vectors: Tensor) -> IdenticalItems:
         bits = table[start : start + _HASHED_ROWS].view(np.int32).astype(np.int64)
         hashes[start : start + _HASHED_ROWS] = (bits * weights).sum(axis=1)  # wraps around
     codes, _ = pd.factorize(hashes)
+    shared = np.flatnonzero(np.bincount(codes, minlength=1)[codes] > 1)
+    own = marks(torch.from_numpy(shared).to(vectors.device)) if len(shared) else None
+    if own is not None:
+        pairs = pd.MultiIndex.from_arrays([codes[shared], own.cpu().numpy()])
+        codes[shared] = len(codes) + pd.factorize(pairs)[0]
     first_of = np.zeros(codes.max(initial=-1) + 1, dtype=np.int64)
     first_of[codes[::-1]] = np.arange(len(table))[::-1]
     items = np.flatnonzero(first_of[codes] != np.arange(len(table)))

@@ -8,10 +8,10 @@ A user without a known item gets the items that occur most often in the training
 that the memory knows where the model has one.
 """
 
-import functools
-import logging
-import time
-from collections.abc import Sequence
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,11 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
+from recbole_hm4sr.base.errors import ConfigError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
-from recbole_hm4sr.layers.ranking import top_k
-from recbole_hm4sr.model.capabilities import item_vectors, tie_order
-from recbole_hm4sr.model.explain import NONE, Reasons, find_reasons, median_items
-from recbole_hm4sr.report.items import read_descriptions
+from recbole_hm4sr.model.capabilities import item_marks, item_vectors, tie_order
+from recbole_hm4sr.model.explain import Reasons, find_reasons, median_items
+from recbole_hm4sr.prepare.progress import Report, silent
 from recbole_hm4sr.serve.histories import UserHistories, number_histories
 from recbole_hm4sr.serve.history_table import (
     HistoryColumns,
@@ -35,20 +33,23 @@ from recbole_hm4sr.serve.history_table import (
     RawHistories,
     histories_from_frame,
     histories_from_lists,
-    number_items,
     read_history_file,
 )
+from recbole_hm4sr.serve.history_times import read_moment
+from recbole_hm4sr.serve.items import MODEL, Selection, ServedItems
+from recbole_hm4sr.serve.moments import RequestTimes
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 from recbole_hm4sr.serve.ranking import find_identical_items
-from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations
+from recbole_hm4sr.serve.recommendations import NamedReasons, Recommendations, warn_of_empty
+from recbole_hm4sr.serve.rules import Rules
+from recbole_hm4sr.serve.similar import SimilarItems, find_similar
+from recbole_hm4sr.serve.top_items import TopItems
 
-logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 # On CPUs a small batch stays in the caches (benchmarks/recommend.py); a GPU wants a large one.
 _CPU_BATCH, _GPU_BATCH = 128, 1024
 # Scores of a batch never exceed 2^26 numbers, 256 MB.
 _MOST_SCORES = 1 << 26
-_NAMED_USERS = 20
 
 
 class Recommender:
@@ -69,21 +70,25 @@ class Recommender:
             item=config["ITEM_ID_FIELD"],
             time=config["TIME_FIELD"],
             unit=read_settings(config, DataSettings).timestamp_unit,
+            source=run.data.source,
         )
         self.streams: tuple[str, ...] = ()
         if hasattr(self.model, "score_parts"):
             self.streams = tuple(self.model.part_names)
-        tokens = run.data.item_tokens
-        self.n_items = len(tokens)
-        self._index = pd.Index(tokens[1:].astype(object))
-        self._tokens = np.array([None, *tokens[1:].tolist()], dtype=object)
+        self.items = ServedItems(run)
+        self.n_items = len(self.items)
         # Frequent first; equal counts in the order of item ids.
-        self._twins = find_identical_items(item_vectors(self.model, self.n_items))
+        self._twins = find_identical_items(
+            item_vectors(self.model, self.n_items), partial(item_marks, self.model)
+        )
         self._ties = tie_order(self.model)
         self._counts = run.data.popularity
         self._popular = 1 + np.argsort(-self._counts[1:], kind="stable")
         # Whether scores depend on when they are asked for.
         self.asks_when: bool = getattr(self.model, "reads_request_time", False)
+        self.times = RequestTimes(
+            config["model"], self.columns.unit, run.data.clock, self.asks_when
+        )
 
     @classmethod
     def load(cls, run_dir: str | Path) -> "Recommender":
@@ -95,48 +100,66 @@ class Recommender:
         """
         return cls(open_for_serving(run_dir))
 
-    def recommend(
+    def recommend(  # noqa: PLR0913  # an option each
         self,
         histories: "Sequence[ListedHistory] | pd.DataFrame | RawHistories",
         k: int = 10,
         *,
         exclude_seen: bool = True,
         candidates: Sequence[str] | None = None,
+        exclude_items: Sequence[str] = (),
+        where: str | None = None,
+        max_per: Mapping[str, int] | None = None,
+        diversity: float = 0.0,
+        show: Sequence[str] = (),
         explain: bool = False,
-        at: int | None = None,
+        at: int | str | datetime.datetime | None = None,
         batch_size: int | None = None,
+        report: Report = silent,
     ) -> Recommendations:
         """The best items for each user.
 
         Items whom the model does not know are skipped, with one warning that counts them; another
-        names the users for whom nothing is left, since they have taken every item. An id is looked
-        up as it is given, then without the blanks at its ends, which ``hm4sr prepare`` cuts. Times
-        need no order; equal ones keep theirs. The model sees the most recent
-        ``MAX_ITEM_LIST_LENGTH`` interactions. A user without a known item gets the most frequent
-        items of the training part, or of what the memory knows. Equal scores stand in the order
-        of the run's items, or in that of the model where it has one; items that are equal to the
-        model have equal scores, whatever else is asked for at the same time.
+        names the users for whom nothing is left. An id is looked up as it is given, then without
+        the blanks at its ends, which ``hm4sr prepare`` cuts. Times need no order; equal ones keep
+        theirs. The model sees the most recent ``MAX_ITEM_LIST_LENGTH`` interactions. A user without
+        a known item gets the most frequent items of the training part, or of what the memory knows.
+        Equal scores stand in the order of the run's items, or in that of the model where it has
+        one; items that are equal to the model have equal scores, whatever else is asked for at the
+        same time.
 
         Args:
             histories: A list of pairs, item tokens and times of one user; a data frame with a row
-                an interaction, columns named as the run's; or what
-                :meth:`read_histories` returns. Times as in the run's data set.
+                an interaction, columns named as the run's or as those of the table that the data
+                set was prepared from; or what :meth:`read_histories` returns. Times are numbers of
+                the run's unit (in such a table: of its own), dates of ISO 8601 or moments; without
+                a zone they are of UTC.
             k: Items a user; fewer where fewer are left.
             exclude_seen: Leave out what the user has taken, as a shop does. False ranks as
                 RecBole and the paper do.
             candidates: Recommend these items only; None for all.
+            exclude_items: Never recommend these, such as those out of stock.
+            where: A condition on the columns that the run keeps, as ``price < 50 and category =
+                'Shoes'``; see :mod:`recbole_hm4sr.serve.where`.
+            max_per: By column, how many items of a list may have the same value. An item counts
+                under each of its values.
+            diversity: From 0, the order of the scores, to 1, items as unlike as they can be, by
+                their features; see :mod:`recbole_hm4sr.serve.greedy`.
+            show: Columns that the run keeps, to be told of each item.
             explain: Also tell why each item is recommended (:mod:`recbole_hm4sr.model.explain`),
                 and the part of each modality in each score where the model tells that. Each
                 history is then scored again without each of its items.
-            at: The moment of the requests, in the unit of the run's times; None for now. Only a
-                model with a memory and ``request_time: target`` reads it, rounded down to the grain
-                of the run's times: a day where all of them are whole days.
+            at: The moment of the requests, in the unit of the run's times, or a date; None for
+                now. Only a model with a memory and ``request_time: target`` reads it, rounded down
+                to the grain of the run's times: a day where all of them are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
+            report: Told what goes on, how many users are scored, and of how many.
 
         Raises:
-            ConfigError: If k or batch_size is below 1, the model reads no moment, or the moment is
-                before the newest that the memory knows.
+            ConfigError: If a number is out of range, ``where`` breaks its grammar, a column is not
+                kept, the model reads no moment, or the moment is before the newest that the memory
+                knows.
             DataError: If a history is wrong, or no candidate is known.
             TrainingError: If the model gives NaN.
         """
@@ -144,25 +167,27 @@ class Recommender:
             batch_size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
         if k < 1 or batch_size < 1:
             raise ConfigError(f"k and batch_size must be 1 or more, got {k} and {batch_size}")
-        moment = self._moment(at)
+        rules = Rules(candidates, exclude_items, where, max_per or {}, diversity)
+        selection = self._select(rules)
+        self.items.require(show)
+        moment = self.times.moment(read_moment(at, self.columns.unit))
         known = self._number(histories)
-        allowed = self._in_order(self._candidates(candidates))
-        n_allowed = self.n_items - 1 if allowed is None else len(allowed)
-        shape = len(known.users), min(k, n_allowed)
-        found = _TopItems(*shape, len(self.streams) if explain else None)
-        scored = torch.nonzero(known.lengths).squeeze(1)
-        # Users of like length share a batch, so that models of padded rows lose little.
-        scored = scored[known.lengths[scored].argsort(stable=True)]
-        size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
-        for start in range(0, len(scored), size):
-            users = scored[start : start + size]
-            batch = self._batch(known, users, moment)
-            self._score(known, users, batch, allowed, found, exclude_seen=exclude_seen, n_rows=size)
+        shape = len(known.users), min(k, selection.size(self.n_items))
+        found = TopItems(*shape, len(self.streams) if explain else None)
+        if found.k:
+            users = self._by_length(known)
+            size = max(1, min(batch_size, _MOST_SCORES // self.n_items))
+            for start in range(0, len(users), size):
+                report("scoring", start, len(users))
+                part = users[start : start + size]
+                batch = self._batch(known, part, moment)
+                taken = known.taken(part) if exclude_seen else None
+                self._score(part, batch, taken, selection, found, n_rows=size)
         by_model = known.lengths.numpy() > 0
-        self._fall_back(np.flatnonzero(~by_model), allowed, found)
+        self._fall_back(np.flatnonzero(~by_model), selection, found)
         recommended = Recommendations(
             users=known.users,
-            items=self._tokens[found.items],
+            items=self.items.tokens[found.items],
             scores=found.scores,
             by_model=by_model,
             unknown_items=known.unknown,
@@ -170,9 +195,63 @@ class Recommender:
             shares=found.shares,
             known_until=self.known_until(moment),
             reasons=self._named(found.reasons),
+            details=self.items.details(show, found.items),
         )
-        _warn_of_empty(recommended)
+        warn_of_empty(recommended)
         return recommended
+
+    def similar(  # noqa: PLR0913  # an option each
+        self,
+        items: Sequence[str],
+        k: int = 10,
+        *,
+        by: str = MODEL,
+        candidates: Sequence[str] | None = None,
+        exclude_items: Sequence[str] = (),
+        where: str | None = None,
+        max_per: Mapping[str, int] | None = None,
+        diversity: float = 0.0,
+        show: Sequence[str] = (),
+    ) -> SimilarItems:
+        """The items that are most like each of some items, none of them itself.
+
+        An item without a row, such as one that came with a refresh, is like none.
+
+        Args:
+            items: Raw tokens; a warning counts those that are not known.
+            k: Items for each; fewer where fewer are left.
+            by: Whose cosine: ``model``, its rows of items; ``features``, the mean over the
+                modalities; or a modality, as ``text``.
+            candidates: As in :meth:`recommend`, and so are the other rules and ``show``.
+            exclude_items: Never tell these.
+            where: A condition on the columns that the run keeps.
+            max_per: By column, how many items of a list may have the same value.
+            diversity: From 0, most like first, to 1, as unlike one another as they can be.
+            show: Columns that the run keeps, to be told of each item.
+
+        Raises:
+            ConfigError: If a number is out of range, a rule or a column is wrong, or there are no
+                such rows.
+            DataError: If no item, or no candidate, is known.
+        """
+        rules = Rules(candidates, exclude_items, where, max_per or {}, diversity)
+        return find_similar(self.items, items, k, by=by, rules=rules, show=show)
+
+    def _select(self, rules: Rules) -> Selection:
+        """What rules allow, in the order in which equal scores rank."""
+        selection = self.items.choose(rules)
+        if self._ties is None:
+            return selection
+        ties = self._ties.cpu().numpy()
+        ties = ties[ties > 0]
+        allowed = selection.allowed
+        return selection._replace(allowed=ties if allowed is None else ties[np.isin(ties, allowed)])
+
+    @staticmethod
+    def _by_length(known: UserHistories) -> Tensor:
+        """The users whom the model can score; those of like length may share a batch."""
+        scored = torch.nonzero(known.lengths).squeeze(1)
+        return scored[known.lengths[scored].argsort(stable=True)]
 
     def known_until(self, moment: int | None = None) -> int | None:
         """T': the moment up to which the memory knows, in the unit of the run's times.
@@ -184,50 +263,46 @@ class Recommender:
             The first moment at which all that is stored is known, or that of the request if it is
             earlier; None without a memory.
         """
-        clock = self.run.data.clock
-        if clock is None:
-            return None
-        return clock.end if moment is None else min(moment, clock.end)
+        return self.times.known_until(moment)
 
     def earliest_moment(self) -> int | None:
         """The first moment that a request may be of; None where no moment is read."""
-        clock = self.run.data.clock
-        return clock.newest if clock is not None and self.asks_when else None
+        return self.times.earliest()
 
-    def _moment(self, at: int | None) -> int | None:
-        """T of the requests, whole grains of the run's times; None where no model reads it."""
-        clock = self.run.data.clock
-        if clock is None or not self.asks_when:
-            if at is not None:
-                raise ConfigError(
-                    f"at must be left out: {self.run.config['model']} reads the moment of a "
-                    f"request only with memory: events and request_time: target"
-                )
-            return None
-        unit = self.columns.unit
-        if at is not None and not 0 <= at < TIME_LIMITS[unit]:
-            raise ConfigError(f"at must be from 0 to {TIME_LIMITS[unit] - 1}, got {at}")
-        now = int(time.time() * PER_SECOND[unit]) if at is None else at
-        moment = now - now % clock.grain
-        if moment < clock.newest:
-            raise ConfigError(
-                f"a request must be of {as_date(clock.newest, unit)} ({clock.newest}) or later, "
-                f"the newest time that the memory knows, got {as_date(moment, unit)} ({moment}); "
-                f"hm4sr evaluate scores past moments"
-            )
-        return moment
+    def read_histories(
+        self,
+        path: str | Path,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        unit: str | None = None,
+        time_format: str | None = None,
+        encoding: str | None = None,
+    ) -> RawHistories:
+        """Read a file of histories: CSV, Parquet or ``.inter``.
 
-    def read_histories(self, path: str | Path) -> RawHistories:
-        """Read a CSV or Parquet file of histories with the run's column names.
+        Args:
+            path: Written as the run's own files, or as the table that its data set was prepared
+                from, but for what the others say.
+            user: Column of users; the others as ``hm4sr prepare csv`` has them.
+            item: Column of items.
+            time: Column of times.
+            unit: What times are that are no moments: ``s``, ``ms`` or ``date``.
+            time_format: Form of dates.
+            encoding: Of a CSV file.
 
         Raises:
             DataError: If a row is wrong; the message says which.
         """
-        return read_history_file(Path(path), self.columns)
+        said = {"user": user, "item": item, "time": time, "unit": unit}
+        said |= {"time_format": time_format, "encoding": encoding}
+        given = {name: value for name, value in said.items() if value is not None}
+        return read_history_file(Path(path), dataclasses.replace(self.columns, given=given))
 
     def knows(self, items: Sequence[str]) -> Array:
         """Which raw item tokens the model knows. Shape ``[N]``, bool."""
-        return number_items(np.array(items, dtype=object), self._index) > 0
+        return self.items.numbers(items) > 0
 
     def _number(self, histories: Any) -> UserHistories:
         raw = histories
@@ -235,69 +310,39 @@ class Recommender:
             raw = histories_from_frame(histories, self.columns)
         elif not isinstance(histories, RawHistories):
             raw = histories_from_lists(histories, self.columns.unit)
-        return number_histories(raw, self._index, keep=self.run.config["rm_dup_inter"])
-
-    def _candidates(self, tokens: Sequence[str] | None) -> Tensor | None:
-        """Ids of the candidates, ascending, each once."""
-        if tokens is None:
-            return None
-        numbers = number_items(np.array(list(tokens), dtype=object), self._index)
-        unknown = [token for token, number in zip(tokens, numbers, strict=True) if not number]
-        named = ", ".join(repr(str(token)) for token in unknown[:3])
-        if len(unknown) == len(numbers):
-            raise DataError(
-                f"candidates must be items of the run, but of {len(numbers)} none is known"
-                + (f", e.g. {named}" if unknown else "")
-            )
-        if unknown:
-            logger.warning(
-                "%d of %d candidates are not known, e.g. %s", len(unknown), len(numbers), named
-            )
-        return torch.from_numpy(np.unique(numbers[numbers > 0]))
-
-    def _in_order(self, allowed: Tensor | None) -> Tensor | None:
-        """Candidates in the order in which equal scores rank; None for all, by number."""
-        if self._ties is None:
-            return allowed
-        ties = self._ties.cpu()
-        return ties[ties > 0] if allowed is None else ties[torch.isin(ties, allowed)]
+        return number_histories(raw, self.items.index, keep=self.run.config["rm_dup_inter"])
 
     @torch.no_grad()
     def _score(
         self,
-        known: UserHistories,
         users: Tensor,
         batch: Interaction,
-        allowed: Tensor | None,
-        found: "_TopItems",
+        taken: tuple[Tensor, Tensor] | None,
+        selection: Selection,
+        found: TopItems,
         *,
-        exclude_seen: bool,
         n_rows: int,
     ) -> None:
         scores = self.model.full_sort_predict(batch).view(len(users), -1)[:, : self.n_items]
         self._twins.unite(scores)
         median = median_items(scores) if found.reasons is not None else None
         scores[:, 0] = -torch.inf
-        if exclude_seen:
-            rows, items = known.taken(users)
+        if taken is not None:
+            rows, items = taken
             scores[rows.to(self.device), items.to(self.device)] = -torch.inf
-        if allowed is not None:
-            scores = scores.index_select(1, allowed.to(self.device))
-        values, columns = top_k(scores, found.k)
+        values, items = selection.top(scores, found.k)
         if torch.isnan(values).any():
             raise TrainingError(
                 "every score must be a number, but the model gave NaN; train it anew with a lower "
                 "learning_rate"
             )
-        items = columns.cpu() if allowed is None else allowed[columns.cpu()]
-        found.put(users.numpy(), items.numpy(), values.float().cpu().numpy())
+        numbers = items.cpu()
+        found.put(users.numpy(), numbers.numpy(), values.float().cpu().numpy())
         if median is not None:
             found.explain(
                 users.numpy(),
-                find_reasons(
-                    self.model, batch, items.to(self.device), values, median, n_rows=n_rows
-                ),
-                self._shares(batch, items),
+                find_reasons(self.model, batch, items, values, median, n_rows=n_rows),
+                self._shares(batch, numbers),
             )
 
     def _shares(self, batch: Interaction, items: Tensor) -> Array | None:
@@ -310,26 +355,9 @@ class Recommender:
         """Reasons with the tokens of their items, and with titles where the data set is here."""
         if reasons is None:
             return None
-        items = self._tokens[reasons.items]
-        titles = np.array([self._titles.get(token, "") for token in items.flat], dtype=object)
-        return NamedReasons(reasons.kinds, items, titles.reshape(items.shape), reasons.shares)
-
-    @functools.cached_property
-    def _titles(self) -> dict[str, str]:
-        """Titles of the items, from the data set's folder; none where that is not here."""
-        config = self.run.config
-        path = Path(config["data_path"]) / f"{config['dataset']}.item"
-        try:
-            found = read_descriptions(
-                path,
-                self._tokens[1:].tolist(),
-                item_field=self.columns.item,
-                settings=read_settings(config, DataSettings),
-            )
-        except DataError as error:
-            logger.warning("reasons have no titles: %s", error)
-            return {}
-        return {token: texts["title"] for token, texts in found.items()}
+        items = self.items.tokens[reasons.items]
+        titles = self.items.titles(reasons.items)
+        return NamedReasons(reasons.kinds, items, titles, reasons.shares)
 
     def _batch(self, known: UserHistories, users: Tensor, moment: int | None) -> Interaction:
         config = self.run.config
@@ -344,55 +372,18 @@ class Recommender:
             columns[self.columns.time] = torch.full((len(users),), moment)
         return Interaction(columns).to(self.device)
 
-    def _fall_back(self, users: Array, allowed: Tensor | None, found: "_TopItems") -> None:
+    def _fall_back(self, users: Array, selection: Selection, found: TopItems) -> None:
         """The most frequent items, the same for all."""
         best = self._popular
-        if allowed is not None:
-            best = best[np.isin(best, allowed.numpy())]
-        best = best[: found.k]
-        shape = len(users), len(best)
-        counts = self._counts[best].astype(np.float32)
-        found.put(users, np.broadcast_to(best, shape), np.broadcast_to(counts, shape))
-
-
-def _warn_of_empty(found: Recommendations) -> None:
-    users = found.users_without_items
-    if len(users):
-        named = ", ".join(repr(user) for user in users[:_NAMED_USERS])
-        more = f" and {len(users) - _NAMED_USERS:,} more" if len(users) > _NAMED_USERS else ""
-        logger.warning(
-            "%d of %d users get no item, since they have taken every one there is: %s%s",
-            len(users),
-            len(found.users),
-            named,
-            more,
+        if selection.allowed is not None:
+            best = best[np.isin(best, selection.allowed)]
+        if not (len(users) and len(best)):
+            return
+        counts = torch.from_numpy(self._counts[best].astype(np.float32))[None].to(self.device)
+        values, items = selection._replace(allowed=best).top(counts, found.k, is_chosen=True)
+        shape = len(users), found.k
+        found.put(
+            users,
+            np.broadcast_to(items.cpu().numpy(), shape),
+            np.broadcast_to(values.cpu().numpy(), shape),
         )
-
-
-class _TopItems:
-    """Arrays that are filled batch by batch."""
-
-    def __init__(self, n_users: int, k: int, n_streams: int | None) -> None:
-        self.k = k
-        self.items = np.zeros((n_users, k), dtype=np.int64)
-        self.scores = np.full((n_users, k), np.nan, dtype=np.float32)
-        self.shares = np.full((n_users, k, n_streams or 0), np.nan, dtype=np.float32)
-        self.reasons: Reasons | None = None
-        if n_streams is not None:
-            kinds = np.full((n_users, k), NONE, dtype=object)
-            nothing = np.full((n_users, k), np.nan, dtype=np.float32)
-            self.reasons = Reasons(kinds, np.zeros((n_users, k), dtype=np.int64), nothing)
-
-    def put(self, users: Array, items: Array, scores: Array) -> None:
-        left = np.isfinite(scores)  # minus infinity: taken already
-        self.items[users] = np.where(left, items, 0)
-        self.scores[users] = np.where(left, scores, np.nan)
-
-    def explain(self, users: Array, reasons: Reasons, shares: Array | None) -> None:
-        """Say why what was put is there."""
-        assert self.reasons is not None
-        for whole, values in zip(self.reasons, reasons, strict=True):
-            whole[users] = values
-        if shares is not None:
-            left = ~np.isnan(self.scores[users])
-            self.shares[users] = np.where(left[..., None], shares, np.nan)

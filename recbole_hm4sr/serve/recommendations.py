@@ -1,13 +1,16 @@
 """What is recommended to each user, as arrays, as a table and as plain values."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
+_NAMED_USERS = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class NamedReasons:
             return None
         found = {"kind": kind, "item": self.items[user, rank], "title": self.titles[user, rank]}
         record = {name: value for name, value in found.items() if value}
-        return record if np.isnan(share) else {**record, "share": _plain(share)}
+        return record if np.isnan(share) else {**record, "share": plain_number(share)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Recommendations:
         reasons: Why each is recommended; None unless asked for.
         known_until: The moment up to which the memory knows, in the unit of the run's times; None
             for a model without a memory.
+        details: Columns of the items that were asked for, by name: a number, a text, a list of
+            texts or None each. Shape ``[U, K]``, object.
     """
 
     users: Array
@@ -80,14 +85,15 @@ class Recommendations:
     shares: Array
     reasons: NamedReasons | None = None
     known_until: int | None = None
+    details: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def users_without_items(self) -> Array:
-        """Users who get no item, since they have taken all there are. Shape ``[V]``, object."""
+        """Users who get no item, since they have taken all that may be. Shape ``[V]``, object."""
         return self.users[np.isnan(self.scores).all(axis=1)]
 
     def table(self, user_field: str = "user_id", item_field: str = "item_id") -> pd.DataFrame:
-        """A row a recommendation: user, rank from 1, item, score, source, shares and reason.
+        """A row a recommendation: user, rank from 1, item, score, source, details, shares, reason.
 
         A user without items has no row; :attr:`users_without_items` names them.
         """
@@ -99,10 +105,29 @@ class Recommendations:
             "score": self.scores[users, ranks],
             "source": np.where(self.by_model, "model", "popular")[users],
         }
+        for name, cells in self.details.items():
+            columns[name] = [shown_cell(cell) for cell in cells[users, ranks]]
         for number, name in enumerate(self.streams):
             columns[f"share_{name}"] = self.shares[users, ranks, number]
         if self.reasons is not None:
             columns |= self.reasons.columns(users, ranks)
+        return pd.DataFrame(columns)
+
+    def lists(self, user_field: str = "user_id", item_field: str = "item_id") -> pd.DataFrame:
+        """A row a user: source, items, scores and details, each a list, best first.
+
+        A user without items has empty lists.
+        """
+        left = [~np.isnan(row) for row in self.scores]
+        columns: dict[str, Any] = {
+            user_field: self.users,
+            "source": np.where(self.by_model, "model", "popular"),
+            "unknown_items": self.unknown_items,
+        }
+        parts = {f"{item_field}s": self.items, "scores": self.scores, **self.details}
+        for name, cells in parts.items():
+            rows = [row[there].tolist() for row, there in zip(cells, left, strict=True)]
+            columns[name] = pd.Series(rows, dtype=object)
         return pd.DataFrame(columns)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -117,14 +142,40 @@ class Recommendations:
             }
 
     def _record(self, number: int, rank: int) -> dict[str, Any]:
-        # Digits of float32, not of its nearest float64.
-        record = {"item": self.items[number, rank], "score": _plain(self.scores[number, rank])}
+        record = {
+            "item": self.items[number, rank],
+            "score": plain_number(self.scores[number, rank]),
+        }
+        if self.details:
+            record["details"] = {name: cells[number, rank] for name, cells in self.details.items()}
         if self.streams and self.by_model[number]:
-            shares = map(_plain, self.shares[number, rank])
+            shares = map(plain_number, self.shares[number, rank])
             record["shares"] = dict(zip(self.streams, shares, strict=True))
         reason = None if self.reasons is None else self.reasons.record(number, rank)
         return record if reason is None else {**record, "reason": reason}
 
 
-def _plain(value: Any) -> float:
+def warn_of_empty(found: Recommendations) -> None:
+    """Name the users who get no item, in one warning."""
+    users = found.users_without_items
+    if len(users):
+        named = ", ".join(repr(user) for user in users[:_NAMED_USERS])
+        more = f" and {len(users) - _NAMED_USERS:,} more" if len(users) > _NAMED_USERS else ""
+        logger.warning(
+            "%d of %d users get no item, since they have taken every one that may be recommended: "
+            "%s%s",
+            len(users),
+            len(found.users),
+            named,
+            more,
+        )
+
+
+def shown_cell(cell: Any) -> Any:
+    """A value of a column of items as a cell of a table: lists as their ``.item`` file has them."""
+    return " ".join(cell) if isinstance(cell, list) else cell
+
+
+def plain_number(value: Any) -> float:
+    """A number with the digits of float32, not of its nearest float64."""
     return float(str(value))

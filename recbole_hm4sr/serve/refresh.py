@@ -33,14 +33,13 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
-from recbole_hm4sr.data.serving_data import ServingData
+from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve.exported import indexes_of, require_export
 from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
-# The dense rows of the items, which a model of this package keeps under this name.
-_ROWS = "catalogue"
 
 
 class Refreshed(NamedTuple):
@@ -54,6 +53,7 @@ class Refreshed(NamedTuple):
         n_items: Items that were new.
         known_until: The first moment at which all is known, in the unit of the run's times.
         unit: That unit: ``s`` or ``ms``.
+        indexes: Exported indexes in the run's folder that were written anew.
     """
 
     is_known: bool
@@ -63,6 +63,7 @@ class Refreshed(NamedTuple):
     n_items: int
     known_until: int
     unit: str
+    indexes: tuple[Path, ...] = ()
 
 
 def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
@@ -71,7 +72,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
     A file that was merged before is known by its content, and nothing is done. A row equal to one
     of its user's newest that are kept is skipped; a row at the time of its user's newest comes
     behind it. Items that the run does not know get numbers behind the old ones: they are scored by
-    the memory alone, since nothing was trained on them.
+    the memory alone, since nothing was trained on them. Exported indexes in the run's folder are
+    written anew, for which the packages of the extra ``export`` must be there.
 
     Args:
         run_dir: Folder of a finished run with ``memory: events``.
@@ -79,7 +81,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
 
     Raises:
         ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
-            being refreshed by another process.
+            being refreshed by another process; or if the packages of the extra ``export`` are
+            missing, and it has an index.
         DataError: If a row is wrong or older than its user's newest, or a file cannot be read or
             written; the message says which.
     """
@@ -100,7 +103,27 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
                 f"a refresh must be of a run with memory: events, but {plan.entry.name} in "
                 f"{folder} has no memory; train it anew on all data"
             )
-        return _refresh(folder, path, plan, content, content.memory)
+        indexes = indexes_of(folder)
+        if indexes:
+            require_export(next(iter(indexes)), "a refresh")
+        done = _refresh(folder, path, plan, content, content.memory)
+        return done._replace(indexes=_renewed(folder, indexes, done.known_until))
+
+
+def _renewed(
+    folder: Path, indexes: Mapping[Path, Mapping[str, Any]], known_until: int
+) -> tuple[Path, ...]:
+    """Write those indexes anew that are of another moment, as of a refresh that was killed."""
+    stale = [
+        index
+        for index, facts in indexes.items()
+        if "memory" in facts and facts["memory"]["moment"] != known_until
+    ]
+    for index in stale:
+        from recbole_hm4sr.serve.export import renew_index  # it imports torch
+
+        renew_index(folder, index, indexes[index])
+    return tuple(stale)
 
 
 def _refresh(
@@ -124,8 +147,8 @@ def _refresh(
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
-    rows = {_ROWS: with_rows(others[_ROWS], n_items)} if _ROWS in others else {}
-    data = replace(known, item_tokens=came.item_tokens, arrays={**others, **rows})
+    others = _of_items(others, np.diff(of_memory["starts"]))
+    data = replace(known, item_tokens=came.item_tokens, arrays=others)
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
     return Refreshed(
@@ -168,7 +191,7 @@ def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) ->
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)
     n_new = len(item_tokens) - len(known.item_tokens)
-    if n_new and _ROWS not in known.arrays:
+    if n_new and not {ROWS, ORDER} & set(known.arrays):
         first = int(np.argmax(items >= len(known.item_tokens)))
         raise DataError(
             f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
@@ -206,6 +229,16 @@ def _accepted(
     rows = rows.where(~is_kept)
     order = np.lexsort((rows.times, rows.users))  # stable: equal times keep the file's order
     return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
+
+
+def _of_items(arrays: dict[str, Array], counts: Array) -> dict[str, Array]:
+    """What a model keeps of each item, for all items and their interactions. Shape ``[I']``."""
+    found = dict(arrays)
+    if ROWS in arrays:
+        found[ROWS] = with_rows(arrays[ROWS], len(counts))
+    if ORDER in arrays:
+        found[ORDER] = by_popularity(counts)
+    return found
 
 
 def _merge(

@@ -5,14 +5,17 @@ reachable from elsewhere belongs behind a server that has. It reads JSON and not
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import ConfigError, DataError, UserError
 from recbole_hm4sr.data.times import as_date
 from recbole_hm4sr.model.capabilities import what_it_reads
 from recbole_hm4sr.serve.recommend import Recommender
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.serve.examples import Examples
 
 logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 10
@@ -32,7 +35,7 @@ def create_app(recommender: Recommender) -> Any:
     from fastapi_offline import FastAPIOffline
 
     from recbole_hm4sr.serve import bodies
-    from recbole_hm4sr.serve.examples import TAGS, describe
+    from recbole_hm4sr.serve.examples import TAGS, describe, make_examples
 
     # The OpenAPI page brings its scripts along: a machine without internet shows it too.
     app = FastAPIOffline(
@@ -44,7 +47,9 @@ def create_app(recommender: Recommender) -> Any:
     )
     _answer_errors(app)
     app.add_middleware(_SizeLimit, limit=bodies.MAX_BODY_BYTES)
-    _add_recommend(app, recommender)
+    examples = make_examples(recommender)
+    _add_recommend(app, recommender, examples)
+    _add_similar(app, recommender, examples)
 
     def answers(body: Any) -> dict[int | str, dict[str, Any]]:
         return {
@@ -71,28 +76,24 @@ def create_app(recommender: Recommender) -> Any:
     return app
 
 
-def _add_recommend(app: Any, recommender: Recommender) -> None:
+def _add_recommend(app: Any, recommender: Recommender, examples: "Examples") -> None:
     """The path that recommends; its page has requests of the run's items, and their answers."""
     from fastapi import Body
 
     from recbole_hm4sr.serve import bodies
-    from recbole_hm4sr.serve.examples import make_examples
 
-    examples = make_examples(recommender)
     request_class: Any = bodies.request_model(
         recommender.columns.unit,
         examples.tokens,
         examples.times,
         earliest=recommender.earliest_moment(),
+        table=recommender.items.table,
     )
     shown: Any = examples.requests
     request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
-    answers = {}
-    for name, example in examples.requests.items():
-        answer = _recommend(recommender, request_class(**example["value"]))
-        value = answer.model_dump(exclude_none=True)
-        answers[name] = {"summary": example["summary"], "value": value}
-    responses = {200: {"content": {"application/json": {"examples": answers}}}, **bodies.PROBLEMS}
+    responses = _answered(
+        examples.requests, lambda body: _recommend(recommender, request_class(**body))
+    )
 
     @app.post(
         "/recommend",
@@ -106,6 +107,49 @@ def _add_recommend(app: Any, recommender: Recommender) -> None:
         A history without an item of the run is answered with what is popular, and says so.
         """
         return _recommend(recommender, request)
+
+
+def _add_similar(app: Any, recommender: Recommender, examples: "Examples") -> None:
+    """The path that tells items like others, if the run can."""
+    from fastapi import Body
+
+    from recbole_hm4sr.serve import bodies
+
+    ways = recommender.items.ways
+    if not ways:
+        return
+    request_class: Any = bodies.similar_model(
+        examples.tokens, ways=ways, table=recommender.items.table
+    )
+    shown: Any = examples.similar
+    request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
+    responses = _answered(
+        examples.similar, lambda body: _similar(recommender, request_class(**body))
+    )
+
+    @app.post(
+        "/similar", tags=["recommendations"], responses=responses, response_model_exclude_none=True
+    )
+    def similar(request: request_body) -> bodies.SimilarAnswer:
+        """The items most like each item, in the order of the request.
+
+        An item that the run does not know has no answer, and the answer says so.
+        """
+        return _similar(recommender, request)
+
+
+def _answered(examples: Mapping[str, Any], answer: Callable[[Any], Any]) -> dict[Any, Any]:
+    """The answers to the requests that a page shows, and what is refused."""
+    from recbole_hm4sr.serve import bodies
+
+    answers = {
+        name: {
+            "summary": example["summary"],
+            "value": answer(example["value"]).model_dump(exclude_none=True),
+        }
+        for name, example in examples.items()
+    }
+    return {200: {"content": {"application/json": {"examples": answers}}}, **bodies.PROBLEMS}
 
 
 def run_service(recommender: Recommender, *, host: str, port: int) -> None:
@@ -157,17 +201,10 @@ def require_packages() -> None:
 
 
 def _recommend(recommender: Recommender, request: Any) -> Any:
-    from fastapi import HTTPException
-
     from recbole_hm4sr.serve import bodies
 
     _refuse_late(request)
-    unknown = 0
-    if request.candidates is not None:
-        known = recommender.knows(request.candidates)
-        unknown = int((~known).sum())
-        if not known.any():
-            raise HTTPException(404, "none of the candidates is an item of the run")
+    unknown = _unknown_candidates(recommender, request)
     histories = [
         ([it.item for it in history], [it.time for it in history]) for history in request.histories
     ]
@@ -175,9 +212,9 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
         histories,
         request.k,
         exclude_seen=request.exclude_seen,
-        candidates=request.candidates,
         explain=request.explain,
         at=request.at,
+        **request.rules(),
     )
     users = [
         bodies.UserItems(
@@ -192,6 +229,30 @@ def _recommend(recommender: Recommender, request: Any) -> Any:
         unknown_candidates=unknown,
         known_until=_as_moment(found.known_until, recommender),
     )
+
+
+def _similar(recommender: Recommender, request: Any) -> Any:
+    from fastapi import HTTPException
+
+    from recbole_hm4sr.serve import bodies
+
+    _unknown_candidates(recommender, request)
+    if not recommender.knows(request.items).any():
+        raise HTTPException(404, "none of the items is an item of the run")
+    found = recommender.similar(request.items, request.k, by=request.by, **request.rules())
+    return bodies.SimilarAnswer(items=[bodies.LikeOne(**record) for record in found.records()])
+
+
+def _unknown_candidates(recommender: Recommender, request: Any) -> int:
+    """How many candidates are no items; if none is one, nothing can be found."""
+    from fastapi import HTTPException
+
+    if request.candidates is None:
+        return 0
+    known = recommender.knows(request.candidates)
+    if not known.any():
+        raise HTTPException(404, "none of the candidates is an item of the run")
+    return int((~known).sum())
 
 
 def _as_moment(time: int | None, recommender: Recommender) -> Any:

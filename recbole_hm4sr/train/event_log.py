@@ -1,100 +1,129 @@
-"""What an epoch tells TensorBoard and, with ``log_wandb``, Weights and Biases; RecBole's names."""
+"""What an epoch tells TensorBoard and, where they are asked for, Weights & Biases and MLflow.
+
+All get the same names: ``Loss/Train`` (RecBole's name for the sum), ``Loss/<name>``,
+``Valid/<metric>``, ``Valid-<view>/<metric>``, ``LearningRate/<group>``, ``Seconds/<part>``,
+``Memory/peak_mb`` and at the end ``Test/<metric>``.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole.utils import WandbLogger
+from recbole_hm4sr.train.costs import Costs
+from recbole_hm4sr.train.epochs import EpochRecord
+from recbole_hm4sr.train.trackers import MlflowTracker, TensorBoardTracker, Tracker, WandbTracker
 
 _log = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Writes the curves of a run.
+    """Sends the curves of a run to its trackers.
 
-    TensorBoard's folder and file are made with the first value: a run that is tested again leaves
-    its folder as it is.
+    Their folders are made with the first value: a run that is tested again leaves its folder as it
+    is.
 
     Args:
         config: RecBole ``Config``.
-        folder: Where TensorBoard's events go.
-        silent: Write nothing, as in all processes of a run but the first.
+        run_dir: Folder of the run, which holds theirs.
+        silent: Send nothing, as in all processes of a run but the first.
     """
 
-    def __init__(self, config: Any, folder: Path, *, silent: bool = False) -> None:
+    def __init__(self, config: Any, run_dir: Path, *, silent: bool = False) -> None:
         self._config = config
-        self._folder = folder
-        self._wandb = None if silent else WandbLogger(config)
-        self._n_validations = 0
-        self._writer: Any = None
+        self._run_dir = run_dir
+        self._silent = silent
+        self._trackers: tuple[Tracker, ...] = ()
 
-    def trained(self, epoch: int, loss: float) -> None:
-        """The loss of an epoch.
+    def trained(
+        self,
+        epoch: int,
+        losses: Mapping[str, float],
+        seconds: float,
+        *,
+        rates: Sequence[float],
+        costs: Costs,
+    ) -> None:
+        """An epoch that was trained.
 
         Args:
-            epoch: From 0.
-            loss: Sum over the steps.
+            epoch: From 1.
+            losses: Each named loss, mean over the steps.
+            seconds: Of the steps.
+            rates: The learning rate of each group of weights.
+            costs: Of the run so far.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If a file cannot be written.
         """
-        if self._wandb is None:
-            return
-        self._tensorboard().add_scalar("Loss/Train", loss, epoch)
-        values = {"epoch": epoch, "train_loss": loss, "train_step": epoch}
-        self._wandb.log_metrics(values, head="train")
+        values = {
+            "Loss/Train": sum(losses.values()),
+            **{f"Loss/{name}": value for name, value in losses.items()},
+            **{f"LearningRate/{number}": rate for number, rate in enumerate(rates)},
+            "Seconds/train": seconds,
+            "Memory/peak_mb": costs.peak_memory_bytes / 2**20,
+        }
+        self._send(values, epoch)
 
-    def validated(self, epoch: int, score: float, metrics: Mapping[str, float]) -> None:
+    def validated(self, record: EpochRecord) -> None:
         """The validation of an epoch.
 
+        Raises:
+            OSError: If a file cannot be written.
+        """
+        values = {
+            **{f"Valid/{name}": value for name, value in record.valid.items()},
+            **{
+                f"Valid-{view}/{name}": value
+                for view, found in record.views.items()
+                for name, value in found.valid.items()
+            },
+            "Seconds/valid": record.valid_seconds,
+        }
+        self._send(values, record.epoch)
+
+    def tested(self, metrics: Mapping[str, float], best_epoch: int) -> None:
+        """The test of the best epoch; nothing where the run was not trained here.
+
         Args:
-            epoch: From 0.
-            score: Value of the metric that chooses the best epoch.
-            metrics: All of them.
-
-        Raises:
-            OSError: If it cannot be written.
+            metrics: By name.
+            best_epoch: From 1.
         """
-        if self._wandb is None:
-            return
-        self._tensorboard().add_scalar("Vaild_score", score, epoch)  # RecBole's spelling
-        self._wandb.log_metrics({**metrics, "valid_step": self._n_validations}, head="valid")
-        self._n_validations += 1
-
-    def ended(self, best_score: float) -> None:
-        """The settings of a run beside its best validation score.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        if self._wandb is None:
-            return
-        scores = {"hparam/best_valid_result": best_score}
-        self._tensorboard().add_hparams(_model_settings(self._config), scores)
+        values = {f"Test/{name}": value for name, value in metrics.items()}
+        for tracker in self._trackers:
+            tracker.log(values, best_epoch)
 
     def close(self) -> None:
-        """End TensorBoard's writer and its thread."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.close()
-        except OSError as error:
-            _log.warning("TensorBoard's file is not complete: %s", error)
+        """End the trackers, their threads and processes."""
+        for tracker in self._trackers:
+            try:
+                tracker.close()
+            except OSError as error:
+                _log.warning("%s's files are not complete: %s", tracker.title, error)
+        self._trackers = ()
 
-    def _tensorboard(self) -> Any:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+    def _send(self, values: Mapping[str, float], epoch: int) -> None:
+        for tracker in self._open():
+            tracker.log(values, epoch)
 
-            self._writer = SummaryWriter(str(self._folder))
-        return self._writer
+    def _open(self) -> tuple[Tracker, ...]:
+        if not self._trackers and not self._silent:
+            settings = model_settings(self._config)
+            trackers: list[Tracker] = [TensorBoardTracker(self._run_dir, settings)]
+            if self._config["log_wandb"]:
+                project = self._config["wandb_project"]
+                trackers.append(WandbTracker(self._run_dir, settings, project=project))
+            if self._config["log_mlflow"]:
+                trackers.append(MlflowTracker(self._run_dir, settings))
+            self._trackers = tuple(trackers)
+        return self._trackers
 
 
-def _model_settings(config: Any) -> dict[str, Any]:
-    """What RecBole shows beside a score: the learner's settings, and those of the model."""
+def model_settings(config: Any) -> dict[str, Any]:
+    """What trackers show beside curves: the learner's settings, and those of the model."""
     of_recbole = {name for names in config.parameters.values() for name in names}
     of_recbole |= {"model", "dataset", "config_files", "device"}
-    shown = ("learner", "learning_rate", "train_batch_size")
+    shown = ("model", "dataset", "seed", "learner", "learning_rate", "train_batch_size")
     values = {
         name: value
         for name, value in config.final_config_dict.items()

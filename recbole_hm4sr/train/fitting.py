@@ -33,6 +33,10 @@ class FittingTrainer(Trainer):
         self.model.fit(train_data._dataset)
         return {}
 
+    def _rates(self) -> list[float]:
+        """There are none."""
+        return []
+
     def _state_of_steps(self) -> dict[str, Any]:
         return {}
 

@@ -70,8 +70,7 @@ class Trainer:
         model: Any RecBole recommender. Methods that it may have: ``named_losses(interaction)``,
             whose losses are trained and recorded by those names; ``begin_epoch(epoch, data)``,
             called before the first step of each epoch, counted from 1, with the training split;
-            ``parameter_groups()``
-            (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
+            ``parameter_groups()`` (:func:`~recbole_hm4sr.train.optimizer.build_optimizer`);
             ``views()`` (:func:`~recbole_hm4sr.model.capabilities.views`).
         evaluator: Of the same model.
         files: What is written; by the first process alone.
@@ -197,15 +196,15 @@ class Trainer:
             losses = self.train_epoch(train_data, epoch)
             train_seconds = time.perf_counter() - began
             self._n_finished = epoch + 1
-            self.files.events.trained(epoch, sum(losses.values()) * len(train_data))
+            log, rates = self.files.events, self._rates()
+            log.trained(epoch + 1, losses, train_seconds, rates=rates, costs=self.costs())
             if (epoch + 1) % eval_step:
                 continue
             record = self._validate(valid_data, epoch, losses, train_seconds)
-            self.files.events.validated(epoch, record.valid_score, record.valid)
+            log.validated(record)
             self._end_epoch(record, (train_data, valid_data))
             if self.finished:
                 break
-        self.files.events.ended(self.bests.first.score)
 
     def _validate(
         self, valid_data: Any, epoch: int, losses: dict[str, float], train_seconds: float
@@ -322,6 +321,10 @@ class Trainer:
             "precision": self.precision.state_dict(),
         }
 
+    def _rates(self) -> list[float]:
+        """The learning rate of each group of weights."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
     def _set_state_of_steps(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.load_state_dict(state.get("precision", {}))
@@ -392,6 +395,6 @@ class Trainer:
         return epoch
 
     def close(self) -> None:
-        """Remove the bar of a loop that has ended early, and end TensorBoard's writer."""
+        """Remove the bar of a loop that has ended early, and end what the curves go to."""
         self._step_bar.close()
         self.files.events.close()

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import locked
@@ -20,6 +20,9 @@ from recbole_hm4sr.tune.search import (
 )
 from recbole_hm4sr.tune.space import Dimension, Space, find_space, read_space
 from recbole_hm4sr.tune.trials import Trial, TrialStore, best_trial, ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 N_TRIALS = 30
 
@@ -62,6 +65,31 @@ class Tuned:
     trials: tuple[Trial, ...]
     best: Trial | None
     best_file: Path
+
+    def frame(self) -> "pd.DataFrame":
+        """A row a trial, best first: its settings, score, best epoch, seconds and status.
+
+        Indexed by the trial's number.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "trial": trial.number,
+                **trial.settings,
+                "score": trial.score,
+                "best_epoch": trial.best_epoch,
+                "epochs": trial.epochs,
+                "seconds": trial.seconds,
+                "status": trial.status,
+                "reason": trial.reason,
+            }
+            for trial in self.trials
+        ]
+        return pd.DataFrame.from_records(rows, index="trial" if rows else None)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame().to_html())
 
 
 def tune_model(

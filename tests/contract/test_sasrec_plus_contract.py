@@ -18,3 +18,18 @@ class TestSASRecPlusOnPrefixes(ModelContract):
 class TestSASRecPlusWithSampledSoftmax(ModelContract):
     model = "SASRecPlus"
     overrides = {**SMALL, "n_negatives": 7}
+
+
+class TestSASRecPlusWithTheOriginalBlock(ModelContract):
+    model = "SASRecPlus"
+    overrides = {"hidden_size": 16, "block": "original", "train_history": "exclude"}
+
+
+class TestSASRecPlusWithLiGRBlocks(ModelContract):
+    model = "SASRecPlus"
+    overrides = {**SMALL, "block": "ligr", "loss": "bce", "n_negatives": 1}
+
+
+class TestSASRecPlusAgainstASample(ModelContract):
+    model = "SASRecPlus"
+    overrides = {**SMALL, "loss": "sampled", "n_negatives": 7, "share_negatives": True}

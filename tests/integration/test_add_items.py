@@ -20,6 +20,7 @@ from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.serving_file import read_serving_file
 from recbole_hm4sr.serve import add_items as adding
+from recbole_hm4sr.serve import export
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.refresh import refresh
 from recbole_hm4sr.testing.toydata import QUICK_HM4SR, write_toy_dataset
@@ -270,3 +271,29 @@ def test_a_call_that_is_killed_leaves_the_run_as_it_was(run, tmp_path, monkeypat
     for name, values in contents(run).items():
         np.testing.assert_array_equal(values, before[name])
     assert adding.add_items(run, *arguments).n_added == 1
+
+
+def test_columns_and_features_of_added_items_are_served(run, tmp_path):
+    adding.add_items(run, *new_items(tmp_path, "N1"))
+    items = Recommender.load(run).items
+    numbers = items.numbers(["N1", "B005", "C1"])
+    assert items.titles(numbers).tolist() == ['Item "05" 05', 'Item "05" kind2', 'Item "03" alike']
+    vectors = items.vectors("image")
+    assert len(vectors) == len(items)
+    torch.testing.assert_close(vectors[numbers[0]], vectors[numbers[1]])
+    assert vectors[numbers].any(dim=1).all()
+
+
+def test_an_index_of_other_items_is_written_anew(run, tmp_path, monkeypatch):
+    renewed = []
+    monkeypatch.setattr(export, "require_packages", lambda: None)
+    monkeypatch.setattr(export, "renew_index", lambda *words: renewed.append(words[:2]))
+    (run / "index").mkdir()
+    (run / "index" / "index.json").write_text('{"n_items": 25}', encoding="utf-8")
+    arguments = new_items(tmp_path, "N1")
+    assert adding.add_items(run, *arguments).indexes == (run / "index",)
+    # A call that was killed before it wrote the index is mended by the same call.
+    assert adding.add_items(run, *arguments).indexes == (run / "index",)
+    (run / "index" / "index.json").write_text('{"n_items": 26}', encoding="utf-8")
+    assert adding.add_items(run, *arguments).indexes == ()
+    assert renewed == [(run, run / "index")] * 2

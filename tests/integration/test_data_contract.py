@@ -7,7 +7,7 @@ import pytest
 
 from recbole_hm4sr.cli import main
 
-CONTRACT = Path(__file__).resolve().parents[2] / "dataset_atomic/README.md"
+CONTRACT = Path(__file__).resolve().parents[2] / "docs/data/format.md"
 
 
 @pytest.fixture

@@ -140,12 +140,27 @@ PACKED = [
 ]
 
 
+# Whose scores are inner products with these settings alone.
+AS_PRODUCTS = {"MISSRec": {"item_fusion": "static"}}
+
+
 @pytest.mark.parametrize("name", sorted({*PACKED} - {"HM4SR"}))  # the fixture exports that one
 def test_every_other_packed_model_is_exported(name, toy_path, tmp_path):
-    run_dir = train_toy(name, toy_path, tmp_path / "run", epochs=1)
+    settings = AS_PRODUCTS.get(name, {})
+    run_dir = train_toy(name, toy_path, tmp_path / "run", epochs=1, **settings)
     expected = expected_of(run_dir)
     recommend = run_lines(export_index(run_dir, tmp_path / "index"))
     assert ask(recommend, expected.histories) == expected.top(10)
+
+
+def test_weighed_cosines_are_refused_and_recommended(toy_path, tmp_path):
+    run_dir = train_toy("MISSRec", toy_path, tmp_path / "run", epochs=1, hidden_size=16)
+    message = r"got MISSRec; use hm4sr recommend or hm4sr serve"
+    with pytest.raises(ConfigError, match=message):
+        export_index(run_dir, tmp_path / "index")
+    expected = expected_of(run_dir)
+    answers = Recommender.load(run_dir).recommend(expected.histories, 10)
+    assert [[item for item, _ in row] for row in answers] == expected.top(10)
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ import torch
 from servedruns import train_toy
 from test_export import run_lines
 
+import recbole_hm4sr
+from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.layers.frozen_memory import freeze_memory
 from recbole_hm4sr.model.dense_weight import DenseWeight
 from recbole_hm4sr.report.cases import rank_of
-from recbole_hm4sr.serve import export_memory
+from recbole_hm4sr.serve import export, export_memory
 from recbole_hm4sr.serve.export import export_index
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.testing.toydata import write_toy_dataset
@@ -84,6 +86,43 @@ def test_with_long_lists_the_lines_score_as_the_service(run_dir, tmp_path):
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
         assert recommend(pairs, 10, now) == served.items[row, :10].tolist()
     assert recommend([("new", 5)], 3, now) == []
+
+
+def test_a_refresh_writes_the_index_anew(run_dir, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "run" / "index"
+    shutil.copytree(run_dir, run)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["export", f"--run={run}", "--list_length=10000"])
+    facts = json.loads((out / "index.json").read_text(encoding="utf-8"))
+    facts["memory"]["measured"] = measured = {
+        "metric": "NDCG@10", "ndcg": {"whole": 0.5}, "loss": 0.0, "recall": 1.0, "recall_users": 7,
+    }  # fmt: skip
+    (out / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+    now = facts["memory"]["moment"] + 86400
+    path = tmp_path / "new.csv"
+    rows = [f"n{n},{item},{now + n}" for n in range(5) for item in ("B004", "new")]
+    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "renew_index", no_space)
+        with pytest.raises(RuntimeError, match="no space"):
+            recbole_hm4sr.refresh(run, path)
+    for _ in range(2):  # it is mended by the same command, and then nothing is left to do
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(["refresh", f"--run={run}", f"--interactions={path}"])
+    assert capsys.readouterr().out.count("index written anew:") == 1
+    found = json.loads((out / "index.json").read_text(encoding="utf-8"))
+    assert found["n_items"] == facts["n_items"] + 1 == len(np.load(out / "tokens.npy"))
+    assert found["memory"] == {**facts["memory"], "moment": now + 5, "measured": measured}
+    assert not list(run.glob(".index*"))
+    recommender, recommend = Recommender.load(run), run_lines(out)
+    history = ["B003", "B004"], [now - 50, now]
+    served = recommender.recommend([history], 5, at=now + 9, exclude_seen=False)
+    assert recommend(list(zip(*history, strict=True)), 5, now + 9) == served.items[0].tolist()
+    assert "new" in recommend([("B004", now)], 25, now + 9)
+
+
+def no_space(*_):
+    raise RuntimeError("no space")
 
 
 def test_the_shortest_lists_that_lose_little_are_chosen(parts, monkeypatch):

@@ -16,6 +16,7 @@ from servedruns import expected_of, train_toy
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError, TrainingError
 from recbole_hm4sr.data.features import load_features, save_features
+from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.serve.opening import open_for_serving
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.testing.toydata import write_toy_dataset
@@ -142,12 +143,15 @@ def test_unknown_items_are_skipped_with_a_warning(recommender, caplog):
 
 
 def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_path, caplog, capsys):
-    every = recommender._tokens[1:].tolist()
+    every = recommender.items.tokens[1:].tolist()
     histories = [(every, list(range(len(every)))), (every[:1], [1])]
     with caplog.at_level(logging.WARNING):
         found = recommender.recommend(histories, 3)
     assert found.users_without_items.tolist() == [0]
-    assert "1 of 2 users get no item, since they have taken every one there is: 0" in caplog.text
+    assert (
+        "1 of 2 users get no item, since they have taken every one that may be recommended: 0"
+        in caplog.text
+    )
     first, second = found.records()
     assert (first["user"], first["items"], len(second["items"])) == (0, [], 3)
     path = history_file(tmp_path / "h.csv", histories)
@@ -155,7 +159,10 @@ def test_a_user_who_has_taken_everything_is_named(recommender, hm4sr_run, tmp_pa
     words = ["recommend", "--run", hm4sr_run, "--history", path, "-k", 3]
     run_command(*words, "--out", tmp_path / "lists.csv")
     assert "2 users, 1 of them without an item" in capsys.readouterr().out.replace("\n", " ")
-    assert "1 of 2 users get no item, since they have taken every one there is: 'u0'" in caplog.text
+    assert (
+        "1 of 2 users get no item, since they have taken every one that may be recommended: 'u0'"
+        in caplog.text
+    )
     assert set(pd.read_csv(tmp_path / "lists.csv").user_id) == {"u1"}
     run_command(*words, "--format", "jsonl")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -178,7 +185,7 @@ def test_no_break_spaces_are_letters_of_the_ids(tmp_path, toy_path):
         renamed = dataclasses.replace(stored, tokens=tokens)
         save_features(folder / "toy" / f"toy.{modality}.npz", renamed)
     recommender = Recommender.load(train_toy("HM4SR", folder, tmp_path / "run", epochs=1))
-    assert set(names.values()) <= set(recommender._tokens[1:])
+    assert set(names.values()) <= set(recommender.items.tokens[1:])
     assert recommender.knows([*names.values(), " a b ", "B001", "a\u3000b"]).tolist() == (
         [True] * 5 + [False] * 2
     )
@@ -245,7 +252,7 @@ def test_ties_stand_in_the_order_of_items_whatever_is_asked_beside(hm4sr_run, ex
 
 def assert_reasons_hold(recommender, histories, found):
     """Each reason that names an item of the history: as the model scores without that item."""
-    kinds, number = found.reasons.kinds, {t: n for n, t in enumerate(recommender._tokens)}
+    kinds, number = found.reasons.kinds, {t: n for n, t in enumerate(recommender.items.tokens)}
     assert "history" in set(kinds.flat)
 
     @torch.no_grad()
@@ -291,9 +298,13 @@ def test_every_item_above_the_median_has_a_reason(recommender, expected):
     assert recommender.recommend(expected.histories[:1], 5).reasons is None
 
 
-def test_reasons_have_no_titles_where_the_data_are_not(hm4sr_run, expected):
+def test_titles_of_reasons_come_from_the_serving_file(hm4sr_run, expected, monkeypatch):
     recommender = Recommender.load(hm4sr_run)
     recommender.run.config["data_path"] = "/nowhere"
+    found = recommender.recommend(expected.histories[:3], 5, explain=True).reasons
+    wanted = [[f'Item "{int(it[1:])}"' if it else "" for it in row] for row in found.items]
+    assert found.titles.tolist() == wanted
+    monkeypatch.setattr(recommender.items, "table", ItemTable())
     found = recommender.recommend(expected.histories[:3], 5, explain=True)
     assert set(found.reasons.titles.flat) == {""}
     record = next(record for user in found.records() for record in user["items"])
@@ -445,9 +456,9 @@ def test_the_command_restricts_to_candidates(hm4sr_run, expected, tmp_path, caps
     ("words", "message"),
     [
         (["--history", "none.csv"], "error: the file none.csv does not exist"),
-        (["--history", "h.csv"], "h.csv, line 2: timestamp must be a number, got 'noon'"),
+        (["--history", "h.csv"], "h.csv, line 2: timestamp must be a number or a date, got 'noon'"),
         (["--history", "h.csv", "--format", "xml"], "--format must be one of csv, jsonl"),
-        (["--history", "h.csv", "--out", "x.txt"], "--out must end in .csv or .jsonl"),
+        (["--history", "h.csv", "--out", "x.txt"], "--out must end in .csv, .jsonl, .parquet"),
         (["--history", "e.csv", "-k", "0"], "Invalid value for '-k'"),
         (["--history", "e.csv", "--candidates", "none"], "cannot read the candidates in none"),
     ],

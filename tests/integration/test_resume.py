@@ -25,6 +25,15 @@ N_EPOCHS = 5
 MODELS = {
     "HM4SR": {**QUICK_HM4SR, "epochs": N_EPOCHS},
     "SASRec": {**QUICK, "epochs": N_EPOCHS, "learning_rate": 0.05, "seed": 3},
+    # The second epoch has the clusters of the first.
+    "MISSRec": {
+        **QUICK,
+        "epochs": 3,
+        "hidden_size": 16,
+        "inner_size": 32,
+        "interest_every": 2,
+    },
+    "MoRec": {**QUICK, "epochs": 2, "hidden_size": 16, "n_projections": 1},
 }
 
 
@@ -88,6 +97,12 @@ def test_the_courses_have_epochs_that_are_and_are_not_the_best(hm4sr, sasrec):
 @pytest.mark.parametrize("epoch", [1, 3, N_EPOCHS])
 def test_a_run_that_stopped_after_an_epoch_goes_on(hm4sr, epoch, tmp_path):
     ends_as_never_stopped(hm4sr, hm4sr.copy(epoch, f"stopped-{epoch}"))
+
+
+@pytest.mark.parametrize("model", ["MISSRec", "MoRec"])
+def test_what_a_model_finds_or_draws_by_itself_goes_on(model, toy_path, tmp_path):
+    course = Course(model, toy_path, tmp_path)
+    ends_as_never_stopped(course, course.copy(1, "stopped"))
 
 
 def test_stopped_between_last_pt_and_best_pt(hm4sr, caplog):

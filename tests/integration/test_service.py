@@ -56,7 +56,7 @@ def expected(hm4sr_run):
 
 
 def test_a_user_who_has_taken_everything_has_an_empty_list(client, hm4sr_run):
-    every = Recommender.load(hm4sr_run)._tokens[1:].tolist()
+    every = Recommender.load(hm4sr_run).items.tokens[1:].tolist()
     body = as_body([(every, list(range(len(every)))), (every[:1], [1])], k=3)
     users = client.post("/recommend", json=body).json()["users"]
     assert [len(user["items"]) for user in users] == [0, 3]
@@ -117,6 +117,43 @@ def test_candidates_restrict(client):
     assert answer.json() == {"errors": ["none of the candidates is an item of the run"]}
 
 
+def test_rules_of_a_request_are_obeyed(client):
+    body = as_body([(["B001", "B002"], [5, 60])], k=9, exclude_seen=False)
+    plain = items(client.post("/recommend", json=body))[0]
+    ruled = {
+        **body,
+        "exclude_items": plain[:1],
+        "where": "categories = 'Half_0' and title like 'item%'",
+        "max_per": {"categories": 1},
+        "show": ["title", "categories"],
+    }
+    answer = client.post("/recommend", json=ruled).json()["users"][0]["items"]
+    # Half_0 is a value as well, so that one list holds one item.
+    (best,) = [it for it in plain[1:] if int(it[1:]) < 12][:1]
+    number = int(best[1:])
+    assert [it["item"] for it in answer] == [best]
+    details = {"title": f'Item "{number}"', "categories": [f"Group_{number % 3}", "Half_0"]}
+    assert answer[0]["details"] == details
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ({"where": "categories ="}, "where, character 13: there must be a number or a text"),
+        ({"where": "price < 5"}, "where, character 1: the column 'price' is not kept for serving"),
+        ({"max_per": {"brand": 1}}, "max_per: the column 'brand' is not kept for serving, but "),
+        ({"max_per": {"title": 0}}, "body.max_per.title: Input should be greater than or equal"),
+        ({"diversity": 1.5}, "body.diversity: Input should be less than or equal to 1"),
+        ({"show": ["color"]}, "show: the column 'color' is not kept for serving, but title, cat"),
+        ({"where": "x" * 1001}, "body.where: String should have at most 1000 characters"),
+    ],
+)
+def test_wrong_rules_are_refused_with_a_sentence(client, rule, sentence):
+    answer = client.post("/recommend", json={**as_body([([], [])]), **rule})
+    assert answer.status_code == 422
+    assert any(error.startswith(sentence) for error in answer.json()["errors"]), answer.text
+
+
 def test_health_and_version(client):
     assert client.get("/health").json() == {"status": "ok"}
     version = client.get("/version").json()
@@ -133,6 +170,7 @@ def test_the_openapi_page_needs_no_other_machine(client):
     assert script.status_code == 200
     assert set(client.get("/openapi.json").json()["paths"]) == {
         "/recommend",
+        "/similar",
         "/health",
         "/version",
     }
@@ -181,7 +219,10 @@ def test_every_example_of_the_page_works_and_its_answer_is_the_one_shown(client)
     assert tried == [
         ("post", "/recommend", "users"),
         ("post", "/recommend", "candidates"),
+        ("post", "/recommend", "rules"),
         ("post", "/recommend", "explain"),
+        ("post", "/similar", "items"),
+        ("post", "/similar", "rules"),
         ("get", "/health", ""),
         ("get", "/version", ""),
     ]
@@ -208,7 +249,8 @@ def test_a_body_made_of_the_schemas_own_examples_works(client):
     document = client.get("/openapi.json").json()
     content = document["paths"]["/recommend"]["post"]["requestBody"]["content"]
     body = from_properties(content["application/json"]["schema"], document)
-    assert list(body) == ["histories", "k", "exclude_seen", "candidates", "explain", "at"]
+    rules = ["candidates", "exclude_items", "where", "max_per", "diversity", "show"]
+    assert list(body) == ["k", *rules, "histories", "exclude_seen", "explain", "at"]
     answer = client.post("/recommend", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["users"][0]["source"] == "model"
@@ -337,6 +379,10 @@ def test_the_command_listens_to_this_machine_alone(monkeypatch, hm4sr_run):
 def test_schemathesis_finds_no_fault(app):
     schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis of the extra dev")
     hypothesis = pytest.importorskip("hypothesis")
+    conditions = ["title like '%1%'", "categories in ('Half_0')", "not (title is null)"]
+    moments = ["2020-01-01T00:00:00Z", "2021-05-06", "2022-01-01T10:00:00.5+02:00"]
+    schemathesis.openapi.format("moment", hypothesis.strategies.sampled_from(moments))
+    schemathesis.openapi.format("where", hypothesis.strategies.sampled_from(conditions))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     seen = set()
     for operation in schema.get_all_operations():
@@ -350,6 +396,7 @@ def test_schemathesis_finds_no_fault(app):
             case.validate_response(answer)
 
         check()
-    assert ("/recommend", 200) in seen
-    assert {path for path, status in seen if status == 200} == {"/recommend", "/health", "/version"}
+    answered = {path for path, status in seen if status == 200}
+    assert answered >= {"/recommend", "/health", "/version"}
+    assert {path for path, _ in seen} == {*answered, "/similar"}
     assert all(status < 500 for _, status in seen)

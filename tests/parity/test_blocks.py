@@ -13,7 +13,7 @@ from recbole_hm4sr.layers.blocks import FeedForward, PostNormBlock, SASRecBlock,
 from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
-from recbole_hm4sr.layers.pairs import interval_pairs, scaled_times
+from recbole_hm4sr.layers.pairs import interval_pairs
 
 pytestmark = pytest.mark.parity
 ZOO = Path(__file__).parent / "fixtures" / "zoo"
@@ -362,12 +362,3 @@ def test_missrec_attends_to_the_interests_of_a_history(padded):
     for hidden in states.values():
         users = F.normalize(norm(hidden, "trm_model.decoder.norm"), dim=-1)
         assert_close(users, numbers["out/user"], TOLERANCE)
-
-
-def test_times_are_scaled_by_the_smallest_gap():
-    numbers = load("tisasrec_relation")
-    for times, scaled in zip(numbers["in/times"], numbers["out/scaled"], strict=True):
-        real = times[times >= 0]
-        gaps = real.diff()
-        smallest = gaps[gaps > 0].min() if (gaps > 0).any() else torch.tensor(1)
-        assert scaled_times(real, smallest).tolist() == scaled[times >= 0].tolist()

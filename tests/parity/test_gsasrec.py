@@ -19,7 +19,7 @@ NAMES = {  # ours: the authors'
     "item_embedding": "item_embedding",
     "scored_embedding": "output_embedding",
     "position_embedding": "position_embedding",
-    "output_norm": "seq_norm",
+    "encoder.output_norm": "seq_norm",
     **{
         f"encoder.layers.{layer}.{ours}": f"transformer_blocks.{layer}.{theirs}"
         for layer in range(2)

@@ -1,10 +1,12 @@
-"""The pages of docs/models are what docs/generate.py writes from the models' sources."""
+"""The pages that docs/generate.py writes are what it writes today."""
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
+import recbole_hm4sr
 from recbole_hm4sr.model.registry import MODELS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -12,10 +14,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def generate():
-    spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield importlib.import_module("generate")
+        for name in ("generate", "generate_reference"):
+            sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -25,5 +28,42 @@ def test_a_page_is_up_to_date(generate, name):
 
 
 def test_there_is_no_page_of_another_model():
-    pages = {path.stem for path in (DOCS / "models").glob("*.md")}
+    pages = {path.stem for path in (DOCS / "models").glob("*.md")} - {"index"}
     assert pages == {name.lower() for name in MODELS}
+
+
+@pytest.mark.parametrize("page", ["commands", "settings", "recbole-models", "python"])
+def test_a_page_of_the_reference_is_up_to_date(generate, page):
+    written = (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    made = generate.generate_reference.pages()[f"reference/{page}.md"]
+    assert written == made, "run: python docs/generate.py"
+
+
+def test_the_reference_names_what_users_import():
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = set(recbole_hm4sr.__all__) - {"__version__", "UserError"}
+    assert [name for name in sorted(names) if f"### recbole_hm4sr.{name}\n" not in text] == []
+    assert "| `UserError` | `Exception` |" in text
+
+
+def test_a_docstring_becomes_markdown(generate):
+    code = '''
+def scale(x: "Tensor", *, by: float=2.0) -> "Tensor":
+    """Scale, see :func:`~recbole_hm4sr.layers.time.bucketize`.
+
+    Args:
+        x: Values.
+            Any shape.
+
+    Raises:
+        ValueError: If ``by`` is 0.
+    """
+'''
+    (node,) = generate.generate_reference.ast.parse(code).body
+    text = generate.generate_reference._google(node)
+    assert text == (
+        "Scale, see `bucketize`.\n\n**Args**\n\n- `x`: Values.\n  Any shape.\n\n"
+        "**Raises**\n\n- `ValueError`: If `by` is 0."
+    )
+    signature = generate.generate_reference._signature(node, "scale")
+    assert signature == "```python\nscale(x: Tensor, *, by: float=2.0) -> Tensor\n```"

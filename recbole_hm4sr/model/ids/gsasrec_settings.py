@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from recbole_hm4sr.config.fields import Count, Positive, Share, setting
+from recbole_hm4sr.config.fields import Count, Positive, setting
 from recbole_hm4sr.model.packed_settings import EncoderSettings, PackedTraining
 
 
@@ -24,28 +24,12 @@ class gSASRecSettings(EncoderSettings, PackedTraining):  # noqa: N801  # the mod
         "K, items drawn uniformly for each target, or for each step with share_negatives; with "
         "loss: ce, items drawn per training step for a sampled softmax, 0 for the exact one.",
     )
-    loss: Literal["gbce", "ce"] = setting(
+    loss: Literal["ce", "gbce", "bce", "sampled"] = setting(
         "gbce",
-        "gbce is the paper's binary cross-entropy of a target and its negatives, ce the "
-        "cross-entropy over all items.",
-    )
-    gbce_t: Share = setting(
-        0.75,
-        "How far gbce undoes what drawing a few negatives does to the probabilities: 0 not at all, "
-        "which is the plain binary cross-entropy, 1 wholly.",
-    )
-    share_negatives: bool = setting(
-        False,
-        "Whether all targets of a step have the same K negatives: one product in place of K looked "
-        "up rows for each target, much faster and less varied.",
+        "gbce is the paper's binary cross-entropy of a target and its negatives, bce the plain one "
+        "with the mean over the negatives, sampled the softmax of the target and its negatives, ce "
+        "the cross-entropy over all items.",
     )
     tie_items: bool = setting(
         False, "Whether items are scored by their input vectors, in place of a second table."
     )
-
-    @pydantic.field_validator("loss")
-    @classmethod
-    def _gbce_has_negatives(cls, value: str, info: pydantic.ValidationInfo) -> str:
-        if value == "gbce" and info.data.get("n_negatives") == 0:
-            raise ValueError("n_negatives must be 1 or more with loss: gbce, got 0")
-        return value

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import TrainingError
 from recbole_hm4sr.config.settings import read_settings
-from recbole_hm4sr.data.serving_data import ServingDataset, count_items
+from recbole_hm4sr.data.serving_data import ORDER, ServingDataset, by_popularity, count_items
 from recbole_hm4sr.layers.scorers import HasParts, InnerProducts, Scorer, UserRows
 from recbole_hm4sr.model.scored_by_catalogue import ScoredByCatalogue
 from recbole_hm4sr.model.trivial.scoring import (
@@ -103,8 +103,7 @@ class ClosedForm(ScoredByCatalogue):
             UserError: If the model cannot be fitted to these data.
         """
         counts = count_items(data)
-        order = np.lexsort((np.arange(len(counts)), -counts))
-        self.set_arrays({"order": order, **self.fit_arrays(data, counts)})
+        self.set_arrays({ORDER: by_popularity(counts), **self.fit_arrays(data, counts)})
 
     def set_arrays(self, arrays: Mapping[str, Any]) -> None:
         """Take arrays in place of those before.
@@ -146,7 +145,7 @@ class ClosedForm(ScoredByCatalogue):
         Raises:
             TrainingError: If the model has not been fitted.
         """
-        if "order" not in self._buffers:
+        if ORDER not in self._buffers:
             raise TrainingError(f"{type(self).__name__} must be fitted before it scores: fit(data)")
         order = self.order
         own = self._buffers.get("own")

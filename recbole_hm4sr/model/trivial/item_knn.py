@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from recbole_hm4sr.data.memory_files import PREFIX
 from recbole_hm4sr.data.neighbours import nearest_items
+from recbole_hm4sr.data.serving_data import ORDER, by_popularity
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.model.capabilities import View
@@ -120,11 +121,17 @@ class ItemKNN(ClosedForm):
         self.__dict__["_memory"] = None
 
     def serving_arrays(self) -> dict[str, Array]:
-        """All that the model scores with; the memory under the names that every memory has."""
-        return {
+        """All that the model scores with; the memory under the names that every memory has.
+
+        What is served with a memory orders equal scores by all that the memory knows.
+        """
+        arrays = {
             name.replace(_DOT, ".") if name.startswith(_OF_MEMORY) else name: values
             for name, values in super().serving_arrays().items()
         }
+        if self.settings.counts == "as_of":
+            arrays[ORDER] = by_popularity(np.diff(arrays[f"{PREFIX}starts"]))
+        return arrays
 
     def weigh(self, items: Tensor) -> Tensor:
         """A power of the decay."""

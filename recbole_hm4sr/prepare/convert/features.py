@@ -78,6 +78,11 @@ def convert_features(
     report(f"reading {source.name}", 0, 0)
     features = _read(source, cast(Format, source_format), mapping, item_tokens, columns)
     report("comparing items", 0, 0)
+    if features.n_layers > 1 and target_format != "npz":
+        raise DataError(
+            f"{source} must have one vector an item to be written as {target_format}, got "
+            f"{features.n_layers} layers; convert it to npz"
+        )
     features, skipped = _keep_items(features, item_tokens)
     report(f"writing {out.name}", 0, 0)
     if target_format == "npz":
@@ -222,6 +227,7 @@ def _keep_items(
             features.encoder,
             features.revision,
             features.source,
+            features.n_layers,
         )
     return kept, {reason: tokens for reason, tokens in skipped.items() if tokens}
 

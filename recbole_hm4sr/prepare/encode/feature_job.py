@@ -20,6 +20,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.atomic import read_atomic
+from recbole_hm4sr.data.features import TFIDF_SVD
 
 Array = np.ndarray[Any, Any]
 Pooling = Literal["auto", "cls", "mean", "model"]
@@ -46,6 +47,8 @@ class EncoderSpec:
         max_length: Tokens of a text that are read; None for as many as the model takes.
         dtype: Type the model computes in; float16 and bfloat16 are mixed precision.
         storage: Type of the values that are kept.
+        layers: Layers of a text model whose states are kept, one vector each: 0 for what its first
+            block reads, k for what its k-th makes, rising. Empty for one vector of its last.
     """
 
     name: str
@@ -53,6 +56,7 @@ class EncoderSpec:
     max_length: int | None = None
     dtype: Precision = "float32"
     storage: Storage = "float16"
+    layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices = (("pooling", Pooling), ("dtype", Precision), ("storage", Storage))
@@ -62,6 +66,12 @@ class EncoderSpec:
                     f"{name} must be one of {', '.join(get_args(kind))}, got "
                     f"{getattr(self, name)!r}"
                 )
+        if any(layer < 0 for layer in self.layers) or list(self.layers) != sorted(set(self.layers)):
+            raise ConfigError(f"layers must be numbers from 0, rising, got {list(self.layers)}")
+        if self.layers and self.name == TFIDF_SVD:
+            raise ConfigError(f"layers must go with a transformer model, got {TFIDF_SVD}")
+        if self.layers and self.pooling == "model":
+            raise ConfigError("pooling must be cls or mean with layers, got 'model'")
         if self.max_length is not None and self.max_length < 1:
             raise ConfigError(f"max_length must be 1 or more, got {self.max_length}")
 

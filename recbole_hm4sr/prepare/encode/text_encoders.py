@@ -72,7 +72,8 @@ def encode_texts(
         on_batch: Called after each batch with its size and whether it had been kept.
 
     Returns:
-        Row k belongs to text k. Shape ``[N, F]``, of the encoder's storage type.
+        Row k belongs to text k. Shape ``[N, F]``, of the encoder's storage type; with layers they
+        stand side by side, ``[N, H F]``.
 
     Raises:
         ConfigError: If an option is out of range, or a package is not installed.
@@ -144,11 +145,20 @@ def encode_item_texts(
                 keep=keep,
                 on_batch=on_batch,
             )
-            features = ItemFeatures(tokens[filled], values, encoder.label, revision, str(out))
+            features = ItemFeatures(
+                tokens[filled],
+                values,
+                encoder.label,
+                revision,
+                str(out),
+                max(1, len(encoder.layers)),
+            )
             save_features(out, features)  # before the kept batches go
     without = [str(token) for token in tokens[~filled]]
     skipped = {f"no text in {', '.join(fields)}": without} if without else {}
-    return FeatureReport(out, *features.values.shape, skipped)
+    n_layers, (n_items, width) = features.n_layers, features.values.shape
+    notes = [f"each item has {n_layers} layers of {width // n_layers} numbers"]
+    return FeatureReport(out, n_items, width, skipped, notes * (n_layers > 1))
 
 
 def _word_encoder(
@@ -179,8 +189,13 @@ def text_revision(encoder: EncoderSpec) -> str:
     return (
         f"{model_revision(encoder.name)}, pooling {_choose_pooling(encoder)}, "
         f"max_length {encoder.max_length or 'model'}, {encoder.dtype}, "
+        f"{_layers_in_words(encoder)}"
         f"transformers {transformers.__version__}"
     )
+
+
+def _layers_in_words(encoder: EncoderSpec) -> str:
+    return f"layers {' '.join(map(str, encoder.layers))}, " if encoder.layers else ""
 
 
 def open_text_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[str]], Array]:
@@ -206,6 +221,8 @@ def open_text_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[str]
 def _choose_pooling(encoder: EncoderSpec) -> Pooling:
     if encoder.pooling != "auto":
         return encoder.pooling
+    if encoder.layers:  # a model's own pooling is made for its last
+        return "mean"
     return "mean" if find_model_file(encoder.name, "modules.json") is None else "model"
 
 
@@ -251,6 +268,7 @@ def _open_plain_model(
         tokenizer.pad_token = tokenizer.eos_token
     limit = _length_limit(tokenizer, model)
     _check_length(encoder, limit)
+    _check_layers(encoder, model)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     # SigLIP was trained on texts padded to the full length, and has no mask for it.
@@ -266,14 +284,14 @@ def _open_plain_model(
             return_tensors="pt",
         ).to(device)
         with mixed_precision(encoder, device):
-            vectors = _pool(model, inputs, pooling)
+            vectors = _pool(model, inputs, pooling, encoder.layers)
         return np.asarray(vectors.float().cpu().numpy())
 
     return encode
 
 
-def _pool(model: Any, inputs: Any, pooling: Pooling) -> Any:
-    """One vector a text. Shape ``[B, F]``."""
+def _pool(model: Any, inputs: Any, pooling: Pooling, layers: Sequence[int] = ()) -> Any:
+    """One vector a text, ``[B, F]``, or one of each layer side by side, ``[B, H F]``."""
     import torch
 
     has_two_towers = hasattr(model, "get_text_features")
@@ -283,16 +301,25 @@ def _pool(model: Any, inputs: Any, pooling: Pooling) -> Any:
         vectors = model.get_text_features(**inputs)
         # A tensor up to transformers 4, a model's output since.
         return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
+    if layers:
+        inputs = {**inputs, "output_hidden_states": True}
     outputs = (model.text_model if has_two_towers else model)(**inputs)
     if pooling == "model":
         pooled = getattr(outputs, "pooler_output", None)
         if pooled is None:
             raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
         return pooled
-    hidden = outputs.last_hidden_state  # [B, L, F]
+    mask = inputs.get("attention_mask")
+    states = [outputs.hidden_states[layer] for layer in layers] or [outputs.last_hidden_state]
+    return torch.cat([_pool_states(hidden, mask, pooling) for hidden in states], dim=1)
+
+
+def _pool_states(hidden: Any, mask: Any, pooling: Pooling) -> Any:
+    """One vector a text of states of its tokens. Shapes ``[B, L, F]`` to ``[B, F]``."""
+    import torch
+
     if pooling == "cls":
         return hidden[:, 0]
-    mask = inputs.get("attention_mask")
     if mask is None:
         return hidden.mean(dim=1)
     weights = mask.unsqueeze(-1).to(torch.float32)
@@ -304,6 +331,15 @@ def _length_limit(tokenizer: Any, model: Any) -> int:
         return int(tokenizer.model_max_length)
     config = getattr(model.config, "text_config", model.config)
     return min(_USUAL_LIMIT, getattr(config, "max_position_embeddings", None) or _USUAL_LIMIT)
+
+
+def _check_layers(encoder: EncoderSpec, model: Any) -> None:
+    config = getattr(model.config, "text_config", model.config)
+    n_layers = getattr(config, "num_hidden_layers", None)
+    if encoder.layers and n_layers is not None and encoder.layers[-1] > n_layers:
+        raise ConfigError(
+            f"layers must be at most {n_layers} for {encoder.name!r}, got {list(encoder.layers)}"
+        )
 
 
 def _check_length(encoder: EncoderSpec, limit: int) -> None:

@@ -11,9 +11,9 @@ import yaml
 
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.interaction_columns import PROVENANCE
 from recbole_hm4sr.prepare.tables.tables import WorkTables
 
-PROVENANCE = "PROVENANCE.json"
 _TEXT_FIELDS = ("title", "brand", "categories", "description")
 
 

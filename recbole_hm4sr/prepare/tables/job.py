@@ -51,12 +51,14 @@ class Loaded:
         emptied: Values left empty in rows that are kept.
         inputs: A record of each file.
         unit: Unit of the times.
+        events: Rows of each event that is kept; empty where the rows have no events.
     """
 
     dropped: DropCounts = field(default_factory=DropCounts)
     emptied: DropCounts = field(default_factory=DropCounts)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     unit: str = "s"
+    events: dict[str, int] = field(default_factory=dict)
 
 
 Load = Callable[[WorkTables], Loaded]
@@ -203,6 +205,7 @@ def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
             "step": "read interactions",
             "interactions": rows,
             "dropped": loaded.dropped.record(),
+            **({"events": loaded.events} if loaded.events else {}),
         }
     return record
 

@@ -4,13 +4,14 @@ Memory is bounded; lines that cannot be read and rows that cannot be used are co
 with their first places.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.prepare.progress import Report, engine_progress, silent
 from recbole_hm4sr.prepare.raw.csv_rows import UTF8, check_encoding
 from recbole_hm4sr.prepare.tables.drops import DropCounts
@@ -34,25 +35,9 @@ from recbole_hm4sr.prepare.tables.times import (
 )
 
 _BATCH = 1 << 14
+_NAMED_EVENTS = 20
+_EVENT_LETTERS = 40
 _CONTROL = "'[\\x00-\\x1f]'"
-
-
-@dataclass(frozen=True)
-class InteractionColumns:
-    """Names of the columns of the interactions, and how the table is written.
-
-    Attributes:
-        unit: What times are: ``s``, ``ms`` or ``date``.
-        encoding: Encoding of the text, as Python names it.
-        time_format: Form of the dates, in the letters of ``strptime``; None for that of ISO 8601.
-    """
-
-    user: str = "user_id"
-    item: str = "item_id"
-    time: str = "timestamp"
-    unit: str = "s"
-    encoding: str = UTF8
-    time_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +93,11 @@ def prepare_tables(
     """
     require_engine()
     check_times(columns.unit, columns.time_format)
+    if (columns.event is None) != (not columns.keep_events):
+        raise ConfigError(
+            f"--event and --keep_events must come together, got {columns.event!r} and "
+            f"{', '.join(columns.keep_events) or 'none'}"
+        )
     wanted = item_columns or ItemColumns(columns.item, encoding=columns.encoding)
     for flag, encoding in (("encoding", columns.encoding), ("items_encoding", wanted.encoding)):
         check_encoding(flag, encoding)
@@ -138,9 +128,11 @@ def _load_interactions(
 ) -> Loaded:
     loaded = Loaded()
     wanted = {"user": columns.user, "item": columns.item, "time": columns.time}
+    if columns.event is not None:
+        wanted["event"] = columns.event
     types = load_source(tables, source, wanted, loaded, report)
-    if columns.unit != "date" and types["time"].startswith(("DATE", "TIME")):
-        raise DataError(f"{source.path}: the column {columns.time!r} is of dates; give --unit=date")
+    if types["time"].startswith(("DATE", "TIME")):
+        columns = replace(columns, unit="date", time_format=None)
     with engine_progress(tables.connection, f"reading {source.path.name}", report):
         tables.run(f"CREATE TEMP TABLE judged AS {_judge(columns)}")
         tables.run("DROP TABLE source")
@@ -152,10 +144,42 @@ def _load_interactions(
     counted = tables.run(
         "SELECT fault, count(*), min(row, 3) FROM judged WHERE fault IS NOT NULL GROUP BY fault"
     )
-    for reason, count, rows in sorted(counted):
+    for reason, count, rows in _few_reasons(counted):
         loaded.dropped.add_places(reason, count, [place_of(source, row) for row in rows])
+    if columns.event is not None:
+        loaded.events = _count_events(tables, source, columns)
     tables.run("DROP TABLE judged")
     return loaded
+
+
+def _count_events(
+    tables: WorkTables, source: Source, columns: InteractionColumns
+) -> dict[str, int]:
+    """Rows of each event that is kept, of those that can be used.
+
+    Raises:
+        DataError: If one of them is in no row.
+    """
+    found = dict(tables.run("SELECT event, count(*) FROM judged GROUP BY event ORDER BY 2 DESC"))
+    strange = [name for name in columns.keep_events if name not in found]
+    if strange:
+        there = ", ".join(str(name) for name in list(found)[:_NAMED_EVENTS])
+        raise DataError(
+            f"{source.path}: --keep_events must name values of the column {columns.event!r}, got "
+            f"{strange[0]!r}, which it does not have; it has {there or 'none'}"
+        )
+    used = dict(tables.run("SELECT event, count(*) FROM judged WHERE fault IS NULL GROUP BY event"))
+    return {name: used.get(name, 0) for name in columns.keep_events}
+
+
+def _few_reasons(counted: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The reasons by name; of many events, as of a column that is none, the rarest as one."""
+    counted = sorted(counted, key=lambda it: -it[1])
+    more = [it for it in counted if it[0].startswith("event is ")][_NAMED_EVENTS:]
+    if more:
+        counted = [it for it in counted if it not in more]
+        counted.append(("event is another", sum(it[1] for it in more), more[0][2]))
+    return sorted(counted)
 
 
 def _judge(columns: InteractionColumns) -> str:
@@ -169,8 +193,17 @@ def _judge(columns: InteractionColumns) -> str:
         **time_rules(columns.unit, columns.time_format),
     }
     cases = " ".join(f"WHEN {rule} THEN {quote(reason)}" for reason, rule in rules.items())
+    names = [*KEYS]
+    if columns.event is not None:
+        # First: what is no interaction need not have an item.
+        kept = ", ".join(map(quote, columns.keep_events))
+        cases = (
+            f"WHEN coalesce(event, '') = '' THEN 'no event' WHEN event NOT IN ({kept}) THEN "
+            f"'event is ' || left(event, {_EVENT_LETTERS}) {cases}"
+        )
+        names.append("event")
     texts = ", ".join(
-        f'trim(CAST("{name}" AS VARCHAR), {quote(ASCII_BLANKS)}) AS "{name}"' for name in KEYS
+        f'trim(CAST("{name}" AS VARCHAR), {quote(ASCII_BLANKS)}) AS "{name}"' for name in names
     )
     return (
         f"SELECT * EXCLUDE (text, number), CASE WHEN {in_range(columns.unit)} THEN "

@@ -7,7 +7,7 @@ none.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ class WorkTables:
         try:
             self.connection = duckdb.connect(str(folder / DATABASE), config=settings)
             self.connection.execute("SET TimeZone = 'UTC'")
-            self.connection.execute(_COUNT_PROGRESS)
+            # In a notebook without ipywidgets DuckDB refuses to count; only percentages are lost.
+            with suppress(duckdb.InvalidInputException):
+                self.connection.execute(_COUNT_PROGRESS)
             self.connection.execute(f"SET memory_limit = {quote(memory)}")
         except duckdb.ParserException as error:
             raise ConfigError(f"--memory must be a size such as 2GB, got {memory!r}") from error

@@ -1,10 +1,10 @@
 """Times of a table: nanoseconds while it is read, then seconds, or milliseconds if it has parts."""
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.interaction_columns import UNITS
 from recbole_hm4sr.prepare.raw.amazon_forms import UNIT_RANGES
 from recbole_hm4sr.prepare.tables.tables import WorkTables, first_line, quote
 
-UNITS = ("s", "ms", "date")
 _PER_UNIT = {"s": 10**9, "ms": 10**6}  # nanoseconds
 NO_NUMBER = "time is no number (dates need --unit=date)"
 NO_DATE = (

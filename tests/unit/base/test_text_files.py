@@ -12,7 +12,8 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.text_files import looks_like, read_text
 from recbole_hm4sr.data.atomic import read_header
 from recbole_hm4sr.prepare.convert.row_order import read_mapping
-from recbole_hm4sr.serve.history_table import HistoryColumns, read_history_file
+from recbole_hm4sr.serve.history_columns import HistoryColumns
+from recbole_hm4sr.serve.history_table import read_history_file
 
 TEXT = "user_id,item_id,timestamp\nu1,i1,1600000000\n"
 COLUMNS = HistoryColumns(user="user_id", item="item_id", time="timestamp", unit="s")

@@ -97,6 +97,13 @@ def with_features(**changes):
     return (ModalityFacts("text", "toy.text.npz", "test 1", 7, features, SIGNAL),)
 
 
+def test_layers_are_said_to_be_counted_by_the_last():
+    (modality,) = with_features()
+    assert "layers" not in as_text(check())
+    layered = dataclasses.replace(modality, n_layers=7)
+    assert "7; what follows is of the last" in as_text(check(modalities=(layered,)))
+
+
 def test_sound_data_has_no_warning():
     text = as_text(check(), now=NOW)
     assert "A run can read it: no error, 0 warnings." in text

@@ -218,3 +218,13 @@ def test_columns_are_spelled_as_the_metrics_are():
 def test_columns_that_no_table_has_are_refused(columns, message):
     with pytest.raises(ConfigError, match=message):
         read_grid(flags={"datasets": ["toy"], "models": ["A"], "columns": columns})
+
+
+def test_some_rows_of_a_file_need_not_have_its_baseline(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("datasets: [toy]\nmodels: [SASRec, HM4SR, Momento]\nbaseline: HM4SR\n")
+    assert read_grid(path).baseline == "HM4SR"
+    assert read_grid(path, {"models": ["Momento", "HM4SR"]}).baseline == "HM4SR"
+    assert read_grid(path, {"models": ["Momento", "SASRec"]}).baseline == "Momento"
+    with pytest.raises(ConfigError, match="baseline must be one of Momento, got 'HM4SR'"):
+        read_grid(path, {"models": ["Momento"], "baseline": "HM4SR"})

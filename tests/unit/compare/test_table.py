@@ -15,7 +15,7 @@ from recbole_hm4sr.compare.csv_table import csv_records
 from recbole_hm4sr.compare.grid import read_grid
 from recbole_hm4sr.compare.latex import as_latex
 from recbole_hm4sr.compare.render import as_csv, as_markdown, as_text, write_tables
-from recbole_hm4sr.compare.results import Outcome, read_results
+from recbole_hm4sr.compare.results import FACTS, Outcome, read_results
 from recbole_hm4sr.compare.summary import ALL, summarize
 from recbole_hm4sr.compare.table import build_tables
 from recbole_hm4sr.evaluate.groups import GROUP_NAMES
@@ -334,6 +334,17 @@ def test_a_row_of_mmsr_says_which_variant_it_is(tmp_path):
     outcomes = [outcome(tmp_path, "A", 1), dataclasses.replace(other, cell=cell)]
     notes = summarize(grid, outcomes)[0].notes
     assert "MMSR: qkv_mode tied, asy_second_phase official." in notes
+
+
+def test_a_row_whose_data_made_another_form_of_its_model_says_so(tmp_path):
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1]})
+    outcomes = [
+        outcome(tmp_path, "A", 1),
+        outcome(tmp_path, "B", 1, variant="IISAN (one layer), since its features have no layers"),
+    ]
+    notes = summarize(grid, outcomes)[0].notes
+    assert "B: IISAN (one layer), since its features have no layers." in notes
+    assert "variant" in FACTS  # what a line of the results keeps of a run's metrics
 
 
 def test_a_torn_line_is_left_out_and_the_next_starts_anew(tmp_path, caplog):

@@ -14,7 +14,7 @@ def check(model, **overrides):
     )
 
 
-@pytest.mark.parametrize("model", ["SASRec", "SASRecPlus", "gSASRec", "MMSR", "FDSA"])
+@pytest.mark.parametrize("model", ["SASRec", "SASRecPlus", "gSASRec", "MMSR", "FDSA", "UniSRec"])
 def test_models_that_score_by_ids_refuse_all(model):
     with pytest.raises(ConfigError, match=f"catalogue must be interacted with {model}, which"):
         check(model, catalogue="all", modalities={"text": "npz"})

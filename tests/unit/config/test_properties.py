@@ -21,7 +21,6 @@ PACKAGE, RECBOLE = (Path(module.__file__).parent for module in (recbole_hm4sr, r
 # RecBole's code that a run of this package passes through: not its quick_start.
 # RecBole puts these names together, or reads them for logs that a run here does not open.
 READ_OTHERWISE = {f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")}
-READ_OTHERWISE |= {"log_wandb", "wandb_project"}
 OF_RECBOLE = ("config", "data", "evaluator", "sampler", "trainer")
 
 

@@ -9,12 +9,13 @@ from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.train.checkpoint_folder import settings_to_meet
 
 MACHINE = {
-    "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_wandb", "n_threads",
-    "process_timeout", "show_progress", "state", "use_gpu", "wandb_project", "worker",
+    "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_mlflow", "log_wandb",
+    "n_threads", "process_timeout", "serve_columns", "show_progress", "state", "use_gpu",
+    "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
-    "baselines", "epochs", "eval_batch_size", "metric_decimal_place", "metrics", "pre_model_path",
-    "stopping_step", "topk",
+    "baselines", "epochs", "eval_batch_size", "max_cpu_minutes", "metric_decimal_place", "metrics",
+    "pre_model_path", "stopping_step", "topk",
 }  # fmt: skip
 
 

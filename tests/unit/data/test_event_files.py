@@ -1,10 +1,19 @@
 """Events in pieces and brought up to date equal those that are sorted by columns at once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays, write_array
+from recbole_hm4sr.data import event_files
+from recbole_hm4sr.data.array_files import (
+    ArrayWriter,
+    keep_array,
+    open_array,
+    remove_arrays,
+    write_array,
+)
 from recbole_hm4sr.data.event_files import (
     add_items,
     cut_pieces,
@@ -93,6 +102,49 @@ def test_events_are_written_piece_after_piece(tmp_path):
     assert_equal(found, by_columns(*rows))
     assert sum(found.__dict__[name].itemsize for name in ("others", "distances", "times")) == 13
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * 4
+
+
+def test_mapped_events_are_built_once_and_again_only_where_they_are_damaged(tmp_path, monkeypatch):
+    rows, calls = draw(2), []
+
+    def counted(*words, **options):
+        calls.append(words)
+        return write_events(*words, **options)
+
+    monkeypatch.setattr(event_files, "write_events", counted)
+
+    def mapped(rows, reach=REACH):
+        return event_files.map_events(tmp_path, log_of(*rows), n_items=N_ITEMS, reach=reach)
+
+    for _ in range(2):
+        found = mapped(rows)
+        assert_equal(found, by_columns(*rows))
+        assert all(isinstance(values, np.memmap) for values in vars(found).values())
+    assert len(calls) == 1
+    assert_equal(mapped(draw(3)), by_columns(*draw(3)))
+    mapped(rows, reach=REACH - 1)
+    assert len(calls) == 3
+    path = Path(mapped(rows).others.filename)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert_equal(mapped(rows), by_columns(*rows))
+    path.unlink()
+    assert_equal(mapped(rows), by_columns(*rows))
+    assert len(calls) == 5
+
+
+def test_a_whole_mapped_array_is_kept_as_a_second_name(tmp_path):
+    values = np.arange(9)
+    name = write_array(tmp_path / "cache", values)
+    mapped = open_array(tmp_path / "cache", name)
+    run = tmp_path / "run"
+    for _ in range(2):
+        assert keep_array(run, mapped) == name
+    assert (run / f"{name}.npy").samefile(tmp_path / "cache" / f"{name}.npy")
+    for array in (mapped[2:5], mapped + 1, values[:3]):
+        np.testing.assert_array_equal(open_array(run, keep_array(run, array)), array)
+    assert len(list(run.iterdir())) == 4
+    remove_arrays(run, keep=())
+    np.testing.assert_array_equal(open_array(tmp_path / "cache", name), values)
 
 
 @pytest.mark.parametrize("most", [1, 7, 10**6])

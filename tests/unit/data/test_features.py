@@ -114,7 +114,7 @@ def test_the_fingerprint_changes_with_a_value_and_with_a_missing_row():
         ),
         (
             ItemFeatures(np.array(["a"]), np.ones(1, np.float32), "", "", "f"),
-            r"values must be .* of shape \(items, width\), got float32 of shape \(1,\)",
+            r"values must be .* of shape \(items, width\) or .*, got float32 of shape \(1,\)",
         ),
         (
             ItemFeatures(np.array(["a", "b"]), np.ones((1, 2), np.float32), "", "", "f"),
@@ -150,6 +150,53 @@ def test_a_written_file_reads_back_as_it_was(tmp_path):
     assert np.array_equal(read.values, stored.values)
     assert (read.encoder, read.revision, read.source) == ("clip", "r1", str(path))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def layered(n_layers=3, width=2):
+    values = np.arange(4 * n_layers * width, dtype=np.float32).reshape(4, n_layers, width)
+    tokens = np.array(["a", "b", "c", "d"])
+    flat = values.reshape(4, -1)
+    return values, ItemFeatures(tokens, flat, "bert", "r1", "toy.text.npz", n_layers)
+
+
+@pytest.mark.parametrize("save", [None, np.savez, np.savez_compressed])
+def test_layers_are_read_as_they_were_written(tmp_path, save):
+    values, stored = layered()
+    path = tmp_path / "toy.text.npz"
+    if save is None:
+        save_features(path, stored)
+    else:
+        save(path, tokens=stored.tokens, values=values, encoder="bert", revision="r1")
+    with np.load(path) as archive:
+        assert np.array_equal(archive["values"], values)
+    read = load_features(path)
+    assert read.n_layers == 3
+    assert np.array_equal(read.values, values.reshape(4, -1))
+
+
+def test_one_vector_an_item_is_the_last_layer():
+    values, stored = layered()
+    aligned = align(stored, ["c", "a", "z"], "zero")
+    assert (aligned.n_layers, aligned.width) == (3, 2)
+    expected = np.stack([values[0] * 0, values[2], values[0], values[0] * 0])
+    assert np.array_equal(aligned.values, expected[:, -1])
+    assert np.array_equal(aligned.take(np.array([2, 3])), expected[[2, 3], -1])
+    layers = aligned.take_layers(np.array([1, 0])).reshape(2, 3, 2)
+    assert np.array_equal(layers, expected[[1, 0]])
+    flat = align(ItemFeatures(*list(vars(stored).values())[:5]), ["c", "a", "z"], "zero")
+    assert flat.width == 6
+    assert flat.fingerprint != aligned.fingerprint
+
+
+def test_a_layer_that_is_not_finite_is_refused(tmp_path):
+    values, stored = layered()
+    values[1, 0, 1] = np.nan
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, tokens=stored.tokens, values=values, encoder="bert", revision="r1")
+    with pytest.raises(
+        DataError, match=r"values must be finite, but the rows of 1 item, e\.g\. 'b'"
+    ):
+        load_features(path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -47,6 +47,16 @@ def test_an_uncompressed_archive_is_mapped_and_cannot_be_written(tmp_path, dtype
         read[0, 0] = 1
 
 
+def test_layers_are_mapped_too(tmp_path):
+    values = values_of(n=50, width=12).reshape(50, 3, 4)
+    read = load_features(write(tmp_path / "a.npz", values))
+    assert is_mapped(read.values)
+    assert read.n_layers == 3
+    aligned = align_features(read, ["[PAD]", *TOKENS], modality="text", missing="error")
+    assert is_mapped(aligned.stored)
+    assert np.array_equal(aligned.values[1:], values[:, -1].astype(np.float32))
+
+
 def resident_kb(path):
     """Memory that the map of a file takes in this process, by the system's own account."""
     lines = Path("/proc/self/smaps").read_text().splitlines()

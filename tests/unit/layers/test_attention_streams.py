@@ -217,3 +217,11 @@ def test_a_stream_of_which_the_layer_has_no_maps_is_refused():
     x = torch.zeros(2, SIZE)
     with pytest.raises(ValueError, match="zip"):
         layer(x, x, StepContext(packing, side=[torch.zeros(2, 3)]))
+
+
+def test_maps_without_bias_have_no_sink():
+    options = {"hidden_size": SIZE, "n_heads": HEADS, "attn_dropout_prob": 0.0, "bias": False}
+    attention = SelfAttention(**options)
+    assert all(name.endswith("weight") for name in attention.state_dict())
+    with pytest.raises(ValueError, match="bias must be true where there is a sink_length"):
+        SelfAttention(**options, sink_length=9)

@@ -297,6 +297,35 @@ def test_a_cosine_goes_through_every_door(scorer, small_blocks):
         check_equal([(turned[0].flatten(1) @ catalogue.table().T, expected)])
 
 
+@pytest.mark.parametrize("scorer", KINDS)
+@pytest.mark.parametrize("n_padding", [1, 3])
+def test_the_first_items_may_be_no_candidates_of_the_loss(scorer, n_padding, small_blocks):
+    vectors, rows, last, targets, _ = draw()
+    targets = targets.clamp(min=n_padding)
+    made = make(scorer)
+    catalogue = Catalogue(rows, scorer=made, n_padding=n_padding)
+    expected = dense(scorer, made, vectors, rows, last)[:, n_padding:]
+    loss = catalogue.loss(UserRows(vectors, {"last_items": last}), loss_rows(targets))
+    check_equal([(loss, F.cross_entropy(expected, targets - n_padding))])
+
+
+@pytest.mark.parametrize("scorer", KINDS)
+def test_the_first_loss_of_a_cosine_has_its_gradient(scorer, small_blocks):
+    vectors, rows, last, targets, _ = draw()
+    made = make(scorer)
+    gradients = []
+    for is_dense in (False, True):
+        given = rows.clone().requires_grad_()
+        if is_dense:
+            turned = F.normalize(vectors, dim=-1) / 0.2, F.normalize(given, dim=-1)
+            loss = F.cross_entropy(dense(scorer, made, *turned, last), targets)
+        else:
+            catalogue = Catalogue(given, similarity=ScaledCosine(0.2), scorer=made)
+            loss = catalogue.loss(UserRows(vectors, {"last_items": last}), loss_rows(targets))
+        gradients.append(torch.autograd.grad(loss, given)[0])
+    check_equal([gradients])
+
+
 def test_items_are_mapped_once_by_a_catalogue():
     class Counting(Dot):
         calls = 0

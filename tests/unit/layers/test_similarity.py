@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_hm4sr.layers.similarity import Dot, ScaledCosine
+from recbole_hm4sr.layers.similarity import Dot, ItemDirections, ScaledCosine, directions
 
 
 def test_the_inner_product_changes_nothing():
@@ -34,6 +34,13 @@ def test_a_vector_without_direction_scores_zero_and_gets_no_gradient(short):
         assert mapped.tolist() == [[0.0] * 3] * 2
         (gradient,) = torch.autograd.grad(mapped.sum(), x)
         assert gradient.tolist() == [[0.0] * 3] * 2
+
+
+def test_directions_of_items_leave_the_users_their_lengths():
+    users, items = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0], [8.0, 6.0]])
+    cosine = ItemDirections()
+    scores = cosine.users(0.5 * directions(users)) @ cosine.items(items).T
+    torch.testing.assert_close(scores, torch.tensor([[0.5 * 0.8, 0.5 * 0.96]]))
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan")])

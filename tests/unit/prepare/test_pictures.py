@@ -333,6 +333,6 @@ def test_the_endings_are_named_to_users(capsys):
 
     with pytest.raises(SystemExit, match="0"):
         main(["encode", "image", "--help"])
-    page = Path(__file__).parents[3] / "dataset_atomic" / "README.md"
+    page = Path(__file__).parents[3] / "docs" / "data" / "encode.md"
     for text in (capsys.readouterr().out, page.read_text(encoding="utf-8")):
         assert [suffix for suffix in IMAGE_SUFFIXES if suffix not in text] == []

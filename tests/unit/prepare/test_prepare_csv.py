@@ -78,13 +78,13 @@ def test_dates_are_read_as_utc_or_by_their_offset(tmp_path):
     assert reason.endswith("(others need --time_format)")
 
 
-def test_a_parquet_column_of_dates_needs_the_unit(tmp_path):
+def test_a_parquet_column_of_moments_says_so_itself(tmp_path):
     query = "SELECT 'u' AS user, 'i' AS item, TIMESTAMP '2014-07-15' AS time"
-    path = write_parquet(tmp_path / "t.parquet", query)
-    with pytest.raises(DataError, match="column 'time' is of dates; give --unit=date"):
-        prepare(path)
-    out, _ = prepare(path, InteractionColumns("user", "item", "time", "date"))
-    assert inter(out) == [("u", "i", JULY + DAY)]
+    for unit in ("s", "date"):
+        (tmp_path / unit).mkdir()
+        path = write_parquet(tmp_path / unit / "t.parquet", query)
+        out, _ = prepare(path, InteractionColumns("user", "item", "time", unit))
+        assert inter(out) == [("u", "i", JULY + DAY)]
 
 
 def test_every_row_that_cannot_be_used_is_counted_under_a_reason_with_its_place(tmp_path):

@@ -95,6 +95,54 @@ def test_batches_equal_texts_encoded_one_by_one(bert, pooling):
 
 
 @needs_models
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_layers_equal_the_models_states_one_by_one(bert, tmp_path, pooling):
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    lines = [f"i{number}\t{text}" for number, text in enumerate(make_texts(7))]
+    item_file = write_lines(tmp_path / "toy.item", ["item_id:token\ttitle:token_seq", *lines])
+    spec = EncoderSpec(name=str(bert), pooling=pooling, layers=(0, 2), storage="float32")
+    out = tmp_path / "toy.text.npz"
+    options = {"item_field": "item_id", "fields": ["title"], "batch_size": 4}
+    report = encode_item_texts(item_file, out, encoder=spec, **options)
+    read = load_features(out)
+    assert read.n_layers == 2
+    assert "layers 0 2" in read.revision
+    assert report.notes == ["each item has 2 layers of 16 numbers"]
+
+    model, tokenizer = AutoModel.from_pretrained(bert).eval(), AutoTokenizer.from_pretrained(bert)
+    rows = []
+    for text in make_texts(7):
+        with torch.no_grad():
+            inputs = tokenizer([text], return_tensors="pt")
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        pooled = [h[0, 0] if pooling == "cls" else h[0].mean(dim=0) for h in (states[0], states[2])]
+        rows.append(torch.cat(pooled).numpy())
+    np.testing.assert_allclose(read.values, np.stack(rows), rtol=1e-5, atol=1e-5)
+
+
+@needs_models
+def test_a_layer_that_the_model_does_not_have_is_refused(bert):
+    spec = EncoderSpec(name=str(bert), layers=(1, 3))
+    with pytest.raises(ConfigError, match=r"layers must be at most 2 for .*, got \[1, 3\]"):
+        encode_texts(make_texts(2), encoder=spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "x", "layers": (2, 1)}, r"layers must be numbers from 0, rising, got \[2, 1\]"),
+        ({"name": "tfidf-svd", "layers": (1,)}, "layers must go with a transformer model"),
+        ({"name": "x", "layers": (1,), "pooling": "model"}, "pooling must be cls or mean with"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        EncoderSpec(**options)
+
+
+@needs_models
 def test_the_mean_is_the_choice_for_a_model_without_pooling_of_its_own(bert):
     texts = make_texts(3)
     auto, mean = (

@@ -8,6 +8,7 @@ import torch
 from datafiles import DAY
 from recbole.data.interaction import Interaction
 
+from recbole_hm4sr.data.item_table import title_column
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, TIME_ROUTES, Probe
@@ -15,7 +16,7 @@ from recbole_hm4sr.model.explain import find_reasons, median_items
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.report import model_facts, permutation
 from recbole_hm4sr.report.cases import draw, rank_of, top_items, without_history
-from recbole_hm4sr.report.items import describe_items, title_column
+from recbole_hm4sr.report.items import describe_items
 from recbole_hm4sr.report.permutation import permutation_facts
 from recbole_hm4sr.report.routing import GateRecorder, explained_share, group_routes, split_span
 from recbole_hm4sr.run.parts import build_parts

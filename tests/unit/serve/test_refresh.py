@@ -1,16 +1,18 @@
 """A run's memory brought up to date equals one that is built from all interactions at once."""
 
 import itertools
+import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.data import array_files
 from recbole_hm4sr.data.events import build_events, times_of_items
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
@@ -25,6 +27,7 @@ from recbole_hm4sr.data.serving_data import ServingData
 from recbole_hm4sr.data.visits import number_visits
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.serve import export, exported
 from recbole_hm4sr.serve import refresh as refreshing
 from recbole_hm4sr.testing.toydata import write_toy_dataset
 
@@ -220,6 +223,49 @@ def test_an_inter_file_is_read(run, tmp_path):
     assert refreshing.refresh(run, path).n_added == 1
 
 
+def test_a_parquet_file_is_read_and_names_its_rows(run, tmp_path):
+    duckdb = pytest.importorskip("duckdb", reason="Parquet needs duckdb")
+    rows = [("u2", "i3", FIRST + 6), ("u1", "i2", FIRST + 8)]
+    paths = [tmp_path / name for name in ("late.parquet", "new.parquet")]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE new (user_id TEXT, item_id TEXT, timestamp BIGINT)")
+        connection.executemany("INSERT INTO new VALUES (?, ?, ?)", rows)
+        connection.table("new").write_parquet(str(paths[0]))
+        connection.execute("UPDATE new SET timestamp = timestamp + 100")
+        connection.table("new").write_parquet(str(paths[1]))
+    before = contents(run)
+    with pytest.raises(DataError, match=r"late\.parquet, row 1: an interaction must not be older"):
+        refreshing.refresh(run, paths[0])
+    for name, values in contents(run).items():
+        np.testing.assert_array_equal(values, before[name], err_msg=name)
+    done = refreshing.refresh(run, paths[1])
+    assert (done.n_added, done.n_items, done.known_until) == (2, 1, FIRST + 109)
+    state = contents(run)
+    np.testing.assert_array_equal(state["state.items"], [1, 2, 2, 1, 3])
+    np.testing.assert_array_equal(state["tokens"], ["[PAD]", "i1", "i2", "i3"])
+
+
+def test_rows_of_one_time_in_two_files_are_one_visit_in_their_order(settings, tmp_path):
+    time = FIRST + 9
+    first = NewRows(np.array([1, 2, 1]), np.array([1, 1, 2]), FIRST + np.array([0, 5, 9]))
+    more = NewRows(np.array([1, 1]), np.array([3, 1]), np.array([time, time]))
+    run = make_run(tmp_path / "parts", first, settings)
+    for number, part in enumerate(parts_of(more, 1)):
+        refreshing.refresh(run, write_rows(tmp_path / f"{number}.csv", part))
+    whole = make_run(
+        tmp_path / "whole", NewRows(*map(np.concatenate, zip(first, more, strict=True))), settings
+    )
+    found, expected = contents(run), contents(whole)
+    for name in ("whole.others", "whole.distances", "whole.times", "whole.starts", "state.items"):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    # Of u1's i1, i2, i3, i1: the first is older than the visit of the other three.
+    n_items, starts = 4, found["whole.starts"]
+    assert [starts[(table + 1) * n_items] - starts[table * n_items] for table in range(4)] == [
+        3, 3, 3, 3
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found["state.items"], [1, 2, 3, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
@@ -263,25 +309,134 @@ def test_runs_that_cannot_be_refreshed_say_why(settings, tmp_path):
         refreshing.refresh(other, path)
 
 
+def killing_replace(n_named):
+    """In place of :meth:`Path.replace`: ends the process once a number of files have their names.
+
+    Every file of a refresh gets its name so, whole; ``serving.npz`` is the last.
+    """
+    names, replace = [], Path.replace
+
+    def replace_or_die(path, target):
+        if len(names) == n_named:
+            os.kill(os.getpid(), signal.SIGKILL)
+        names.append(target)
+        return replace(path, target)
+
+    return replace_or_die
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(
-    ("where", "name"),
-    [(array_files.ArrayWriter, "close"), (refreshing, "write_memory"),
-     (refreshing, "save_serving_file")],
-)  # fmt: skip
-def test_a_refresh_that_is_killed_leaves_the_run_as_it_was(where, name, run, tmp_path, monkeypatch):
+def test_a_refresh_that_is_killed_leaves_the_old_state_whole(run, tmp_path, monkeypatch):
     path, before = with_lines(tmp_path, f"u1,i3,{FIRST + 20}"), contents(run)
+    n_named = 0
+    while True:
+        process = os.fork()
+        if not process:
+            monkeypatch.setattr(Path, "replace", killing_replace(n_named))
+            refreshing.refresh(run, path)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != -signal.SIGKILL:
+            break
+        after = contents(run)
+        for array, values in before.items():
+            np.testing.assert_array_equal(after[array], values)
+        n_named += 1
+    memory = read_serving_file(run).memory
+    # All files of the events, what is served and the state, and at last serving.npz.
+    assert n_named == 1 + sum(map(len, (memory.whole, memory.served, memory.state)))
+    assert contents(run)["tokens"].tolist() == ["[PAD]", "i1", "i2", "i3"]
+    assert not list(run.rglob(".*.new"))  # nor what the killed ones had begun
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_refresh_that_is_killed_while_it_tidies_up_is_done(run, tmp_path, monkeypatch):
+    path = with_lines(tmp_path, f"u1,i3,{FIRST + 20}")
     process = os.fork()
     if not process:
-        monkeypatch.setattr(where, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(refreshing, "sweep", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         refreshing.refresh(run, path)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
-    after = contents(run)
-    for array, values in before.items():
-        np.testing.assert_array_equal(after[array], values)
-    assert refreshing.refresh(run, path).n_items == 1
-    assert not list(run.rglob(".*.new"))  # nor what the killed one had begun
+    assert contents(run)["tokens"].tolist() == ["[PAD]", "i1", "i2", "i3"]
+    assert refreshing.refresh(run, path).is_known
+
+
+def with_index(folder, moment=0):
+    folder.mkdir()
+    facts = {
+        "n_items": 2, "memory": {"moment": moment, "list_length": 20, "measured": None},
+    }  # fmt: skip
+    (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def test_stale_indexes_of_the_run_are_written_anew_after_the_merge(run, tmp_path, monkeypatch):
+    known = contents(run)[f"{PREFIX}clock"][2]
+    stale, fresh = with_index(run / "index"), with_index(run / "other", int(known))
+    renewed = []
+    monkeypatch.setattr(export, "require_packages", lambda: None)
+    monkeypatch.setattr(export, "renew_index", lambda *words: renewed.append(words))
+    done = refreshing.refresh(run, with_lines(tmp_path, f"u3,i2,{FIRST + 1}"))
+    assert (done.n_added, done.known_until, done.indexes) == (1, known, (stale,))
+    done = refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
+    assert done.indexes == (stale, fresh)
+    assert [words[:2] for words in renewed] == [(run, stale), (run, stale), (run, fresh)]
+    assert renewed[0][2]["memory"]["list_length"] == 20
+
+
+def test_an_index_that_cannot_be_written_anew_is_said_before_anything_changes(
+    run, tmp_path, monkeypatch
+):
+    def missing():
+        raise ConfigError("hm4sr export needs the package onnx")
+
+    with_index(run / "index")
+    monkeypatch.setattr(export, "require_packages", missing)
+    before = contents(run)
+    with pytest.raises(
+        ConfigError, match=r"writes the index .*index anew, but .* package onnx; or"
+    ):
+        refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
+    for array, values in contents(run).items():
+        np.testing.assert_array_equal(values, before[array])
+    (run / "index" / "index.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"index\.json must be the JSON file of an exported index"):
+        refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
+
+
+def test_an_index_is_put_back_where_the_process_that_replaced_it_was_killed(tmp_path, monkeypatch):
+    index, new = with_index(tmp_path / "index", 1), with_index(tmp_path / ".index.7.new", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", failing_after(1))
+        with pytest.raises(OSError, match="stopped"):
+            exported.replace_folder(new, index)
+    assert not index.exists()
+    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 1
+    exported.replace_folder(new, index)
+    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def failing_after(n_calls):
+    calls, replace = [], Path.replace
+
+    def replace_or_fail(path, target):
+        calls.append(path)
+        if len(calls) > n_calls:
+            raise OSError("stopped")
+        return replace(path, target)
+
+    return replace_or_fail
+
+
+def test_of_two_refreshes_at_once_one_is_refused(run, tmp_path):
+    path, before = with_lines(tmp_path, f"u1,i3,{FIRST + 20}"), contents(run)
+    sentence = r"run must be refreshed by one process at a time; another one is at it"
+    with locked(run / "refresh.lock"), pytest.raises(ConfigError, match=sentence):
+        refreshing.refresh(run, path)
+    for array, values in contents(run).items():
+        np.testing.assert_array_equal(values, before[array])
+    assert refreshing.refresh(run, path).n_added == 1
 
 
 def test_files_of_the_memory_before_the_last_are_removed(run, tmp_path):

@@ -1,0 +1,148 @@
+"""``recbole_hm4sr.prepare``: a folder of atomic files from tables, in files or in memory."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
+from recbole_hm4sr.prepare.progress import Report, silent
+from recbole_hm4sr.prepare.raw.csv_rows import UTF8
+from recbole_hm4sr.prepare.tables.job import Preparation
+from recbole_hm4sr.prepare.tables.table_files import ItemColumns, prepare_tables
+from recbole_hm4sr.prepare.tables.tables import first_line, quote, require_engine
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished data set; ``recbole_hm4sr.run(model, dataset=prepared)`` takes it.
+
+    Attributes:
+        folder: Its folder, whose name is the data set's.
+        provenance: What ``PROVENANCE.json`` says: what each step left and dropped.
+    """
+
+    folder: Path
+    provenance: dict[str, Any]
+
+    def __fspath__(self) -> str:
+        """The folder, as paths are written."""
+        return str(self.folder)
+
+
+def prepare(  # noqa: PLR0913  # an option each
+    interactions: Any,
+    items: Any = None,
+    *,
+    out: str | Path,
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str = "timestamp",
+    unit: str = "s",
+    time_format: str | None = None,
+    event: str | None = None,
+    keep_events: Sequence[str] = (),
+    items_item: str | None = None,
+    title: str | None = None,
+    brand: str | None = None,
+    categories: str | None = None,
+    description: str | None = None,
+    price: str | None = None,
+    image_url: str | None = None,
+    separator: str = "|",
+    level_separator: str | None = None,
+    encoding: str = UTF8,
+    items_encoding: str | None = None,
+    core: int = 5,
+    keep_items: str = "all",
+    keep_later: bool = False,
+    memory: str = "2GB",
+    threads: int = 0,
+    report: Report = silent,
+) -> Prepared:
+    """Make the atomic files of a data set, as ``hm4sr prepare csv`` does.
+
+    Started again after a stop, the same call on files goes on behind the last finished stage.
+
+    Args:
+        interactions: A CSV or Parquet file, or a table of pandas, Polars or Arrow.
+        items: The same of items; None leaves the data set without an ``.item`` file.
+        out: Folder to write, new or empty; its name is the data set's.
+        user: Column of users.
+        item: Column of items.
+        time: Column of times.
+        unit: What times are that are no moments: ``s`` or ``ms`` since 1970, or ``date`` for texts.
+        time_format: Form of dates, as ``%d.%m.%Y %H:%M``; None for ISO 8601.
+        event: Column that says what a row is, as ``view`` or ``buy``.
+        keep_events: Events that count; other rows are left out and counted.
+        items_item: Column of items in ``items``, if not named as by ``item``.
+        title: Column of titles in ``items``; None where there is none, as for the next five.
+        brand: Column of brands.
+        categories: Column of category paths, texts or lists.
+        description: Column of descriptions.
+        price: Column of prices.
+        image_url: Column of image addresses.
+        separator: What stands between two categories of a text.
+        level_separator: What stands between the levels of a category.
+        encoding: Of CSV files, as Python names it.
+        items_encoding: That of ``items``, if another.
+        core: Fewest interactions of each user and item; 0 keeps all.
+        keep_items: ``all`` that are described, or those ``interacted`` with.
+        keep_later: Keep later interactions of the same user and item.
+        memory: Largest memory of the tables, as ``2GB``.
+        threads: Threads of the tables; 0 takes all cores.
+        report: Told what goes on, how much of it is done, and of how much.
+
+    Raises:
+        ConfigError: If an option is wrong, or the packages of the extra ``prepare`` are missing.
+        DataError: If a table cannot be read, or the folder is taken.
+    """
+    require_engine()
+    job = Preparation(Path(out), core, keep_later, memory, threads, keep_items)
+    columns = InteractionColumns(
+        user, item, time, unit, time_format, encoding, event, tuple(keep_events)
+    )
+    item_columns = ItemColumns(
+        items_item or item,
+        title=title,
+        brand=brand,
+        categories=categories,
+        description=description,
+        price=price,
+        image_url=image_url,
+        separator=separator,
+        level_separator=level_separator,
+        encoding=items_encoding or encoding,
+    )
+    with tempfile.TemporaryDirectory(prefix="hm4sr-") as folder:
+        provenance = prepare_tables(
+            _as_file(interactions, "interactions", Path(folder)),
+            columns,
+            job,
+            items=None if items is None else _as_file(items, "items", Path(folder)),
+            item_columns=item_columns,
+            report=report,
+        )
+    return Prepared(Path(out), provenance)
+
+
+def _as_file(table: Any, role: str, folder: Path) -> Path:
+    """A file as it is; a table as a Parquet file of a folder."""
+    if isinstance(table, (str, os.PathLike)):
+        return Path(table)
+    import duckdb
+
+    given, path = table, folder / f"{role}.parquet"  # noqa: F841  # found by its name
+    try:
+        with duckdb.connect() as connection:
+            # The engine finds the table by the name of the variable.
+            connection.execute(f"COPY (SELECT * FROM given) TO {quote(str(path))} (FORMAT parquet)")
+    except duckdb.Error as error:
+        raise DataError(
+            f"{role} must be a file, or a table of pandas, Polars or Arrow with a type in each "
+            f"column, got {type(table).__name__}: {first_line(error)}"
+        ) from error
+    return path

@@ -1,0 +1,77 @@
+"""Exported indexes in the folder of a run, which a refresh writes anew; torch is not needed."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_hm4sr.base.errors import ConfigError, DataError
+
+# In the folder of a run: where an index goes if no other place is named.
+FOLDER_NAME = "index"
+FACTS_FILE = "index.json"
+_BEFORE = ".old"
+
+
+def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
+    """The indexes in the folder of a run, each with what it says of itself.
+
+    One that was to be replaced by a process that was killed is put back first.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Raises:
+        DataError: If the facts of an index cannot be read.
+    """
+    for before in run_dir.glob(f".*{_BEFORE}"):
+        folder = run_dir / before.name[1 : -len(_BEFORE)]
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            before.replace(folder)
+    found = {}
+    for path in sorted(run_dir.glob(f"[!.]*/{FACTS_FILE}")):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} must be the JSON file of an exported index, but: {error}; remove its "
+                f"folder"
+            ) from error
+        if isinstance(facts, dict) and "n_items" in facts:
+            found[path.parent] = facts
+    return found
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another one.
+
+    If the process is killed meanwhile, :func:`indexes_of` puts the other one back.
+    """
+    before = folder.with_name(f".{folder.name}{_BEFORE}")
+    shutil.rmtree(before, ignore_errors=True)
+    folder.replace(before)
+    new.replace(folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def require_export(index: Path, what: str) -> None:
+    """Refuse early where an index could not be written anew.
+
+    Args:
+        index: Its folder.
+        what: What is about to change the run.
+
+    Raises:
+        ConfigError: If the packages of the extra are missing.
+    """
+    from recbole_hm4sr.serve.export import require_packages  # it imports torch
+
+    try:
+        require_packages()
+    except ConfigError as error:
+        raise ConfigError(
+            f"{what} writes the index {index} anew, but {error}; or remove the folder"
+        ) from error
