@@ -98,7 +98,7 @@ class AddedItems:
         Raises:
             WriteError: If it cannot be written.
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             "tokens": self.tokens,
             "sources": np.array(self.sources, dtype=np.str_),
             "modalities": np.array(list(self.modalities), dtype=np.str_),

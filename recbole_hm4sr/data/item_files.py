@@ -269,7 +269,7 @@ class ItemFiles:
         flags, names = read_categories(self._item_file, self._item_field, field, self._item_tokens)
         if self._interacted is None:
             return flags, names
-        is_known = flags[self._interacted].any(axis=0)
+        is_known: Array = np.asarray(flags[self._interacted].any(axis=0))
         if not is_known.all():
             new = [name for name, known in zip(names, is_known, strict=True) if not known]
             logger.info(
