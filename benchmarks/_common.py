@@ -136,8 +136,13 @@ def write_dataset(folder: Path, shape: Shape, seed: int) -> Path:
     header = "user_id:token\titem_id:token\ttimestamp:float"
     _write_lines(target / f"{DATASET}.inter", header, rows)
     names = random.integers(shape.categories, size=(shape.items, 3))
-    rows = (f"i{item}\t{' '.join(f'c{c}' for c in row)}" for item, row in enumerate(names))
-    _write_lines(target / f"{DATASET}.item", "item_id:token\tcategories:token_seq", rows)
+    prices = np.random.default_rng(seed).integers(1, 101, size=shape.items)
+    rows = (
+        f"i{item}\t{' '.join(f'c{c}' for c in row)}\t{price}"
+        for item, (row, price) in enumerate(zip(names, prices, strict=True))
+    )
+    header = "item_id:token\tcategories:token_seq\tprice:float"
+    _write_lines(target / f"{DATASET}.item", header, rows)
     tokens = np.array([f"i{item}" for item in range(shape.items)])
     for name in shape.modalities:
         values = random.standard_normal((shape.items, shape.feature_size), dtype=np.float32)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import generate_reference
+import model_table
 
 from recbole_hm4sr.config.catalog import settings_of
 from recbole_hm4sr.config.compose import properties_dir
@@ -50,6 +51,7 @@ def page(name: str) -> str:
     ]
     if has_space:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
+    parts += _published(name)
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,6 +59,15 @@ def _picture(name: str) -> list[str]:
     """The drawing of the way of a score, where a model has one beside its page."""
     picture = f"{name.lower()}.svg"
     return [f"![The way of a score]({picture})"] * (FOLDER / picture).is_file()
+
+
+def _published(name: str) -> list[str]:
+    """Where the settings behind published numbers of a model are; nothing where there are none."""
+    folder = "properties/model/published"
+    paths = sorted((properties_dir() / "model" / "published").glob(f"{name}-*.yaml"))
+    links = [f"[`{path.name}`](../../{folder}/{path.name})" for path in paths]
+    text = f"Settings behind published numbers, for `--config_files`: {', '.join(links)}."
+    return [text] * bool(links)
 
 
 def _text(docstring: str | None) -> str:
@@ -92,6 +103,10 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in MODELS:
         (FOLDER / f"{name.lower()}.md").write_text(page(name), encoding="utf-8")
+    (FOLDER / "index.md").write_text(model_table.index_page(), encoding="utf-8")
+    readme = model_table.ROOT / "README.md"
+    text = model_table.with_short_table(readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
     for path, text in generate_reference.pages().items():
         (FOLDER.parent / path).write_text(text, encoding="utf-8")
 

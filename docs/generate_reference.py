@@ -32,7 +32,7 @@ _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 _PARTS = {
     "Run": ("run", "resume", "evaluate", "RunResult", "Metrics", "report_run"),
     "Compare and tune": ("compare", "tune", "Plan"),
-    "Recommend": ("Recommender", "Recommendations", "refresh"),
+    "Recommend": ("Recommender", "Recommendations", "refresh", "update", "replay"),
     "Write a model": ("PackedRecommender", "ModelContract", "ClosedFormContract"),
 }
 # What users meet that the top level does not name: its module.

@@ -25,6 +25,7 @@ _FROM_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "results/*")
 _LINK = re.compile(r"(?<!\!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 _MATH = re.compile(r'<(div|span) class="arithmatex">\\[\[(](.*?)\\[\])]</\1>', re.DOTALL)
+_TERMINAL_CODES = re.compile(r"\x1b\[[\d;]*m")
 # The README is for those who see the repository; its page in the site is the first.
 _ALIASES = {"README.md": "index.md", "dataset_atomic/README.md": "data/format.md"}
 
@@ -62,9 +63,9 @@ def _completed(nav: Any, pages: list[str]) -> Any:
         return nav
     found: list[Any] = []
     for entry in nav:
-        if isinstance(entry, str) and entry.endswith("/*.md"):
-            folder = entry.removesuffix("*.md")
-            found += [page for page in pages if page.rpartition("/")[0] + "/" == folder]
+        if isinstance(entry, str) and posixpath.basename(entry) == "*.md":
+            folder = posixpath.dirname(entry)
+            found += [page for page in pages if posixpath.dirname(page) == folder]
         else:
             found.append(_completed(entry, pages))
     return found
@@ -120,6 +121,7 @@ def notebook_as_markdown(path: Path) -> str:
             for output in cell["outputs"]:
                 printed = output.get("text") or output.get("data", {}).get("text/plain", [])
                 if printed:
-                    parts.append(f"```text\n{''.join(printed).rstrip()}\n```")
+                    shown = _TERMINAL_CODES.sub("", "".join(printed)).rstrip()
+                    parts.append(f"```text\n{shown}\n```")
     first = f"This page is the notebook `docs/tutorials/{path.name}`, which the tests run."
     return "\n\n".join([parts[0], first, *parts[1:]]) + "\n"

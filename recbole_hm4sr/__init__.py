@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recbole_hm4sr.base.errors import UserError as UserError
     from recbole_hm4sr.compare.frame import compare_frame as compare
+    from recbole_hm4sr.later.replay import replay as replay
+    from recbole_hm4sr.later.update import update as update
     from recbole_hm4sr.model.packed import PackedRecommender as PackedRecommender
     from recbole_hm4sr.prepare.command import prepare as prepare
     from recbole_hm4sr.report.finish import report_run as report_run
@@ -38,10 +40,12 @@ __all__ = [
     "evaluate",
     "prepare",
     "refresh",
+    "replay",
     "report_run",
     "resume",
     "run",
     "tune",
+    "update",
 ]
 
 # Folders of the package that are also what they do: see base/callable_room.py.
@@ -53,8 +57,10 @@ _NAMES = {
     "UserError": "recbole_hm4sr.base.errors",
     "add_items": "recbole_hm4sr.serve.add_items",
     "refresh": "recbole_hm4sr.serve.refresh",
+    "replay": "recbole_hm4sr.later.replay",
     "report_run": "recbole_hm4sr.report.finish",
     "resume": "recbole_hm4sr.run.quick_start",
+    "update": "recbole_hm4sr.later.update",
 }
 
 

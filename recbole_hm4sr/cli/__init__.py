@@ -23,6 +23,7 @@ from recbole_hm4sr.cli import (
     compare,
     convert,
     encode,
+    later,
     prepare,
     recommend,
     report,
@@ -44,6 +45,7 @@ app = typer.Typer(
 for _group in (
     train,
     recommend,
+    later,
     similar,
     add_items,
     compare,

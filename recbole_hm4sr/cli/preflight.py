@@ -27,6 +27,7 @@ def check_training(
     """
     from recbole_hm4sr.config.evaluation_rules import require_three_parts
     from recbole_hm4sr.data.atomic import read_header, require_columns
+    from recbole_hm4sr.run.beginning import refuse_beginning
     from recbole_hm4sr.run.place import require_free_folder
     from recbole_hm4sr.run.plan import compose
 
@@ -34,6 +35,7 @@ def check_training(
     if run_dir is not None and "RANK" not in os.environ:
         require_free_folder(run_dir)
     plan = compose(model, dataset, config_files=config_files, overrides=overrides)
+    refuse_beginning(plan)
     require_three_parts(plan.protocol["eval_args"])
     path = Path(plan.values["data_path"]) / f"{dataset}.inter"
     names = [plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME")]

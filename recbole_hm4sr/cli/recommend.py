@@ -170,7 +170,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
 ) -> None:
-    """Answer POST /recommend, GET /health and GET /version over HTTP; /docs describes them.
+    """Answer POST /recommend, POST /similar, GET /health and GET /version; /docs describes them.
 
     There are no users and no passwords: keep it on this machine, or behind a server that has them.
     Needs: pip install 'recbole-hm4sr[serve]'.

@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.cli.later import judge_later
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
-from recbole_hm4sr.cli.preflight import check_run, check_training
+from recbole_hm4sr.cli.preflight import check_run, check_training, require_file
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.run.place import find_dataset
 
@@ -84,9 +85,28 @@ def train(
 
 def evaluate(
     run: Annotated[Path, typer.Option(help="Folder of a run.")],
+    interactions: Annotated[
+        Path | None,
+        typer.Option(help="What came after the run: judge it on that, in place of its test."),
+    ] = None,
+    targets: Annotated[
+        str, typer.Option(help="Of these interactions: all, or the first of all visits.")
+    ] = "all",
+    page: Annotated[
+        Path | None, typer.Option(help="Folder for later.html and later.json of these.")
+    ] = None,
 ) -> None:
-    """Test the best epoch of a run again."""
+    """Test the best epoch of a run again, or judge the run on what came after it.
+
+    With --interactions: the metrics of the lists that the run, as it is served now, would have
+    given before each of them, by group, beside its own test and models without training, and how
+    the interactions themselves have changed. Nothing is learned.
+    """
     check_run(run, needs_data=True)
+    if interactions is not None:
+        require_file(interactions)
+        judge_later(run, interactions, targets=targets, page=page)
+        return
     from recbole_hm4sr.run import quick_start
 
     _print_metrics(quick_start.evaluate(run))

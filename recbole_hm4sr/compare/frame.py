@@ -28,7 +28,7 @@ def compare_frame(  # noqa: PLR0913  # keywords only
     Called again, it goes on where it was.
 
     >>> frame = recbole_hm4sr.compare(models=["HM4SR", "SASRec"], datasets=["sports"], seeds=[1])
-    >>> frame.query("group == 'all' and metric == 'NDCG@10'").pivot_table(
+    >>> frame.query("group == 'all users' and metric == 'NDCG@10'").pivot_table(
     ...     index="model", columns="rank_history", values="mean"
     ... )
 

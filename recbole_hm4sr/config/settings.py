@@ -193,6 +193,12 @@ class RunSettings(Settings):
         "with neither is always alive.",
         "protocol",
     )
+    init_from: str = setting(
+        "",
+        "Folder of a run of the same model to begin from, on longer data: known users, items, gap "
+        "buckets and categories keep their rows, new ones begin fresh; empty to begin anew.",
+        "free on resume",
+    )
 
     @pydantic.field_validator("log_mlflow")
     @classmethod

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class ModalityRows:
         rows = np.where(self.present, np.arange(len(self.present)), -1)
         return AlignedFeatures(self.values, rows, "", "")
 
+    def where(self, flags: Array) -> "ModalityRows":
+        """Some of the items. Flags of shape ``[A]``, bool."""
+        texts = tuple(itertools.compress(self.texts, flags))
+        return ModalityRows(self.values[flags], self.present[flags], texts)
+
     def behind(self, first: "ModalityRows") -> "ModalityRows":
         """The rows of others, then these."""
         return ModalityRows(
@@ -81,6 +87,12 @@ class AddedItems:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def without(self, tokens: Array) -> "AddedItems":
+        """Those that are not among some tokens."""
+        flags = ~np.isin(self.tokens, np.asarray(tokens, dtype=np.str_))
+        modalities = {name: it.where(flags) for name, it in self.modalities.items()}
+        return AddedItems(self.tokens[flags], modalities, self.sources)
 
     def behind(self, first: "AddedItems | None") -> "AddedItems":
         """Items that were added before, then these."""

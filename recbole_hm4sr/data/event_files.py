@@ -91,7 +91,7 @@ def _key_of(log: Interactions, n_items: int, reach: int) -> str:
     """A hash of all that events are made of."""
     digest = hashlib.sha256(f"events 1, {n_items}, {reach}".encode())
     for column in (log.items, log.times, log.starts, log.visits):
-        digest.update(np.ascontiguousarray(column, dtype=np.int64))
+        digest.update(np.ascontiguousarray(column, dtype=np.int64).data)
     return digest.hexdigest()
 
 

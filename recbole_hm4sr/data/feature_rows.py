@@ -30,6 +30,7 @@ def write_feature_rows(run_dir: Path, modalities: Mapping[str, AlignedFeatures])
     Args:
         run_dir: Folder of the run.
         modalities: By name.
+        kept: Hashes of files of before that stay.
 
     Returns:
         Hash of each file, by the name of its modality.

@@ -1,5 +1,7 @@
 """The files that describe items: features of each modality, and categories, by item number."""
 
+import copy
+import dataclasses
 import itertools
 import logging
 from collections.abc import Sequence
@@ -64,6 +66,19 @@ class ItemFiles:
         self._interacted = interacted
         self._aligned: dict[str, AlignedFeatures] = {}
         self._words: dict[str, WordWeights] = {}
+        self._of_all: ItemFiles | None = None
+
+    def first(self, n_items: int) -> "ItemFiles":
+        """The same files for the first items alone; a modality is still read once.
+
+        Args:
+            n_items: How many, padding included.
+        """
+        part = copy.copy(self)
+        part._item_tokens, part._aligned, part._words = self._item_tokens[:n_items], {}, {}
+        part._interacted = None if self._interacted is None else self._interacted[:n_items]
+        part._of_all = self._of_all or self
+        return part
 
     def modality(self, name: str) -> AlignedFeatures:
         """Features of one modality by item number, read and checked once.
@@ -71,6 +86,10 @@ class ItemFiles:
         Raises:
             DataError: If the source breaks the contract or lacks items.
         """
+        if name not in self._aligned and self._of_all is not None:
+            whole = self._of_all.modality(name)
+            rows = whole.rows[: len(self._item_tokens)]
+            self._aligned[name] = dataclasses.replace(whole, rows=rows)
         if name not in self._aligned:
             self._aligned[name] = align_features(
                 self.read_modality(name),

@@ -42,18 +42,32 @@ def make_loaders(config: Any, dataset: Any, parts: Sequence[Any]) -> tuple[Any, 
         parts: What its ``build`` returned.
     """
     train, valid, test = parts
-    if config["train_mode"] == "sequence":
-        train_data: Any = SequenceTrainDataLoader(
-            config, train, shuffle=config["shuffle"], passes=config["passes_per_epoch"]
-        )
-    else:
-        sampler = _make_sampler(config, dataset, "train")
-        train_data = PrefixTrainDataLoader(config, train, sampler, shuffle=config["shuffle"])
     return (
-        train_data,
+        make_train_loader(config, dataset, train),
         _make_eval_loader(config, dataset, valid, "valid"),
         _make_eval_loader(config, dataset, test, "test"),
     )
+
+
+def make_train_loader(config: Any, dataset: Any, part: Any) -> Any:
+    """The loader of a training part.
+
+    Args:
+        config: RecBole ``Config``.
+        dataset: The whole data set, by whose items negatives are drawn.
+        part: Its training part.
+    """
+    if config["train_mode"] == "sequence":
+        return SequenceTrainDataLoader(
+            config, part, shuffle=config["shuffle"], passes=config["passes_per_epoch"]
+        )
+    sampler = _make_sampler(config, dataset, "train")
+    return PrefixTrainDataLoader(config, part, sampler, shuffle=config["shuffle"])
+
+
+def make_ranking_loader(config: Any, part: Any) -> Any:
+    """The loader of a part whose targets are ranked among all items."""
+    return FullEvalDataLoader(config, part, None, shuffle=False)
 
 
 def _make_eval_loader(config: Any, dataset: Any, part: Any, phase: str) -> Any:

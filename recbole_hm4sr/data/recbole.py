@@ -29,6 +29,7 @@ from recbole_hm4sr.data.frames import read_frame, remove_duplicates, renumber
 from recbole_hm4sr.data.histories import HistorySamples, cut_windows, histories_of
 from recbole_hm4sr.data.item_files import ItemFiles
 from recbole_hm4sr.data.item_table import ItemTable
+from recbole_hm4sr.data.later_rows import LaterRows, append_rows
 from recbole_hm4sr.data.log import (
     InteractionLog,
     longest_gap,
@@ -52,10 +53,15 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         config: RecBole ``Config`` of a :class:`~recbole_hm4sr.run.plan.RunPlan`.
         vocabulary: Of an earlier run, to begin from: known tokens keep their numbers, new ones get
             the numbers after them.
+        later: Interactions that came after those of the files; no filter is applied to them.
 
     Attributes:
         log: The interactions that pass the filters; there once the parts are built.
         item_files: What the files say of its items.
+        later_rows: Number of each among those that came later; -1 for those of the files. Shape
+            ``[N]``, int64.
+        n_known_users, n_known_items: Numbers of the vocabulary it began from, padding included.
+        kept_arrays: What models made of this part, so that it is made once; None to keep nothing.
 
     Raises:
         DataError: If a file breaks the data contract of ``docs/data/format.md``.
@@ -68,10 +74,20 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     inter_feat: Any  # read as a DataFrame, kept as HistorySamples
     log: InteractionLog
     item_files: ItemFiles
+    later_rows: "np.ndarray[Any, Any]"
+    kept_arrays: dict[str, Any] | None = None
 
-    def __init__(self, config: Any, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(
+        self,
+        config: Any,
+        vocabulary: Vocabulary | None = None,
+        later: LaterRows | None = None,
+    ) -> None:
         self.settings = read_settings(config, DataSettings)
-        self._earlier = vocabulary
+        self._earlier, self._later = vocabulary, later
+        self._appended = np.empty(0, dtype=np.int64)
+        self.n_known_users = 0 if vocabulary is None else len(vocabulary.users)
+        self.n_known_items = 0 if vocabulary is None else len(vocabulary.items)
         inter_file = Path(config["data_path"]) / f"{config['dataset']}.inter"
         if not inter_file.is_file():
             raise DataError(f"the file {inter_file} does not exist; put the interactions there")
@@ -102,6 +118,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
                 f"(user_inter_num_interval, item_inter_num_interval, val_interval), got none"
             )
         self._reset_index()
+        self._n_of_files = len(self.inter_feat)
+        if self._later is not None:
+            names = (self.uid_field, self.iid_field, self.time_field)
+            self.inter_feat, self._appended = append_rows(self.inter_feat, self._later, names)
         renumber(self, self._earlier, self._described_items())
         self._user_item_feat_preparation()
         for name in self.feat_name_list:
@@ -142,8 +162,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         Raises:
             DataError: If the split rule asks for a part that gets no sample.
         """
-        if isinstance(self.inter_feat, pd.DataFrame):
-            self._keep_as_log()
+        self.keep_as_log()
         arguments = self.config["eval_args"]
         gap = int(self.settings.same_visit_gap * PER_SECOND[self.timestamp_unit])
         split = split_log(self.log, arguments, same_visit_gap=gap)
@@ -161,8 +180,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             )
         return parts
 
-    def _keep_as_log(self) -> None:
-        """Turn the frames into tensors, the interactions into a log and its histories."""
+    def keep_as_log(self) -> None:
+        """Turn the frames into tensors, the interactions into a log and its histories; once."""
+        if not isinstance(self.inter_feat, pd.DataFrame):
+            return
         for name in self.feat_name_list:
             if name != "inter_feat":
                 setattr(self, name, self._as_tensors(getattr(self, name)))
@@ -181,6 +202,9 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             frame[self.time_field].to_numpy(),
             shuffle_ties=self.config["seed"] if shuffled else None,
         )
+        # Those of the files have the numbers below 0: the entry before the first is -1.
+        of_frame = np.concatenate([self._appended, np.full(self._n_of_files, -1)])
+        self.later_rows = of_frame[order - self._n_of_files]
         # Column by column, each leaving the frame, so that no second copy of all is alive.
         columns = {}
         for name in list(frame):
@@ -244,19 +268,6 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         shown = shown_interactions(self.log, self.inter_feat.targets.numpy(), None)
         return np.bincount(self.log.items[shown], minlength=self.item_num) > 0
 
-    def alive_since(self) -> "np.ndarray[Any, Any]":
-        """After which time an item can be chosen, in the data's unit. Shape ``[I]``, int64.
-
-        One tick before ``available_from`` of the ``.item`` file, else the item's first interaction,
-        of anybody and in any part; below all times where there is neither.
-        """
-        limits = np.iinfo(np.int64)
-        first = np.full(self.item_num, limits.max)
-        np.minimum.at(first, self.log.items, self.log.times)
-        since = np.where(first == limits.max, limits.min, first)
-        available = self.item_files.available_from(self.timestamp_unit)
-        return np.where(available >= 0, available - 1, since)
-
     def target_counts(self) -> Tensor:
         """How often each item is a target of this split. Shape ``[I]``, int64."""
         targets = self.inter_feat[self.iid_field]
@@ -293,7 +304,12 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         return longest_gap(self.log, seconds, self.shown_interactions().numpy())
 
     def first_time(self) -> int:
-        """The earliest time in this split, in whole seconds since the epoch."""
+        """The moment from which times are counted, in whole seconds since the epoch.
+
+        The earliest time in this split, or that of the run whose vocabulary it began from.
+        """
+        if self._earlier is not None and self._earlier.origin is not None:
+            return self._earlier.origin
         shown = self.log.times[self.shown_interactions().numpy()]
         return whole_seconds(int(shown.min()), self.timestamp_unit)
 
@@ -312,6 +328,14 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         return {"interactions": digest.hexdigest(), **features}
 
     # --- items ----------------------------------------------------------------------------------
+
+    def use_items(self, n_items: int) -> None:
+        """Let a copy of a data set know its first items alone.
+
+        Args:
+            n_items: How many, padding included.
+        """
+        self.item_files = self.item_files.first(n_items)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -1,12 +1,14 @@
-"""The numbers of users and items: append only, saved with a run.
+"""What the rows of a run's tables stand for: users and items by number, and the rest by key.
 
 A model's tables have a row for each number. A later run that begins from the vocabulary of an
-earlier one keeps the rows of known tokens; new tokens get the rows after them.
+earlier one keeps the rows of known tokens; new tokens get the rows after them. Numbers are append
+only. The vocabulary is saved with a run.
 """
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +21,26 @@ from recbole_hm4sr.data.columns import PADDING, Array
 FILE_NAME = "vocabulary.npz"
 _FORMAT = "recbole-hm4sr vocabulary 1"
 _COLUMNS = ("users", "items")
+_ORIGIN, _KEYS = "origin", "keys."
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by number.
+    """Tokens by number, and what the rows of other tables stand for.
 
     Attributes:
         users: Raw tokens of the users; entry 0 is padding. Shape ``[U]``, unicode.
         items: Raw tokens of the items; entry 0 is padding. Shape ``[I]``, unicode.
+        origin: The moment from which the run counts times, in whole seconds since the epoch; None
+            where nobody has said.
+        row_keys: What the rows of a model's other tables stand for, by the weight's name: names, or
+            whole numbers at which each row begins, rising. Shape ``[R]`` each.
     """
 
     users: Array
     items: Array
+    origin: int | None = None
+    row_keys: Mapping[str, Array] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file that :meth:`load` reads.
@@ -40,6 +49,9 @@ class Vocabulary:
             WriteError: If it cannot be written.
         """
         arrays = {name: np.asarray(getattr(self, name), dtype=np.str_) for name in _COLUMNS}
+        arrays |= {_KEYS + name: keys for name, keys in self.row_keys.items()}
+        if self.origin is not None:
+            arrays[_ORIGIN] = np.array(self.origin, dtype=np.int64)
         write_npz(path, {"format": np.array(_FORMAT), **arrays}, compress=True)
 
     @classmethod
@@ -68,7 +80,10 @@ class Vocabulary:
             )
         for name, tokens in zip(_COLUMNS, columns, strict=True):
             _require_distinct(tokens, f"{path}: {name}")
-        return cls(*columns)
+        keys = {it.removeprefix(_KEYS): arrays[it] for it in arrays if it.startswith(_KEYS)}
+        origin = int(arrays[_ORIGIN]) if _ORIGIN in arrays else None
+        users, items = columns
+        return cls(users, items, origin=origin, row_keys=keys)
 
 
 def _require_distinct(tokens: Array, where: str) -> None:

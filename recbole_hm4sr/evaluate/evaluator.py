@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.data.packed import send_batch
+from recbole_hm4sr.evaluate.alive import alive_since
 from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.evaluate.ways import Setting, Way, encoded_once, entered
@@ -205,7 +206,7 @@ class Evaluator:
         samples = dataset.inter_feat
         own, since = samples.select(samples.targets[rows]), None
         if self._ranks_alive:
-            since = torch.from_numpy(dataset.alive_since())
+            since = torch.from_numpy(alive_since(dataset))
         rank_own = functools.partial(
             rank_samples,
             score,

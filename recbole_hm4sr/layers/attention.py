@@ -1,7 +1,6 @@
 """Multi-head attention over packed tokens, with what else a model lets the scores read.
 
-Terms between two tokens (:class:`PairRows`), further streams of queries and keys
-(``StepContext.side``), and keys and values of another sequence (:class:`CrossAttention`).
+Terms between two tokens, further queries and keys, and keys and values of another sequence.
 """
 
 import math
@@ -18,10 +17,7 @@ from recbole_hm4sr.layers.padded_rows import Arrangement
 
 
 class PairRows(Protocol):
-    """Terms of each query and each key of one bucket, as for the time between them.
-
-    The queries are all positions of the bucket's rows, or the newest alone (:meth:`at_last`).
-    """
+    """Terms of each query and each key of one bucket, as for the time between them."""
 
     def scores(self, query: Tensor) -> Tensor:
         """Added to the scores before scale and mask: ``[b, h, q, d]`` to ``[b, h, q, w]``."""
@@ -391,12 +387,12 @@ def _is_plain(context: StepContext) -> bool:
 
 def _shifted(key: Tensor, value: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
     """Keys and values with what the context adds to them. Each of shape ``[T, D]``."""
-    key = key if context.keys is None else key + context.keys
-    return key, value if context.values is None else value + context.values
+    keys, values = context.keys, context.values
+    return key if keys is None else key + keys, value if values is None else value + values
 
 
 def _project(x: Tensor, *maps: nn.Linear) -> Tensor:
     """What several linear maps make of the same input, side by side, as one product."""
     weight = torch.cat([linear.weight for linear in maps])
-    biases = [linear.bias for linear in maps if linear.bias is not None]
+    biases: list[Tensor] = [linear.bias for linear in maps if linear.bias is not None]
     return F.linear(x, weight, torch.cat(biases) if biases else None)

@@ -29,6 +29,7 @@ from recbole_hm4sr.layers.softmax import (
     blockwise_log_sum_exp,
     label_scores,
     linear_cross_entropy,
+    without_columns,
 )
 
 # Scores, or numbers of looked up rows, of drawn items that are held at a time.
@@ -213,25 +214,15 @@ class Catalogue:
                 left_out=self.left_out,
             )
         total = blockwise_log_sum_exp(
-            lambda part: self._of_loss(users, part),
+            lambda part: without_columns(
+                self.block(users, part), part.start, self.n_padding, self.left_out
+            ),
             n_rows=len(rows.targets),
             n_items=len(self.rows),
             hidden=rows.seen,
         )
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
-
-    def _of_loss(self, users: UserRows, part: slice) -> Tensor:
-        """As :meth:`block`, minus infinity for items that are no candidates of a loss."""
-        scores = self.block(users, part)
-        n_hidden = min(max(self.n_padding - part.start, 0), scores.shape[1])
-        if n_hidden:
-            hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
-            scores = torch.cat([hidden, scores[:, n_hidden:]], dim=1)
-        if self.left_out is None:
-            return scores
-        inside = (self.left_out >= part.start) & (self.left_out < part.stop)
-        return scores.index_fill(1, self.left_out[inside] - part.start, -torch.inf)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""

@@ -72,13 +72,21 @@ class ItemCounts(nn.Module):
         items = torch.arange(self.n_items, device=self.starts.device)
         return self.before(items.expand(len(moments), -1), moments[:, None].expand(-1, len(items)))
 
-    def damped(self, items: Tensor, snapshots: Tensor, dtype: torch.dtype) -> Tensor:
+    def damped(
+        self,
+        items: Tensor,
+        snapshots: Tensor,
+        dtype: torch.dtype,
+        numbers: Tensor | None = None,
+    ) -> Tensor:
         """c^-beta, with c the interactions before a snapshot, at least 1.
 
         Args:
             items: Shape ``[E]``, int.
-            snapshots: Number of each one's snapshot. Shape ``[E]``, int64.
+            snapshots: Numbers of snapshots: one for each item, or fewer that many items share.
+                Shape ``[E]`` or ``[S]``, int64.
             dtype: Of the result.
+            numbers: Which of the snapshots each item has, if they are fewer. Shape ``[E]``, int64.
 
         Returns:
             Shape ``[E]``.
@@ -86,11 +94,13 @@ class ItemCounts(nn.Module):
         last = (self.clock.span - 1) // self.clock.snapshot + 1  # all that is known
         if (last + 1) * self.n_items > _MOST_COUNTS:
             moments = self.clock.first + snapshots * self.clock.snapshot
+            moments = moments if numbers is None else moments.index_select(0, numbers)
             return self._powers(dtype)[self.before(items, moments)]
         table = self._table
         if table is None or table.dtype != dtype or table.device != items.device:
             table = self._table = self._damped_table(last, dtype)
-        cells = (snapshots.clamp(max=last) * self.n_items).add_(items)
+        cells = snapshots.clamp(max=last) * self.n_items
+        cells = (cells if numbers is None else cells.index_select(0, numbers)).add_(items)
         return table.view(-1).index_select(0, cells)
 
     def _powers(self, dtype: torch.dtype) -> Tensor:

@@ -101,8 +101,7 @@ class EventStore(nn.Module):
     def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
         """The items that events lead to, and their damped weights."""
         items = self.others.index_select(0, places)
-        snapshots = runs.snapshots.index_select(0, numbers)
-        damped = self.counts.damped(items, snapshots, runs.weights.dtype)
+        damped = self.counts.damped(items, runs.snapshots, runs.weights.dtype, numbers)
         return items, damped.div_(self.distances.index_select(0, places))
 
 

@@ -122,3 +122,38 @@ def scaled_tokens(times: Tensor, packing: Arrangement, scales: RowScales) -> Ten
     """
     origins, gaps = (values.index_select(0, packing.sequence) for values in scales)
     return torch.round((times - origins).double() / gaps.double()).long() + 1
+
+
+class HiddenKeys:
+    """Keys inside rows that no query sees, as masked items.
+
+    The first key of a row must be seen: a query without any has no weights.
+
+    Args:
+        bias: Minus infinity where a key is hidden, else 0. Shape ``[b, w]``.
+    """
+
+    def __init__(self, bias: Tensor) -> None:
+        self._bias = bias
+
+    def scores(self, query: Tensor) -> Tensor:
+        """The bias of each key. Shape ``[b, 1, 1, w]``."""
+        return self._bias[:, None, None].to(query.dtype)
+
+    def values(self, weights: Tensor) -> None:
+        """Nothing is added to values."""
+
+    def at_last(self) -> "HiddenKeys":
+        """The same: a key is hidden from every query."""
+        return self
+
+
+def hidden_keys(is_hidden: Tensor, packing: Arrangement) -> Sequence[HiddenKeys]:
+    """The pairs of all buckets that hide some tokens as keys.
+
+    Args:
+        is_hidden: Shape ``[T]``, bool.
+        packing: Arrangement of the tokens.
+    """
+    bias = torch.zeros(is_hidden.shape, device=is_hidden.device).masked_fill(is_hidden, -torch.inf)
+    return [HiddenKeys(rows) for rows in packing.spread(bias)]

@@ -213,6 +213,25 @@ def blockwise_log_sum_exp(
     return top + (sums * (peaks - top).exp()).sum(dim=0).log()
 
 
+def without_columns(scores: Tensor, start: int, n_padding: int, left_out: Tensor | None) -> Tensor:
+    """A block of scores whose items that are no candidates have minus infinity.
+
+    Args:
+        scores: Shape ``[N, K]``.
+        start: Number of its first item.
+        n_padding: So many of all items at the beginning are no candidates.
+        left_out: Further items that are none. Shape ``[X]``, int64.
+    """
+    n_hidden = min(max(n_padding - start, 0), scores.shape[1])
+    if n_hidden:
+        hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
+        scores = torch.cat([hidden, scores[:, n_hidden:]], dim=1)
+    if left_out is None:
+        return scores
+    inside = (left_out >= start) & (left_out < start + scores.shape[1])
+    return scores.index_fill(1, left_out[inside] - start, -torch.inf)
+
+
 def sampled_cross_entropy(
     own: Tensor,
     scores: Tensor,

@@ -1,6 +1,7 @@
 """Time encodings: the gap since the last interaction, and the moment itself."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +128,10 @@ class TimeEncoding(nn.Module):
         self.phase = nn.Parameter(torch.zeros(hidden_size))
         exponents = torch.arange(hidden_size, dtype=torch.float64) / hidden_size
         self.register_buffer("decay", 10000.0**-exponents, persistent=False)
+
+    def row_keys(self) -> dict[str, Any]:
+        """What the rows of its table stand for: the first gap of each bucket, in seconds."""
+        return {"interval_embedding.weight": self.buckets.first_gaps[:-1].cpu().numpy()}
 
     def forward(self, timestamps: Tensor, position: Tensor) -> Tensor:
         """Encode packed times.

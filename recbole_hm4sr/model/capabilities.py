@@ -23,6 +23,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``views()`` | several ways in which it is measured after one training, each with its best epoch |
 | ``variant()`` | which form of it the data allows, where a table must say so |
 | ``choices()``, ``choose(name)`` | what each validation of each view chooses, and keeps |
+| ``row_keys()``, also of a layer | what the rows of tables stand for that are no users or items |
 | ``encoded_once(interaction)`` | a context in which a batch is encoded once, in all views |
 
 The class of a model's settings may have more, ``variant(settings)``, ``view_labels(settings)`` and
@@ -140,6 +141,24 @@ def what_it_reads(model: Any) -> frozenset[str]:
     own = frozenset(getattr(model, "reads", ()))
     has_memory = getattr(getattr(model, "settings", None), "memory", "none") == "events"
     return own | {"times", "target_time"} if has_memory else own
+
+
+def row_keys(model: nn.Module) -> dict[str, Array]:
+    """What the rows of a model's tables stand for, besides those of users and items.
+
+    Args:
+        model: Any model; its layers are asked too.
+
+    Returns:
+        By the name of a weight its keys: names, or whole numbers at which each row begins, rising.
+        Shape ``[R]`` each.
+    """
+    found: dict[str, Array] = {}
+    for prefix, module in model.named_modules():
+        own = getattr(module, "row_keys", None)
+        for name, keys in ({} if own is None else own()).items():
+            found[f"{prefix}.{name}" if prefix else name] = keys
+    return found
 
 
 def is_fitted_once(model: Any) -> bool:

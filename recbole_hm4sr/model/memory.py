@@ -43,6 +43,15 @@ def memory_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> d
     """
     if isinstance(dataset, ServingDataset):
         return dataset.arrays_under(PREFIX)
+    kept = getattr(dataset, "kept_arrays", None)
+    if kept is None:
+        return _build_arrays(dataset, settings, modalities)
+    if PREFIX not in kept:
+        kept[PREFIX] = _build_arrays(dataset, settings, modalities)
+    return dict(kept[PREFIX])
+
+
+def _build_arrays(dataset: Any, settings: Any, modalities: tuple[str, ...]) -> dict[str, Array]:
     log, n_items = dataset.log, dataset.item_num
     first, last = int(log.times.min()), int(log.times.max())
     if n_items * (last - first + 2) >= 2**63:

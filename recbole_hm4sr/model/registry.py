@@ -94,6 +94,7 @@ MODELS = {
         _own("TiSASRec", "timed.tisasrec", "timed.settings"),
         _own("MEANTIME", "timed.meantime", "timed.settings"),
         _own("MOJITO", "timed.mojito", "timed.settings"),
+        _own("TiCoSeRec", "timed.ticoserec", "timed.settings"),
         _own("Momento", "momento.model", "momento.settings"),
         _own("MMSR", "mmsr.model", "mmsr.settings"),
         _own("UniSRec", "text.unisrec", "text.unisrec_settings"),

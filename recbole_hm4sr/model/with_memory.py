@@ -89,6 +89,13 @@ class WithMemory(SumOfParts):
         """
         return int(self.memory_arrays["clock"][2]) if self.memory_arrays else None
 
+    def row_keys(self) -> dict[str, Array]:
+        """What a value of the dense part's weight is for: a view, by its name."""
+        if not self.memory_arrays:
+            return {}
+        names = np.array(refreshes(self.settings.memory_refresh), dtype=np.str_)
+        return dict.fromkeys(("dense_weight.values", "dense_weight.is_chosen"), names)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights of a memory learn ten times as fast as all others."""
         scorer = self.scorer
@@ -109,11 +116,12 @@ class WithMemory(SumOfParts):
         Args:
             encoded: Of :meth:`encode`.
         """
-        users, requests, reader = encoded.users, encoded.batch.requests, self.arrange.requests
-        if requests is None or reader is None:
+        users, requests = encoded.users, encoded.batch.requests
+        if requests is None:
             return users
-        is_trained = encoded.batch.targets is not None
-        until = requests.moments if is_trained else reader.known_until(requests.moments)
+        until = requests.moments
+        if encoded.batch.targets is None and self.arrange.requests is not None:  # not in training
+            until = self.arrange.requests.known_until(until)
         users = users.with_side(**requests._asdict(), known_until=until)
         share, vectors = self.settings.dense_dropout, users.vectors
         if not self.training:

@@ -130,23 +130,29 @@ def _write(
 
 
 def with_described_items(
-    content: "ServingFile", model: Any, dataset: Any, run_dir: Path
+    content: "ServingFile",
+    model: Any,
+    dataset: Any,
+    run_dir: Path,
+    before: AddedItems | None = None,
 ) -> "ServingFile":
     """A serving file that has what the data set's files describe, interacted with or not.
 
     Args:
         content: What is served of the training, with the arrays of its memory.
-        model: At its best epoch; one that does not score by features serves no other items.
+        model: At its best epoch; it scores by features.
         dataset: Training split of a ``MultiModalSequentialDataset``.
         run_dir: Folder of the run.
+        before: Items that were added before.
     """
-    if not takes_new_items(model):
-        return content
     try:
         added = dataset.new_items()
     except DataError as error:
         logger.warning("items without interactions are not served: %s", error)
         return content
+    if before is not None:
+        before = before.without(dataset.item_tokens)
+        added = added.without(before.tokens).behind(before)
     if not len(added):
         return content
     logger.info("%d items without interactions are served by their features", len(added))

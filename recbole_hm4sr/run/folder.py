@@ -16,7 +16,9 @@ from recbole_hm4sr.base.files import remove_leftovers, write_npz, write_text
 from recbole_hm4sr.data import vocabulary
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
+from recbole_hm4sr.model.capabilities import row_keys
 from recbole_hm4sr.parallel.processes import attempt, job_name
+from recbole_hm4sr.run.beginning import keep_beginning
 from recbole_hm4sr.run.facts import run_facts
 from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.plan import RunPlan
@@ -67,6 +69,7 @@ class RunFolder:
             if name is not None:
                 write_text(self.path / _JOB, name)
             self.write_settings(plan)
+        keep_beginning(plan, self.path)
         for folder in (self.path, checkpoints):
             remove_leftovers(folder)
 
@@ -106,7 +109,9 @@ class RunFolder:
         for name, ranks in evaluation.ranks.items():
             self._write_ranks(name, ranks, parts)
         train = parts.train_data._dataset
-        train.vocabulary.save(self.path / vocabulary.FILE_NAME)
+        keys = row_keys(parts.model)
+        known = dataclasses.replace(train.vocabulary, origin=train.first_time(), row_keys=keys)
+        known.save(self.path / vocabulary.FILE_NAME)
         write_serving_file(self.path, parts.model, train, fingerprints=parts.fingerprints)
         values = dataclasses.asdict(self.result(trained, evaluation, parts.plan))
         values.pop("epochs")

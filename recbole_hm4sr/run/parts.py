@@ -23,6 +23,7 @@ from recbole_hm4sr.config.evaluation_rules import (
 from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.data.vocabulary import Vocabulary
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
 from recbole_hm4sr.evaluate.ranks import Ranks
@@ -31,6 +32,7 @@ from recbole_hm4sr.model.capabilities import View, is_fitted_once
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.training import share_batches
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.beginning import earlier_run
 from recbole_hm4sr.run.plan import RunPlan
 from recbole_hm4sr.run.results import BestOfView, Evaluation, Metrics, Trained, ViewMetrics
 from recbole_hm4sr.train.checkpoint import read_checkpoint
@@ -96,12 +98,13 @@ def build_parts(
     _refuse_plan(plan)
     config = plan.to_recbole()
     init_seed(config["seed"], config["reproducibility"])
-    dataset, loaders = _read_data(plan, config)
-    # The model's weights depend on the seed alone, not on what the data drew before.
-    init_seed(config["seed"], config["reproducibility"])
-    with compat.recbole_errors_as_config_errors():
-        model = plan.entry.model_class(config, loaders[0]._dataset).to(config["device"])
-    _arrange_batches(model, *loaders)
+    earlier = earlier_run(plan, run_dir)
+    dataset, loaders = _read_data(plan, config, None if earlier is None else earlier.vocabulary)
+    model = build_model(plan, config, loaders[0]._dataset)
+    # Once an epoch has ended, the run resumes from its own checkpoints.
+    if earlier is not None and not (run_dir / "checkpoint" / "last.pt").exists():
+        earlier.give_weights(model, loaders[0]._dataset)
+    arrange_batches(model, *loaders)
     fingerprints = dataset.fingerprints()
     processes.barrier_without_timeout("data")
     # Each machine may keep the data where it likes.
@@ -129,6 +132,21 @@ def build_parts(
     return RunParts(plan, config, run_dir, *loaders, model, trainer, fingerprints)
 
 
+def build_model(plan: RunPlan, config: Config, part: Any) -> Any:
+    """The model of a run, with its initial weights.
+
+    They depend on the seed alone, not on what the data drew before.
+
+    Args:
+        plan: The settings.
+        config: The same for RecBole.
+        part: Training split.
+    """
+    init_seed(config["seed"], config["reproducibility"])
+    with compat.recbole_errors_as_config_errors():
+        return plan.entry.model_class(config, part).to(config["device"])
+
+
 def _refuse_plan(plan: RunPlan) -> None:
     require_three_parts(plan.protocol["eval_args"])
     if plan.values.get("train_stage") == "finetune":
@@ -143,7 +161,7 @@ def _refuse_plan(plan: RunPlan) -> None:
 
 
 def _read_data(
-    plan: RunPlan, config: Config
+    plan: RunPlan, config: Config, vocabulary: Vocabulary | None
 ) -> tuple[MultiModalSequentialDataset, tuple[Any, Any, Any]]:
     """The data set, and the loaders of its three splits."""
     with processes.first_process_first("text features"):
@@ -154,7 +172,7 @@ def _read_data(
             item_field=config["ITEM_ID_FIELD"],
         )
     with compat.recbole_errors_as_config_errors():
-        dataset = MultiModalSequentialDataset(config)
+        dataset = MultiModalSequentialDataset(config, vocabulary)
         parts = dataset.build()
         _refuse_what_cannot_run(config, parts)
         train_data, valid_data, test_data = make_loaders(config, dataset, parts)
@@ -162,12 +180,20 @@ def _read_data(
     return dataset, (train_data, valid_data, test_data)
 
 
-def _arrange_batches(model: Any, train_data: Any, *eval_data: Any) -> None:
-    """Let the loaders arrange their batches for a model that says how."""
+def arrange_batches(model: Any, train_data: Any | None, *eval_data: Any) -> None:
+    """Let the loaders arrange their batches for a model that says how.
+
+    Args:
+        model: The model.
+        train_data: A training loader, if there is one.
+        *eval_data: Loaders of parts to rank.
+    """
     arrange = getattr(model, "arrange", None)
     if arrange is None:
         return
-    train_data.collate_fn = ArrangingCollate(train_data.collate_fn, partial(arrange, train=True))
+    if train_data is not None:
+        arranged = ArrangingCollate(train_data.collate_fn, partial(arrange, train=True))
+        train_data.collate_fn = arranged
     for loader in eval_data:
         if isinstance(loader, FullSortEvalDataLoader):
             loader.collate_fn = ArrangingCollate(loader.collate_fn, partial(arrange, train=False))

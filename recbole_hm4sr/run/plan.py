@@ -61,11 +61,13 @@ class RunPlan:
     def to_plain(self) -> dict[str, Any]:
         """What ``config.yaml`` of a run holds: model, data set, and settings as they were given.
 
-        The path of the data is absolute, so that the run can be resumed from another working
-        directory.
+        Paths of the data and of a run to begin from are absolute, so that the run can be resumed
+        from another working directory.
         """
         values = {k: v for k, v in self.values.items() if k not in UNSUPPORTED}
         values["data_path"] = str(Path(values["data_path"]).resolve().parent)
+        if values.get("init_from"):
+            values["init_from"] = str(Path(values["init_from"]).resolve())
         return {"model": self.entry.name, "dataset": self.dataset, **copy.deepcopy(values)}
 
 

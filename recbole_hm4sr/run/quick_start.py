@@ -11,6 +11,7 @@ from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.run import parts as stages
+from recbole_hm4sr.run.beginning import refuse_beginning
 from recbole_hm4sr.run.folder import RunFolder, new_run_dir
 from recbole_hm4sr.run.parts import RunParts, build_parts, closing_run, set_threads
 from recbole_hm4sr.run.place import find_dataset, require_free_folder
@@ -80,6 +81,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         return _execute(read_plan(path), RunFolder(path), calls, test=test)
     require_free_folder(path)
     plan = compose(model, name, config_files=config_files, overrides=overrides)
+    refuse_beginning(plan)
     return _execute(plan, RunFolder(path), calls, test=test)
 
 

@@ -1,13 +1,13 @@
 """``serving.npz`` of a run: what, with settings and checkpoint, is enough to serve it anywhere.
 
-It belongs to one checkpoint: it holds the hash of ``checkpoint/best.pt``. The arrays of a memory
+It belongs to one checkpoint: it holds its name and its hash. That of a training is
+``checkpoint/best.pt``, that of an update lies in a folder of the update's own, so that a run is
+changed by the one file ``serving.npz``. The arrays of a memory
 lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
 import logging
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.data.added_items import remove_others
+from recbole_hm4sr.data.added_items import AddedItems, remove_others
 from recbole_hm4sr.data.events import EventRuns
 from recbole_hm4sr.data.feature_rows import remove_feature_rows, write_feature_rows
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
@@ -31,6 +31,7 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
     write_whole,
 )
+from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
 from recbole_hm4sr.run import kept_encoders
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "serving.npz"
 _FORMAT = "recbole-hm4sr serving 1"
 _OF_MODEL = "model."
+# The checkpoint of a run's best epoch.
+BEST = "checkpoint/best.pt"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class ServingFile:
         memory: The files of the memory; None for a run without one.
         features: Hashes of the files of the item features, by modality; empty where the model
             reads none.
+        checkpoint_file: That checkpoint, as a path inside the run's folder.
+        learned: SHA-256 of the files that updates have learned from, in their order.
         encoders: What made the features, by modality; empty where the model reads none, and for a
             run of an earlier release.
         category_names: Of the items of the training, sorted.
@@ -66,26 +71,56 @@ class ServingFile:
     checkpoint: str
     memory: MemoryFiles | None = None
     features: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_file: str = BEST
+    learned: tuple[str, ...] = ()
     encoders: Mapping[str, KeptEncoder] = field(default_factory=dict)
     category_names: tuple[str, ...] = ()
     added: str = ""
 
 
-def best_checkpoint(run_dir: Path) -> Path:
-    """The checkpoint of a run's best epoch."""
-    return run_dir / "checkpoint" / "best.pt"
+def served_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint that a run is served with: that of its best epoch, or of its last update.
+
+    Raises:
+        DataError: If ``serving.npz`` is damaged.
+    """
+    path = run_dir / FILE_NAME
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return run_dir / _name_of_checkpoint(archive)
+    except FileNotFoundError:
+        return run_dir / BEST
+    except DAMAGE as error:
+        raise _no_serving_file(path, error) from error
+
+
+def _name_of_checkpoint(arrays: Any) -> str:
+    """Files of earlier releases name none."""
+    return str(arrays["checkpoint_file"]) if "checkpoint_file" in arrays else BEST
 
 
 def write_serving_file(
-    run_dir: Path, model: Any, dataset: Any, *, fingerprints: Mapping[str, str]
+    run_dir: Path,
+    model: Any,
+    dataset: Any,
+    *,
+    fingerprints: Mapping[str, str],
+    checkpoint_file: str = BEST,
+    merged: tuple[str, ...] = (),
+    learned: tuple[str, ...] = (),
+    kept: Sequence[ServingFile] = (),
 ) -> None:
-    """Write what serving needs beside a finished run's checkpoint.
+    """Write what serving needs beside a run's checkpoint.
 
     Args:
         run_dir: Folder of the run.
-        model: Set to its best epoch.
+        model: With the weights of the checkpoint.
         dataset: Training split.
         fingerprints: Of the data set.
+        checkpoint_file: The checkpoint, as a path inside the folder.
+        merged: SHA-256 of the files whose interactions are behind those of the data set.
+        learned: SHA-256 of the files that the model has learned from since its training.
+        kept: What was written before and whose files stay; without the arrays of memories.
 
     Raises:
         DataError: If it cannot be written.
@@ -98,24 +133,41 @@ def write_serving_file(
     if of_memory:
         events = EventRuns(**{name: of_memory.pop(f"events.{name}") for name in OF_EVENTS})
         state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
-        memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state)
+        memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state, merged)
     data = describe_dataset(dataset, arrays)
-    has_features = "features" in what_it_reads(model)
-    names, takes_new = dataset.modality_names if has_features else (), takes_new_items(model)
+    names = dataset.modality_names if "features" in what_it_reads(model) else ()
     content = ServingFile(
         data=data,
         fingerprints=dict(fingerprints),
-        checkpoint=_hash(best_checkpoint(run_dir)),
+        checkpoint=_hash(run_dir / checkpoint_file),
         memory=memory,
         features=write_feature_rows(run_dir, {name: dataset.modality(name) for name in names}),
-        encoders=keep_encoders(run_dir, dataset) if takes_new else {},
-        category_names=_category_names(dataset) if takes_new else (),
+        checkpoint_file=checkpoint_file,
+        learned=learned,
     )
-    content = with_described_items(_opened(run_dir, content), model, dataset, run_dir)
+    if takes_new_items(model):
+        content = _with_new_items(run_dir, content, model, dataset, kept)
     save_serving_file(run_dir, content)
-    sweep(run_dir, content.memory)
-    remove_others(run_dir, content.added)
-    remove_feature_rows(run_dir, content.features)
+    sweep(run_dir, content.memory, *(it.memory for it in kept))
+    remove_others(run_dir, content.added, *(it.added for it in kept))
+    remove_feature_rows(run_dir, content.features, *(it.features for it in kept))
+
+
+def _with_new_items(
+    run_dir: Path, content: ServingFile, model: Any, dataset: Any, kept: Sequence[ServingFile]
+) -> ServingFile:
+    """What is served with the items that the training does not have, and what takes more of them.
+
+    What was fitted to the first items, and the items that were added, come from what was served
+    before; of the latter those that the training has by now are among its items.
+    """
+    if kept:
+        encoders, names = kept[0].encoders, kept[0].category_names
+    else:
+        encoders, names = keep_encoders(run_dir, dataset), _category_names(dataset)
+    content = replace(content, encoders=encoders, category_names=names)
+    before = AddedItems.load(run_dir, kept[0].added) if kept and kept[0].added else None
+    return with_described_items(_opened(run_dir, content), model, dataset, run_dir, before)
 
 
 def _category_names(dataset: Any) -> tuple[str, ...]:
@@ -154,6 +206,8 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
     arrays = {
         "format": np.array(_FORMAT),
         "checkpoint": np.array(content.checkpoint),
+        "checkpoint_file": np.array(content.checkpoint_file),
+        "learned": np.array(content.learned, dtype=np.str_),
         "fingerprint_names": np.array(list(content.fingerprints), dtype=np.str_),
         "fingerprints": np.array(list(content.fingerprints.values()), dtype=np.str_),
         "item_tokens": data.item_tokens,
@@ -171,13 +225,17 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
     write_npz(run_dir / FILE_NAME, arrays)
 
 
-def read_serving_file(run_dir: Path) -> ServingFile | None:
+def read_serving_file(run_dir: Path, path: Path | None = None) -> ServingFile | None:
     """Read the serving file of a run; None if the run has left none.
+
+    Args:
+        run_dir: Folder of the run.
+        path: Another file than its ``serving.npz``: one that was kept of before.
 
     Raises:
         DataError: If it or a file that it names is damaged, or it belongs to another checkpoint.
     """
-    path = run_dir / FILE_NAME
+    path = path or run_dir / FILE_NAME
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -191,14 +249,12 @@ def read_serving_file(run_dir: Path) -> ServingFile | None:
         return None
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
+        raise _no_serving_file(path, error) from error
+    served = run_dir / content.checkpoint_file
+    if content.checkpoint != _hash(served):
         raise DataError(
-            f"{path} must be the serving file of a run, but: {error}; remove it to serve the run "
-            f"from its data set"
-        ) from error
-    if content.checkpoint != _hash(best_checkpoint(run_dir)):
-        raise DataError(
-            f"{path} must belong to {best_checkpoint(run_dir)}, but was written for another one; "
+            f"{path} must belong to {served}, but was written for another one; "
             f"remove it to serve the run from its data set"
         )
     return _opened(run_dir, content)
@@ -212,6 +268,13 @@ def _opened(run_dir: Path, content: ServingFile) -> ServingFile:
     of_memory = {PREFIX + name: values for name, values in mapped.items()}
     arrays = {**content.data.arrays, **of_memory}
     return replace(content, data=replace(content.data, arrays=arrays))
+
+
+def _no_serving_file(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} must be the serving file of a run, but: {error}; remove it to serve the run from "
+        f"its data set"
+    )
 
 
 def _parse(arrays: dict[str, Any]) -> ServingFile:
@@ -237,6 +300,8 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
         str(arrays["checkpoint"]),
         MemoryFiles.of_arrays(arrays),
         dict(arrays["features"].tolist()) if "features" in arrays else {},
+        _name_of_checkpoint(arrays),
+        tuple(arrays["learned"].tolist()) if "learned" in arrays else (),
         kept_encoders.of_array(arrays["encoders"]) if "encoders" in arrays else {},
         tuple(arrays.get("category_names", np.array([])).tolist()),
         str(arrays.get("added", "")),

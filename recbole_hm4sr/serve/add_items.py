@@ -28,7 +28,12 @@ from recbole_hm4sr.data.memory_files import PREFIX, sweep
 from recbole_hm4sr.data.texts import read_item_texts
 from recbole_hm4sr.run.kept_encoders import load_encoder, load_words
 from recbole_hm4sr.run.plan import RunPlan, read_plan
-from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
+from recbole_hm4sr.run.serving_file import (
+    BEST,
+    ServingFile,
+    read_serving_file,
+    save_serving_file,
+)
 from recbole_hm4sr.serve.exported import indexes_of, require_export
 
 Array = np.ndarray[Any, Any]
@@ -278,9 +283,10 @@ class _Run:
         before = self._with_columns(path)
         written = with_added(self.folder, before, model, added, first=first, words=words)
         save_serving_file(self.folder, written)
-        sweep(self.folder, written.memory, before.memory)
-        remove_others(self.folder, written.added, before.added)
-        remove_feature_rows(self.folder, written.features, before.features)
+        if before.checkpoint_file == BEST:  # else an update may be taken back to files of before
+            sweep(self.folder, written.memory, before.memory)
+            remove_others(self.folder, written.added, before.added)
+            remove_feature_rows(self.folder, written.features, before.features)
         return len(written.data.item_tokens)
 
     def _with_columns(self, path: Path) -> ServingFile:
@@ -316,7 +322,8 @@ class _Run:
                     f"the nearest items of new ones are found by the features of the first, which "
                     f"cannot be read: {error}"
                 ) from error
-            if self.content.fingerprints.get(f"{name} features") != found:
+            is_of_training = self.content.checkpoint_file == BEST  # else there are more items now
+            if is_of_training and self.content.fingerprints.get(f"{name} features") != found:
                 raise DataError(
                     f"the {name} features in {folder} must be those that {self.folder} was "
                     f"trained on, but have changed; put them back, or train anew on them"

@@ -24,7 +24,12 @@ from recbole_hm4sr.data.serving_data import (
 from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays, what_it_reads
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import RunPlan, read_plan
-from recbole_hm4sr.run.serving_file import ServingFile, best_checkpoint, read_serving_file
+from recbole_hm4sr.run.serving_file import (
+    BEST,
+    ServingFile,
+    read_serving_file,
+    served_checkpoint,
+)
 from recbole_hm4sr.train.checkpoint import read_checkpoint, refuse_foreign, set_weights
 
 logger = logging.getLogger(__name__)
@@ -76,6 +81,12 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
         try:
             run = _open_kept(folder, plan, kept)
         except NeedsDatasetError as error:
+            if kept.checkpoint_file != BEST:
+                raise ConfigError(
+                    f"{plan.entry.name} reads its data set when it is built ({error}), so it "
+                    f"cannot be served after an update; take it back by hm4sr update --run "
+                    f"{folder} --undo"
+                ) from error
             logger.info("%s is opened from its data set: %s", folder, error)
     run = run or _open_dataset(folder)
     if run.data.table is None:
@@ -98,7 +109,7 @@ def _read_table(plan: RunPlan) -> ItemTable:
 
 def _open_kept(folder: Path, plan: RunPlan, kept: ServingFile) -> OpenRun:
     data, fingerprints = kept.data, kept.fingerprints
-    path, config = best_checkpoint(folder), plan.to_recbole()
+    path, config = served_checkpoint(folder), plan.to_recbole()
     # Initial weights, drawn and at once replaced, must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
         model = build_to_serve(plan.entry.model_class, config, ServingDataset(data, config))

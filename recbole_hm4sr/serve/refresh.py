@@ -21,6 +21,7 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.atomic import count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
 from recbole_hm4sr.data.events import N_TABLES, EventRuns, TimesOfItems, sort_events
+from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
     MemoryClock,
@@ -146,6 +147,7 @@ def _refresh(
     of_memory = _brought_up(of_memory, came.rows, clock)
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
     state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    came.keep(kept_rows(folder, file_hash))
     files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
     others = _of_items(others, np.diff(of_memory["starts"]))
     data = replace(known, item_tokens=came.item_tokens, arrays=others)
@@ -182,6 +184,17 @@ class _Came(NamedTuple):
     n_skipped: int
     user_tokens: Array
     item_tokens: Array
+
+    def keep(self, path: Path) -> None:
+        """Keep the new interactions by their tokens: an update learns from them."""
+        users, items = (
+            tokens[numbers].astype(object)
+            for tokens, numbers in (
+                (self.user_tokens, self.rows.users),
+                (self.item_tokens, self.rows.items),
+            )
+        )
+        LaterRows.in_order(users, items, self.rows.times).save(path)
 
 
 def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:

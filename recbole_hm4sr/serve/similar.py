@@ -59,11 +59,11 @@ class SimilarItems:
     def records(self) -> Iterator[dict[str, Any]]:
         """Plain values, a dictionary for each item that was asked for."""
         for number, asked in enumerate(self.asked):
-            ranks = np.flatnonzero(~np.isnan(self.scores[number]))
+            ranks = np.flatnonzero(~np.isnan(self.scores[number])).tolist()
             yield {
                 "item": asked,
                 "known": bool(self.is_known[number]),
-                "items": [self._record(number, rank) for rank in ranks],
+                "items": [self._record(number, rank) for rank in ranks.tolist()],
             }
 
     def _record(self, number: int, rank: int) -> dict[str, Any]:

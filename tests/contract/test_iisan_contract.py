@@ -68,7 +68,7 @@ class TestIISANOfOneModalityOverAllItems(TestIISAN):
     overrides = {
         **SMALL,
         "modalities": {"text": "npz"},
-        "loss": "full",
+        "loss": "ce",
         "n_negatives": 7,
         "side_layers": [0, 2],
         "remove_first": True,
@@ -101,7 +101,7 @@ class TestIISANOfOneLayerOnPrefixes(ModelContract):
         ({"side_layers": [2, 1]}, "side_layers must rise"),
         ({"modalities": {}}, "modalities must name at least one, since IISAN"),
         ({"memory": "events"}, "memory must be none with loss: in_batch"),
-        ({"n_negatives": 3}, "n_negatives must be 0 unless loss is full"),
+        ({"n_negatives": 3}, "n_negatives must be 0 unless loss is ce"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message, tmp_path):

@@ -46,4 +46,4 @@ class TestMoRecWithIdsBesideOnPrefixes(ModelContract):
 
 class TestMoRecOverAllItems(ModelContract):
     model = "MoRec"
-    overrides = {**SMALL, "loss": "full", "n_negatives": 7, "last_activation": False}
+    overrides = {**SMALL, "loss": "ce", "n_negatives": 7, "last_activation": False}

@@ -83,10 +83,11 @@ def test_links_lead_to_pages_or_are_text(hooks):
 
 
 def test_a_folder_of_pages_completes_the_navigation(hooks):
-    nav = [{"Models": ["a/one.md", "a/*.md"]}, "b.md"]
-    assert hooks._named(nav) == ["a/one.md", "a/*.md", "b.md"]
+    nav = [{"Models": ["a/one.md", "a/*.md"]}, "b.md", "*.md"]
+    assert hooks._named(nav) == ["a/one.md", "a/*.md", "b.md", "*.md"]
     pages = ["a/three.md", "a/two.md", "a/deep/four.md", "c.md"]
     assert hooks._completed(nav, pages) == [
         {"Models": ["a/one.md", "a/three.md", "a/two.md"]},
         "b.md",
+        "c.md",
     ]

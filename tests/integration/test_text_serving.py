@@ -16,7 +16,7 @@ CASES = {
     "MoRec": [{}, {"id_fusion": "cat", "loss": "in_batch"}],
     "TedRec": [{}, {"causal_filter": True, "train_mode": "sequence"}],
     "MISSRec": [{"n_heads": 2}, {"seq_fusion": "stack", "item_fusion": "per_item"}],
-    "IISAN": [{}, {"modalities": {"text": "npz"}, "loss": "full"}],
+    "IISAN": [{}, {"modalities": {"text": "npz"}, "loss": "ce"}],
 }
 
 

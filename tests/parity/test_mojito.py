@@ -126,7 +126,7 @@ def as_recorded(model, numbers, monkeypatch, order=slice(None)):
     )
     lengths = numbers["in/item_len"]
     drawn = in_tokens(right_padded(numbers["in/negatives"], lengths), lengths, order)
-    monkeypatch.setattr(model, "draw_negatives", lambda _: drawn[:, None])
+    monkeypatch.setattr(model, "draw_other_items", lambda _: drawn[:, None])
     return model
 
 

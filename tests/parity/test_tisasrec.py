@@ -103,7 +103,7 @@ def test_the_exported_tower_equals_the_authors(numbers):
 @ORDERS
 def test_loss_and_gradients_equal_the_authors(numbers, order, monkeypatch):
     model = build(numbers).train()
-    monkeypatch.setattr(model, "draw_negatives", lambda _: negatives(numbers, order))
+    monkeypatch.setattr(model, "draw_other_items", lambda _: negatives(numbers, order))
     losses = model.named_losses(interaction(numbers, order=order))
     assert list(losses) == ["bce"]
     assert_close(losses["bce"], numbers["out/loss"], TOLERANCE)
@@ -114,7 +114,7 @@ def test_loss_and_gradients_equal_the_authors(numbers, order, monkeypatch):
 
 def test_thirty_adam_steps_equal_the_authors(numbers, monkeypatch):
     model = build(numbers).train()
-    monkeypatch.setattr(model, "draw_negatives", lambda _: negatives(numbers))
+    monkeypatch.setattr(model, "draw_other_items", lambda _: negatives(numbers))
     steps_of(model, interaction(numbers), numbers["out/adam_trajectory"])
 
 

@@ -17,7 +17,7 @@ def generate():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
         yield importlib.import_module("generate")
-        for name in ("generate", "generate_reference"):
+        for name in ("generate", "generate_reference", "model_table"):
             sys.modules.pop(name, None)
 
 
@@ -25,6 +25,16 @@ def generate():
 def test_a_page_is_up_to_date(generate, name):
     written = (DOCS / "models" / f"{name.lower()}.md").read_text(encoding="utf-8")
     assert written == generate.page(name), "run: python docs/generate.py"
+
+
+def test_the_tables_of_models_are_up_to_date(generate):
+    written = (DOCS / "models" / "index.md").read_text(encoding="utf-8")
+    assert written == generate.model_table.index_page(), "run: python docs/generate.py"
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert readme == generate.model_table.with_short_table(readme), "run: python docs/generate.py"
+    assert (
+        "| [Momento](docs/models/momento.md) | yes | yes | yes | .0699 | .0633 | .1168 |" in readme
+    )
 
 
 def test_there_is_no_page_of_another_model():

@@ -128,6 +128,7 @@ class HM4SR(LateSum):
         if self.settings.category_prediction_weight:
             flags, names = dataset.categories()
             self._predicts_categories = bool(names)
+            self._category_names = np.array(names, dtype=np.str_)
             if names:
                 self.register_buffer("categories", torch.from_numpy(flags), persistent=False)
                 self.category_layer = nn.Linear(len(self.streams) * size, len(names))
@@ -137,6 +138,15 @@ class HM4SR(LateSum):
             self.placeholder_layers = nn.ModuleDict(
                 {name: nn.Linear(2 * size, size) for name in self.modalities}
             )
+
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the names of the categories."""
+        names = self._category_names if self._predicts_categories else None
+        of_categories = ("category_layer.weight", "category_layer.bias")
+        return {
+            **super().row_keys(),
+            **({} if names is None else dict.fromkeys(of_categories, names)),
+        }
 
     def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Encode a batch: its users' vectors, and what the losses need besides."""

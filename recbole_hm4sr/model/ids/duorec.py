@@ -114,7 +114,9 @@ class DuoRec(IdSequence):
         """Encode a batch with its views, in one pass of all sequences."""
         states = self.user_states(self.input_states(batch, catalogue), batch)
         names = ("own", *getattr(batch, "views", ()))
-        views = dict(zip(names, states.chunk(len(names)), strict=True))
+        # Not split where it is whole: an exported tower has any number of rows.
+        parts = (states,) if len(names) == 1 else states.chunk(len(names))
+        views = dict(zip(names, parts, strict=True))
         return DuoRecEncoded(UserRows(views["own"][:, None]), batch, catalogue, views)
 
     def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:

@@ -212,7 +212,8 @@ class KERecBlock(nn.Module):
 def _earlier(x: Tensor, packing: Arrangement, lag: int, at: Tensor | None) -> Tensor:
     """The states some tokens earlier in their sequences, zeros before the first. ``[B, D]``."""
     if at is None:
-        tokens, position = torch.arange(len(x), device=x.device), packing.position
+        # Not len(x): an exported tower has any number of rows.
+        tokens, position = torch.arange(x.shape[0], device=x.device), packing.position
     else:
         tokens, position = at, packing.position.index_select(0, at)
     there = x.index_select(0, (tokens - lag).clamp(min=0))

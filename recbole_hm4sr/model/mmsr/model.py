@@ -9,6 +9,7 @@ Reference:
     arXiv:2308.15980.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,10 @@ class MMSR(SequentialRecommender):
         self.code_embeddings = nn.ParameterList(  # row 0: no code
             uniform_parameter(1 + len(code.centroids), size, hidden_size=size) for code in codes
         )
+        self._row_keys = {
+            f"code_embeddings.{number}": np.array(["", *map(_digest, code.centroids)])
+            for number, code in enumerate(codes)
+        }
         self.register_buffer("code_links", _stack_links(codes, self.n_items))
         self.position_embedding = (
             nn.Embedding(self.max_seq_length, size) if settings.reads_positions else None
@@ -106,6 +111,10 @@ class MMSR(SequentialRecommender):
         )
         self.readout = build_readout(settings.seq_pooling, hidden_size=size)
         self._initialise(codes)
+
+    def row_keys(self) -> dict[str, Array]:
+        """The rows of codes stand for their centroids: each by its digest, row 0 for no code."""
+        return self._row_keys
 
     def serving_arrays(self) -> dict[str, Array]:
         """The number of each modality's codes; the links of the items are weights."""
@@ -222,6 +231,10 @@ class MMSR(SequentialRecommender):
             rows = initial_embeddings(code.centroids, size)
             if rows is not None:
                 table[1:] = torch.from_numpy(rows)
+
+
+def _digest(centroid: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(centroid).tobytes()).hexdigest()[:32]
 
 
 def _codes_of(features: Any, settings: MMSRSettings) -> ItemCodes:

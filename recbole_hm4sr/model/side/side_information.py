@@ -12,8 +12,8 @@ The score is u . E, with u the newest state. The loss is the cross-entropy over 
 multi-label cross-entropy for each attribute, which foretells the values of the target item from u.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ class FusedScores(SelfAttention):
 
     @property
     def _stream_sizes(self) -> list[int]:
-        return [self.value.out_features, *(linear.out_features for linear in self.side_keys)]
+        keys = cast(Sequence[nn.Linear], self.side_keys)
+        return [self.value.out_features, *(linear.out_features for linear in keys)]
 
 
 class FusedInputs(SelfAttention):
@@ -114,6 +115,7 @@ class SideInformation(PackedRecommender):
         self.sizes = one_each(self.attribute_sizes, len(self.attributes))
         self.item_embedding = IdRows(self.n_items, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
+        self._value_names: dict[str, Array] = {}
         self.side_rows = nn.ModuleList(
             self._make_rows(dataset, name, width)
             for name, width in zip(self.attributes, self.sizes, strict=True)
@@ -150,6 +152,17 @@ class SideInformation(PackedRecommender):
         """The ids alone: attributes are in no score."""
         return ("id",)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the values of the attributes; the first is none."""
+        found = super().row_keys()
+        for number, name in enumerate(self.attributes):
+            if name in self._value_names:
+                weights = [f"side_rows.{number}.embedding.weight"]
+                if str(number) in self.predictors:
+                    weights += [f"predictors.{number}.{part}" for part in ("weight", "bias")]
+                found |= dict.fromkeys(weights, self._value_names[name])
+        return found
+
     def _make_rows(self, dataset: Any, name: str, width: int) -> nn.Module:
         if name in self.modalities:
             features = dataset.modality(name)
@@ -159,6 +172,7 @@ class SideInformation(PackedRecommender):
             )
             return FeatureRows(table, width)
         attribute = dataset.attribute(name)
+        self._value_names[name] = np.array(["", *attribute.names], dtype=np.str_)
         return AttributeRows(
             attribute.values,
             n_values=attribute.n_values,
@@ -210,7 +224,11 @@ class SideInformation(PackedRecommender):
         served = getattr(self, f"served_side_{number}")
         if served is not None:
             return served.index_select(0, items)
-        return self.side_rows[number].rows(items)
+        return self._attribute(number).rows(items)
+
+    def _attribute(self, number: int) -> Any:
+        """The rows of one attribute."""
+        return self.side_rows[number]
 
     def _side_streams(self, batch: PackedBatch) -> list[Tensor]:
         """The attributes and the position of each token. F + 1 of ``[T, D_f]``."""
@@ -246,7 +264,7 @@ class SideInformation(PackedRecommender):
             number = int(key)
             loss = attribute_loss(
                 predictor(users),
-                self.side_rows[number].values,
+                self._attribute(number).values,
                 rows.targets,
                 divisor=rows.joined.divisor,
                 shares=rows.shares,

@@ -22,7 +22,7 @@ from recbole_hm4sr.layers.items import FeatureTable
 from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.similarity import ItemDirections, directions
-from recbole_hm4sr.model.packed import EncodedBatch, PackedRecommender
+from recbole_hm4sr.model.packed import Encoded, EncodedBatch, PackedRecommender
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +107,7 @@ class ContentRecommender(PackedRecommender):
             self.taker_of(features),
             n_items=self.n_items,
             width=self.width_of(features),
-            resident=not self.settings.n_negatives,
+            resident=not self.samples_softmax,
         )
 
     def features(self, name: str, items: Tensor | None, on_host: Array | None = None) -> Tensor:
@@ -149,21 +149,17 @@ class ContentRecommender(PackedRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """The items' vectors, the one modality. Shape ``[K, 1, D]``."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
+        if items is None and self.samples_softmax:  # features that are not resident
             items = torch.arange(self.n_items, device=next(self.parameters()).device)
         return self.vectors(items, on_host)[:, None]  # [K, D] to [K, 1, D]
 
     def catalogue_of(self, rows: Tensor) -> Catalogue:
-        """The catalogue of all items. With a cosine the padding is no candidate of the loss.
+        """The catalogue of all items; the padding is no candidate of the loss.
 
-        A row of zeros has no direction: its gradient would be enormous.
+        It has the content of nothing, which is not zero, or in a cosine no direction: then its
+        gradient would be enormous.
         """
-        return Catalogue(
-            rows,
-            similarity=self.similarity,
-            scorer=self.scorer,
-            n_padding=int(self.temperature is not None),
-        )
+        return Catalogue(rows, similarity=self.similarity, scorer=self.scorer, n_padding=1)
 
     # --- users ---------------------------------------------------------------------------------
 
@@ -188,7 +184,7 @@ class ContentRecommender(PackedRecommender):
         x: Tensor = self.dropout(self.input_norm(tokens + self.position_embedding(positions)))
         return x
 
-    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> EncodedBatch:
+    def encode(self, batch: PackedBatch, catalogue: Catalogue) -> Encoded:
         """Embed, normalise, encode, and read the positions that are asked for."""
         x, context = self.inputs(self.tokens(batch, catalogue), batch), StepContext(batch.packing)
         encoder = cast(SequenceEncoder, self.encoder)

@@ -50,7 +50,7 @@ class IISAN(LabRecommender):
     Differs from the authors' code:
         An item without features has zeros in place of ending the run. The shares of items count one
         more of each, so that no item of a batch is impossible. Only the gated form with all towers
-        is here: the others end with an error there. ``loss: full`` is the cross-entropy over all
+        is here: the others end with an error there. ``loss: ce`` is the cross-entropy over all
         items, without a correction. The learning rates keep the authors' proportions: half for the
         adapters, the first map behind the image's and its gates, a quarter for the first map behind
         the text's.
@@ -165,21 +165,25 @@ class IISAN(LabRecommender):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Slower learning rates for the adapters and what follows them."""
-        shares: dict[int, float] = {}
-        for name, tower in self.towers.items():
-            is_image = name not in (INTER, _TEXT)
-            for own, parameter in tower.named_parameters():
-                if own.startswith(("down", "up")) or (is_image and own.startswith("gates")):
-                    shares[id(parameter)] = 0.5
-                elif own.startswith("end") and name != INTER:
-                    shares[id(parameter)] = 0.5 if is_image else 0.25
-        groups = []
+        shares, groups = self._rate_shares(), []
         for group in super().parameter_groups():
             rate = group.get("lr", self._learning_rate)
             for share in (1.0, 0.5, 0.25):
-                own = [p for p in group["params"] if shares.get(id(p), 1.0) == share]
-                groups += [{**group, "params": own, "lr": share * rate}] * bool(own)
+                chosen = [p for p in group["params"] if shares.get(id(p), 1.0) == share]
+                groups += [{**group, "params": chosen, "lr": share * rate}] * bool(chosen)
         return groups
+
+    def _rate_shares(self) -> dict[int, float]:
+        """What some parameters have of the learning rate, by their identity; the others all."""
+        shares = {}
+        for name, tower in self.towers.items():
+            slow = ["down", "up"] if name in (INTER, _TEXT) else ["down", "up", "gates", "end"]
+            for own, parameter in tower.named_parameters():
+                if own.partition(".")[0] in slow:
+                    shares[id(parameter)] = 0.5
+                elif name == _TEXT and own.startswith("end"):
+                    shares[id(parameter)] = 0.25
+        return shares
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:

@@ -23,7 +23,7 @@ class IISANSettings(LabSettings):
         "Whether the first layer is where the towers begin, in place of one that their adapters "
         "read.",
     )
-    loss: Literal["in_batch", "full"] = setting(
+    loss: Literal["in_batch", "ce"] = setting(  # type: ignore[assignment]  # losses of its own
         "in_batch",
         "What a target is set against: the items of the batch, corrected for their popularity, or "
         "all items, whose vectors are then made anew in every step.",
@@ -38,6 +38,6 @@ class IISANSettings(LabSettings):
 
     @pydantic.field_validator("loss")
     @classmethod
-    def _loss_goes_with_the_rest(cls, value: str, info: pydantic.ValidationInfo) -> str:
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
         refuse_unfit_loss(value, info.data)
         return value

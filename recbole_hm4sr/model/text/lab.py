@@ -74,7 +74,7 @@ class LabRecommender(ContentRecommender):
 
     def training_catalogue(self, batch: PackedBatch) -> Catalogue:
         """The items that the loss sees: all, or those of the batch alone."""
-        if self.settings.loss == "full":
+        if self.settings.loss == "ce":
             return super().training_catalogue(batch)
         self._cache.forget()
         assert batch.wanted is not None

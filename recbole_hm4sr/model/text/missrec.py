@@ -200,7 +200,7 @@ class MISSRec(ContentRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and modalities, or with one modality their sum. Shape ``[K, streams, D]``."""
-        if items is None and self.settings.n_negatives:  # features that are not resident
+        if items is None and self.samples_softmax:  # features that are not resident
             items = torch.arange(self.n_items, device=self.interest_of.device)
         parts = [self.item_embedding.rows(items)] if self.settings.use_ids else []
         parts += [self.project(name, items, on_host) for name in self.modalities]

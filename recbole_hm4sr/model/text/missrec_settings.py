@@ -35,7 +35,7 @@ class MISSRecSettings(TransformerSettings, PackedTraining):
     interest_ratio: Annotated[float, pydantic.Field(gt=0, le=1)] = setting(
         0.1,
         "Interests for each vector of an item and modality: clusters that are found before an "
-        "epoch. The authors' 0.5 makes as many interests as items.",
+        "epoch; the authors' 0.5 makes as many interests as items.",
     )
     interest_every: Count = setting(1, "Epochs between two clusterings.")
     regulariser: Literal["mean", "official"] = setting(

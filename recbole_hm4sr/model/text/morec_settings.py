@@ -29,7 +29,7 @@ class MoRecSettings(LabSettings):
         "Whether the negative of a target is drawn from the items that its user has in no training "
         "row, or from all; with loss: bce.",
     )
-    loss: Literal["bce", "in_batch", "full"] = setting(
+    loss: Literal["bce", "in_batch", "ce"] = setting(  # type: ignore[assignment]  # losses of its own
         "bce",
         "What a target is set against: one drawn item, the items of the batch, corrected for their "
         "popularity, or all items.",
@@ -44,6 +44,6 @@ class MoRecSettings(LabSettings):
 
     @pydantic.field_validator("loss")
     @classmethod
-    def _loss_goes_with_the_rest(cls, value: str, info: pydantic.ValidationInfo) -> str:
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
         refuse_unfit_loss(value, info.data)
         return value

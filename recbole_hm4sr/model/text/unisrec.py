@@ -18,7 +18,7 @@ SASRec with the cosine. Missing features are a row of zeros: items without any h
 vector together, so without ids equal scores.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -82,10 +82,10 @@ class UniSRec(ContentRecommender):
     def vectors(self, items: Tensor | None, on_host: Array | None) -> Tensor:
         """Adapted features and ids of some items, or of all. Shape ``[K, D]``."""
         n_rows = self.n_items if items is None else len(items)
-        parts = [
-            adaptor(self.features(name, items, on_host), adaptor.draw_noise(n_rows))
-            for name, adaptor in self.adaptors.items()
-        ]
+        parts = []
+        for name, module in self.adaptors.items():
+            adaptor = cast(WhiteningMoE, module)
+            parts.append(adaptor(self.features(name, items, on_host), adaptor.draw_noise(n_rows)))
         if self.settings.use_ids:
             parts.append(self.item_embedding.rows(items))
         return sum(parts[1:], start=parts[0])

@@ -49,7 +49,8 @@ class WhitenRec(ContentRecommender):
 
     Differs from the authors' code:
         None of WhitenRec's own was found; the whitening is that of DWSRec, by the same first
-        author, and the rest follows the harness of AlphaFuse. The padding row is in no statistic.
+        author, and the rest follows the harness of AlphaFuse. The padding row is in no statistic,
+        and as there no candidate.
         A direction of less than 1e-5 of the largest variance is dropped, not blown up. Vectors that
         begin as features have the standard deviation of other ids (``init_scale``), not 1. Training
         and ranking use the same score; the harness trains cosines and ranks inner products. The
@@ -147,7 +148,7 @@ class WhitenRec(ContentRecommender):
         The whitening is a linear map, so it is joined to the trained one: F times F times D numbers
         a step in place of one product more for each item.
         """
-        total = self.text_map.bias
+        total: Tensor = self.text_map.bias
         weights = self.text_map.weight.split(list(self.widths.values()), dim=1)
         for name, weight in zip(self.modalities, weights, strict=True):
             features = self.features(name, items, on_host)

@@ -23,7 +23,7 @@ class WhitenRecSettings(TransformerSettings, PackedTraining):
     whiten_groups: Count = setting(
         1,
         "G, groups of neighbouring columns that zca whitens by themselves; more keep more of the "
-        "text's neighbourhoods. Must divide the width of each modality.",
+        "text's neighbourhoods, and they must divide the width of each modality.",
     )
     text_map: Literal["gelu", "linear"] = setting(
         "gelu", "What is done to the map of the whitened features: gelu, or nothing."

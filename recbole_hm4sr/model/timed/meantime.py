@@ -17,8 +17,9 @@ interaction with `request_time: last`, of the next one with `target`. The score 
 :math:`y \cdot E_i + b_i`, an inner product of vectors with one more entry.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -148,6 +149,16 @@ class MEANTIME(ReadsMoment):
         self.head_norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         draw_normal(self, settings.initializer_range)
 
+    def row_keys(self) -> dict[str, Array]:
+        """Besides those of a memory the days, counted from the first one."""
+        tables = zip(self.settings.absolute_kernels, self.kernels, strict=True)
+        days = {
+            f"kernels.{number}.weight": np.arange(len(kernel.weight))
+            for number, (name, kernel) in enumerate(tables)
+            if name == "d"
+        }
+        return {**super().row_keys(), **days}
+
     def _block(self) -> Any:
         settings, size = self.settings, self.settings.hidden_size
         attention = KernelAttention(
@@ -215,7 +226,8 @@ class MEANTIME(ReadsMoment):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:  # noqa: ARG002
         """The item embeddings, and the bias behind each. Shape ``[K, 1, D + 1]``."""
-        rows, bias = self.item_embedding.weight[: self.n_items], self.item_bias
+        rows: Tensor = self.item_embedding.weight[: self.n_items]
+        bias: Tensor = self.item_bias
         if items is not None:
             rows, bias = rows.index_select(0, items), bias.index_select(0, items)
         return torch.cat([rows, bias[:, None]], dim=1)[:, None]
@@ -255,8 +267,12 @@ class MEANTIME(ReadsMoment):
             "c": torch.zeros_like(batch.times),
         }
         return [
-            table(rows[kind].clamp(0, table.weight.shape[0] - 1))
-            for kind, table in zip(self.settings.absolute_kernels, self.kernels, strict=True)
+            table(rows[kind].clamp(0, table.num_embeddings - 1))
+            for kind, table in zip(
+                self.settings.absolute_kernels,
+                cast(Sequence[nn.Embedding], self.kernels),
+                strict=True,
+            )
         ]
 
     # --- serving -------------------------------------------------------------------------------

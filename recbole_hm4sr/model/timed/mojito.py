@@ -299,7 +299,7 @@ class MOJITO(PairwiseRecommender, ReadsMoment):
         """One binary cross-entropy for each part, or with ``loss: ce`` the cross-entropy."""
         if self.settings.loss == "ce":
             return super().main_loss(encoded, rows)
-        drawn = self.draw_negatives(rows.targets)
+        drawn = self.draw_other_items(rows.targets)
         items = torch.cat([rows.targets[:, None], drawn], dim=1)  # [N, 2]
         vectors = encoded.catalogue.of(items.flatten())[:, 0].unflatten(0, items.shape)
         scorer, losses = cast(LongTermScorer, self.scorer), []

@@ -27,7 +27,7 @@ class PairwiseRecommender(PackedRecommender):
         """The binary cross-entropy, or with ``loss: ce`` the cross-entropy."""
         if self.settings.loss == "ce":
             return super().main_loss(encoded, rows)
-        drawn = self.draw_negatives(rows.targets)  # [N, 1]
+        drawn = self.draw_other_items(rows.targets)  # [N, 1]
         users = self.rows_to_score(encoded)
         targets = rows.targets if rows.shares is None else rows.shares
         own, scores = encoded.catalogue.scores_beside(users, targets, drawn)
@@ -40,7 +40,7 @@ class PairwiseRecommender(PackedRecommender):
         )
         return "bce", loss
 
-    def draw_negatives(self, targets: Tensor) -> Tensor:
+    def draw_other_items(self, targets: Tensor) -> Tensor:
         """An item for each target that is another one. Shapes ``[N]`` to ``[N, 1]``, int64."""
         drawn = send(draw_uniformly(self.n_items - 1, len(targets)), targets.device)
         return (drawn + (drawn >= targets).long())[:, None]  # the numbers but the target's

@@ -13,9 +13,14 @@ from recbole_hm4sr.config.fields import (
     Positive,
     Share,
     Weight,
+    Whole,
     setting,
 )
-from recbole_hm4sr.model.packed_settings import EncoderSettings, PackedTraining
+from recbole_hm4sr.model.packed_settings import (
+    EncoderSettings,
+    PackedTraining,
+    TransformerSettings,
+)
 
 
 class PairwiseSettings(PackedTraining):
@@ -29,7 +34,7 @@ class PairwiseSettings(PackedTraining):
 
     @pydantic.field_validator("loss")
     @classmethod
-    def _bce_samples_no_softmax(cls, value: str, info: pydantic.ValidationInfo) -> str:
+    def _negatives_are_drawn(cls, value: str, info: pydantic.ValidationInfo) -> str:
         n_negatives = info.data.get("n_negatives", 0)
         if value == "bce" and n_negatives:
             raise ValueError(f"n_negatives must be 0 with loss: bce, got {n_negatives}")
@@ -163,3 +168,34 @@ class MOJITOSettings(PairwiseSettings, MomentSettings):
                 f"of its scores, got {value}"
             )
         return value
+
+
+class TiCoSeRecSettings(TransformerSettings, PairwiseSettings):
+    """Settings of TiCoSeRec."""
+
+    hidden_size: Count = setting(128, "D, width of items and positions; a multiple of n_heads.")
+    attn_dropout_prob: Dropout = setting(0.2, "Dropout of attention weights.")
+    insert_rate: Share = setting(0.5, "Share of the items behind which a view has a similar one.")
+    substitute_rate: Share = setting(0.1, "Share of the items that a similar one replaces.")
+    mask_rate: Dropout = setting(0.5, "Share of the items that are masked.")
+    mask_mode: Literal["random", "maximum", "minimum"] = setting(
+        "random", "Which items are masked: any, or those before the largest or smallest gaps."
+    )
+    crop_rate: Share = setting(0.7, "Share of the items that a crop keeps.")
+    reorder_rate: Share = setting(0.2, "Share of the items that are shuffled.")
+    short_threshold: Whole = setting(
+        12, "Histories of so many items or fewer are neither cropped nor shuffled."
+    )
+    window_gaps: Literal["fixed", "official"] = setting(
+        "fixed",
+        "Whether the variance of a window of w items is that of its w - 1 gaps, or as in the "
+        "authors' code of the first w - 2.",
+    )
+    cl_weight: Weight = setting(0.1, "Weight of the contrast of views; 0 leaves it out.")
+    cl_start_epoch: Count = setting(40, "The first epoch with the contrast.")
+    cl_pool: Literal["last", "mean"] = setting(
+        "last", "What is contrasted of a view: its newest state, or the mean of its states."
+    )
+    uniform_share: Share = setting(
+        0.15, "Share of the users, those of the most even gaps, whose views are the history itself."
+    )

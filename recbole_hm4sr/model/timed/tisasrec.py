@@ -19,7 +19,7 @@ The score is LN(x) . E. Causal: sequence mode equals prefix mode.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,7 +171,7 @@ class TiSASRec(PairwiseRecommender):
     def _scaled(self, batch: PackedBatch) -> Tensor:
         """Times in the unit of their user. Shape ``[T]``, int64."""
         unit = self.settings.interval_scale
-        scales = cast(TiSASRecBatch, batch).scales if isinstance(batch, TiSASRecBatch) else None
+        scales = batch.scales if isinstance(batch, TiSASRecBatch) else None
         if scales is None:
             scales = row_scales(batch.times, batch.packing)
         if unit != "user_min":

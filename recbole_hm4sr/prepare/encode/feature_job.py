@@ -66,14 +66,18 @@ class EncoderSpec:
                     f"{name} must be one of {', '.join(get_args(kind))}, got "
                     f"{getattr(self, name)!r}"
                 )
-        if any(layer < 0 for layer in self.layers) or list(self.layers) != sorted(set(self.layers)):
-            raise ConfigError(f"layers must be numbers from 0, rising, got {list(self.layers)}")
-        if self.layers and self.name == TFIDF_SVD:
-            raise ConfigError(f"layers must go with a transformer model, got {TFIDF_SVD}")
-        if self.layers and self.pooling == "model":
-            raise ConfigError("pooling must be cls or mean with layers, got 'model'")
         if self.max_length is not None and self.max_length < 1:
             raise ConfigError(f"max_length must be 1 or more, got {self.max_length}")
+        if self.layers:
+            self._check_layers()
+
+    def _check_layers(self) -> None:
+        if min(self.layers) < 0 or list(self.layers) != sorted(set(self.layers)):
+            raise ConfigError(f"layers must be numbers from 0, rising, got {list(self.layers)}")
+        if self.name == TFIDF_SVD:
+            raise ConfigError(f"layers must go with a transformer model, got {TFIDF_SVD}")
+        if self.pooling == "model":
+            raise ConfigError("pooling must be cls or mean with layers, got 'model'")
 
     @property
     def label(self) -> str:

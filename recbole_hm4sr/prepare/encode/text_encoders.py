@@ -297,21 +297,28 @@ def _pool(model: Any, inputs: Any, pooling: Pooling, layers: Sequence[int] = ())
     has_two_towers = hasattr(model, "get_text_features")
     if has_two_towers:
         inputs = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-    if pooling == "model" and has_two_towers:
-        vectors = model.get_text_features(**inputs)
-        # A tensor up to transformers 4, a model's output since.
-        return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
+    if pooling == "model":
+        return _pool_by_model(model, inputs)
     if layers:
         inputs = {**inputs, "output_hidden_states": True}
     outputs = (model.text_model if has_two_towers else model)(**inputs)
-    if pooling == "model":
-        pooled = getattr(outputs, "pooler_output", None)
-        if pooled is None:
-            raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
-        return pooled
     mask = inputs.get("attention_mask")
     states = [outputs.hidden_states[layer] for layer in layers] or [outputs.last_hidden_state]
     return torch.cat([_pool_states(hidden, mask, pooling) for hidden in states], dim=1)
+
+
+def _pool_by_model(model: Any, inputs: Any) -> Any:
+    """What the model itself makes of each text. Shape ``[B, F]``."""
+    import torch
+
+    if hasattr(model, "get_text_features"):
+        vectors = model.get_text_features(**inputs)
+        # A tensor up to transformers 4, a model's output since.
+        return vectors if isinstance(vectors, torch.Tensor) else vectors.pooler_output
+    pooled = getattr(model(**inputs), "pooler_output", None)
+    if pooled is None:
+        raise ConfigError("pooling model must have a model with a pooler; use cls or mean")
+    return pooled
 
 
 def _pool_states(hidden: Any, mask: Any, pooling: Pooling) -> Any:

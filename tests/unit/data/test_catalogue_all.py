@@ -5,6 +5,7 @@ import pytest
 from datafiles import NEW_YEAR, read_dataset, walks, write_dataset, write_features
 
 from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.evaluate.alive import alive_since
 from recbole_hm4sr.evaluate.ranks import describe_samples
 
 ITEMS = "item_id:token\tcategories:token_seq"
@@ -73,7 +74,7 @@ def test_an_item_is_alive_from_what_the_file_says_else_after_its_first_interacti
         **{**settings(catalogue="all", missing_features="zero"), "category_field": None},
     )
     dataset.build()
-    since = dict(zip(dataset.item_tokens.tolist(), dataset.alive_since().tolist(), strict=True))
+    since = dict(zip(dataset.item_tokens.tolist(), alive_since(dataset).tolist(), strict=True))
     day = 86400
     assert since == {
         "[PAD]": np.iinfo(np.int64).min,
@@ -94,7 +95,7 @@ def test_a_wrong_moment_names_its_line(tmp_path):
     dataset = read_dataset(folder_of(tmp_path, item=(AVAILABLE, lines)))
     dataset.build()
     with pytest.raises(DataError, match=r"toy.item, line 3: available_from must be 0 or more"):
-        dataset.alive_since()
+        alive_since(dataset)
 
 
 def test_interactions_before_a_request_are_those_of_an_earlier_time(tmp_path):

@@ -23,9 +23,9 @@ CAUSAL = {
     "UniSRec": {"gate_noise": False, "adaptor_dropout_prob": 0.0},
     "PixelRec": {"position_from": "oldest", "content_dropout_prob": 0.0},
     "WhitenRec": {},
-    "MoRec": {"position_from": "oldest", "n_projections": 1, "loss": "full"},
+    "MoRec": {"position_from": "oldest", "n_projections": 1, "loss": "ce"},
     "TedRec": {"causal_filter": True, "gate_noise": False, "adaptor_dropout_prob": 0.0},
-    "IISAN": {"position_from": "oldest", "loss": "full", "adapter_size": 3, "learning_rate": 1e-3},
+    "IISAN": {"position_from": "oldest", "loss": "ce", "adapter_size": 3, "learning_rate": 1e-3},
 }
 HISTORIES = [[3, 5, 3, 7], [1, 2], [9, 8, 7, 6, 5, 4, 3]]
 
@@ -116,6 +116,16 @@ def test_a_modality_may_be_missing_for_all_items(name):
     batch[TARGET_LIST] = torch.tensor([[9, 2, 3, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
     assert torch.isfinite(model.eval().full_sort_predict(batch)).all()
     assert torch.isfinite(model.train().calculate_loss(batch))
+
+
+@pytest.mark.parametrize("name", [*CAUSAL, "MISSRec"])
+def test_the_padding_is_no_candidate_of_the_loss(name):
+    overrides = {**CAUSAL.get(name, {"n_heads": 2}), "train_mode": "prefix"}
+    model = build(name, **overrides).train()
+    losses = model.named_losses(interaction([[4, 9, 2], [1]], targets=[3, 5]))
+    scores = model.full_sort_predict(interaction([[4, 9, 2], [1]]))[:, 1:]
+    expected = torch.nn.functional.cross_entropy(scores, torch.tensor([2, 4]))
+    torch.testing.assert_close(losses["cross_entropy"], expected, rtol=1e-10, atol=0)
 
 
 PUBLISHED = sorted((properties_dir() / "model" / "published").glob("*.yaml"))

@@ -1,0 +1,1 @@
+"""The weeks after training: judge them, learn from them, play them in order."""

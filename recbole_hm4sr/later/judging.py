@@ -1,0 +1,110 @@
+"""Rank the targets of some weeks by a model as it is."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.later import with_targets
+from recbole_hm4sr.data.loaders import make_ranking_loader, make_train_loader
+from recbole_hm4sr.data.log import InteractionLog
+from recbole_hm4sr.evaluate.evaluator import Evaluator
+from recbole_hm4sr.evaluate.groups import group_masks
+from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
+from recbole_hm4sr.later.learning import Learner
+from recbole_hm4sr.run.parts import arrange_batches
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The ranks of targets, and what tables group them by.
+
+    Attributes:
+        ranks: In the order of the targets.
+        columns: Of :func:`~recbole_hm4sr.evaluate.ranks.describe_samples`; "in training" is what
+            was known at the cut.
+        evaluator: Makes metrics of ranks.
+        rank_history: Whether a user's history stays among the candidates.
+    """
+
+    ranks: Ranks
+    columns: dict[str, Array]
+    evaluator: Evaluator
+    rank_history: str
+
+    def metrics(self, mask: Array | None = None, *, under: str = "") -> dict[str, float]:
+        """Metrics of all targets, or of some; empty for none.
+
+        Args:
+            mask: Shape ``[S]``, bool.
+            under: ``include`` or ``exclude``; empty for the run's own.
+        """
+        ranks = self.ranks.under(under or self.rank_history)
+        ranks = ranks if mask is None else ranks[torch.from_numpy(mask)]
+        if not len(ranks):
+            return {}
+        return {name: float(value) for name, value in self.evaluator.metrics(ranks).items()}
+
+    def by_group(self) -> dict[str, dict[str, Any]]:
+        """Number of targets (``n``) and metrics of each group that has a target."""
+        masks = group_masks({**self.columns})
+        return {
+            name: {"n": int(mask.sum()), "metrics": self.metrics(mask)}
+            for name, mask in masks.items()
+            if mask.any()
+        }
+
+
+def choose_targets(log: InteractionLog, inside: Array, choice: str, *, gap: int) -> Array:
+    """Which interactions are judged: those that have a history before them.
+
+    Args:
+        log: All interactions.
+        inside: Those of the weeks. Shape ``[N]``, bool.
+        choice: One of :data:`~recbole_hm4sr.later.options.CHOICES`.
+        gap: The longest time between two interactions of one visit.
+
+    Returns:
+        Positions, rising. Int64.
+    """
+    has_history = np.arange(len(log)) > log.starts
+    chosen = inside & has_history
+    if choice == "visits":
+        chosen &= np.diff(log.times, prepend=log.times[:1]) > gap
+    return np.flatnonzero(chosen)
+
+
+def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) -> Judged:
+    """Rank targets among all items that the model has.
+
+    Args:
+        learner: Knows the settings.
+        model: Built on the split.
+        part: Its interactions are histories.
+        targets: Positions in its log; at least one. Shape ``[S]``, int64.
+        cut: Groups tell what was known before that moment.
+
+    Raises:
+        ConfigError: If the run's metrics need more than ranks.
+        TrainingError: If a score is NaN.
+    """
+    config, rank_history = learner.config, learner.plan.run.rank_history
+    judged = with_targets(part, targets)
+    loader = make_ranking_loader(config, judged)
+    arrange_batches(model, None, loader)
+    train = make_train_loader(config, part, part)
+    evaluator = Evaluator(config, model, train, rank_history=rank_history)
+    if not evaluator.metrics_follow_from_ranks(loader):
+        raise ConfigError(
+            f"later interactions are judged by metrics of ranks, but the run has "
+            f"{', '.join(config['metrics'])}"
+        )
+    ranks = evaluator.rank(loader)
+    at_cut = copy.copy(part)
+    at_cut.ends_before = cut
+    return Judged(ranks, describe_samples(judged, at_cut), evaluator, rank_history)

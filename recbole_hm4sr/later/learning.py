@@ -1,0 +1,176 @@
+"""One step of learning: a model, a log, and which of its interactions are new.
+
+Everything that learns after training comes through :meth:`Learner.step`: an update of a served run,
+and each week of a replay.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from recbole_hm4sr.data.later import with_targets
+from recbole_hm4sr.data.loaders import make_train_loader
+from recbole_hm4sr.data.vocabulary import Vocabulary
+from recbole_hm4sr.later.options import Recipe
+from recbole_hm4sr.run.parts import arrange_batches, build_model
+from recbole_hm4sr.run.plan import RunPlan
+from recbole_hm4sr.train.carry_over import TableRows, carry_over
+from recbole_hm4sr.train.checkpoint import read_checkpoint, renamed
+from recbole_hm4sr.train.epoch_trainer import EpochTrainer
+
+_log = logging.getLogger(__name__)
+Array = np.ndarray[Any, Any]
+_OF_VIEWS = ("dense_weight.values", "dense_weight.is_chosen")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model knows, apart from its data.
+
+    Attributes:
+        weights: By name, on the CPU.
+        rows: What the rows of its tables stand for.
+    """
+
+    weights: Mapping[str, Tensor]
+    rows: TableRows
+
+    @classmethod
+    def of(cls, model: Any, part: Any) -> "Known":
+        """What a model that was built on a split knows now."""
+        weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        return cls(weights, TableRows.of(model, part))
+
+    @classmethod
+    def read(
+        cls,
+        checkpoint: Path,
+        vocabulary: Vocabulary,
+        *,
+        views: Sequence[str] = (),
+        view: str | None = None,
+        label: str = "none",
+    ) -> "Known":
+        """What a run knows.
+
+        Args:
+            checkpoint: Of the run.
+            vocabulary: Of the run.
+            views: In which the run was measured; empty for a model that has none.
+            view: The one view whose weight of the dense part is taken; empty for the first, None
+                for all as they are.
+            label: What the model that takes it calls its one view.
+
+        Raises:
+            CheckpointError: If it cannot be read.
+        """
+        keys = dict(vocabulary.row_keys)
+        if views and view is not None:
+            wanted = view if view in views else views[0]
+            relabelled = np.array([label if name == wanted else f"not {name}" for name in views])
+            keys |= dict.fromkeys(_OF_VIEWS, relabelled)
+        rows = TableRows(len(vocabulary.users), len(vocabulary.items), keys)
+        return cls(renamed(read_checkpoint(checkpoint)["state_dict"]), rows)
+
+
+class Learner:
+    """Builds the model of a run on data of any moment, and lets it learn.
+
+    Args:
+        plan: Of :func:`~recbole_hm4sr.later.reading.plan_of_later`.
+        config: The same for RecBole.
+    """
+
+    def __init__(self, plan: RunPlan, config: Any) -> None:
+        self.plan, self.config = plan, config
+        self.is_fitted_once = plan.entry.is_fitted_once
+        self._named: set[str] = set()
+
+    def open(self, part: Any, known: Known | None) -> Any:
+        """The model on a split, with what is known; one that is fitted once is fitted to it.
+
+        Args:
+            part: Of :func:`~recbole_hm4sr.data.later.known_before`.
+            known: Weights that it takes over; None for initial ones.
+        """
+        model = build_model(self.plan, self.config, part)
+        if self.is_fitted_once:
+            model.fit(part)
+        elif known is not None:
+            fresh = carry_over(model, known.weights, known.rows, TableRows.of(model, part))
+            for name in sorted(set(fresh) - self._named):
+                _log.warning("%s has no partner in what the run knows and starts fresh", name)
+            self._named |= set(fresh)
+        model.eval()
+        return model
+
+    def step(
+        self, part: Any, known: Known | None, new: Array, *, recipe: Recipe, number: int
+    ) -> Any:
+        """Let the model learn new interactions, mixed with old ones; returns it.
+
+        The state of the optimizer begins fresh.
+
+        Args:
+            part: Of :func:`~recbole_hm4sr.data.later.known_before`: all that may be known.
+            known: What is known before.
+            new: Positions of the new targets in the log. Shape ``[S]``, int64, rising.
+            recipe: How it learns.
+            number: Of the step: each draws old interactions and dropout of its own.
+        """
+        model = self.open(part, known)
+        if len(new) and not self.is_fitted_once:
+            trainer = self._trainer(model)
+            for turn in range(recipe.passes):
+                seed = [self.config["seed"], number, turn]
+                mixed = mix(part, new, share=recipe.replay, seed=seed)
+                self._pass(trainer, part, mixed, number * recipe.passes + turn)
+        model.eval()
+        return model
+
+    def train(self, part: Any, *, n_epochs: int) -> Any:
+        """Train a model from the start on all that may be known; returns it.
+
+        Args:
+            part: As :meth:`step` takes it.
+            n_epochs: How many epochs; nothing is validated.
+        """
+        model = self.open(part, None)
+        if not self.is_fitted_once:
+            trainer, targets = self._trainer(model), part.inter_feat.targets.numpy()
+            for epoch in range(n_epochs):
+                self._pass(trainer, part, targets, epoch)
+        model.eval()
+        return model
+
+    def _trainer(self, model: Any) -> EpochTrainer:
+        return EpochTrainer(self.config, model, amp_dtype=self.plan.run.amp_dtype)
+
+    def _pass(self, trainer: EpochTrainer, part: Any, targets: Array, number: int) -> None:
+        loader = make_train_loader(self.config, part, with_targets(part, targets))
+        loader.generator.manual_seed(self.config["seed"] + number)
+        arrange_batches(trainer.model, loader)
+        trainer.train_epoch(loader, number)
+
+
+def mix(part: Any, new: Array, *, share: float, seed: list[int]) -> Array:
+    """New targets and as many old ones as a share says, drawn without repeats.
+
+    Args:
+        part: Its training targets are the old ones, but for the new.
+        new: Positions of the new targets. Shape ``[S]``, int64.
+        share: Old targets for each new one.
+        seed: Of the draw.
+
+    Returns:
+        Positions, rising. Int64.
+    """
+    old = np.setdiff1d(part.inter_feat.targets.numpy(), new, assume_unique=True)
+    n_drawn = min(len(old), round(share * len(new)))
+    drawn = np.random.default_rng(seed).choice(old, n_drawn, replace=False)
+    return np.sort(np.concatenate([new, drawn]))

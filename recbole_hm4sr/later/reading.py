@@ -1,0 +1,99 @@
+"""Read the interactions that came after a run, and the run's data with them behind."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_hm4sr.base.files import ASCII_BLANKS
+from recbole_hm4sr.data.later_rows import LaterRows
+from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.data.vocabulary import Vocabulary
+from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
+from recbole_hm4sr.run.place import read_run_settings
+from recbole_hm4sr.run.plan import RunPlan, read_plan
+from recbole_hm4sr.serve.history_table import HistoryColumns, read_interaction_file
+
+Array = np.ndarray[Any, Any]
+
+
+def plan_of_later(run_dir: Path, **changes: Any) -> RunPlan:
+    """The settings of a run as they are for what came after it.
+
+    Items without features have a row of zeros, targets are ranked among all items, and a memory is
+    read up to one moment.
+
+    Args:
+        run_dir: Folder of the run.
+        **changes: Settings that differ besides; those that the model does not have are left out.
+
+    Raises:
+        ConfigError: If its model or data set is not here.
+        DataError: If the folder holds no run.
+    """
+    values = read_plan(run_dir).values
+    changes = {"memory_refresh": "none", "missing_features": "zero", "init_from": "", **changes}
+    changes = {name: value for name, value in changes.items() if name in values}
+    changes["eval_args"] = {**values["eval_args"], "mode": {"valid": "full", "test": "full"}}
+    return read_plan(run_dir, machine=changes)
+
+
+def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
+    """The interactions of a file, its tokens as the run writes them.
+
+    A token that the run does not know is taken without the blanks at its ends.
+
+    Args:
+        path: CSV, Parquet or ``.inter`` file, columns named as the run's.
+        plan: Of the run.
+        vocabulary: Of the run.
+
+    Raises:
+        DataError: If the file cannot be read, lacks a column, or a row is wrong.
+    """
+    names = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
+    raw, _ = read_interaction_file(path, HistoryColumns(*names, plan.data.timestamp_unit))
+    users = _known_or_cut(raw.users, vocabulary.users)[raw.user]
+    return LaterRows.in_order(users, _known_or_cut(raw.items, vocabulary.items), raw.times)
+
+
+def _known_or_cut(tokens: Array, known: Array) -> Array:
+    there = set(known.tolist())
+    found = [it if it in there else it.strip(ASCII_BLANKS) or it for it in map(str, tokens)]
+    return np.array(found, dtype=object)
+
+
+def open_longer(
+    plan: RunPlan, config: Any, vocabulary: Vocabulary, later: LaterRows | None
+) -> MultiModalSequentialDataset:
+    """A run's data with later interactions behind them, as a log.
+
+    Args:
+        plan: Of :func:`plan_of_later`.
+        config: The same for RecBole.
+        vocabulary: Of the run.
+        later: What came; None for nothing.
+    """
+    folder, item = Path(config["data_path"]), config["ITEM_ID_FIELD"]
+    make_missing_text_features(folder, plan.dataset, plan.data, item_field=item)
+    dataset = MultiModalSequentialDataset(config, vocabulary, later)
+    dataset.keep_as_log()
+    return dataset
+
+
+def views_of(run_dir: Path) -> tuple[str, ...]:
+    """The views in which a model with a memory was measured; empty for another model.
+
+    Args:
+        run_dir: Folder of the run.
+    """
+    _, _, values = read_run_settings(run_dir)
+    refreshed = values.get("memory_refresh", "none")
+    several = (refreshed,) if isinstance(refreshed, str) else tuple(refreshed)
+    return several if values.get("memory") == "events" else ()
+
+
+def visit_gap(plan: RunPlan) -> int:
+    """The longest time between two interactions of one visit, in the unit of the data."""
+    return int(plan.data.same_visit_gap * PER_SECOND[plan.data.timestamp_unit])

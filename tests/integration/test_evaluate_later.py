@@ -1,0 +1,114 @@
+"""A run judged on what came after it, as it would have been asked."""
+
+import json
+
+import numpy as np
+import pytest
+from laterfiles import read_rows, write_csv, write_halves
+from servedruns import train_toy
+from typer.testing import CliRunner
+
+from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.cli import app
+from recbole_hm4sr.data.log import InteractionLog
+from recbole_hm4sr.later.drift import measure_drift
+from recbole_hm4sr.later.evaluation import evaluate_later
+from recbole_hm4sr.later.update import update
+from recbole_hm4sr.testing.toydata import DAY
+
+pytestmark = pytest.mark.integration
+SMALL = {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "n_heads": 1, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("halves")
+    return path, write_halves(path)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "sasrec"
+    return train_toy("SASRec", data[0], folder, **SMALL, baselines=["Popular"])
+
+
+def popular(earlier, later):
+    """NDCG@10 of counts before the first later interaction; an item without one is missed."""
+    numbers = {}
+    for _, item, _ in earlier:
+        numbers.setdefault(item, len(numbers))
+    counts = np.bincount([numbers[item] for _, item, _ in earlier])
+    order = np.lexsort((np.arange(len(counts)), -counts)).tolist()
+    users, gains = {user for user, _, _ in earlier}, []
+    for user, item, _ in later:
+        if user in users:
+            rank = 1 + order.index(numbers[item]) if item in numbers else 99
+            gains.append(1 / np.log2(rank + 1) if rank <= 10 else 0.0)
+        users.add(user)
+    return gains
+
+
+def test_shares_metrics_and_a_baseline_are_what_counting_gives(data, run, tmp_path):
+    path, later = data
+    earlier = read_rows(path / "toy" / "toy.inter")
+    file = write_csv(tmp_path / "later.csv", [*later, earlier[0]])  # one row is known
+    found = evaluate_later(run, file)
+    gains = popular(earlier, later)
+    assert found.n_interactions == len(later)
+    assert found.n_targets == len(gains)
+    assert found.baselines["Popular"]["ndcg@10"] == pytest.approx(np.mean(gains), abs=1e-6)
+    known = [{row[k] for row in earlier} for k in (0, 1)]
+    assert found.unknown_users == pytest.approx(np.mean([r[0] not in known[0] for r in later]))
+    assert found.unknown_items == pytest.approx(np.mean([r[1] not in known[1] for r in later]))
+    # A new item is in no list.
+    assert found.groups["new items"]["metrics"]["hit@10"] == 0
+    assert found.own_test == json.loads((run / "metrics.json").read_text())["test"]
+    assert 0 < found.coverage <= 1
+
+
+def test_after_an_update_the_run_knows_more(data, run, tmp_path):
+    import shutil
+
+    own = shutil.copytree(run, tmp_path / "run")
+    later = data[1]
+    update(own, write_csv(tmp_path / "first.csv", later[:60]))
+    found = evaluate_later(own, write_csv(tmp_path / "all.csv", later))
+    assert found.n_interactions == len(later) - 60
+    assert found.unknown_users == found.unknown_items == 0
+    with pytest.raises(DataError, match="must bring an interaction that is new to the run"):
+        evaluate_later(own, tmp_path / "first.csv")
+
+
+def test_the_command_prints_tables_and_writes_a_page(data, run, tmp_path):
+    file = write_csv(tmp_path / "later.csv", data[1])
+    words = ["evaluate", "--run", str(run), "--interactions", str(file), "--page", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    for text in ("the run, its own test", "Popular, later", "Drift of the interactions"):
+        assert text in done.output
+        assert text in (tmp_path / "later.html").read_text()
+
+
+class Part:
+    """What drift reads of a split: two users, of whom the second is new."""
+
+    timestamp_unit = "s"
+
+    def __init__(self):
+        users, items = np.array([1, 1, 1, 2, 2]), np.array([1, 1, 2, 2, 2])
+        times = np.array([0, 0, 2 * DAY, 4 * DAY, 7 * DAY])
+        self.log = InteractionLog.of_ordered(users, items, times)
+
+    def categories(self):
+        return np.array([[0, 0], [1, 0], [1, 1]]), ("A", "B")
+
+
+def test_drift_is_half_the_difference_of_shares():
+    found = {it.what: it for it in measure_drift(Part(), np.array([0, 0, 0, 1, 1], dtype=bool))}
+    # Before: A three times and B once; later: A and B twice each.
+    assert found["categories"].distance == pytest.approx(0.25)
+    assert (found["category A"].before, found["category A"].later) == ("75 %", "50 %")
+    # Before: the same time and two days (1 to 7 days); later: three days. Half is in common.
+    assert found["gap before an interaction, median"].distance == pytest.approx(0.5)
+    assert found["at the time of the one before"].before == "50 %"
+    assert found["interactions a day"].later == "0.6667"
