@@ -13,6 +13,8 @@ from recbole_hm4sr.config.settings import read_settings
 from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.later.options import Recipe
+from recbole_hm4sr.later.update import undo, update
 from recbole_hm4sr.model.memory import memory_arrays
 from recbole_hm4sr.model.momento.settings import MomentoSettings
 from recbole_hm4sr.prepare.encode.tfidf import make_missing_text_features
@@ -297,3 +299,24 @@ def test_an_index_of_other_items_is_written_anew(run, tmp_path, monkeypatch):
     (run / "index" / "index.json").write_text('{"n_items": 26}', encoding="utf-8")
     assert adding.add_items(run, *arguments).indexes == ()
     assert renewed == [(run, run / "index")] * 2
+
+
+def test_an_update_keeps_the_items_that_were_added(run, tmp_path):
+    adding.add_items(run, *new_items(tmp_path, "N1"))
+    before, last = contents(run), read_serving_file(run).data.clock.newest
+    week = tmp_path / "week.csv"
+    rows = "".join(f"u{k},B00{k},{last + 10 * k}\n" for k in range(1, 7))
+    week.write_text(f"user_id,item_id,timestamp\n{rows}", encoding="utf-8")
+    assert update(run, week, recipe=Recipe(passes=1)).n_learned == 6
+    kept = read_serving_file(run)
+    assert kept.data.item_tokens.tolist() == before["tokens"].tolist()
+    assert AddedItems.load(run, kept.added).tokens.tolist() == ["C1", "N1"]
+    id_row, (_, image) = parts_of(kept, "N1")
+    assert not id_row.any()
+    # Of the weights of now, as the row of its twin.
+    np.testing.assert_allclose(image, parts_of(kept, "B005")[1][1], rtol=0, atol=1e-6)
+    assert not np.array_equal(kept.data.arrays["catalogue"][-1], before["catalogue"][-1])
+    assert adding.add_items(run, *new_items(tmp_path, "N1", "N2")).n_added == 1
+    undo(run)
+    for name, values in contents(run).items():
+        np.testing.assert_array_equal(values, before[name])
