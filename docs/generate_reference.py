@@ -30,6 +30,7 @@ _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 
 # The names of the top level that belong together; a name in none of these is in the last part.
 _PARTS = {
+    "Prepare": ("prepare",),
     "Run": ("run", "resume", "evaluate", "RunResult", "Metrics", "report_run"),
     "Compare and tune": ("compare", "tune", "Plan"),
     "Recommend": ("Recommender", "Recommendations", "refresh", "update", "replay"),

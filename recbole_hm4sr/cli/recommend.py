@@ -190,7 +190,10 @@ def refresh(
     run: RunOption,
     interactions: Annotated[
         Path,
-        typer.Option(help="CSV, Parquet or .inter file: user, item and time, named as in the run."),
+        typer.Option(
+            help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in "
+            "what its data set was prepared from."
+        ),
     ],
 ) -> None:
     """Merge new interactions into the memory of a run (memory: events), without training.

@@ -1,4 +1,4 @@
-"""All numbers of a comparison with all their digits, for a CSV file."""
+"""All numbers of a comparison with all their digits, for a CSV file or a frame."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ _NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 
 
 def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
-    """All numbers with all digits, a record per data set, protocol, model, group and metric."""
+    """All numbers with all digits, a record per data set, protocol, model, group and metric.
+
+    A number that there is not is NaN.
+    """
     return [
         _csv_record(summary, row, group, metric)
         for summary in summaries
@@ -23,7 +26,7 @@ def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
 
 def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str, object]:
     score = row.scores[group, metric]
-    values: dict[str, object] = {
+    return {
         "dataset": summary.dataset,
         "generated": summary.generated,
         "rank_history": summary.rank_history,
@@ -43,10 +46,6 @@ def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str
         "n_parameters": row.n_parameters or math.nan,
         "peak_memory_mb": row.peak_memory_mb,
         "reason": row.reason,
-    }
-    return {
-        name: "" if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
     }
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,17 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(records: Sequence[dict[str, Any]]) -> str:
-    """Records as CSV, every number with all its digits."""
+    """Records as CSV, every number with all its digits, NaN as an empty cell."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows(
+        {
+            name: "" if isinstance(value, float) and math.isnan(value) else value
+            for name, value in record.items()
+        }
+        for record in records
+    )
     return file.getvalue()
 
 

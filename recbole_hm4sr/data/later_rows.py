@@ -79,7 +79,8 @@ class LaterRows:
                 arrays = dict(archive)
             if str(arrays["format"]) != _FORMAT:
                 raise ValueError(f"its format is {str(arrays['format'])!r}")
-            return cls(*(arrays[name].astype(object) for name in _TOKENS), arrays["times"])
+            users, items = (arrays[name].astype(object) for name in _TOKENS)
+            return cls(users, items, arrays["times"])
         except DAMAGE as error:
             raise DataError(
                 f"{path} must hold the interactions that a file has brought to the run, but: "

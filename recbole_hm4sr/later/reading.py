@@ -52,8 +52,9 @@ def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
     Raises:
         DataError: If the file cannot be read, lacks a column, or a row is wrong.
     """
-    names = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
-    raw, _ = read_interaction_file(path, HistoryColumns(*names, plan.data.timestamp_unit))
+    user, item, moment = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
+    columns = HistoryColumns(user, item, moment, plan.data.timestamp_unit)
+    raw, _ = read_interaction_file(path, columns)
     users = _known_or_cut(raw.users, vocabulary.users)[raw.user]
     return LaterRows.in_order(users, _known_or_cut(raw.items, vocabulary.items), raw.times)
 

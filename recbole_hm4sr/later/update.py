@@ -11,6 +11,7 @@ Checkpoints and results of the training stay.
 import contextlib
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ from recbole_hm4sr.run.serving_file import (
     write_serving_file,
 )
 from recbole_hm4sr.run.serving_file import FILE_NAME as SERVING
+from recbole_hm4sr.serve.export import renew_index, require_packages
+from recbole_hm4sr.serve.exported import indexes_of
 from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
 
 Array = np.ndarray[Any, Any]
@@ -144,8 +147,23 @@ def update(
         if file_hash in content.learned:
             return Updated(is_known=True)
         set_threads(plan)
+        indexes = _exported(folder)
         done = _update(folder, path, file_hash, plan, content, recipe)
+        _renew(folder, indexes)
     return done._replace(seconds=time.perf_counter() - began)
+
+
+def _exported(folder: Path) -> dict[Path, Mapping[str, Any]]:
+    """The indexes in a run's folder, refused early if they cannot be written anew."""
+    indexes = indexes_of(folder)
+    if indexes:
+        require_packages()
+    return indexes
+
+
+def _renew(folder: Path, indexes: Mapping[Path, Mapping[str, Any]]) -> None:
+    for index, facts in indexes.items():
+        renew_index(folder, index, facts)
 
 
 def _one_at_a_time(folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -167,7 +185,11 @@ def _update(
     learner = Learner(plan, plan.to_recbole())
     before, came = read_added(folder, content), read_later(path, plan, vocabulary)
     n_came, new_file = len(came), file_hash not in before.hashes
-    came = came.where(~came.among(before.rows)) if new_file else came.where(slice(0))
+    came = (
+        came.where(~came.among(before.rows))
+        if new_file
+        else came.where(np.zeros(n_came, dtype=bool))
+    )
     added = read_added(folder, content, (file_hash, came)) if new_file else before
     dataset = open_longer(plan, learner.config, vocabulary, added.rows)
     times, later = dataset.log.times, dataset.later_rows
@@ -264,6 +286,7 @@ def undo(run_dir: str | Path) -> None:
                 f"{folder} was refreshed after its last update, which so cannot be taken back; "
                 f"update it again, or train it anew on all data"
             )
+        indexes = _exported(folder)
         restored = read_serving_file(folder, before)
         assert restored is not None
         text = before.read_bytes()
@@ -271,3 +294,4 @@ def undo(run_dir: str | Path) -> None:
         others = _states_before(folder, _number(restored))
         sweep(folder, restored.memory, *(it.memory for it in others))
         shutil.rmtree(place, ignore_errors=True)
+        _renew(folder, indexes)

@@ -137,16 +137,14 @@ def weeks_chart(
     Returns:
         The chart, and whether a week is grey: one that has few users in a line.
     """
-    of_lines = {
-        name: (_weeks(ranks, ends), user_metric(ranks[f"rank_{protocol}"], metric), ranks)
-        for name, (ranks, ends) in lines.items()
-    }
-    first = min(int(weeks.min()) for weeks, _, _ in of_lines.values())
-    last = max(int(weeks.max()) for weeks, _, _ in of_lines.values())
+    weeks = {name: _weeks(*line) for name, line in lines.items()}
+    first = min(int(numbers.min()) for numbers in weeks.values())
+    last = max(int(numbers.max()) for numbers in weeks.values())
     every = range(first, last + 1)
     series, small = {}, set()
-    for name, (weeks, values, ranks) in of_lines.items():
-        masks = [weeks == week for week in every]
+    for name, (ranks, _) in lines.items():
+        values = user_metric(ranks[f"rank_{protocol}"], metric)
+        masks = [weeks[name] == week for week in every]
         series[name] = [float(values[mask].mean()) if mask.any() else None for mask in masks]
         small |= {n for n, mask in enumerate(masks) if is_small(ranks, mask)}
     chart = line_chart(

@@ -63,7 +63,8 @@ def make_examples(recommender: Recommender) -> Examples:
     }
     if recommender.asks_when:  # answered alike on every day
         for request in requests.values():
-            request["value"]["at"] = recommender.known_until()
+            at = recommender.known_until()
+            request["value"]["at"] = recommender.earliest_moment() if at is None else at
     similar = {
         "items": {"summary": "More like two items", "value": {"items": tokens[:2], "k": 3}},
         "rules": {

@@ -17,12 +17,17 @@ class RequestTimes:
         unit: Of the run's times.
         clock: The moments of its memory; None without one.
         asks_when: Whether scores depend on when they are asked for.
+        grain: The smallest step of the moments of a model that reads them without a memory; None
+            for any other.
+        first: The first time of the training part, in the run's unit.
     """
 
     model: str
     unit: str
     clock: MemoryClock | None
     asks_when: bool
+    grain: int | None = None
+    first: int = 0
 
     def known_until(self, moment: int | None) -> int | None:
         """T': the moment up to which the memory knows, of a request or at all."""
@@ -32,7 +37,11 @@ class RequestTimes:
 
     def earliest(self) -> int | None:
         """The first moment that a request may be of; None where no moment is read."""
-        return self.clock.newest if self.clock is not None and self.asks_when else None
+        if not self.asks_when:
+            return None
+        if self.clock is not None:
+            return self.clock.newest
+        return None if self.grain is None else self.first
 
     def moment(self, at: int | None) -> int | None:
         """T of a request, whole grains of the run's times; None where no model reads it.
@@ -43,21 +52,27 @@ class RequestTimes:
         Raises:
             ConfigError: If the model reads no moment, or it is before the newest that is known.
         """
-        if self.clock is None or not self.asks_when:
+        earliest = self.earliest()
+        grain = self.grain if self.clock is None else self.clock.grain
+        if earliest is None or grain is None:
             if at is not None:
+                needed = "memory: events and " * (self.grain is None)
                 raise ConfigError(
                     f"at must be left out: {self.model} reads the moment of a request only with "
-                    f"memory: events and request_time: target"
+                    f"{needed}request_time: target"
                 )
             return None
         if at is not None and not 0 <= at < TIME_LIMITS[self.unit]:
             raise ConfigError(f"at must be from 0 to {TIME_LIMITS[self.unit] - 1}, got {at}")
         now = int(time.time() * PER_SECOND[self.unit]) if at is None else at
-        moment, newest = now - now % self.clock.grain, self.clock.newest
-        if moment < newest:
+        moment = now - now % grain
+        if moment < earliest:
+            known = "the newest time that the memory knows"
+            if self.clock is None:
+                known = "the first time of the training part"
             raise ConfigError(
-                f"a request must be of {as_date(newest, self.unit)} ({newest}) or later, the "
-                f"newest time that the memory knows, got {as_date(moment, self.unit)} ({moment}); "
-                f"hm4sr evaluate scores past moments"
+                f"a request must be of {as_date(earliest, self.unit)} ({earliest}) or later, "
+                f"{known}, got {as_date(moment, self.unit)} ({moment}); hm4sr evaluate scores past "
+                f"moments"
             )
         return moment

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError, TrainingError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.model.capabilities import item_marks, item_vectors, tie_order
 from recbole_hm4sr.model.explain import Reasons, find_reasons, median_items
 from recbole_hm4sr.prepare.progress import Report, silent
@@ -87,7 +88,12 @@ class Recommender:
         # Whether scores depend on when they are asked for.
         self.asks_when: bool = getattr(self.model, "reads_request_time", False)
         self.times = RequestTimes(
-            config["model"], self.columns.unit, run.data.clock, self.asks_when
+            config["model"],
+            self.columns.unit,
+            run.data.clock,
+            self.asks_when,
+            grain=getattr(self.model, "moment_grain", None),
+            first=run.data.first_time * PER_SECOND[self.columns.unit],
         )
 
     @classmethod
@@ -150,8 +156,8 @@ class Recommender:
                 and the part of each modality in each score where the model tells that. Each
                 history is then scored again without each of its items.
             at: The moment of the requests, in the unit of the run's times, or a date; None for
-                now. Only a model with a memory and ``request_time: target`` reads it, rounded down
-                to the grain of the run's times: a day where all of them are whole days.
+                now. Only a model with ``request_time: target`` reads it, most with a memory alone,
+                rounded down to the grain of the run's times: a day where all are whole days.
             batch_size: Users scored at once; by default as the device likes. Fewer where the
                 catalogue is large.
             report: Told what goes on, how many users are scored, and of how many.

@@ -38,7 +38,8 @@ from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popular
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.exported import indexes_of, require_export
-from recbole_hm4sr.serve.history_table import HistoryColumns, number_items, read_interaction_file
+from recbole_hm4sr.serve.history_columns import HistoryColumns
+from recbole_hm4sr.serve.history_table import number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +79,8 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
 
     Args:
         run_dir: Folder of a finished run with ``memory: events``.
-        interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
+        interactions: CSV, Parquet or ``.inter`` file, written as the run's own files or as the
+            table that its data set was prepared from.
 
     Raises:
         ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
@@ -199,7 +201,7 @@ class _Came(NamedTuple):
 
 def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
     user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
-    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit)
+    columns = HistoryColumns(user, item, time, plan.data.timestamp_unit, known.source)
     raw, line = read_interaction_file(path, columns)
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)

@@ -63,7 +63,7 @@ class SimilarItems:
             yield {
                 "item": asked,
                 "known": bool(self.is_known[number]),
-                "items": [self._record(number, rank) for rank in ranks.tolist()],
+                "items": [self._record(number, rank) for rank in ranks],
             }
 
     def _record(self, number: int, rank: int) -> dict[str, Any]:

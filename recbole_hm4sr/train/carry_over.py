@@ -64,7 +64,7 @@ def carry_over(
         ConfigError: If rows of the two differ in width.
     """
     fresh = []
-    own = dict(model.named_parameters())
+    own: dict[str, Tensor] = dict(model.named_parameters())
     own |= {name: tensor for name, tensor in model.named_buffers() if name in now.keys}
     for name, tensor in own.items():
         known = weights.get(name)

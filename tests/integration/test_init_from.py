@@ -66,7 +66,7 @@ def test_rows_are_found_again_by_what_they_stand_for(hm4sr_run, longer_path, tmp
     assert torch.equal(gaps[met], old[met])
     assert (gaps[len(old) :] == old[-1]).all()
     # 2020, the first time of the first run; the longer data begin in 2017.
-    assert model.time_encoding.origin == known.origin == 1_600_000_000
+    assert dataset.first_time() == known.origin == 1_600_000_000
     assert "the state of the optimizer starts fresh" in caplog.text
 
 

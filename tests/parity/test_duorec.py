@@ -9,8 +9,7 @@ from helpers import assert_close
 from zoo_ids import ORDERS, TOLERANCE, Recorded, with_leaves
 
 from recbole_hm4sr.data.seen import FIRST_POSITION
-from recbole_hm4sr.layers.contrast import nt_xent
-from recbole_hm4sr.layers.losses import loss_rows
+from recbole_hm4sr.layers.nt_xent import nt_xent
 
 pytestmark = pytest.mark.parity
 
@@ -152,9 +151,8 @@ def fine_contrast(recorded, states):
     """ICSRec's contrast with the nearest centres, which is not part of the model."""
     raw = recorded["in/centroids_raw"]
     nearest = torch.cdist(states.detach(), raw).argmin(dim=1)
-    rows = loss_rows(nearest)
     centres = F.normalize(raw, dim=-1)[nearest]
-    return nearest, nt_xent(states, centres, rows, temperature=1.0, mask_same_target=True)
+    return nearest, nt_xent(states, centres, temperature=1.0, ids=nearest)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=["", "reversed"])

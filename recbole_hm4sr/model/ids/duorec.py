@@ -19,9 +19,9 @@ from recbole_hm4sr.layers.attention import SelfAttention
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import FeedForward, PostNormBlock, SequenceEncoder
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.contrast import nt_xent
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows
+from recbole_hm4sr.layers.nt_xent import nt_xent
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.ids.duorec_batch import DuoRecReader
@@ -135,8 +135,7 @@ class DuoRec(IdSequence):
         return nt_xent(
             first,
             second,
-            rows,
             temperature=settings.tau,
             is_cosine=settings.sim == "cos",
-            mask_same_target=settings.mask_same_target,
+            ids=rows.targets if settings.mask_same_target else None,
         )

@@ -19,10 +19,10 @@ from recbole_hm4sr.layers.attention import SelfAttention, StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import FeedForward, SequenceEncoder
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.contrast import nt_xent
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows
+from recbole_hm4sr.layers.nt_xent import nt_xent
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.similarity import ItemDirections, directions
@@ -135,10 +135,10 @@ class KERec(IdSequence):
         """Normal numbers of the shape of x, ``[T, D]``, and a uniform one a token, ``[T, 1]``."""
         return torch.randn_like(x), torch.rand_like(x[:, :1])
 
-    def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:
+    def auxiliary_losses(self, encoded: Any, rows: LossRows) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
         """The contrast of the states with those of the pass with noise."""
         if encoded.noisy is not None:
-            loss = nt_xent(encoded.states, encoded.noisy, rows, temperature=1.0)
+            loss = nt_xent(encoded.states, encoded.noisy, temperature=1.0)
             yield "noise_contrast", self.settings.cl_weight * loss
 
 

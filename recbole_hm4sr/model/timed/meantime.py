@@ -151,9 +151,10 @@ class MEANTIME(ReadsMoment):
 
     def row_keys(self) -> dict[str, Array]:
         """Besides those of a memory the days, counted from the first one."""
-        tables = zip(self.settings.absolute_kernels, self.kernels, strict=True)
+        kernels = cast(Sequence[nn.Embedding], self.kernels)
+        tables = zip(self.settings.absolute_kernels, kernels, strict=True)
         days = {
-            f"kernels.{number}.weight": np.arange(len(kernel.weight))
+            f"kernels.{number}.weight": np.arange(kernel.num_embeddings)
             for number, (name, kernel) in enumerate(tables)
             if name == "d"
         }

@@ -1,9 +1,11 @@
 """A comparison from Python takes rows and settings by name, and returns the numbers of its CSV."""
 
+import math
 from pathlib import Path
 
 import recbole_hm4sr
 from recbole_hm4sr.compare import frame
+from recbole_hm4sr.compare.render import as_csv
 from recbole_hm4sr.tune.command import Tuned
 from recbole_hm4sr.tune.trials import Trial
 
@@ -41,3 +43,11 @@ def test_a_search_is_a_frame_of_its_trials():
     assert table.loc[2, "score"] == 0.5
     assert table.loc[1, "reason"] == "why"
     assert Tuned(None, Path(), (), None, Path()).frame().empty
+
+
+def test_a_number_that_there_is_not_is_nan_in_the_frame_and_empty_in_the_csv(monkeypatch):
+    records = [{"model": "A", "mean": 0.25}, {"model": "B", "mean": math.nan}]
+    monkeypatch.setattr(frame, "compare_grid", lambda *_, **__: [])
+    monkeypatch.setattr(frame, "csv_records", lambda _: records)
+    assert recbole_hm4sr.compare("beauty")["mean"].dtype == float
+    assert as_csv(records) == "model,mean\nA,0.25\nB,\n"

@@ -31,18 +31,6 @@ def test_a_model_s_file_sets_only_what_differs(path):
     assert {name for name, value in values.items() if below[name] == value} == set()
 
 
-PUBLISHED = sorted((properties_dir() / "model" / "published").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_published_settings_are_those_of_a_run(path, tmp_path):
-    model, _, dataset = path.stem.partition("-")
-    (tmp_path / dataset).mkdir()
-    config = config_of(model, dataset, [path], data_path=str(tmp_path))
-    values = read_yaml(path)
-    assert {name: config[name] for name in values} == values
-
-
 def test_the_protocol_s_file_sets_only_what_differs():
     values = read_yaml(properties_dir() / "overall.yaml")
     below = DataSettings.defaults() | RunSettings.defaults() | recbole_defaults("HM4SR")

@@ -1,5 +1,6 @@
 """A run's memory brought up to date equals one that is built from all interactions at once."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import locked
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.events import build_events, times_of_items
+from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
     MemoryClock,
@@ -221,6 +223,19 @@ def test_an_inter_file_is_read(run, tmp_path):
     header = "user_id:token\titem_id:token\ttimestamp:float"
     path = with_lines(tmp_path, f"u2\ti2\t{FIRST + 6}", header=header, name="new.inter")
     assert refreshing.refresh(run, path).n_added == 1
+
+
+def test_a_file_in_the_form_of_the_source_is_read(run, tmp_path):
+    kept = read_serving_file(run)
+    source = InteractionColumns("who", "what", "when", "date", event="kind", keep_events=("buy",))
+    data = dataclasses.replace(kept.data, source=source)
+    save_serving_file(run, dataclasses.replace(kept, data=data))
+    lines = ["u2,i2,2020-09-13T12:26:46Z,buy", "u2,i1,2020-09-13,view"]
+    path = with_lines(tmp_path, *lines, header="who,what,when,kind")
+    assert FIRST + 6 == 1_600_000_006  # 2020-09-13T12:26:46Z
+    done = refreshing.refresh(run, path)
+    assert (done.n_added, done.n_skipped) == (1, 0)
+    assert read_serving_file(run).data.source == source
 
 
 def test_a_parquet_file_is_read_and_names_its_rows(run, tmp_path):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_hm4sr.layers.contrast import nt_xent
-from recbole_hm4sr.layers.losses import LossRows, loss_rows
+from recbole_hm4sr.layers import nt_xent as module
+from recbole_hm4sr.layers.nt_xent import nt_xent
 from recbole_hm4sr.parallel.rows import GlobalRows
 
 TARGETS = torch.tensor([4, 2, 4, 9])
@@ -29,9 +29,8 @@ def plain(first, second, *, masks, tau):
 @pytest.mark.parametrize("is_cosine", [False, True])
 def test_it_is_the_plain_form(masks, is_cosine):
     ours, theirs = views(), views()
-    rows = loss_rows(TARGETS)
-    options = {"temperature": 0.5, "is_cosine": is_cosine, "mask_same_target": masks}
-    loss = nt_xent(*ours, rows, **options)
+    ids = TARGETS if masks else None
+    loss = nt_xent(*ours, temperature=0.5, is_cosine=is_cosine, ids=ids)
     sides = F.normalize(theirs, dim=-1) if is_cosine else theirs
     expected = plain(*sides, masks=masks, tau=0.5)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
@@ -41,13 +40,12 @@ def test_it_is_the_plain_form(masks, is_cosine):
 
 
 def test_one_row_has_no_negatives():
-    loss = nt_xent(*views()[:, :1], loss_rows(TARGETS[:1]), temperature=1.0)
+    loss = nt_xent(*views()[:, :1], temperature=1.0)
     assert loss.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_rows_of_one_target_are_no_negatives():
-    rows = loss_rows(torch.tensor([7, 7, 7, 7]))
-    loss = nt_xent(*views(), rows, temperature=1.0, mask_same_target=True)
+    loss = nt_xent(*views(), temperature=1.0, ids=torch.tensor([7, 7, 7, 7]))
     assert loss.item() == pytest.approx(0, abs=1e-12)
 
 
@@ -59,14 +57,14 @@ class TwoProcesses(GlobalRows):
 
 
 @pytest.mark.parametrize("masks", [False, True])
-def test_the_mean_over_two_processes_is_the_loss_of_all_rows(masks):
+def test_the_mean_over_two_processes_is_the_loss_of_all_rows(masks, monkeypatch):
     first, second = views().detach()
     expected = plain(first, second, masks=masks, tau=1.0)
     losses = []
     for own in (slice(0, 3), slice(3, 4)):
         joined = TwoProcesses((3, 1), own.start, 2.0)
         object.__setattr__(joined, "sent", iter([first, second, TARGETS]))
-        rows = LossRows(TARGETS[own], None, torch.empty(0), joined)
-        options = {"temperature": 1.0, "mask_same_target": masks}
-        losses.append(nt_xent(first[own], second[own], rows, **options))
+        monkeypatch.setattr(module, "global_rows", lambda _, joined=joined: joined)
+        ids = TARGETS[own] if masks else None
+        losses.append(nt_xent(first[own], second[own], temperature=1.0, ids=ids))
     assert sum(losses).item() / 2 == pytest.approx(expected.item(), rel=1e-12)
