@@ -1,6 +1,6 @@
 """Atomic files as the data frames of RecBole's data set: read, without repeats, renumbered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def remove_duplicates(frame: pd.DataFrame, dataset: Any) -> pd.DataFrame:
     return ordered.drop_duplicates([dataset.uid_field, dataset.iid_field], keep=keep)
 
 
-def renumber(dataset: Any, earlier: Vocabulary | None, more_items: Sequence[str] = ()) -> None:
+def renumber(dataset: Any, earlier: Vocabulary | None, more_items: Iterable[str] = ()) -> None:
     """Put numbers in place of the tokens of all frames, as RecBole does.
 
     Columns of the same things (an alias of the users or of the items) are numbered together.

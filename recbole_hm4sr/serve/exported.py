@@ -31,7 +31,7 @@ def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
             shutil.rmtree(before, ignore_errors=True)
         else:
             before.replace(folder)
-    found = {}
+    found: dict[Path, Mapping[str, Any]] = {}
     for path in sorted(run_dir.glob(f"[!.]*/{FACTS_FILE}")):
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
