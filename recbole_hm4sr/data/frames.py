@@ -110,14 +110,14 @@ def renumber(dataset: Any, earlier: Vocabulary | None, more_items: Iterable[str]
 
 
 def _renumber_together(
-    dataset: Any, columns: Sequence[tuple[Any, str]], known: Any, more: Sequence[str]
+    dataset: Any, columns: Sequence[tuple[Any, str]], known: Any, more: Iterable[str]
 ) -> None:
     are_single = [dataset.field2type[field] is FeatureType.TOKEN for _, field in columns]
     values = [
         frame[field].array if is_single else np.concatenate(list(frame[field]))
         for (frame, field), is_single in zip(columns, are_single, strict=True)
     ]
-    numbers, tokens = number_tokens([*values, np.asarray(more, dtype=object)], known)
+    numbers, tokens = number_tokens([*values, np.asarray(list(more), dtype=object)], known)
     numbers = numbers[: len(values)]
     by_token = TokenNumbers(tokens)
     for (frame, field), is_single, ids in zip(columns, are_single, numbers, strict=True):
