@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.base.files import ASCII_BLANKS, locked
+from recbole_hm4sr.base.files import ASCII_BLANKS, locked, remove_leftovers
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.atomic import count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
@@ -155,6 +155,7 @@ def _refresh(
     data = replace(known, item_tokens=came.item_tokens, arrays=others)
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
+    remove_leftovers(kept_rows(folder, file_hash).parent)
     return Refreshed(
         is_known=False,
         n_added=len(came.rows.users),

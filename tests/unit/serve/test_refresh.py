@@ -357,8 +357,9 @@ def test_a_refresh_that_is_killed_leaves_the_old_state_whole(run, tmp_path, monk
             np.testing.assert_array_equal(after[array], values)
         n_named += 1
     memory = read_serving_file(run).memory
-    # All files of the events, what is served and the state, and at last serving.npz.
-    assert n_named == 1 + sum(map(len, (memory.whole, memory.served, memory.state)))
+    # The rows that came, all files of the events, what is served and the state, and at last
+    # serving.npz.
+    assert n_named == 2 + sum(map(len, (memory.whole, memory.served, memory.state)))
     assert contents(run)["tokens"].tolist() == ["[PAD]", "i1", "i2", "i3"]
     assert not list(run.rglob(".*.new"))  # nor what the killed ones had begun
 
