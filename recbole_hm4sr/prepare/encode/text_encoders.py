@@ -135,30 +135,47 @@ def encode_item_texts(
         save_features(out, features)
     else:
         inputs = [text for text, has in zip(texts, filled, strict=True) if has]
-        revision, place = text_revision(encoder), choose_torch_device(device)
-        with kept_batches(out, encoder, revision, batch_size, place, inputs) as keep:
-            values = encode_texts(
-                inputs,
-                encoder=encoder,
-                batch_size=batch_size,
-                device=device,
-                keep=keep,
-                on_batch=on_batch,
-            )
-            features = ItemFeatures(
-                tokens[filled],
-                values,
-                encoder.label,
-                revision,
-                str(out),
-                max(1, len(encoder.layers)),
-            )
-            save_features(out, features)  # before the kept batches go
+        features = _encode_by_model(
+            inputs,
+            tokens[filled],
+            out,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            on_batch=on_batch,
+        )
     without = [str(token) for token in tokens[~filled]]
     skipped = {f"no text in {', '.join(fields)}": without} if without else {}
     n_layers, (n_items, width) = features.n_layers, features.values.shape
     notes = [f"each item has {n_layers} layers of {width // n_layers} numbers"]
-    return FeatureReport(out, n_items, width, skipped, notes * (n_layers > 1))
+    return FeatureReport(out, n_items, width, skipped, notes * bool(encoder.layers))
+
+
+def _encode_by_model(
+    texts: Sequence[str],
+    tokens: Array,
+    out: Path,
+    *,
+    encoder: EncoderSpec,
+    batch_size: int,
+    device: str,
+    on_batch: OnBatch | None,
+) -> ItemFeatures:
+    """Encode texts by a model into a feature file, from where an interrupted call has come to."""
+    revision, place = text_revision(encoder), choose_torch_device(device)
+    with kept_batches(out, encoder, revision, batch_size, place, list(texts)) as keep:
+        values = encode_texts(
+            texts,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            keep=keep,
+            on_batch=on_batch,
+        )
+        n_layers = max(1, len(encoder.layers))
+        features = ItemFeatures(tokens, values, encoder.label, revision, str(out), n_layers)
+        save_features(out, features)  # before the kept batches go
+    return features
 
 
 def _word_encoder(
