@@ -32,8 +32,8 @@ candidates, and kept among them. *Weeks after*: the first items of later visits,
 is kept up to the request where there is one. A dash: not measured yet. Each number's page has
 seeds, commit and command: [momento](../../results/momento.md), [beauty](../../results/beauty.md).
 
-*Text, image*: any number of modalities. *Cold items*: it can score an item that nobody has taken
-yet, by its features.
+*Text, image*: any number of modalities. *Cold items*: it takes `catalogue: all`, and
+scores an item that nobody has taken yet by its features.
 
 """
 
@@ -52,11 +52,16 @@ def _row(card: ModelCard, found: dict[str, Any], pages: str) -> str:
         name,
         "yes" if reads_features else _NONE,
         "yes" if {"times", "target_time"} & set(card.reads) else _NONE,
-        "yes" if reads_features and card.name != "ItemKNN" else _NONE,
+        "yes" if _scores_cold_items(card.name) else _NONE,
         *(_score(found.get(column)) for column in ("removed", "kept", "later")),
         str(found.get("seconds", _NONE)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _scores_cold_items(name: str) -> bool:
+    settings = MODELS[name].settings_class if name in MODELS else None
+    return settings is not None and settings.new_items == "features"
 
 
 def _score(value: float | None) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recbole_hm4sr.run.quick_start import evaluate as evaluate
     from recbole_hm4sr.run.quick_start import resume as resume
     from recbole_hm4sr.run.quick_start import run as run
+    from recbole_hm4sr.serve.add_items import add_items as add_items
     from recbole_hm4sr.serve.recommend import Recommender as Recommender
     from recbole_hm4sr.serve.refresh import refresh as refresh
     from recbole_hm4sr.tune.command import tune_model as tune
@@ -34,6 +35,7 @@ __all__ = [
     "RunResult",
     "UserError",
     "__version__",
+    "add_items",
     "compare",
     "evaluate",
     "prepare",
@@ -53,6 +55,7 @@ _NAMES = {
     "Recommender": "recbole_hm4sr.serve.recommend",
     "RunResult": "recbole_hm4sr.run.quick_start",
     "UserError": "recbole_hm4sr.base.errors",
+    "add_items": "recbole_hm4sr.serve.add_items",
     "refresh": "recbole_hm4sr.serve.refresh",
     "replay": "recbole_hm4sr.later.replay",
     "report_run": "recbole_hm4sr.report.finish",

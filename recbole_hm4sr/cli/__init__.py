@@ -17,6 +17,7 @@ from rich.console import Console
 from recbole_hm4sr import __version__
 from recbole_hm4sr.base.errors import UserError
 from recbole_hm4sr.cli import (
+    add_items,
     catalog,
     check,
     compare,
@@ -46,6 +47,7 @@ for _group in (
     recommend,
     later,
     similar,
+    add_items,
     compare,
     tune,
     report,

@@ -44,7 +44,11 @@ def encode_text(  # noqa: PLR0913  # a flag each
     dataset: DatasetOption,
     data_path: DataPathOption = None,
     encoder: Annotated[
-        str, typer.Option(help="tfidf-svd, paper (BERT's [CLS]), a model's name or its folder.")
+        str,
+        typer.Option(
+            help="tfidf-svd, the file <name>.encoder.npz of one that was fitted before, paper "
+            "(BERT's [CLS]), a model's name or its folder."
+        ),
     ] = "tfidf-svd",
     fields: Annotated[
         str | None,

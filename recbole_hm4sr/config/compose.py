@@ -21,6 +21,7 @@ from recbole_hm4sr.base import recbole_files
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.plugins import plugin_settings
 from recbole_hm4sr.base.text_files import read_text
+from recbole_hm4sr.config.catalogue_rules import wrong_candidates, wrong_catalogue
 from recbole_hm4sr.config.loss_rules import LossFacts, wrong_losses
 from recbole_hm4sr.config.memory_rules import wrong_memory
 from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
@@ -298,6 +299,8 @@ def check_settings(
     for cls in classes:
         found += build_settings(values, cls)[1]
     found += wrong_memory(values)
+    found += wrong_catalogue(model, settings_class, values)
+    found = found or wrong_candidates(values)
     if found:
         raise ConfigError("; ".join(found))
     return values

@@ -171,6 +171,21 @@ def bigger_is_better(metric: str) -> bool:
     return metric.split("@")[0].lower() not in smaller_metrics()
 
 
+def beyond_ranks(values: Mapping[str, Any]) -> str:
+    """The settings by which an evaluation reads more than ranks of all items; empty for none.
+
+    Args:
+        values: All settings, each of its type.
+    """
+    metrics, mode = values["metrics"], values["eval_args"].get("mode", "full")
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    others = [name for name in metrics if name.lower() not in _BY_RANK]
+    if others:
+        return f"metrics {', '.join(others)}"
+    modes = set(mode.values()) if isinstance(mode, dict) else {mode}
+    return "" if modes == {"full"} else f"eval_args.mode {', '.join(sorted(map(str, modes)))}"
+
+
 def refuse_long_lists(values: Mapping[str, Any], n_items: int) -> None:
     """Refuse lists that are longer than the catalogue, where metrics read the lists themselves.
 

@@ -9,7 +9,7 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pydantic
 
@@ -35,6 +35,10 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         **STRICT, frozen=True, extra="forbid", validate_default=True, protected_namespaces=()
     )
+
+    # By what a model ranks items that no training row shows: nothing, so that it refuses them; the
+    # features; or whatever it is fitted to, which tells nothing of them.
+    new_items: ClassVar[Literal["nothing", "features", "fit"]] = "nothing"
 
     @classmethod
     def names(cls) -> list[str]:
@@ -109,6 +113,13 @@ class DataSettings(Settings):
         "alone; eval_args.targets: visits reads it.",
         "protocol",
     )
+    catalogue: Literal["interacted", "all"] = setting(
+        "interacted",
+        "Items that are candidates: those with an interaction after all filters, or all that the "
+        ".item file and the features describe. An item that no training row shows is then scored "
+        "by its features alone, and is no negative in training.",
+        "protocol",
+    )
     category_field: str | None = setting(
         None, "Column of the .item file that holds an item's categories; null for none."
     )
@@ -173,6 +184,13 @@ class RunSettings(Settings):
         "Whether the items that a user has seen stay among the candidates when a target is ranked: "
         "include as in RecBole and the paper, exclude as a shop needs; results give both, and this "
         "one chooses the best epoch.",
+        "protocol",
+    )
+    candidate_items: Literal["all", "alive"] = setting(
+        "all",
+        "Which items of the catalogue a target is ranked among: all, or those alive at its moment: "
+        "from available_from of the .item file on, else after the item's first interaction; one "
+        "with neither is always alive.",
         "protocol",
     )
     init_from: str = setting(

@@ -41,13 +41,17 @@ class AtomicTable:
     frame: pd.DataFrame
     kinds: dict[str, str]
 
+    def where(self, flags: "np.ndarray[Any, Any]") -> "AtomicTable":
+        """Some of the rows. Flags of shape ``[N]``, bool."""
+        return AtomicTable(self.path, self.frame[flags], self.kinds)
+
     def line(self, row: int) -> str:
         """Where a row of the frame stands, for messages."""
         return f"{self.path}, {self.place(row)}"
 
     def place(self, row: int) -> str:
         """Where in the file a row of the frame stands."""
-        return f"line {int(row) + 2}"
+        return f"line {int(self.frame.index[row]) + 2}"
 
     def tokens(self, column: str) -> "np.ndarray[Any, Any]":
         """The values of a token column as an object array of ``str``.

@@ -3,13 +3,13 @@
 The inner product of two rows is the cosine of the items' features, to about a thousandth.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays
+from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays, write_array
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.matrices import rows_at_a_time
 
@@ -24,10 +24,8 @@ def unit_rows(values: Array) -> Array:
     return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
 
 
-def write_feature_rows(
-    run_dir: Path, modalities: Mapping[str, AlignedFeatures], *, kept: Collection[str] = ()
-) -> dict[str, str]:
-    """Keep the features of a run's items, some rows at a time; those of an earlier end go.
+def write_feature_rows(run_dir: Path, modalities: Mapping[str, AlignedFeatures]) -> dict[str, str]:
+    """Keep the features of a run's items, some rows at a time.
 
     Args:
         run_dir: Folder of the run.
@@ -48,8 +46,46 @@ def write_feature_rows(
             items = np.arange(begin, min(begin + step, n_items))
             writer.write(unit_rows(features.take(items)).astype(np.float16))
         hashes[name] = writer.close()
-    remove_arrays(folder, {*hashes.values(), *kept})
     return hashes
+
+
+def add_feature_rows(
+    run_dir: Path,
+    hashes: Mapping[str, str],
+    added: Mapping[str, Array],
+    numbers: Array,
+    n_items: int,
+) -> dict[str, str]:
+    """Keep the features of further items beside those of a run's; the old files stay.
+
+    Args:
+        run_dir: Folder of the run.
+        hashes: Of its files, by modality.
+        added: Features of the items by modality; zeros for one without. Shape ``[A, F]``.
+        numbers: Of the items. Shape ``[A]``, int64.
+        n_items: How many items there are now, padding included; those of no file and none of
+            these have zeros.
+
+    Returns:
+        Hash of each new file, by modality.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+        WriteError: If they cannot be written.
+    """
+    found = {}
+    for name, value in hashes.items():
+        known = open_feature_rows(run_dir, value)
+        rows = np.zeros((n_items, known.shape[1]), dtype=np.float16)
+        rows[: len(known)] = known
+        rows[numbers] = unit_rows(added[name])
+        found[name] = write_array(run_dir / _FOLDER, rows)
+    return found
+
+
+def remove_feature_rows(run_dir: Path, *kept: Mapping[str, str]) -> None:
+    """Remove the files of a run's features but those of some hashes by modality."""
+    remove_arrays(run_dir / _FOLDER, {value for hashes in kept for value in hashes.values()})
 
 
 def open_feature_rows(run_dir: Path, name: str) -> Array:

@@ -26,6 +26,8 @@ from recbole_hm4sr.data.npz import read_npz
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
+# The encoder of texts that needs no model.
+TFIDF_SVD = "tfidf-svd"
 TFIDF_SVD_WIDTH = 128
 
 
@@ -234,10 +236,8 @@ def align_features(
         DataError: If no token matches, or items lack a row and ``missing`` is ``error``.
     """
     names = np.asarray(item_tokens[1:], dtype=np.str_)
-    order = np.argsort(features.tokens)
-    place = np.searchsorted(features.tokens, names, sorter=order).clip(max=len(order) - 1)
-    rows = order[place]
-    found = features.tokens[rows] == names
+    rows = find_rows(features.tokens, names)
+    found = rows >= 0
     if not found.any():
         raise DataError(
             f"{features.source}: tokens must be the item tokens of the data set, but none matches; "
@@ -257,9 +257,25 @@ def align_features(
             unused,
             len(features.tokens),
         )
-    rows = np.concatenate([[-1], np.where(found, rows, -1)])
+    rows = np.concatenate([[-1], rows])
     fingerprint = _fingerprint(features.values, rows, features.n_layers)
     return AlignedFeatures(features.values, rows, fingerprint, features.encoder, features.n_layers)
+
+
+def find_rows(tokens: Array, wanted: Array) -> Array:
+    """Where some tokens stand among others.
+
+    Args:
+        tokens: Each once, at least one. Shape ``[N]``, unicode.
+        wanted: Shape ``[A]``, unicode.
+
+    Returns:
+        -1 for one that is not there. Shape ``[A]``, int64.
+    """
+    order = np.argsort(tokens)
+    place = np.searchsorted(tokens, wanted, sorter=order).clip(max=len(order) - 1)
+    rows = order[place]
+    return np.where(tokens[rows] == wanted, rows, -1)
 
 
 def _fingerprint(stored: Array, rows: Array, n_layers: int) -> str:

@@ -1,6 +1,6 @@
 """Atomic files as the data frames of RecBole's data set: read, without repeats, renumbered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def remove_duplicates(frame: pd.DataFrame, dataset: Any) -> pd.DataFrame:
     return ordered.drop_duplicates([dataset.uid_field, dataset.iid_field], keep=keep)
 
 
-def renumber(dataset: Any, earlier: Vocabulary | None) -> None:
+def renumber(dataset: Any, earlier: Vocabulary | None, more_items: Iterable[str] = ()) -> None:
     """Put numbers in place of the tokens of all frames, as RecBole does.
 
     Columns of the same things (an alias of the users or of the items) are numbered together.
@@ -97,6 +97,7 @@ def renumber(dataset: Any, earlier: Vocabulary | None) -> None:
     Args:
         dataset: RecBole ``Dataset``, whose frames are changed and which is told the tokens.
         earlier: Numbers that users and items keep.
+        more_items: Items that are numbered behind those of the frames.
     """
     known = {}
     if earlier is not None:
@@ -104,16 +105,20 @@ def renumber(dataset: Any, earlier: Vocabulary | None) -> None:
     for fields in [*dataset.alias.values(), *([field] for field in dataset._rest_fields)]:
         columns = [(frame, field) for field in fields for frame in dataset.field2feats(field)]
         if columns:
-            _renumber_together(dataset, columns, known.get(str(fields[0])))
+            more = more_items if dataset.iid_field in fields else ()
+            _renumber_together(dataset, columns, known.get(str(fields[0])), more)
 
 
-def _renumber_together(dataset: Any, columns: Sequence[tuple[Any, str]], known: Any) -> None:
+def _renumber_together(
+    dataset: Any, columns: Sequence[tuple[Any, str]], known: Any, more: Iterable[str]
+) -> None:
     are_single = [dataset.field2type[field] is FeatureType.TOKEN for _, field in columns]
     values = [
         frame[field].array if is_single else np.concatenate(list(frame[field]))
         for (frame, field), is_single in zip(columns, are_single, strict=True)
     ]
-    numbers, tokens = number_tokens(values, known)
+    numbers, tokens = number_tokens([*values, np.asarray(list(more), dtype=object)], known)
+    numbers = numbers[: len(values)]
     by_token = TokenNumbers(tokens)
     for (frame, field), is_single, ids in zip(columns, are_single, numbers, strict=True):
         dataset.field2id_token.setdefault(field, tokens)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic, read_header
 from recbole_hm4sr.data.categories import refuse_duplicates
@@ -132,6 +133,33 @@ class ItemTable:
         taken = {name: column.take(rows) for name, column in self.columns.items()}
         return ItemTable(tokens, taken, self.title)
 
+    def joined(self, more: "ItemTable") -> "ItemTable":
+        """The same with further items behind; items that are there keep what is said of them.
+
+        Args:
+            more: Its columns that are not here are left out, and those that it lacks are empty.
+
+        Raises:
+            DataError: If a column of numbers here is one of texts there, or the other way round.
+        """
+        is_new = ~pd.Index(more.tokens).isin(self.tokens)
+        tokens = np.concatenate([self.tokens, more.tokens[is_new]])
+        rows, nothing = np.flatnonzero(is_new), np.full(int(is_new.sum()), -1)
+        columns = {}
+        for name, column in self.columns.items():
+            there = more.columns.get(name)
+            if there is not None and isinstance(there, NumberColumn) != isinstance(
+                column, NumberColumn
+            ):
+                raise DataError(
+                    f"the column {name!r} of new items must be of "
+                    f"{'numbers' if isinstance(column, NumberColumn) else 'texts'}, as that of the "
+                    f"first ones"
+                )
+            last = column.take(nothing) if there is None else there.take(rows)
+            columns[name] = _behind(column, last)
+        return ItemTable(tokens, columns, self.title)
+
     def to_arrays(self) -> dict[str, Array]:
         """As an ``.npz`` file holds it."""
         kinds = [(name, _kind_of(column)) for name, column in self.columns.items()]
@@ -238,6 +266,20 @@ def _text_column(rows: Sequence[Sequence[str]], is_list: bool) -> TextColumn:  #
     codes, names = pd.factorize(values, sort=True)
     starts = starts_of(np.array([len(row) for row in rows], dtype=np.int64))
     return TextColumn(np.asarray(names, dtype=object), codes.astype(np.int64), starts, is_list)
+
+
+def _behind(first: Column, last: Column) -> Column:
+    """The rows of two columns of one kind."""
+    if isinstance(first, NumberColumn) and isinstance(last, NumberColumn):
+        return NumberColumn(np.concatenate([first.values, last.values]))
+    assert isinstance(first, TextColumn)
+    assert isinstance(last, TextColumn)
+    values = np.concatenate([first.names[first.codes], last.names[last.codes]])
+    codes, names = pd.factorize(values, sort=True)
+    starts = np.concatenate([first.starts, last.starts[1:] + first.starts[-1]])
+    return TextColumn(
+        np.asarray(names, dtype=object), codes.astype(np.int64), starts, first.is_list
+    )
 
 
 def _kind_of(column: Column) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from recbole_hm4sr.base.files import remove_leftovers
 from recbole_hm4sr.data.array_files import keep_array, open_array, remove_arrays, write_array
-from recbole_hm4sr.data.event_files import cut_pieces, latest_runs, write_pieces
+from recbole_hm4sr.data.event_files import add_items, cut_pieces, latest_runs, write_pieces
 from recbole_hm4sr.data.events import EventRuns, starts_of
 from recbole_hm4sr.data.refresh_state import RefreshState
 
@@ -175,6 +175,27 @@ def write_memory(
         name: write_array(run_dir / _FOLDERS["state"], getattr(state, name)) for name in _STATE
     }
     return MemoryFiles(names, dict(whole), states, merged)
+
+
+def with_items(arrays: Mapping[str, Array], n_items: int) -> dict[str, Array]:
+    """The memory with empty runs and without neighbours for items behind the old ones.
+
+    Args:
+        arrays: Of the memory by name; those of the events stay as they are.
+        n_items: How many items there are now.
+    """
+    found = dict(arrays)
+    found["starts"] = add_items(arrays["starts"], n_items)
+    for name, values in arrays.items():
+        if name.startswith(("near.", "cosines.")):
+            found[name] = with_rows(values, n_items)
+    return found
+
+
+def with_rows(values: Array, n_rows: int) -> Array:
+    """A copy of an array with rows of zeros behind its own."""
+    more = np.zeros((n_rows - len(values), *values.shape[1:]), dtype=values.dtype)
+    return np.concatenate([values, more])
 
 
 def write_whole(run_dir: Path, runs: EventRuns) -> dict[str, str]:

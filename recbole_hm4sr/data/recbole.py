@@ -21,6 +21,7 @@ from torch import Tensor
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings, read_settings
+from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.attributes import ItemAttribute
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.filters import filter_by_counts
@@ -38,6 +39,7 @@ from recbole_hm4sr.data.log import (
 from recbole_hm4sr.data.same_targets import SameTargets, find_same_targets
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
 from recbole_hm4sr.data.splits import require_samples, split_log
+from recbole_hm4sr.data.text_encoder import TextEncoder, WordWeights
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
 from recbole_hm4sr.data.vocabulary import Vocabulary
 
@@ -55,6 +57,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
 
     Attributes:
         log: The interactions that pass the filters; there once the parts are built.
+        item_files: What the files say of its items.
         later_rows: Number of each among those that came later; -1 for those of the files. Shape
             ``[N]``, int64.
         n_known_users, n_known_items: Numbers of the vocabulary it began from, padding included.
@@ -70,6 +73,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
     n_without_history: int = 0
     inter_feat: Any  # read as a DataFrame, kept as HistorySamples
     log: InteractionLog
+    item_files: ItemFiles
     later_rows: "np.ndarray[Any, Any]"
     kept_arrays: dict[str, Any] | None = None
 
@@ -89,13 +93,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             raise DataError(f"the file {inter_file} does not exist; put the interactions there")
         compat.restore_numpy_aliases()
         super().__init__(config)
-        self._item_files = ItemFiles(
-            Path(self.dataset_path),
-            self.dataset_name,
-            item_field=self.iid_field,
-            item_tokens=self.item_tokens,
-            settings=self.settings,
-        )
+        interacted = None
+        if self.settings.catalogue == "all":
+            interacted = np.bincount(self.inter_feat[self.iid_field], minlength=self.item_num) > 0
+        self.item_files = self._files_of(self.item_tokens, interacted)
 
     # --- what RecBole does with files, on our readers -------------------------------------------
 
@@ -121,7 +122,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         if self._later is not None:
             names = (self.uid_field, self.iid_field, self.time_field)
             self.inter_feat, self._appended = append_rows(self.inter_feat, self._later, names)
-        renumber(self, self._earlier)
+        renumber(self, self._earlier, self._described_items())
         self._user_item_feat_preparation()
         for name in self.feat_name_list:
             frame = getattr(self, name)
@@ -131,6 +132,27 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         self._normalize()
         self._discretization()
         self._preload_weight_matrix()
+
+    def _described_items(self) -> "np.ndarray[Any, Any]":
+        """The items that ``catalogue: all`` adds to those of interactions: raw tokens, object."""
+        if self.settings.catalogue == "interacted":
+            return np.zeros(0, dtype=object)
+        found = self._files_of(()).described()
+        interacted = self.inter_feat[self.iid_field].unique()
+        new = found[~np.isin(found.astype(np.str_), np.asarray(interacted, dtype=np.str_))]
+        _log.info("catalogue: all: %d items with interactions, %d more", len(interacted), len(new))
+        return new
+
+    def _files_of(self, tokens: Any, interacted: "np.ndarray[Any, Any] | None" = None) -> ItemFiles:
+        """What the files say of items; see :class:`ItemFiles`."""
+        return ItemFiles(
+            Path(self.dataset_path),
+            self.dataset_name,
+            item_field=self.iid_field,
+            item_tokens=tokens,
+            settings=self.settings,
+            interacted=interacted,
+        )
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -301,7 +323,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         digest = hashlib.sha256("\n".join(self.item_tokens).encode())
         for values in (self.log.users, self.log.items, self.log.times):
             digest.update(values.data)
-        of_items = self._item_files.fingerprints()
+        of_items = self.item_files.fingerprints()
         features = {f"{name} features": fingerprint for name, fingerprint in of_items.items()}
         return {"interactions": digest.hexdigest(), **features}
 
@@ -313,7 +335,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         Args:
             n_items: How many, padding included.
         """
-        self._item_files = self._item_files.first(n_items)
+        self.item_files = self.item_files.first(n_items)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -332,7 +354,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
 
     def modality(self, name: str) -> AlignedFeatures:
         """Item features of one modality; see :meth:`ItemFiles.modality`."""
-        return self._item_files.modality(name)
+        return self.item_files.modality(name)
 
     def comparable_rows(self, name: str) -> Any:
         """Rows of one modality for cosines; see :meth:`ItemFiles.comparable_rows`.
@@ -340,19 +362,37 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         Where the parts are split by one moment, no word of a later item decides anything.
         """
         if self.ends_before is None:
-            return self._item_files.comparable_rows(name)
+            return self.item_files.comparable_rows(name)
         is_shown = np.zeros(self.item_num, dtype=bool)
         is_shown[self.log.items[self.shown_interactions().numpy()]] = True
-        return self._item_files.comparable_rows(name, is_shown)
+        return self.item_files.comparable_rows(name, is_shown)
+
+    def text_encoder(self, name: str) -> TextEncoder | None:
+        """The encoder fitted for a modality; see :meth:`ItemFiles.encoder`."""
+        return self.item_files.encoder(name)
+
+    def words(self, name: str) -> WordWeights | None:
+        """The words by which a modality is compared; see :meth:`ItemFiles.words`."""
+        return self.item_files.words(name)
+
+    def new_items(self) -> AddedItems:
+        """The items that the files describe and that have no number: none has an interaction.
+
+        Raises:
+            DataError: If a file breaks the contract.
+        """
+        described = self.item_files.described().astype(np.str_)
+        is_new = ~np.isin(described, np.asarray(self.item_tokens, dtype=np.str_))
+        return self.item_files.added(described[is_new])
 
     def categories(self) -> tuple["np.ndarray[Any, Any]", tuple[str, ...]]:
         """Item categories as 0/1 flags; see :meth:`ItemFiles.categories`."""
-        return self._item_files.categories()
+        return self.item_files.categories()
 
     def attribute(self, column: str) -> ItemAttribute:
         """What a column of the ``.item`` file says of items; see :meth:`ItemFiles.attribute`."""
-        return self._item_files.attribute(column)
+        return self.item_files.attribute(column)
 
     def item_table(self) -> ItemTable:
         """Columns of the ``.item`` file; see :meth:`ItemFiles.table`."""
-        return self._item_files.table()
+        return self.item_files.table()

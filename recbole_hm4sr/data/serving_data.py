@@ -36,8 +36,8 @@ class ServingData:
     """The part of a data set that a served model reads.
 
     Attributes:
-        item_tokens: Raw token of each internal item id; entry 0 is padding. Items that came with a
-            refresh stand behind those of the training. Shape ``[I']``, unicode.
+        item_tokens: Raw token of each internal item id; entry 0 is padding. Items that were added
+            or came with a refresh stand behind those of the training. Shape ``[I']``, unicode.
         counts: How often each item of the training occurs in its part. Shape ``[I]``, int64.
         n_users: Users of the training, padding included.
         first_time: Earliest time of the training part, in whole seconds since the epoch.
@@ -70,7 +70,8 @@ class ServingData:
         Shape ``[I']``, int64.
         """
         starts = self.arrays.get(f"{PREFIX}starts")
-        return self.counts if starts is None else np.diff(starts)
+        counts = self.counts if starts is None else np.diff(starts)
+        return np.pad(counts, (0, len(self.item_tokens) - len(counts)))
 
 
 def count_items(dataset: Any) -> Array:

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.data.packed import send_batch
+from recbole_hm4sr.evaluate.alive import alive_since
 from recbole_hm4sr.evaluate.ranks import Ranks, rank_samples, top_hits
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.evaluate.ways import Setting, Way, encoded_once, entered
+from recbole_hm4sr.layers.ranking import Alive
 from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.parallel import processes
@@ -41,6 +43,8 @@ class Evaluator:
         train_data: The training loader: some metrics read how often items occur there.
         rank_history: Whether a user's history stays among the candidates in :meth:`measure`:
             ``include`` or ``exclude``.
+        candidate_items: Which items a target is ranked among: ``all``, or those that were
+            ``alive`` at its moment.
         step_bar: Counts the batches.
     """
 
@@ -51,9 +55,11 @@ class Evaluator:
         train_data: Any,
         *,
         rank_history: str,
+        candidate_items: str = "all",
         step_bar: StepBar | None = None,
     ) -> None:
         self.rank_history = rank_history
+        self._ranks_alive = candidate_items == "alive"
         self._config = config
         self._model = model
         self._device = config["device"]
@@ -198,14 +204,24 @@ class Evaluator:
         """Rank the targets of batches, which hold some samples of a split; a row for each way."""
         dataset, score = eval_data._dataset, self._prepare_to_score(eval_data)
         samples = dataset.inter_feat
-        own = samples.select(samples.targets[rows])
+        own, since = samples.select(samples.targets[rows]), None
+        if self._ranks_alive:
+            since = torch.from_numpy(alive_since(dataset))
+        rank_own = functools.partial(
+            rank_samples,
+            score,
+            batches,
+            own,
+            item_field=dataset.iid_field,
+            time_field=dataset.time_field,
+            since=since,
+        )
         if hasattr(self._model, "rank_targets"):
-            rank = functools.partial(self._rank_batch, ways)
-            found = rank_samples(score, batches, own, item_field=dataset.iid_field, rank=rank)
+            found = rank_own(rank=functools.partial(self._rank_batch, ways))
             rows_of_ways = zip(found.include, found.exclude, strict=True)
             return [Ranks(include, exclude) for include, exclude in rows_of_ways]
         with entered(ways[0]):
-            return [rank_samples(score, batches, own, item_field=dataset.iid_field)]
+            return [rank_own()]
 
     @torch.no_grad()
     def target_scores(self, eval_data: Any) -> Tensor:
@@ -230,19 +246,20 @@ class Evaluator:
         return gather_rows(torch.cat(scores))
 
     def _rank_batch(
-        self, ways: Sequence[Way], batch: Any, seen: HiddenPairs
+        self, ways: Sequence[Way], batch: Any, seen: HiddenPairs, alive: Alive | None
     ) -> tuple[Tensor, Tensor]:
         """Ranks of a batch by the model itself, which never holds all scores at once: ``[W, B]``.
 
         In several ways it is encoded once.
         """
         interaction, _, _, targets = batch
-        targets, seen = send((targets, seen), self._device)
+        targets, seen, alive = send((targets, seen, alive), self._device)
         asked, found = send_batch(interaction, self._device), []
+        among = () if alive is None else (alive,)  # which a model of elsewhere may not take
         with encoded_once(self._model, asked) if len(ways) > 1 else contextlib.nullcontext():
             for way in ways:
                 with entered(way):
-                    found.append(self._model.rank_targets(asked, targets, seen))
+                    found.append(self._model.rank_targets(asked, targets, seen, *among))
         include, exclude = (torch.stack(parts) for parts in zip(*found, strict=True))
         return include, exclude
 

@@ -76,7 +76,8 @@ class Grouping:
         title: What it asks, with its unit.
         labels: The answers, in their order: names of its groups beside the title.
         names: Names of the groups in a table of all groupings.
-        columns: Columns of ``test_ranks.npz`` that it reads; a file may lack ``training_length``.
+        columns: Columns of ``test_ranks.npz`` that it reads; a file may lack those of
+            :data:`OPTIONAL_COLUMNS`.
         number: From these columns to the group of each target, from 0; -1 for none.
     """
 
@@ -90,6 +91,12 @@ class Grouping:
 def _training_length(ranks: Ranks) -> Array:
     """Interactions of each target's user in training; not 0 where a run does not say."""
     return ranks.get("training_length", np.ones_like(ranks["target_count"]))
+
+
+def _before(ranks: Ranks) -> Array:
+    """0 where nobody had interacted with the target before, 1 where somebody had; -1: not said."""
+    before = ranks.get("interactions_before")
+    return np.full(len(ranks["user"]), -1) if before is None else (before > 0).astype(np.int64)
 
 
 def _popularity(ranks: Ranks) -> Array:
@@ -127,6 +134,13 @@ GROUPINGS = (
         lambda ranks: np.where(ranks["target_count"] < ESTABLISHED, 0, 1),
     ),
     Grouping(
+        "Interactions of anybody with the target before the request",
+        ("cold", "warm"),
+        ("cold", "warm"),
+        ("interactions_before",),
+        _before,
+    ),
+    Grouping(
         "User seen in training",
         ("new users", "known users"),
         ("new users", "known users"),
@@ -149,6 +163,8 @@ GROUPINGS = (
     ),
 )
 GROUP_NAMES = tuple(name for grouping in GROUPINGS for name in grouping.names)
+# Of users, in runs since some release; of items, with catalogue: all alone.
+OPTIONAL_COLUMNS = frozenset({"training_length", "interactions_before"})
 GROUP_COLUMNS = frozenset(name for grouping in GROUPINGS for name in grouping.columns)
 # What claims about the weeks after training rest on, in a split by one moment.
 CUT_GROUPS = ("known items", "5 or more in training", "new items")
@@ -173,7 +189,8 @@ def one_moment_notes(n_without_history: int) -> tuple[str, str]:
 
 GROUP_NOTE = (
     "head: the fifth of the items most frequent in training; tail: the least frequent half. new: "
-    "not in training. tie: the target has the time of the interaction before it; gap: the time "
+    "not in training. cold: nobody had interacted with the target before the request. tie: the "
+    "target has the time of the interaction before it; gap: the time "
     "since that one, ties left out."
 )
 

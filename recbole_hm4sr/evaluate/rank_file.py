@@ -7,7 +7,7 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.npz import DAMAGE
-from recbole_hm4sr.evaluate.groups import GROUP_COLUMNS
+from recbole_hm4sr.evaluate.groups import GROUP_COLUMNS, OPTIONAL_COLUMNS
 
 RANK_FILE = "test_ranks.npz"
 
@@ -17,8 +17,8 @@ def rank_file(view: str = "") -> str:
     return f"test_ranks-{view}.npz" if view else RANK_FILE
 
 
-# Runs of earlier releases have no training_length: then no user counts as new. Nor target_time.
-_NEEDED = (GROUP_COLUMNS - {"training_length"}) | {"user", "target", "rank_include", "rank_exclude"}
+# Without training_length no user counts as new, without interactions_before no item as cold.
+_NEEDED = (GROUP_COLUMNS - OPTIONAL_COLUMNS) | {"user", "target", "rank_include", "rank_exclude"}
 
 
 def read_ranks(run_dir: Path, name: str = RANK_FILE) -> dict[str, "np.ndarray[Any, Any]"]:

@@ -16,9 +16,10 @@ from torch import Tensor
 from recbole_hm4sr.data.histories import HistorySamples
 from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import exact_seconds, whole_seconds
-from recbole_hm4sr.layers.ranking import count_better, is_better, require_numbers
+from recbole_hm4sr.layers.ranking import Alive, count_better, is_better, require_numbers
 from recbole_hm4sr.layers.seen import pairs_of_rows
 from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.layers.transfer import send
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def rank_samples(
     samples: HistorySamples,
     *,
     item_field: str,
-    rank: Callable[[Any, HiddenPairs], tuple[Tensor, Tensor]] | None = None,
+    time_field: str = "",
+    since: Tensor | None = None,
+    rank: Callable[[Any, HiddenPairs, Alive | None], tuple[Tensor, Tensor]] | None = None,
 ) -> Ranks:
     """Rank the target of every sample of a split.
 
@@ -54,9 +57,13 @@ def rank_samples(
         batches: The loader, in the order of the samples.
         samples: The split.
         item_field: Name of the item column.
-        rank: How a model ranks by itself, without all scores at once: takes a batch and the pairs
-            of a row and an item seen before; returns ranks among all items and among those but the
-            seen, ``[B]``, or ``[W, B]`` of several ways to rank. None to rank by ``score``.
+        time_field: Name of the time column; read with ``since`` alone.
+        since: Items are candidates of the samples whose target came later than this, in the unit of
+            the times; None where all always are. Shape ``[I]``, int64.
+        rank: How a model ranks by itself, without all scores at once: takes a batch, the pairs of a
+            row and an item seen before, and which items are candidates; returns ranks among these
+            and among those but the seen, ``[B]``, or ``[W, B]`` of several ways to rank. None to
+            rank by ``score``.
 
     Returns:
         Ranks on the CPU.
@@ -74,22 +81,30 @@ def rank_samples(
             n_rows = len(scores)
         else:
             n_rows = len(batch[0])
-        pairs = torch.stack(seen.before(samples.targets[done : done + n_rows]), dim=1)
+        asked = samples.targets[done : done + n_rows]
+        pairs = torch.stack(seen.before(asked), dim=1)
+        alive = None
+        if since is not None:
+            alive = Alive(since, samples.histories.columns[time_field][asked])
         done += n_rows
         if rank is None:
-            ranks = _rank_scores(scores, targets, pairs)
+            ranks = _rank_scores(scores, targets, pairs, alive)
         else:
-            ranks = rank(batch, pairs_of_rows(pairs, n_rows))
+            ranks = rank(batch, pairs_of_rows(pairs, n_rows), alive)
         include.append(ranks[0].cpu())
         exclude.append(ranks[1].cpu())
     return Ranks(torch.cat(include, dim=-1), torch.cat(exclude, dim=-1))
 
 
-def _rank_scores(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Ranks among all items and among those but the seen, of pairs of a row and an item."""
-    targets, seen = targets.to(scores.device), seen.to(scores.device)
+def _rank_scores(
+    scores: Tensor, targets: Tensor, seen: Tensor, alive: Alive | None
+) -> tuple[Tensor, Tensor]:
+    """Ranks among the candidates and among those but the seen, of pairs of a row and an item."""
+    targets, seen, alive = send((targets, seen, alive), scores.device)
     own = scores.gather(1, targets[:, None])  # [B, 1]
     require_numbers(scores, own)
+    if alive is not None:
+        alive.hide_others(scores, torch.arange(scores.shape[1], device=scores.device))
     ranks = 1 + count_better(scores, own, targets)
     rows, items = seen.unbind(dim=1)
     better = is_better(scores[rows, items], own[rows, 0], items, targets[rows])
@@ -119,8 +134,9 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         the last history item to the target; float64 where times are milliseconds),
         ``target_count`` (times the target occurs in the training part) and ``popularity``: ``head``
         for the 20 % of the items most frequent there, ``tail`` for the least frequent half, else
-        ``middle``; ``training_length``: interactions of the user in the training part; and
-        ``target_time``: in whole seconds since the epoch.
+        ``middle``; ``training_length``: interactions of the user in the training part;
+        ``target_time``: in whole seconds since the epoch; and with ``catalogue: all``
+        ``interactions_before``: those with the target before its own time.
     """
     samples = dataset.inter_feat
     histories, targets = samples.histories, samples.targets
@@ -136,7 +152,7 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
     groups = np.where(share < 0.2, "head", np.where(share < 0.5, "middle", "tail"))
     users = histories.columns[dataset.uid_field][targets].numpy()
     in_training = torch.bincount(histories.starts[seen], minlength=len(histories))
-    return {
+    facts = {
         "user": np.asarray(dataset.id2token(dataset.uid_field, users), dtype=np.str_),
         "target": np.asarray(dataset.item_tokens[items[targets].numpy()], dtype=np.str_),
         "history_length": (targets - histories.starts[targets]).numpy(),
@@ -146,3 +162,14 @@ def describe_samples(dataset: Any, train: Any) -> dict[str, "np.ndarray[Any, Any
         "training_length": in_training[histories.starts[targets]].numpy(),
         "target_time": whole_seconds(times[targets].numpy(), dataset.timestamp_unit),
     }
+    if dataset.settings.catalogue == "all":
+        facts["interactions_before"] = _interactions_before(dataset.log, targets.numpy())
+    return facts
+
+
+def _interactions_before(log: Any, targets: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Interactions of anybody with the items of some interactions, before the time of each."""
+    _, moment = np.unique(log.times, return_inverse=True)
+    keys = log.items * len(log) + moment  # sorts as (item, time)
+    ordered, first = np.sort(keys), log.items[targets] * len(log)
+    return np.searchsorted(ordered, keys[targets]) - np.searchsorted(ordered, first)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recbole_hm4sr.base.files import ASCII_BLANKS
+from recbole_hm4sr.data.interaction_columns import read_interaction_columns
 from recbole_hm4sr.data.later_rows import LaterRows
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.data.times import PER_SECOND
@@ -45,7 +46,8 @@ def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
     A token that the run does not know is taken without the blanks at its ends.
 
     Args:
-        path: CSV, Parquet or ``.inter`` file, columns named as the run's.
+        path: CSV, Parquet or ``.inter`` file, columns named as the run's, or as those that its data
+            set was prepared from.
         plan: Of the run.
         vocabulary: Of the run.
 
@@ -53,7 +55,8 @@ def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
         DataError: If the file cannot be read, lacks a column, or a row is wrong.
     """
     user, item, moment = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
-    columns = HistoryColumns(user, item, moment, plan.data.timestamp_unit)
+    source = read_interaction_columns(Path(plan.values["data_path"]))
+    columns = HistoryColumns(user, item, moment, plan.data.timestamp_unit, source)
     raw, _ = read_interaction_file(path, columns)
     users = _known_or_cut(raw.users, vocabulary.users)[raw.user]
     return LaterRows.in_order(users, _known_or_cut(raw.items, vocabulary.items), raw.times)

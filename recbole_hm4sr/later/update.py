@@ -154,7 +154,7 @@ def update(
 
 
 def _exported(folder: Path) -> dict[Path, Mapping[str, Any]]:
-    """The indexes with a memory in a run's folder, refused early if they cannot be written anew."""
+    """The indexes in a run's folder, refused early if they cannot be written anew."""
     indexes = indexes_of(folder)
     if indexes:
         require_packages()

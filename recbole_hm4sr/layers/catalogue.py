@@ -13,6 +13,7 @@ from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.ranges import slices, within
 from recbole_hm4sr.layers.ranking import (
+    Alive,
     block_shape,
     count_better,
     is_better,
@@ -28,6 +29,7 @@ from recbole_hm4sr.layers.softmax import (
     blockwise_log_sum_exp,
     label_scores,
     linear_cross_entropy,
+    without_columns,
 )
 
 # Scores, or numbers of looked up rows, of drawn items that are held at a time.
@@ -47,6 +49,8 @@ class Catalogue:
         similarity: Maps users and items before their products.
         scorer: Makes scores of them.
         n_padding: So many items at its beginning are no candidates of :meth:`loss`.
+        left_out: Rows that are no candidates of a loss, which are scored and ranked all the same;
+            None for none. Shape ``[X]``, int64.
     """
 
     rows: Tensor
@@ -54,6 +58,7 @@ class Catalogue:
     similarity: Similarity = field(default_factory=Dot)
     scorer: Scorer = field(default_factory=InnerProducts)
     n_padding: int = 0
+    left_out: Tensor | None = None
 
     # --- items ---------------------------------------------------------------------------------
 
@@ -206,23 +211,18 @@ class Catalogue:
                 divisor=rows.joined.divisor,
                 added=users.sparse,
                 n_padding=max(self.n_padding, int(isinstance(self.scorer, MemoryScorer))),
+                left_out=self.left_out,
             )
         total = blockwise_log_sum_exp(
-            lambda part: self._without_padding(self.block(users, part), part),
+            lambda part: without_columns(
+                self.block(users, part), part.start, self.n_padding, self.left_out
+            ),
             n_rows=len(rows.targets),
             n_items=len(self.rows),
             hidden=rows.seen,
         )
         _, own = self._targets(users, targets)
         return (total - own).sum() / rows.joined.divisor
-
-    def _without_padding(self, scores: Tensor, part: slice) -> Tensor:
-        """A block of scores whose items that are no candidates have minus infinity."""
-        n_hidden = min(max(self.n_padding - part.start, 0), scores.shape[1])
-        if not n_hidden:
-            return scores
-        hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
-        return torch.cat([hidden, scores[:, n_hidden:]], dim=1)
 
     def _of_targets(self, users: UserRows, targets: Tensor | TargetShares) -> Tensor:
         """Scores of the targets of prepared rows. Shape ``[N]``, or ``[P]`` of P pairs."""
@@ -259,7 +259,11 @@ class Catalogue:
 
     @torch.no_grad()
     def ranks(
-        self, users: UserRows, targets: Tensor, seen: HiddenPairs | None = None
+        self,
+        users: UserRows,
+        targets: Tensor,
+        seen: HiddenPairs | None = None,
+        alive: Alive | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Ranks of the targets, from 1; equal scores are ordered by item, padding is no candidate.
 
@@ -267,9 +271,10 @@ class Catalogue:
             users: N rows.
             targets: Shape ``[N]``, int64.
             seen: Pairs of a row and an item that its user has seen, never its target.
+            alive: Says which other items are candidates of a row; None for all.
 
         Returns:
-            Ranks among all items, and among those but the seen; each of shape ``[N]``, int64.
+            Ranks among the candidates, and among those but the seen; each of shape ``[N]``, int64.
 
         Raises:
             TrainingError: If a score is NaN or a target's score is infinite.
@@ -282,6 +287,7 @@ class Catalogue:
                 self._numbers(targets[own]),
                 self._seen_by(seen, own),
                 width,
+                None if alive is None else alive._replace(moments=alive.moments[own]),
             )
             for own in slices(len(targets), n_users)
         ]
@@ -289,7 +295,12 @@ class Catalogue:
         return ranks, ranks - better_seen
 
     def _rank_some(
-        self, users: UserRows, targets: Tensor, seen: tuple[Tensor, Tensor], width: int
+        self,
+        users: UserRows,
+        targets: Tensor,
+        seen: tuple[Tensor, Tensor],
+        width: int,
+        alive: Alive | None,
     ) -> tuple[Tensor, Tensor]:
         """Ranks of some users' targets, and how many seen items are better."""
         blocks = slices(len(self.rows), width)
@@ -304,6 +315,8 @@ class Catalogue:
                 here = ((columns >= 0) & (columns < scores.shape[1])).nonzero()[:, 0]
                 scores[here, columns[here]] = own[here, 0]
             require_numbers(scores, own)
+            if alive is not None:
+                alive.hide_others(scores, self._between(part).items)
             ranks += count_better(scores, own, columns)
             rows, items = within(part, *seen)
             better = is_better(scores[rows, items], own[rows, 0], items, columns[rows])

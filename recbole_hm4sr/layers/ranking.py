@@ -4,6 +4,8 @@ Equal scores are ordered by item id, smallest first. The rank of a target is one
 number of items ordered before it.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,27 @@ _ROWS_AT_A_TIME = 64
 # items is then still quick; and never more than 2^26 (256 MB).
 _CACHED_SCORES = {"cpu": 2**21, "cuda": 2**25}
 _MOST_SCORES = 2**26
+
+
+class Alive(NamedTuple):
+    """From when on items are candidates, and when rows ask for them.
+
+    Attributes:
+        since: An item is a candidate of the rows whose moment is above this. Shape ``[I]``, int64.
+        moments: Of the rows, in the same unit. Shape ``[B]``, int64.
+    """
+
+    since: Tensor
+    moments: Tensor
+
+    def hide_others(self, scores: Tensor, items: Tensor) -> None:
+        """Set the scores of items that are no candidates to minus infinity, in place.
+
+        Args:
+            scores: Shape ``[B, K]``.
+            items: Shape ``[K]``, int64.
+        """
+        scores.masked_fill_(self.since[items] >= self.moments[:, None], -torch.inf)
 
 
 def block_shape(n_users: int, n_items: int, device: str) -> tuple[int, int]:

@@ -14,14 +14,17 @@ class NegativeSampler(nn.Module):
 
     Args:
         counts: How often each item is a target. Shape ``[I]``, int64; entry 0 is padding.
+        left_out: Items that are never drawn; None for none. Shape ``[X]``, int64.
     """
 
     log_probability: Tensor
 
-    def __init__(self, counts: Tensor) -> None:
+    def __init__(self, counts: Tensor, left_out: Tensor | None = None) -> None:
         super().__init__()
         weights = counts.double() + 1
         weights[0] = 0
+        if left_out is not None:
+            weights[left_out] = 0
         share = weights / weights.sum()
         # On the host, where items are drawn: no attribute that goes to the device with the model.
         self._cumulative = share.cumsum(0).numpy(force=True)

@@ -67,6 +67,7 @@ def linear_cross_entropy(
     divisor: float | None = None,
     added: SparseScores | None = None,
     n_padding: int = 0,
+    left_out: Tensor | None = None,
 ) -> Tensor:
     r"""The mean over the rows of the cross-entropy of ``users @ items.T``.
 
@@ -85,6 +86,7 @@ def linear_cross_entropy(
         divisor: What the sum over the rows is divided by; their number if None.
         added: What is added to some of the products. The weights of its runs get their gradient.
         n_padding: So many items at the beginning are no candidates.
+        left_out: Further items that are no candidates of any user. Shape ``[X]``, int64.
 
     Returns:
         Scalar.
@@ -96,7 +98,7 @@ def linear_cross_entropy(
     is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     product = torch.get_autocast_dtype(device) if is_low else dtype
     weights = () if added is None else [part.weights.to(dtype) for part in added.parts]
-    plan = _Plan(targets, excluded, added, n_padding, product, divisor)
+    plan = _Plan(targets, excluded, added, n_padding, left_out, product, divisor)
     with torch.autocast(device, enabled=False) if is_low else contextlib.nullcontext():
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
             users.to(dtype), items.to(dtype), plan, *weights
@@ -111,6 +113,7 @@ class _Plan(NamedTuple):
     excluded: Tensor | HiddenPairs | None
     added: SparseScores | None
     n_padding: int
+    left_out: Tensor | None
     product: torch.dtype
     divisor: float
 
@@ -139,6 +142,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             scores = _product(chunk, padded.T, out=buffers[0, : len(chunk)])
             scores[:, n_items:] = -torch.inf
             scores[:, : plan.n_padding] = -torch.inf
+            if plan.left_out is not None:
+                scores.index_fill_(1, plan.left_out, -torch.inf)
             added.add_to(scores, begin)
             _hide(scores, plan.excluded, begin)
             error = torch.softmax(scores, dim=1, out=buffers[1, : len(chunk)])
@@ -206,6 +211,25 @@ def blockwise_log_sum_exp(
     peaks, sums = (torch.stack(parts) for parts in zip(*found, strict=True))
     top = peaks.amax(dim=0)
     return top + (sums * (peaks - top).exp()).sum(dim=0).log()
+
+
+def without_columns(scores: Tensor, start: int, n_padding: int, left_out: Tensor | None) -> Tensor:
+    """A block of scores whose items that are no candidates have minus infinity.
+
+    Args:
+        scores: Shape ``[N, K]``.
+        start: Number of its first item.
+        n_padding: So many of all items at the beginning are no candidates.
+        left_out: Further items that are none. Shape ``[X]``, int64.
+    """
+    n_hidden = min(max(n_padding - start, 0), scores.shape[1])
+    if n_hidden:
+        hidden = torch.full_like(scores[:, :n_hidden], -torch.inf)
+        scores = torch.cat([hidden, scores[:, n_hidden:]], dim=1)
+    if left_out is None:
+        return scores
+    inside = (left_out >= start) & (left_out < start + scores.shape[1])
+    return scores.index_fill(1, left_out[inside] - start, -torch.inf)
 
 
 def sampled_cross_entropy(

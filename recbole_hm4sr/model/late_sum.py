@@ -5,7 +5,7 @@ and the score of an item is the sum of the streams' inner products. A subclass s
 the tokens between reading and encoding, and what its losses are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import SequenceEncoder, build_encoder
@@ -24,8 +25,11 @@ from recbole_hm4sr.layers.items import FeatureRows, FeatureTable, IdRows
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.model.capabilities import MODALITY_WEIGHTS, Probe
 from recbole_hm4sr.model.packed import PackedRecommender
+from recbole_hm4sr.parallel.rows import of_first_process
 
 Array = np.ndarray[Any, Any]
+# An id that was dropped is a row of zeros, which has no direction.
+SHORTEST_ID = 1e-6
 
 
 class LateSum(PackedRecommender):
@@ -33,15 +37,24 @@ class LateSum(PackedRecommender):
 
     Args:
         config: RecBole ``Config`` with the fields of ``settings_class``, a subclass of
-            :class:`~recbole_hm4sr.model.packed_settings.TransformerSettings`.
+            :class:`~recbole_hm4sr.model.packed_settings.LateSumSettings`.
         dataset: Training split of a ``MultiModalSequentialDataset``.
+
+    Attributes:
+        has_id: Which items have an id that says something: a training row has shown it. None where
+            every id is read as it is. Shape ``[I]``, bool.
     """
+
+    has_id: Tensor | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings, size = self.settings, self.settings.hidden_size
         if self.uses_ids:
             self.item_embedding = IdRows(self.n_items, size)
+        # An id that no training row has shown says nothing.
+        has_id = torch.from_numpy(dataset.trained_items()) if self.hides_ids else None
+        self.register_buffer("has_id", has_id, persistent=False)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
         self.projections = nn.ModuleDict(
             {name: self._make_part(dataset.modality(name)) for name in self.modalities}
@@ -88,9 +101,42 @@ class LateSum(PackedRecommender):
 
     # --- items ---------------------------------------------------------------------------------
 
+    @property
+    def hides_ids(self) -> bool:
+        """Whether something is read in place of an id that says nothing."""
+        settings = self.settings
+        return self.ranks_new_items or bool(settings.id_dropout) or settings.missing_ids == "mean"
+
     def id_rows(self, items: Tensor | None) -> Tensor:
-        """Vectors of the ids of some items, or of all. Shape ``[K, D]``."""
-        return self.item_embedding.rows(items)
+        """Vectors of the ids of some items, or of all; in training some are without theirs.
+
+        Shape ``[K, D]``.
+        """
+        ids = self.item_embedding.rows(items)
+        if self.has_id is None:
+            return ids
+        has_id = self._ids_of_step(self.has_id)
+        if items is not None:
+            has_id = has_id.index_select(0, items)
+        if self.settings.missing_ids == "mean":
+            return torch.where(has_id[:, None], ids, self._missing_id())
+        return ids * has_id[:, None].to(ids.dtype)
+
+    def _missing_id(self) -> Tensor:
+        """What an item has without an id of its own. Shape ``[D]``."""
+        weight = self.item_embedding.weight.detach()
+        if self.settings.missing_ids == "zero":
+            return torch.zeros_like(weight[0])
+        assert self.has_id is not None
+        return weight[self.has_id].mean(dim=0)
+
+    def _ids_of_step(self, has_id: Tensor) -> Tensor:
+        """Which items have their id in a step, the same in all processes. Shape ``[I]``, bool."""
+        share = self.settings.id_dropout
+        if not (self.training and share):
+            return has_id
+        draw = of_first_process(torch.rand(self.n_items, device=has_id.device))
+        return has_id & (draw >= share)
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and projected features, without positions."""
@@ -99,6 +145,24 @@ class LateSum(PackedRecommender):
         ids = [self.id_rows(items)] if self.uses_ids else []
         projected = [self._part(name).rows(items, on_host) for name in self.modalities]
         return torch.stack([*ids, *projected], dim=1)  # M of [K, D] to [K, M, D]
+
+    @torch.no_grad()
+    def rows_of_new(self, features: Mapping[str, AlignedFeatures]) -> Tensor:
+        """Rows of items that the training does not have: of their features alone.
+
+        Args:
+            features: Of each modality, for the same K items.
+
+        Returns:
+            Shape ``[K, M, D]``.
+        """
+        rows = []
+        for name in self.modalities:
+            own, part = features[name], self._part(name)
+            values = self.source_of(own)(np.arange(len(own.rows)))
+            rows.append(part.forward(torch.from_numpy(values).to(part.weight)))
+        ids = [self._missing_id().expand_as(rows[0])] if self.uses_ids else []
+        return torch.stack([*ids, *rows], dim=1)  # M of [K, D] to [K, M, D]
 
     def _part(self, name: str) -> FeatureRows:
         """The item part of a modality."""

@@ -18,7 +18,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch import Tensor
 
-from recbole_hm4sr.config.settings import read_settings
+from recbole_hm4sr.config.settings import DataSettings, read_settings
 from recbole_hm4sr.data.packed import PackedInteraction
 from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.layers.batch import PackedBatch
@@ -84,12 +84,16 @@ class PackedRecommender(WithMemory):
         similarity: Maps users and items before their products; a model may set another.
         scorer: Makes scores of them; a model may set another, and a scorer with parameters is an
             ``nn.Module``.
+        ranks_new_items: Whether items that no training row shows are candidates.
+        left_out: Items that no training row shows, which are no negatives in training; None where
+            all are. Shape ``[X]``, int64.
     """
 
     input_type = InputType.POINTWISE
     has_global_rows = True  # the losses are those of the batch of all processes
     settings_class: ClassVar[Any]
     reads: ClassVar[frozenset[str]] = frozenset()
+    left_out: Tensor | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -98,8 +102,11 @@ class PackedRecommender(WithMemory):
         self.timestamp_unit: str = dataset.timestamp_unit
         self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
+        self.ranks_new_items = read_settings(config, DataSettings).catalogue == "all"
+        left_out = _new_items(dataset) if self.ranks_new_items else None
+        self.register_buffer("left_out", left_out, persistent=False)
         if self.samples_softmax:
-            self.sampler = NegativeSampler(dataset.target_counts())
+            self.sampler = NegativeSampler(dataset.target_counts(), self.left_out)
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
         self.scorer: Scorer = self.make_scorer(dataset)
@@ -223,7 +230,9 @@ class PackedRecommender(WithMemory):
 
     def catalogue_of(self, rows: Tensor) -> Catalogue:
         """The catalogue of the rows of all items, ``[I, M, D]``, scored as this model scores."""
-        return Catalogue(rows, similarity=self.similarity, scorer=self.scorer)
+        return Catalogue(
+            rows, similarity=self.similarity, scorer=self.scorer, left_out=self.left_out
+        )
 
     def train(self, mode: bool = True) -> "PackedRecommender":  # noqa: FBT001  # as in torch
         """Set training or evaluation; either begins with a catalogue of the current weights."""
@@ -351,3 +360,10 @@ class PackedRecommender(WithMemory):
         if isinstance(self.scorer, MemoryScorer):
             return MemoryTower(self)
         return UserTower(self) if isinstance(self.scorer, InnerProducts) else None
+
+
+def _new_items(dataset: Any) -> Tensor:
+    """The items that no training row shows. Shape ``[X]``, int64."""
+    is_new = ~dataset.trained_items()
+    is_new[0] = False
+    return torch.from_numpy(np.flatnonzero(is_new))

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
@@ -186,3 +186,20 @@ class TransformerSettings(FeedForwardSettings, EncoderSettings):
             "attn_dropout_prob": self.attn_dropout_prob,
             "layer_norm_eps": self.layer_norm_eps,
         }
+
+
+class LateSumSettings(TransformerSettings, PackedTraining):
+    """Settings of models that sum ids and features late: ``model/late_sum.py``."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
+
+    id_dropout: Dropout = setting(
+        0.0,
+        "Share of the items that lose their id in a training step, in histories and among the "
+        "candidates, so that features learn to carry new items.",
+    )
+    missing_ids: Literal["zero", "mean"] = setting(
+        "zero",
+        "What an item has in place of an id that it lost in a step or that no training row shows: "
+        "nothing, or the mean of the trained ids.",
+    )

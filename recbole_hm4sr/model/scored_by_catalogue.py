@@ -5,6 +5,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_hm4sr.layers.catalogue import Catalogue
+from recbole_hm4sr.layers.ranking import Alive
 from recbole_hm4sr.layers.scorers import HasHistory, UserRows
 from recbole_hm4sr.layers.softmax import HiddenPairs
 
@@ -27,7 +28,11 @@ class ScoredByCatalogue(SequentialRecommender):  # type: ignore[misc, unused-ign
         return catalogue.scores(users)
 
     def rank_targets(
-        self, interaction: Interaction, targets: Tensor, seen: HiddenPairs | None = None
+        self,
+        interaction: Interaction,
+        targets: Tensor,
+        seen: HiddenPairs | None = None,
+        alive: Alive | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Ranks of targets among all items and among those not seen; never all scores at once.
 
@@ -35,15 +40,16 @@ class ScoredByCatalogue(SequentialRecommender):  # type: ignore[misc, unused-ign
             interaction: A batch.
             targets: One item a sequence. Shape ``[B]``, int64.
             seen: Pairs of a sequence and an item that its user has seen, never its target.
+            alive: Says which other items are candidates of a sequence; None for all.
 
         Returns:
-            Ranks from 1 among all items, and among those but the seen; each ``[B]``, int64.
+            Ranks from 1 among the candidates, and among those but the seen; each ``[B]``, int64.
 
         Raises:
             TrainingError: If a score is NaN or a target's score is infinite.
         """
         users, catalogue = self.ask(interaction)
-        return catalogue.ranks(users, targets, seen)
+        return catalogue.ranks(users, targets, seen, alive)
 
     def top_items(
         self, interaction: Interaction, k: int, seen: HiddenPairs | None = None

@@ -47,8 +47,14 @@ def _measure(parts: RunParts, model_class: Any) -> dict[str, dict[str, float]]:
     """Test metrics by protocol."""
     model = model_class(parts.config, parts.train_data._dataset)
     model.fit(parts.train_data._dataset)
-    history = parts.plan.run.rank_history
-    evaluator = Evaluator(parts.config, model, parts.train_data, rank_history=history)
+    of_run = parts.plan.run
+    evaluator = Evaluator(
+        parts.config,
+        model,
+        parts.train_data,
+        rank_history=of_run.rank_history,
+        candidate_items=of_run.candidate_items,
+    )
     ranks = evaluator.rank(parts.test_data)
     return {
         name: {

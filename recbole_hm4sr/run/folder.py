@@ -30,6 +30,7 @@ _JOB = "torchrun.txt"
 _RESULTS = (
     "metrics.json",
     "serving.npz",
+    "*.encoder.npz",
     "vocabulary.npz",
     RANK_FILE,
     rank_file("*"),

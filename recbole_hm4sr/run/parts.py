@@ -115,7 +115,14 @@ def build_parts(
     trainer = trainer_class(
         config,
         model,
-        Evaluator(config, model, loaders[0], rank_history=plan.run.rank_history, step_bar=bar),
+        Evaluator(
+            config,
+            model,
+            loaders[0],
+            rank_history=plan.run.rank_history,
+            candidate_items=plan.run.candidate_items,
+            step_bar=bar,
+        ),
         files=_training_files(plan, config, run_dir, fingerprints),
         amp_dtype=plan.run.amp_dtype,
         step_bar=bar,

@@ -6,6 +6,7 @@ changed by the one file ``serving.npz``. The arrays of a memory
 lie in files of their own, which it names by hash (:mod:`recbole_hm4sr.data.memory_files`).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file, hash_stream
+from recbole_hm4sr.data.added_items import AddedItems, remove_others
 from recbole_hm4sr.data.events import EventRuns
-from recbole_hm4sr.data.feature_rows import write_feature_rows
+from recbole_hm4sr.data.feature_rows import remove_feature_rows, write_feature_rows
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.data.item_table import ItemTable
 from recbole_hm4sr.data.memory_files import (
@@ -32,7 +34,11 @@ from recbole_hm4sr.data.memory_files import (
 from recbole_hm4sr.data.npz import DAMAGE
 from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
+from recbole_hm4sr.run import kept_encoders
+from recbole_hm4sr.run.added_items import takes_new_items, with_described_items
+from recbole_hm4sr.run.kept_encoders import KeptEncoder, keep_encoders
 
+logger = logging.getLogger(__name__)
 FILE_NAME = "serving.npz"
 _FORMAT = "recbole-hm4sr serving 1"
 _OF_MODEL = "model."
@@ -53,6 +59,11 @@ class ServingFile:
             reads none.
         checkpoint_file: That checkpoint, as a path inside the run's folder.
         learned: SHA-256 of the files that updates have learned from, in their order.
+        encoders: What made the features, by modality; empty where the model reads none, and for a
+            run of an earlier release.
+        category_names: Of the items of the training, sorted.
+        added: SHA-256 of the file of the items that are served by their features alone; empty for
+            none.
         sha256: Of the file that this was read from; empty where it was not read.
     """
 
@@ -63,6 +74,9 @@ class ServingFile:
     features: Mapping[str, str] = field(default_factory=dict)
     checkpoint_file: str = BEST
     learned: tuple[str, ...] = ()
+    encoders: Mapping[str, KeptEncoder] = field(default_factory=dict)
+    category_names: tuple[str, ...] = ()
+    added: str = ""
     sha256: str = ""
 
 
@@ -123,18 +137,49 @@ def write_serving_file(
         state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
         memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state, merged)
     data = describe_dataset(dataset, arrays)
-    checkpoint = _hash(run_dir / checkpoint_file)
     names = dataset.modality_names if "features" in what_it_reads(model) else ()
-    features = write_feature_rows(
-        run_dir,
-        {name: dataset.modality(name) for name in names},
-        kept=[value for it in kept for value in it.features.values()],
-    )
     content = ServingFile(
-        data, dict(fingerprints), checkpoint, memory, features, checkpoint_file, learned
+        data=data,
+        fingerprints=dict(fingerprints),
+        checkpoint=_hash(run_dir / checkpoint_file),
+        memory=memory,
+        features=write_feature_rows(run_dir, {name: dataset.modality(name) for name in names}),
+        checkpoint_file=checkpoint_file,
+        learned=learned,
     )
+    if takes_new_items(model):
+        content = _with_new_items(run_dir, content, model, dataset, kept)
     save_serving_file(run_dir, content)
-    sweep(run_dir, memory, *(it.memory for it in kept))
+    sweep(run_dir, content.memory, *(it.memory for it in kept))
+    remove_others(run_dir, content.added, *(it.added for it in kept))
+    remove_feature_rows(run_dir, content.features, *(it.features for it in kept))
+
+
+def _with_new_items(
+    run_dir: Path, content: ServingFile, model: Any, dataset: Any, kept: Sequence[ServingFile]
+) -> ServingFile:
+    """What is served with the items that the training does not have, and what takes more of them.
+
+    What was fitted to the first items, and the items that were added, come from what was served
+    before; of the latter those that the training has by now are among its items.
+    """
+    if kept:
+        encoders, names = kept[0].encoders, kept[0].category_names
+    else:
+        encoders, names = keep_encoders(run_dir, dataset), _category_names(dataset)
+    content = replace(content, encoders=encoders, category_names=names)
+    before = AddedItems.load(run_dir, kept[0].added) if kept and kept[0].added else None
+    return with_described_items(_opened(run_dir, content), model, dataset, run_dir, before)
+
+
+def _category_names(dataset: Any) -> tuple[str, ...]:
+    """Of the items of the training; none of a file that is broken, since a run may not need it."""
+    try:
+        names: tuple[str, ...] = dataset.categories()[1]
+    except DataError as error:
+        logger.warning("names of categories are not kept for new items: %s", error)
+        return ()
+    return names
 
 
 def _memory_names(arrays: Mapping[str, Any]) -> list[str]:
@@ -169,6 +214,9 @@ def save_serving_file(run_dir: Path, content: ServingFile) -> None:
         "fingerprints": np.array(list(content.fingerprints.values()), dtype=np.str_),
         "item_tokens": data.item_tokens,
         "counts": data.counts,
+        "encoders": kept_encoders.to_array(content.encoders),
+        "category_names": np.array(content.category_names, dtype=np.str_),
+        "added": np.array(content.added),
         "numbers": np.array([data.n_users, data.first_time, data.longest_gap], dtype=np.int64),
         "features": np.array([*content.features.items()], dtype=np.str_).reshape(-1, 2),
         **({} if data.table is None else data.table.to_arrays()),
@@ -214,6 +262,11 @@ def read_serving_file(run_dir: Path, path: Path | None = None) -> ServingFile | 
             f"{path} must belong to {served}, but was written for another one; "
             f"remove it to serve the run from its data set"
         )
+    return _opened(run_dir, content)
+
+
+def _opened(run_dir: Path, content: ServingFile) -> ServingFile:
+    """With the arrays of its memory, which lie in files of their own."""
     if content.memory is None:
         return content
     mapped = content.memory.open(run_dir, "served")
@@ -254,6 +307,9 @@ def _parse(arrays: dict[str, Any]) -> ServingFile:
         dict(arrays["features"].tolist()) if "features" in arrays else {},
         _name_of_checkpoint(arrays),
         tuple(arrays["learned"].tolist()) if "learned" in arrays else (),
+        kept_encoders.of_array(arrays["encoders"]) if "encoders" in arrays else {},
+        tuple(arrays.get("category_names", np.array([])).tolist()),
+        str(arrays.get("added", "")),
     )
 
 

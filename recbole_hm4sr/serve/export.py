@@ -130,15 +130,15 @@ def export_index(run_dir: str | Path, out: str | Path, *, list_length: int | Non
 
 
 def renew_index(run_dir: Path, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the index folder of a run with a memory anew, as of what is known now.
+    """Write the index folder of a run anew, as of what is known now.
 
-    The lists stay as long as they were. What was measured of that length stays as it was, too: it
-    is of the validation part, whose memory does not change.
+    The lists of a memory stay as long as they were. What was measured of that length stays as it
+    was, too: it is of the validation part, whose memory does not change.
 
     Args:
         run_dir: Folder of the run.
         folder: The index, which stays until the new one is whole.
-        facts: What it says of its memory.
+        facts: What it says of itself.
 
     Raises:
         DataError: If the run cannot be opened or the folder not be written.
@@ -146,10 +146,12 @@ def renew_index(run_dir: Path, folder: Path, facts: Mapping[str, Any]) -> None:
     run = open_for_serving(run_dir)
     run.model.cpu()
     tower, table = _tower_and_items(run)
-    memory = replace(
-        export_memory(run_dir, cast(MemoryTower, tower), facts["list_length"]),
-        measured=facts["measured"],
-    )
+    memory, before = None, facts.get("memory")
+    if before is not None:
+        memory = replace(
+            export_memory(run_dir, cast(MemoryTower, tower), before["list_length"]),
+            measured=before["measured"],
+        )
     with _written(folder) as unfinished:
         _write_index(unfinished, run, tower, table, memory)
         replace_folder(unfinished, folder)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.base.errors import ConfigError, DataError
 
 # In the folder of a run: where an index goes if no other place is named.
 FOLDER_NAME = "index"
@@ -15,7 +15,7 @@ _BEFORE = ".old"
 
 
 def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
-    """The indexes with a memory in the folder of a run, each with what it says of that memory.
+    """The indexes in the folder of a run, each with what it says of itself.
 
     One that was to be replaced by a process that was killed is put back first.
 
@@ -31,7 +31,7 @@ def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
             shutil.rmtree(before, ignore_errors=True)
         else:
             before.replace(folder)
-    found = {}
+    found: dict[Path, Mapping[str, Any]] = {}
     for path in sorted(run_dir.glob(f"[!.]*/{FACTS_FILE}")):
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
@@ -40,8 +40,8 @@ def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
                 f"{path} must be the JSON file of an exported index, but: {error}; remove its "
                 f"folder"
             ) from error
-        if isinstance(facts, dict) and "memory" in facts:
-            found[path.parent] = facts["memory"]
+        if isinstance(facts, dict) and "n_items" in facts:
+            found[path.parent] = facts
     return found
 
 
@@ -55,3 +55,23 @@ def replace_folder(new: Path, folder: Path) -> None:
     folder.replace(before)
     new.replace(folder)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def require_export(index: Path, what: str) -> None:
+    """Refuse early where an index could not be written anew.
+
+    Args:
+        index: Its folder.
+        what: What is about to change the run.
+
+    Raises:
+        ConfigError: If the packages of the extra are missing.
+    """
+    from recbole_hm4sr.serve.export import require_packages  # it imports torch
+
+    try:
+        require_packages()
+    except ConfigError as error:
+        raise ConfigError(
+            f"{what} writes the index {index} anew, but {error}; or remove the folder"
+        ) from error

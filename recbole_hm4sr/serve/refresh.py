@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
-from recbole_hm4sr.base.files import ASCII_BLANKS, locked
+from recbole_hm4sr.base.files import ASCII_BLANKS, locked, remove_leftovers
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.atomic import count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
@@ -29,13 +29,15 @@ from recbole_hm4sr.data.memory_files import (
     MemoryRules,
     memory_folder,
     sweep,
+    with_items,
+    with_rows,
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
 from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
-from recbole_hm4sr.serve.exported import indexes_of
+from recbole_hm4sr.serve.exported import indexes_of, require_export
 from recbole_hm4sr.serve.history_columns import HistoryColumns
 from recbole_hm4sr.serve.history_table import number_items, read_interaction_file
 
@@ -106,28 +108,20 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
             )
         indexes = indexes_of(folder)
         if indexes:
-            _require_export(next(iter(indexes)))
+            require_export(next(iter(indexes)), "a refresh")
         done = _refresh(folder, path, plan, content, content.memory)
         return done._replace(indexes=_renewed(folder, indexes, done.known_until))
-
-
-def _require_export(index: Path) -> None:
-    """Refuse early where an index could not be written anew."""
-    from recbole_hm4sr.serve.export import require_packages  # it imports torch
-
-    try:
-        require_packages()
-    except ConfigError as error:
-        raise ConfigError(
-            f"a refresh writes the index {index} anew, but {error}; or remove the folder"
-        ) from error
 
 
 def _renewed(
     folder: Path, indexes: Mapping[Path, Mapping[str, Any]], known_until: int
 ) -> tuple[Path, ...]:
     """Write those indexes anew that are of another moment, as of a refresh that was killed."""
-    stale = [index for index, facts in indexes.items() if facts["moment"] != known_until]
+    stale = [
+        index
+        for index, facts in indexes.items()
+        if "memory" in facts and facts["memory"]["moment"] != known_until
+    ]
     for index in stale:
         from recbole_hm4sr.serve.export import renew_index  # it imports torch
 
@@ -150,7 +144,7 @@ def _refresh(
     state = memory.open_state(folder)
     came = _read(path, plan, known, state)
     n_items = len(came.item_tokens)
-    of_memory = _with_items(of_memory, n_items)
+    of_memory = with_items(of_memory, n_items)
     whole = _merge(folder, memory, state, of_memory, came.rows)
     of_memory = _brought_up(of_memory, came.rows, clock)
     keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
@@ -161,6 +155,7 @@ def _refresh(
     data = replace(known, item_tokens=came.item_tokens, arrays=others)
     save_serving_file(folder, replace(content, data=data, memory=files))
     sweep(folder, files, memory)
+    remove_leftovers(kept_rows(folder, file_hash).parent)
     return Refreshed(
         is_known=False,
         n_added=len(came.rows.users),
@@ -252,30 +247,14 @@ def _accepted(
     return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
 
 
-def _with_items(arrays: dict[str, Array], n_items: int) -> dict[str, Array]:
-    """The memory with empty runs and without neighbours for items behind the old ones."""
-    found = dict(arrays)
-    found["starts"] = add_items(arrays["starts"], n_items)
-    for name, values in arrays.items():
-        if name.startswith(("near.", "cosines.")):
-            found[name] = _with_rows(values, n_items)
-    return found
-
-
 def _of_items(arrays: dict[str, Array], counts: Array) -> dict[str, Array]:
     """What a model keeps of each item, for all items and their interactions. Shape ``[I']``."""
     found = dict(arrays)
     if ROWS in arrays:
-        found[ROWS] = _with_rows(arrays[ROWS], len(counts))
+        found[ROWS] = with_rows(arrays[ROWS], len(counts))
     if ORDER in arrays:
         found[ORDER] = by_popularity(counts)
     return found
-
-
-def _with_rows(values: Array, n_rows: int) -> Array:
-    """The array with rows of zeros behind its own."""
-    more = np.zeros((n_rows - len(values), *values.shape[1:]), dtype=values.dtype)
-    return np.concatenate([values, more]) if len(more) else values
 
 
 def _merge(

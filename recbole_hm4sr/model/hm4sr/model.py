@@ -33,7 +33,7 @@ from recbole_hm4sr.model.capabilities import TIME_ROUTES, Probe
 from recbole_hm4sr.model.hm4sr.batch import HM4SRBatch, HM4SRReader
 from recbole_hm4sr.model.hm4sr.settings import HM4SRSettings
 from recbole_hm4sr.model.hm4sr.temporal_moe import TemporalMoE
-from recbole_hm4sr.model.late_sum import LateSum
+from recbole_hm4sr.model.late_sum import SHORTEST_ID, LateSum
 from recbole_hm4sr.parallel.rows import global_rows
 
 logger = logging.getLogger(__name__)
@@ -176,9 +176,12 @@ class HM4SR(LateSum):
 
     def _id_contrastive_loss(self, encoded: Encoded, rows: LossRows) -> Tensor:
         """IDCL: the id stream's user vector against the target's embedding."""
-        own = self.item_embedding(rows.targets)
         users, temperature = encoded.users.vectors[:, 0], self.settings.id_temperature
-        return info_nce(users, own, rows, temperature=temperature)
+        if self.has_id is None:
+            own = self.item_embedding(rows.targets)
+            return info_nce(users, own, rows, temperature=temperature)
+        own = encoded.catalogue.of(rows.targets)[:, 0]  # as it is in this step
+        return info_nce(users, own, rows, temperature=temperature, shortest=SHORTEST_ID)
 
     def _category_prediction_loss(self, encoded: Encoded) -> Tensor:
         """CP: an item's streams must tell its categories."""

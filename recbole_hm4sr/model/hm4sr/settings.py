@@ -3,10 +3,10 @@
 from typing import Literal
 
 from recbole_hm4sr.config.fields import Count, Positive, Share, Weight, setting
-from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
+from recbole_hm4sr.model.packed_settings import LateSumSettings
 
 
-class HM4SRSettings(TransformerSettings, PackedTraining):
+class HM4SRSettings(LateSumSettings):
     """Settings of HM4SR besides those of its encoders and of its training.
 
     The paper's or the authors' names are in parentheses.

@@ -41,7 +41,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from recbole_hm4sr.base.errors import ConfigError
@@ -49,17 +48,14 @@ from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.losses import LossRows, info_nce
-from recbole_hm4sr.model.late_sum import LateSum
+from recbole_hm4sr.model.late_sum import SHORTEST_ID, LateSum
 from recbole_hm4sr.model.momento.settings import MomentoSettings
 from recbole_hm4sr.model.packed import EncodedBatch
-from recbole_hm4sr.parallel.rows import of_first_process
 
 Array = np.ndarray[Any, Any]
 # Features of F numbers are scaled to this times the root of F: beside ids of N(0, 0.02) neither
 # drowns the other in the first steps.
 _FEATURE_SCALE = 0.3
-# An id that was dropped is a row of zeros, which has no direction.
-_SHORTEST = 1e-6
 
 
 class Momento(LateSum):
@@ -73,15 +69,11 @@ class Momento(LateSum):
     settings_class = MomentoSettings
     reads = frozenset({"times", "features"})
     settings: MomentoSettings
-    has_id: Tensor
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         if not self.streams:
             raise ConfigError("use_ids: false must go with modalities, got none")
-        # An id that no training row has shown says nothing.
-        has_id = torch.from_numpy(dataset.trained_items())
-        self.register_buffer("has_id", has_id, persistent=False)
         draw_normal(self, self.settings.initializer_range)
         if self.settings.use_interactive_moe:
             self.build_interactive_moe()
@@ -91,26 +83,14 @@ class Momento(LateSum):
         """Whether the ids are a stream, the first."""
         return self.settings.use_ids
 
+    @property
+    def hides_ids(self) -> bool:
+        """Always: beside a memory an item has a score before its id has learned anything."""
+        return True
+
     def source_of(self, features: Any) -> Callable[[Array], Array]:
         """Features of one length, whatever the encoder gave."""
         return scaled(features.take)
-
-    # --- items ---------------------------------------------------------------------------------
-
-    def id_rows(self, items: Tensor | None) -> Tensor:
-        """Vectors of the ids; in training some items are without theirs."""
-        has_id = self._ids_of_step() if self.training else self.has_id
-        if items is not None:
-            has_id = has_id.index_select(0, items)
-        ids = self.item_embedding.rows(items)
-        return ids * has_id[:, None].to(ids.dtype)
-
-    def _ids_of_step(self) -> Tensor:
-        """Which items have their id in a step, the same in all processes. Shape ``[I]``, bool."""
-        if not self.settings.id_dropout:
-            return self.has_id
-        draw = of_first_process(torch.rand(self.n_items, device=self.has_id.device))
-        return self.has_id & (draw >= self.settings.id_dropout)
 
     # --- users ---------------------------------------------------------------------------------
 
@@ -130,7 +110,7 @@ class Momento(LateSum):
             own = encoded.catalogue.of(rows.targets)[:, 0]
             users = encoded.users.vectors[:, 0]
             temperature = self.settings.id_temperature
-            loss = info_nce(users, own, rows, temperature=temperature, shortest=_SHORTEST)
+            loss = info_nce(users, own, rows, temperature=temperature, shortest=SHORTEST_ID)
             yield "id_contrastive", weight * loss
 
 

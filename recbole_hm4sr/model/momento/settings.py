@@ -1,10 +1,10 @@
 """Settings of Momento."""
 
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, Weight, setting
-from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
+from recbole_hm4sr.model.packed_settings import LateSumSettings
 
 
-class MomentoSettings(TransformerSettings, PackedTraining):
+class MomentoSettings(LateSumSettings):
     """Settings of Momento besides those of its encoders, its training and its memory."""
 
     use_interactive_moe: bool = setting(True, "Whether streams exchange (interactive MoE).")
@@ -14,8 +14,8 @@ class MomentoSettings(TransformerSettings, PackedTraining):
     )
     id_dropout: Dropout = setting(
         0.2,
-        "Share of the items that lose their id in a training step, so that features learn to carry "
-        "new items.",
+        "Share of the items that lose their id in a training step, in histories and among the "
+        "candidates, so that features learn to carry new items.",
     )
     id_contrastive_weight: Weight = setting(
         1, "Weight of the contrastive loss on the ids; 0 leaves it out."

@@ -12,7 +12,7 @@ The score is u . E, with u the newest state. The loss is the cross-entropy over 
 multi-label cross-entropy for each attribute, which foretells the values of the target item from u.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -63,8 +63,7 @@ class FusedScores(SelfAttention):
 
     @property
     def _stream_sizes(self) -> list[int]:
-        keys = cast(Sequence[nn.Linear], self.side_keys)
-        return [self.value.out_features, *(linear.out_features for linear in keys)]
+        return [linear.out_features for linear in (self.value, *cast(Any, self.side_keys))]
 
 
 class FusedInputs(SelfAttention):
@@ -224,11 +223,7 @@ class SideInformation(PackedRecommender):
         served = getattr(self, f"served_side_{number}")
         if served is not None:
             return served.index_select(0, items)
-        return self._attribute(number).rows(items)
-
-    def _attribute(self, number: int) -> Any:
-        """The rows of one attribute."""
-        return self.side_rows[number]
+        return cast(Any, self.side_rows[number]).rows(items)
 
     def _side_streams(self, batch: PackedBatch) -> list[Tensor]:
         """The attributes and the position of each token. F + 1 of ``[T, D_f]``."""
@@ -264,7 +259,7 @@ class SideInformation(PackedRecommender):
             number = int(key)
             loss = attribute_loss(
                 predictor(users),
-                self._attribute(number).values,
+                cast(Any, self.side_rows[number]).values,
                 rows.targets,
                 divisor=rows.joined.divisor,
                 shares=rows.shares,

@@ -8,11 +8,17 @@ from recbole_hm4sr.config.settings import Settings
 from recbole_hm4sr.model.memory_settings import MemorySettings
 
 
-class PopularSettings(Settings):
+class FittedSettings(Settings):
+    """Settings of a model that is fitted once: an item without interactions has a score of 0."""
+
+    new_items: ClassVar[Literal["fit"]] = "fit"
+
+
+class PopularSettings(FittedSettings):
     """Popular has no settings of its own."""
 
 
-class RecentPopularSettings(Settings):
+class RecentPopularSettings(FittedSettings):
     """Settings of RecentPopular."""
 
     recent_days: Positive = setting(
@@ -20,11 +26,11 @@ class RecentPopularSettings(Settings):
     )
 
 
-class RepeatLastSettings(Settings):
+class RepeatLastSettings(FittedSettings):
     """RepeatLast has no settings of its own."""
 
 
-class ItemKNNSettings(MemorySettings):
+class ItemKNNSettings(MemorySettings, FittedSettings):
     """Settings of ItemKNN; those of the memory's moment are read with ``counts: as_of`` alone."""
 
     popularity: ClassVar[bool] = False
@@ -52,7 +58,7 @@ class ItemKNNSettings(MemorySettings):
         return settings.get("counts") == "as_of"
 
 
-class EASESettings(Settings):
+class EASESettings(FittedSettings):
     """Settings of EASE."""
 
     l2_weight: Positive = setting(250.0, "Added to the diagonal of the matrix of common users.")

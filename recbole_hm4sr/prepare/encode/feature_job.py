@@ -20,10 +20,9 @@ import numpy as np
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.data.atomic import read_atomic
+from recbole_hm4sr.data.features import TFIDF_SVD
 
 Array = np.ndarray[Any, Any]
-# The encoder of texts that needs no model.
-TFIDF_SVD = "tfidf-svd"
 Pooling = Literal["auto", "cls", "mean", "model"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float16", "float32"]

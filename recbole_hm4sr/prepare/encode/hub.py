@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.data.features import TFIDF_SVD
 from recbole_hm4sr.data.npz import first_sentence
-from recbole_hm4sr.prepare.encode.feature_job import TFIDF_SVD, EncoderSpec, Pooling
+from recbole_hm4sr.prepare.encode.feature_job import EncoderSpec, Pooling
 
 Reads = Literal["texts", "images"]
 # Names in the configurations of models that take the one or the other; some take both.

@@ -3,7 +3,6 @@
 The heavy packages are the extra ``text`` and are imported where they are used.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import (
+    TFIDF_SVD,
     TFIDF_SVD_WIDTH,
     ItemFeatures,
     save_features,
     tfidf_svd_revision,
 )
+from recbole_hm4sr.data.text_encoder import SUFFIX, TextEncoder, encoder_path
 from recbole_hm4sr.data.texts import read_item_texts
 from recbole_hm4sr.prepare.encode.feature_job import (
-    TFIDF_SVD,
     Array,
     EncoderSpec,
     FeatureReport,
@@ -125,30 +125,76 @@ def encode_item_texts(
     filled = np.array([bool(text.strip()) for text in texts])
     if not filled.any():
         raise DataError(f"{item_file}: at least one item must have text in {', '.join(fields)}")
-    inputs = [text for text, has in zip(texts, filled, strict=True) if has]
-    revision = text_revision(encoder)
-    kept: Any = contextlib.nullcontext()
-    if encoder.name != TFIDF_SVD:
-        place = choose_torch_device(device)
-        kept = kept_batches(out, encoder, revision, batch_size, place, inputs)
-    with kept as keep:
+    words = _word_encoder(encoder, texts, fields)
+    if words is not None:
         # All texts, the empty too: word counts then give the very values of the source tfidf-svd.
+        features = ItemFeatures(
+            tokens[filled], words.encode(texts)[filled], TFIDF_SVD, words.revision, str(out)
+        )
+        words.save(encoder_path(out))
+        save_features(out, features)
+    else:
+        inputs = [text for text, has in zip(texts, filled, strict=True) if has]
+        features = _encode_by_model(
+            inputs,
+            tokens[filled],
+            out,
+            encoder=encoder,
+            batch_size=batch_size,
+            device=device,
+            on_batch=on_batch,
+        )
+    without = [str(token) for token in tokens[~filled]]
+    skipped = {f"no text in {', '.join(fields)}": without} if without else {}
+    n_layers, (n_items, width) = features.n_layers, features.values.shape
+    notes = [f"each item has {n_layers} layers of {width // n_layers} numbers"]
+    return FeatureReport(out, n_items, width, skipped, notes * bool(encoder.layers))
+
+
+def _encode_by_model(
+    texts: Sequence[str],
+    tokens: Array,
+    out: Path,
+    *,
+    encoder: EncoderSpec,
+    batch_size: int,
+    device: str,
+    on_batch: OnBatch | None,
+) -> ItemFeatures:
+    """Encode texts by a model into a feature file, from where an interrupted call has come to."""
+    revision, place = text_revision(encoder), choose_torch_device(device)
+    with kept_batches(out, encoder, revision, batch_size, place, list(texts)) as keep:
         values = encode_texts(
-            texts if encoder.name == TFIDF_SVD else inputs,
+            texts,
             encoder=encoder,
             batch_size=batch_size,
             device=device,
             keep=keep,
             on_batch=on_batch,
         )
-        values = values[filled] if encoder.name == TFIDF_SVD else values
         n_layers = max(1, len(encoder.layers))
-        features = ItemFeatures(tokens[filled], values, encoder.label, revision, str(out), n_layers)
-        save_features(out, features)
-    without = [str(token) for token in tokens[~filled]]
-    skipped = {f"no text in {', '.join(fields)}": without} if without else {}
-    notes = [f"each item has {n_layers} layers of {values.shape[1] // n_layers} numbers"]
-    return FeatureReport(out, len(values), values.shape[1], skipped, notes * bool(encoder.layers))
+        features = ItemFeatures(tokens, values, encoder.label, revision, str(out), n_layers)
+        save_features(out, features)  # before the kept batches go
+    return features
+
+
+def _word_encoder(
+    encoder: EncoderSpec, texts: Sequence[str], fields: Sequence[str]
+) -> TextEncoder | None:
+    """The encoder of words that is fitted to the texts, or that was kept; None for a model."""
+    if encoder.name == TFIDF_SVD:
+        return TextEncoder.fit(texts, width=TFIDF_SVD_WIDTH).described(
+            fields=fields, storage=encoder.storage, revision=tfidf_svd_revision()
+        )
+    if not encoder.name.endswith(SUFFIX):
+        return None
+    kept = TextEncoder.load(Path(encoder.name))
+    if kept.fields != tuple(fields):
+        raise ConfigError(
+            f"--fields must be those that {encoder.name} was fitted to, "
+            f"{','.join(kept.fields)}, got {','.join(fields)}"
+        )
+    return kept
 
 
 def text_revision(encoder: EncoderSpec) -> str:

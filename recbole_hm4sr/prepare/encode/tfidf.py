@@ -9,16 +9,18 @@ import numpy as np
 
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.features import (
+    TFIDF_SVD,
     TFIDF_SVD_WIDTH,
     ItemFeatures,
+    check_features,
     save_features,
     text_features_path,
     tfidf_svd_revision,
 )
-from recbole_hm4sr.data.texts import read_item_texts, tfidf
+from recbole_hm4sr.data.text_encoder import TextEncoder, encoder_path
+from recbole_hm4sr.data.texts import read_item_texts
 
 logger = logging.getLogger(__name__)
-_SEED = 2020
 
 
 def encode_tfidf_svd(texts: Sequence[str], *, width: int) -> "np.ndarray[Any, Any]":
@@ -37,16 +39,7 @@ def encode_tfidf_svd(texts: Sequence[str], *, width: int) -> "np.ndarray[Any, An
     Raises:
         DataError: If no text holds a word.
     """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.preprocessing import normalize
-
-    counts = tfidf(texts)
-    n_components = min(width, min(counts.shape) - 1)
-    if n_components < 1:
-        return counts.toarray().astype(np.float32)
-    with np.errstate(invalid="ignore"):  # its share of the variance, if all texts are the same
-        values = TruncatedSVD(n_components, random_state=_SEED).fit_transform(counts)
-    return normalize(values).astype(np.float32)
+    return TextEncoder.fit(texts, width=width).encode(texts)
 
 
 def make_missing_text_features(
@@ -66,19 +59,20 @@ def make_missing_text_features(
     Raises:
         DataError: If the ``.item`` file breaks the contract.
     """
-    if "tfidf-svd" not in settings.modalities.values():
+    if TFIDF_SVD not in settings.modalities.values():
         return None
     item_file = folder / f"{dataset}.item"
     path = text_features_path(item_file, settings.text_fields)
-    if not path.is_file():
+    # The encoder is written before the features, and is needed once items come.
+    if not (path.is_file() and encoder_path(path).is_file()):
         logger.info("making text features of %s from %s", item_file, settings.text_fields)
         tokens, texts = read_item_texts(item_file, settings.text_fields, item_field=item_field)
-        features = ItemFeatures(
-            tokens,
-            encode_tfidf_svd(texts, width=TFIDF_SVD_WIDTH),
-            "tfidf-svd",
-            tfidf_svd_revision(),
-            str(item_file),
+        encoder = TextEncoder.fit(texts, width=TFIDF_SVD_WIDTH).described(
+            fields=settings.text_fields, storage="float32", revision=tfidf_svd_revision()
         )
+        values = encoder.encode(texts)
+        features = ItemFeatures(tokens, values, TFIDF_SVD, encoder.revision, str(item_file))
+        check_features(features)
+        encoder.save(encoder_path(path))
         save_features(path, features)
     return path

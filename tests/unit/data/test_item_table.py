@@ -6,7 +6,7 @@ import pytest
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.config.settings import DataSettings
-from recbole_hm4sr.data.item_table import ItemTable, NumberColumn, read_item_table
+from recbole_hm4sr.data.item_table import ItemTable, NumberColumn, TextColumn, read_item_table
 
 LINES = """\
 item_id:token\ttitle:token_seq\tbrand:token\tcategories:token_seq\tprice:float\tv:float_seq\tx:token
@@ -92,3 +92,41 @@ def test_no_file_and_no_columns_give_an_empty_table(tmp_path):
     assert read(tmp_path, serve_columns=[]).columns == {}
     with pytest.raises(DataError, match="item_id must be on one line each, got 'A'"):
         read(tmp_path, LINES + "A\tx\tx\tx\t1\t1\tx\n")
+
+
+def test_a_table_with_further_items_has_theirs_behind():
+    first = ItemTable(
+        np.array(["a", "b"], dtype=object),
+        {
+            "price": NumberColumn(np.array([1.0, np.nan])),
+            "kind": text_column(["x"], ["y", "x"]),
+            "brand": text_column(["Acme"], []),
+        },
+        "brand",
+    )
+    more = ItemTable(
+        np.array(["c", "b", "d"], dtype=object),
+        {
+            "price": NumberColumn(np.array([3.0, 9.0, 4.0])),
+            "kind": text_column(["w"], ["x"], ["y", "z"]),
+            "other": NumberColumn(np.zeros(3)),
+        },
+    )
+    found, rows = first.joined(more), np.arange(4)
+    assert found.tokens.tolist() == ["a", "b", "c", "d"]
+    assert found.title == "brand"
+    assert {name: column.cells(rows).tolist() for name, column in found.columns.items()} == {
+        "price": [1, None, 3, 4],
+        "kind": [["x"], ["y", "x"], ["w"], ["y", "z"]],
+        "brand": [["Acme"], [], [], []],
+    }
+    with pytest.raises(DataError, match="'price' of new items must be of numbers, as that of the"):
+        first.joined(ItemTable(more.tokens, {"price": more.columns["kind"]}))
+
+
+def text_column(*rows):
+    """A list column."""
+    names = sorted({name for row in rows for name in row})
+    codes = np.array([names.index(name) for row in rows for name in row], dtype=np.int64)
+    starts = np.cumsum([0, *map(len, rows)])
+    return TextColumn(np.array(names, dtype=object), codes, starts, is_list=True)

@@ -48,6 +48,8 @@ def test_a_file_of_an_earlier_release_has_no_new_users(tmp_path):
     ranks = read_ranks(tmp_path)
     assert "training_length" not in ranks
     assert group_masks(ranks)["known users"].all()
+    # Nor does a run say which items are cold, but one of all items.
+    assert not (group_masks(ranks)["cold"] | group_masks(ranks)["warm"]).any()
 
 
 def test_a_grouping_splits_targets_and_ties_have_no_gap():
@@ -58,8 +60,10 @@ def test_a_grouping_splits_targets_and_ties_have_no_gap():
         "gap_seconds": rng.choice([0, 0.001, 59, 60, 86400, 1e9], 200),
         "target_count": rng.integers(0, 3, 200),
         "popularity": rng.choice(["head", "middle", "tail"], 200),
+        "interactions_before": rng.integers(0, 3, 200),
     }
     masks = group_masks(ranks)
+    np.testing.assert_array_equal(masks["cold"], ranks["interactions_before"] == 0)
     for grouping in GROUPINGS:
         times = np.sum([masks[name] for name in grouping.names], axis=0)
         expected = ranks["gap_seconds"] > 0 if grouping.names[0].startswith("gap") else 1

@@ -357,8 +357,9 @@ def test_a_refresh_that_is_killed_leaves_the_old_state_whole(run, tmp_path, monk
             np.testing.assert_array_equal(after[array], values)
         n_named += 1
     memory = read_serving_file(run).memory
-    # All files of the events, what is served and the state, and at last serving.npz.
-    assert n_named == 1 + sum(map(len, (memory.whole, memory.served, memory.state)))
+    # The rows that came, all files of the events, what is served and the state, and at last
+    # serving.npz.
+    assert n_named == 2 + sum(map(len, (memory.whole, memory.served, memory.state)))
     assert contents(run)["tokens"].tolist() == ["[PAD]", "i1", "i2", "i3"]
     assert not list(run.rglob(".*.new"))  # nor what the killed ones had begun
 
@@ -378,7 +379,9 @@ def test_a_refresh_that_is_killed_while_it_tidies_up_is_done(run, tmp_path, monk
 
 def with_index(folder, moment=0):
     folder.mkdir()
-    facts = {"memory": {"moment": moment, "list_length": 20, "measured": None}}
+    facts = {
+        "n_items": 2, "memory": {"moment": moment, "list_length": 20, "measured": None},
+    }  # fmt: skip
     (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
     return folder
 
@@ -394,7 +397,7 @@ def test_stale_indexes_of_the_run_are_written_anew_after_the_merge(run, tmp_path
     done = refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
     assert done.indexes == (stale, fresh)
     assert [words[:2] for words in renewed] == [(run, stale), (run, stale), (run, fresh)]
-    assert renewed[0][2]["list_length"] == 20
+    assert renewed[0][2]["memory"]["list_length"] == 20
 
 
 def test_an_index_that_cannot_be_written_anew_is_said_before_anything_changes(
@@ -424,9 +427,9 @@ def test_an_index_is_put_back_where_the_process_that_replaced_it_was_killed(tmp_
         with pytest.raises(OSError, match="stopped"):
             exported.replace_folder(new, index)
     assert not index.exists()
-    assert exported.indexes_of(tmp_path)[index]["moment"] == 1
+    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 1
     exported.replace_folder(new, index)
-    assert exported.indexes_of(tmp_path)[index]["moment"] == 2
+    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
