@@ -82,11 +82,12 @@ def _add_states(app: Any, served: Served | None, metrics: Metrics) -> None:
         return answer_bodies.Health()
 
     ready_now = answer_bodies.Ready(version=served.version if served else "")
+    readiness: dict[int | str, Any] = {**_shown(ready_now), **answer_bodies.UNREADY}
 
     @app.get(
         "/ready",
         tags=["service"],
-        responses={**_shown(ready_now), **answer_bodies.UNREADY},
+        responses=readiness,
     )
     def ready() -> answer_bodies.Ready:
         """Whether a run is loaded, so that requests are answered."""
