@@ -130,12 +130,12 @@ def played(run, tmp_path_factory):
             until(lambda: counted(service)[metrics.FAILED_SWAPS,], follower)
             for client in found.clients:
                 client.wait_for(found.versions[-1], client.count(found.versions[-1]) + 3)
-            (run / "serving.npz").write_bytes(kept)
         finally:
             stop.set()
             follower.join()
             for client in found.clients:
                 client.thread.join()
+        (run / "serving.npz").write_bytes(kept)  # not in one step: nobody looks any more
         found.samples = read_metrics(httpx.get(f"{address}/metrics").text)
         found.described = httpx.get(f"{address}/version").json()
     return found
