@@ -13,6 +13,7 @@ import recbole_hm4sr
 from recbole_hm4sr.config.compose import dataset_atomic_dir, properties_dir, read_yaml
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
 from recbole_hm4sr.config.settings import DataSettings, RunSettings
+from recbole_hm4sr.data import views
 from recbole_hm4sr.model import memory
 from recbole_hm4sr.model.memory_settings import MemorySettings
 from recbole_hm4sr.model.registry import MODELS, find_model
@@ -93,6 +94,8 @@ def read_by_the_model(name):
     )
     if of_memory:  # they are handed on
         files.add(Path(memory.__file__))
+    if any("data.views import" in path.read_text(encoding="utf-8") for path in files):
+        files.add(Path(views.__file__))  # they are handed on as rules
     found = of_files(items_read, files)
     if entry.settings_class is not None:
         fields = set(entry.settings_class.names())
