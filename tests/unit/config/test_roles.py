@@ -46,7 +46,7 @@ def test_a_search_never_varies_what_makes_trials_comparable():
 
 def test_the_protocol_is_what_all_models_of_a_comparison_share():
     assert set(PROTOCOL) == {
-        "ITEM_ID_FIELD", "TIME_FIELD", "USER_ID_FIELD", "eval_args",
+        "ITEM_ID_FIELD", "TIME_FIELD", "USER_ID_FIELD", "candidate_items", "catalogue", "eval_args",
         "filter_inter_by_user_or_item", "item_inter_num_interval", "metrics",
         "metric_decimal_place", "rank_history", "repeatable", "rm_dup_inter", "same_visit_gap",
         "tie_order", "timestamp_unit", "topk", "user_inter_num_interval", "val_interval",
