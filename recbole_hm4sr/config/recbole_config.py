@@ -67,3 +67,5 @@ class _PluginConfig(Config):  # type: ignore[misc, unused-ignore]
     def _init_device(self) -> None:
         device = run_device(self.final_config_dict)
         self.final_config_dict.update(device=device, single_spec=True, local_rank=0)
+        reads = getattr(self.model_class, "reads_first_position", False)
+        self.final_config_dict["reads_first_position"] = reads

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from recbole_hm4sr.data.histories import HistorySamples, cut_rows
-from recbole_hm4sr.data.seen import FIRST_POSITION, reads_positions
+from recbole_hm4sr.data.seen import FIRST_POSITION, READS_FIRST_POSITION
 
 TARGET_LIST = "target_list"
 
@@ -200,9 +200,8 @@ class SequenceTrainDataLoader(_LeanDataLoader):  # type: ignore[misc, unused-ign
     """Batches of segments, with as many targets a step as ``train_batch_size`` samples have.
 
     A batch holds RecBole's columns of item and time lists and lengths, and ``target_list``: the
-    item after each position, 0 where none is trained. Shape ``[B, L]``, int64. Where
-    ``reads_positions`` asks for it also ``first_position``: where in the flat histories a window
-    begins. Shape ``[B]``, int64.
+    item after each position, 0 where none is trained. Shape ``[B, L]``, int64. Packed models get
+    ``first_position`` too: where in the flat histories a window begins. Shape ``[B]``, int64.
 
     Args:
         config: RecBole ``Config``.
@@ -255,7 +254,7 @@ class SequenceTrainDataLoader(_LeanDataLoader):  # type: ignore[misc, unused-ign
         times = histories.columns[dataset.time_field]
         return Interaction(
             {
-                **({FIRST_POSITION: begins} if reads_positions(self.config) else {}),
+                **({FIRST_POSITION: begins} if self.config[READS_FIRST_POSITION] else {}),
                 dataset.item_id_list_field: cut_rows(items, begins, length).masked_fill_(
                     outside, 0
                 ),

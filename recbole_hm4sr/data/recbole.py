@@ -37,7 +37,7 @@ from recbole_hm4sr.data.log import (
     shown_interactions,
 )
 from recbole_hm4sr.data.same_targets import SameTargets, find_same_targets
-from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems, mark_seen, reads_positions
+from recbole_hm4sr.data.seen import FIRST_POSITION, READS_FIRST_POSITION, SeenItems, mark_seen
 from recbole_hm4sr.data.splits import require_samples, split_log
 from recbole_hm4sr.data.text_encoder import TextEncoder, WordWeights
 from recbole_hm4sr.data.times import PER_SECOND, whole_seconds
@@ -245,7 +245,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
             histories, samples.targets, names, max_length=self.max_item_list_len
         )
         columns = {name: values[samples.targets] for name, values in histories.columns.items()}
-        if reads_positions(self.config):
+        if self.config[READS_FIRST_POSITION]:
             columns[FIRST_POSITION] = samples.targets - lengths
         batch = Interaction({**columns, self.item_list_length_field: lengths, **windows})
         return self.join(batch) if join else batch

@@ -5,7 +5,6 @@ question here, so that both mean the whole history, not only what a window shows
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +16,9 @@ from recbole_hm4sr.data.histories import Histories
 FIRST_POSITION = "first_position"
 
 
-def reads_positions(config: Any) -> bool:
-    """Whether batches must say where their windows stand in the flat histories.
-
-    Args:
-        config: RecBole ``Config`` or a mapping of all settings.
-    """
-    asks = {
-        "train_history": ("exclude",),
-        "train_targets": ("visit",),
-        "memory": ("events",),
-        "negatives_from": ("unseen",),
-        "contrast_views": ("su", "us", "us_x"),
-        "interval_scale": ("user_min",),
-        "request_time": ("target",),
-    }
-    # Models with these settings read users, and times of targets, which no window shows.
-    having = ("cloze_ratio", "n_long_items", "insert_rate")
-    return any(config[name] in values for name, values in asks.items()) or any(
-        config[name] is not None for name in having
-    )
+# Of a configuration: whether the model's batches have that column. A model says so by an attribute
+# of this name; packed models do.
+READS_FIRST_POSITION = "reads_first_position"
 
 
 @dataclass(frozen=True)

@@ -99,29 +99,3 @@ def gbce_beta(n_negatives: int, n_candidates: int, *, t: float) -> float:
     """
     alpha = min(1.0, n_negatives / max(1, n_candidates - 1))
     return 1 - t * (1 - alpha)
-
-
-def pairwise_bce(
-    own: Tensor,
-    scores: Tensor,
-    *,
-    excluded: Tensor | None = None,
-    divisor: float | None = None,
-    shares: TargetShares | None = None,
-) -> Tensor:
-    r"""The binary cross-entropy of targets and drawn negatives, summed over a row's items.
-
-    .. math:: \frac1B \sum_i \Bigl[ -\log \sigma(s_i) - \sum_k \log (1 - \sigma(s_{ik})) \Bigr]
-
-    Args:
-        own: As in :func:`generalized_bce`.
-        scores: Likewise. Shape ``[B, K]``.
-        excluded: Likewise. Shape ``[B, K]``, bool.
-        divisor: Likewise.
-        shares: Likewise.
-
-    Returns:
-        Scalar.
-    """
-    loss = generalized_bce(own, scores, beta=1, excluded=excluded, divisor=divisor, shares=shares)
-    return loss * (scores.shape[1] + 1)

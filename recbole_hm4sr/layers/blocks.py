@@ -171,6 +171,34 @@ class SASRecBlock(nn.Module):
         return z + self.dropout(self.outer(inner))
 
 
+def build_normed_block(
+    *,
+    hidden_size: int,
+    n_heads: int,
+    hidden_dropout_prob: float,
+    attn_dropout_prob: float,
+    layer_norm_eps: float,
+) -> SASRecBlock:
+    """SASRec's block as in its widely used PyTorch form: the residual is normed, no output map.
+
+    The arguments are those of :func:`build_encoder`.
+    """
+    attention = SelfAttention(
+        hidden_size=hidden_size,
+        n_heads=n_heads,
+        attn_dropout_prob=attn_dropout_prob,
+        output_map=False,
+    )
+    return SASRecBlock(
+        attention=attention,
+        hidden_size=hidden_size,
+        hidden_dropout_prob=hidden_dropout_prob,
+        layer_norm_eps=layer_norm_eps,
+        residual="normed",
+        dropout_at="after",
+    )
+
+
 class LiGRBlock(nn.Module):
     r"""The gated pre-norm block of LiGR, as eSASRec has it.
 

@@ -91,6 +91,7 @@ class PackedRecommender(WithMemory):
 
     input_type = InputType.POINTWISE
     has_global_rows = True  # the losses are those of the batch of all processes
+    reads_first_position = True  # batches say where their windows stand in the histories
     settings_class: ClassVar[Any]
     reads: ClassVar[frozenset[str]] = frozenset()
     left_out: Tensor | None

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.attention import SelfAttention
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder, build_normed_block
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.model.ids.gsasrec_settings import gSASRecSettings
@@ -55,20 +54,13 @@ class gSASRec(IdSequence):  # noqa: N801  # the paper's name, which --model take
         self._initialize()
 
     def _block(self) -> SASRecBlock:
-        settings, size = self.settings, self.settings.hidden_size
-        attention = SelfAttention(
-            hidden_size=size,
+        settings = self.settings
+        return build_normed_block(
+            hidden_size=settings.hidden_size,
             n_heads=settings.n_heads,
-            attn_dropout_prob=settings.attn_dropout_prob,
-            output_map=False,
-        )
-        return SASRecBlock(
-            attention=attention,
-            hidden_size=size,
             hidden_dropout_prob=settings.hidden_dropout_prob,
+            attn_dropout_prob=settings.attn_dropout_prob,
             layer_norm_eps=settings.layer_norm_eps,
-            residual="normed",
-            dropout_at="after",
         )
 
     def _initialize(self) -> None:

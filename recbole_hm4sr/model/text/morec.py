@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.layers.bce import generalized_bce
+from recbole_hm4sr.layers.bce import mean_bce
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.losses import LossRows
@@ -116,12 +116,11 @@ class MoRec(LabRecommender):
         users = self.rows_to_score(encoded)
         own, scores = encoded.catalogue.scores_beside(users, targets, negatives)
         is_none, seen = negatives == 0, rows.seen_in(negatives)
-        loss = generalized_bce(
+        loss = mean_bce(
             own,
             scores,
-            beta=1.0,
             excluded=is_none if seen is None else is_none | seen,
             divisor=rows.joined.divisor,
             shares=rows.shares,
         )
-        return "bce", 2 * loss  # the sum of two means in place of their mean
+        return "bce", loss

@@ -45,6 +45,7 @@ from recbole_hm4sr.layers.kernels import (
 )
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import PaddedRows
+from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.sampling import draw_uniformly
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.transfer import send
@@ -261,9 +262,8 @@ class MEANTIME(ReadsMoment):
     def _absolute_kernels(self, batch: PackedBatch) -> list[Tensor]:
         """What each absolute kernel says of each token. Each of shape ``[T, D]``."""
         packing, length = batch.packing, self.max_seq_length + 1
-        newest = length - packing.lengths.index_select(0, packing.sequence)
         rows = {
-            "p": newest + packing.position,
+            "p": window_positions(packing, length, "newest"),
             "d": batch.times // DAY_SECONDS - self.first_day,
             "c": torch.zeros_like(batch.times),
         }

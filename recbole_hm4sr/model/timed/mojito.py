@@ -39,7 +39,7 @@ from recbole_hm4sr.data.seen import FIRST_POSITION
 from recbole_hm4sr.data.serving_data import ServingDataset
 from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.bce import pairwise_bce
+from recbole_hm4sr.layers.bce import mean_bce
 from recbole_hm4sr.layers.blocks import SequenceEncoder
 from recbole_hm4sr.layers.calendar_context import CalendarContext
 from recbole_hm4sr.layers.catalogue import Catalogue
@@ -47,6 +47,7 @@ from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.mixed_attention import MixedBlock
+from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
@@ -249,8 +250,7 @@ class MOJITO(PairwiseRecommender, ReadsMoment):
         """Embed items and calendars, encode, and read the positions that are asked for."""
         assert isinstance(batch, MojitoBatch)
         packing, size = batch.packing, self.settings.hidden_size
-        newest = self.max_seq_length - packing.lengths.index_select(0, packing.sequence)
-        position = (newest + packing.position).clamp(max=self.max_seq_length - 1)
+        position = window_positions(packing, self.max_seq_length, "newest")
         p = self.position_embedding(position)
         moments = self.dropout(self.context(cast(Tensor, batch.calendar)))  # [T, D]
         items = self.item_embedding(batch.items)
@@ -306,6 +306,6 @@ class MOJITO(PairwiseRecommender, ReadsMoment):
         for scores in (scorer.short, scorer.long):
             own, other = scores(encoded.users, vectors).split(1, dim=1)
             excluded, divisor = rows.seen_in(drawn), rows.joined.divisor
-            losses.append(pairwise_bce(own[:, 0], other, excluded=excluded, divisor=divisor))
+            losses.append(mean_bce(own[:, 0], other, excluded=excluded, divisor=divisor))
         local, long = losses
         return "bce", local + self.settings.lambda_global * long

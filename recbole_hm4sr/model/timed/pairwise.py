@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recbole_hm4sr.layers.bce import pairwise_bce
+from recbole_hm4sr.layers.bce import mean_bce
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.sampling import draw_uniformly
 from recbole_hm4sr.layers.transfer import send
@@ -31,7 +31,7 @@ class PairwiseRecommender(PackedRecommender):
         users = self.rows_to_score(encoded)
         targets = rows.targets if rows.shares is None else rows.shares
         own, scores = encoded.catalogue.scores_beside(users, targets, drawn)
-        loss = pairwise_bce(
+        loss = mean_bce(
             own,
             scores,
             excluded=rows.seen_in(drawn),

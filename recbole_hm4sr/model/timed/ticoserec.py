@@ -45,6 +45,7 @@ from recbole_hm4sr.layers.nt_xent import nt_xent
 from recbole_hm4sr.layers.packing import Packing, build_packing
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.pairs import hidden_keys
+from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
@@ -214,8 +215,7 @@ class TiCoSeRec(PairwiseRecommender):
 
     def _inputs(self, items: Tensor, packing: Arrangement) -> Tensor:
         """Items, 0 for a masked one, and positions; the newest has the last. ``[T, D]``."""
-        newest = self.max_seq_length - packing.lengths.index_select(0, packing.sequence)
-        position = (newest + packing.position).clamp(max=self.max_seq_length - 1)
+        position = window_positions(packing, self.max_seq_length, "newest")
         # A mask has the padding's vector, which no look-up trains.
         vectors = F.embedding(items, self.item_embedding.weight, padding_idx=0)
         return self.dropout(self.input_norm(vectors + self.position_embedding(position)))

@@ -29,15 +29,16 @@ from torch import Tensor, nn
 from recbole_hm4sr.data.seen import FIRST_POSITION
 from recbole_hm4sr.data.serving_data import ServingDataset
 from recbole_hm4sr.data.time_scales import time_scales
-from recbole_hm4sr.layers.attention import SelfAttention, StepContext
+from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
-from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder
+from recbole_hm4sr.layers.blocks import SASRecBlock, SequenceEncoder, build_normed_block
 from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.pairs import RowScales, interval_pairs, row_scales, scaled_tokens
+from recbole_hm4sr.layers.positions import window_positions
 from recbole_hm4sr.layers.scorers import UserRows
 from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.packed import EncodedBatch
@@ -112,20 +113,13 @@ class TiSASRec(PairwiseRecommender):
         draw_normal(self, settings.initializer_range)
 
     def _block(self) -> SASRecBlock:
-        settings, size = self.settings, self.settings.hidden_size
-        attention = SelfAttention(
-            hidden_size=size,
+        settings = self.settings
+        return build_normed_block(
+            hidden_size=settings.hidden_size,
             n_heads=settings.n_heads,
-            attn_dropout_prob=settings.attn_dropout_prob,
-            output_map=False,
-        )
-        return SASRecBlock(
-            attention=attention,
-            hidden_size=size,
             hidden_dropout_prob=settings.hidden_dropout_prob,
+            attn_dropout_prob=settings.attn_dropout_prob,
             layer_norm_eps=settings.layer_norm_eps,
-            residual="normed",
-            dropout_at="after",
         )
 
     def make_reader(self, config: Any, dataset: Any) -> BatchReader:
@@ -148,9 +142,7 @@ class TiSASRec(PairwiseRecommender):
         x = catalogue.of(batch.items)[:, 0]  # [T, D]
         if self.settings.scale_embedding:
             x = x * self.settings.hidden_size**0.5
-        # The newest item of a row has the last position, however short the row is.
-        newest = self.max_seq_length - packing.lengths.index_select(0, packing.sequence)
-        position = (newest + packing.position).clamp(max=self.max_seq_length - 1)
+        position = window_positions(packing, self.max_seq_length, "newest")
         tables = [self.interval_keys.weight, self.interval_values.weight]
         if self.settings.time_dropout == "table":
             tables = [self.dropout(table) for table in tables]

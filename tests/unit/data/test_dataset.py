@@ -21,6 +21,7 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.data.histories import HistorySamples
 from recbole_hm4sr.data.loaders import make_loaders
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.data.seen import FIRST_POSITION
 
 # RecBole's own reader and augmentation, on pandas 3 and numpy 2.
 pytestmark = [
@@ -90,12 +91,14 @@ def batches_of(loaders_of, config):
 def assert_equal_batches(path, **settings):
     """Our batches are RecBole's, but for the type of the times; returns the sizes of the parts."""
     config = read_config(path, train_batch_size=16, eval_batch_size=4, **settings)
+    is_packed = config["model"] == "HM4SR"
     expected, expected_sizes = batches_of(recbole_loaders, copy.deepcopy(config))
     actual, sizes = batches_of(our_loaders, config)
     assert sizes == expected_sizes
     assert len(actual) == len(expected) > 0
     for (ours, rest), (recboles, recboles_rest) in zip(actual, expected, strict=True):
-        assert set(ours) == set(recboles)
+        # A packed model's batches say besides where their windows stand.
+        assert set(ours) == {*recboles, *[FIRST_POSITION] * is_packed}
         for name, values in recboles.items():
             is_time = name in ("timestamp", "timestamp_list")
             assert ours[name].dtype == (torch.int64 if is_time else values.dtype), name

@@ -7,6 +7,7 @@ from recbole.data import data_preparation
 
 from recbole_hm4sr.data.loaders import TARGET_LIST, SequenceTrainDataLoader, make_loaders
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
+from recbole_hm4sr.data.seen import FIRST_POSITION
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 
@@ -87,6 +88,7 @@ def segments_by_places(loader, numbers):
         "item_id_list": items[positions].masked_fill_(~inside, 0),
         "timestamp_list": times[positions].masked_fill_(~inside, 0),
         "item_length": ends - begins,
+        FIRST_POSITION: begins,
         TARGET_LIST: items[following].masked_fill_(~trained, 0),
     }
 
