@@ -1,5 +1,6 @@
 """``hm4sr update`` and ``hm4sr replay``: the weeks after training."""
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,42 @@ from recbole_hm4sr.cli.options import out
 from recbole_hm4sr.cli.preflight import check_run, require_file
 
 RunOption = Annotated[Path, typer.Option(help="Folder of a finished run.")]
+
+
+Later = Annotated[
+    Path | None,
+    typer.Option(
+        "--interactions",
+        help="What came after the run's data: CSV, Parquet or .inter file, columns named as in the "
+        "run. Without it the test part of a run that was split by one moment is played.",
+    ),
+]
+Every = Annotated[
+    str, typer.Option(help="Length of a piece: day, week, month or a number of days.")
+]
+Policies = Annotated[
+    str,
+    typer.Option(
+        help="Of frozen, refreshed, updated, retrained, separated by commas; by default all that "
+        "differ for the model."
+    ),
+]
+Targets = Annotated[
+    str, typer.Option(help="What is judged: the first interaction of all visits, or all.")
+]
+LooksUpTo = Annotated[
+    str,
+    typer.Option(
+        help="Up to when a memory that is kept up may look: the beginning of the week that is "
+        "judged (week), or every request (request)."
+    ),
+]
+Epochs = Annotated[
+    int, typer.Option(help="Epochs of a training from the start; 0: the run's best epoch.")
+]
+ReplayFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the results; replay in the run's.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,41 +101,15 @@ def update(
 
 def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     run: RunOption,
-    interactions: Annotated[
-        Path | None,
-        typer.Option(
-            help="What came after the run's data: CSV, Parquet or .inter file, columns named as in "
-            "the run. Without it the test part of a run that was split by one moment is played."
-        ),
-    ] = None,
-    every: Annotated[
-        str, typer.Option(help="Length of a piece: day, week, month or a number of days.")
-    ] = "week",
-    policies: Annotated[
-        str,
-        typer.Option(
-            help="Of frozen, refreshed, updated, retrained, separated by commas; by default all "
-            "that differ for the model."
-        ),
-    ] = "",
-    targets: Annotated[
-        str, typer.Option(help="What is judged: the first interaction of all visits, or all.")
-    ] = "visits",
-    memory: Annotated[
-        str,
-        typer.Option(
-            help="Up to when a memory that is kept up may look: the beginning of the week that is "
-            "judged (week), or every request (request)."
-        ),
-    ] = "week",
+    interactions: Later = None,
+    every: Every = "week",
+    policies: Policies = "",
+    targets: Targets = "visits",
+    memory: LooksUpTo = "week",
     passes: Annotated[int, typer.Option(help="Passes of an update over the new rows.")] = 2,
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
-    epochs: Annotated[
-        int, typer.Option(help="Epochs of a training from the start; 0: the run's best epoch.")
-    ] = 0,
-    out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the results; replay in the run's.")
-    ] = None,
+    epochs: Epochs = 0,
+    out_folder: ReplayFolder = None,
 ) -> None:
     """Play the weeks after training: judge each, then refresh, update or train anew, or nothing.
 
@@ -120,20 +131,25 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     model, dataset, settings = read_run_settings(run)
     metric = str(settings["valid_metric"])
 
-    def tell(row: dict[str, Any]) -> None:
-        value = picture.value_of(row, picture.GROUPS[0], metric)
-        score = "-" if value is None else f"{value:.4f}"
-        out.print(
-            f"week {row['week'] + 1:>3}  {row['policy']:<9}  {row['targets']:>6,} targets  "
-            f"{metric} of {picture.GROUPS[0]} {score}  learned in {row['learning_seconds']:.1f} s, "
-            f"judged in {row['judging_seconds']:.1f} s"
-        )
-
+    tell = functools.partial(_tell_week, metric)
     rows = playing.replay(run, interactions, out=out_folder, options=options, on_row=tell)
     folder = run / "replay" if out_folder is None else out_folder
     picture.write_pictures(rows, metric, folder, title=f"{model} on {dataset}")
     out.print(as_rich(picture.summary_table(rows, metric)))
     out.print(f"page: {folder / 'replay.html'}, picture: {folder / 'replay.svg'}")
+
+
+def _tell_week(metric: str, row: dict[str, Any]) -> None:
+    """Print what a policy has found in a week."""
+    from recbole_hm4sr.later import picture
+
+    value = picture.value_of(row, picture.GROUPS[0], metric)
+    score = "-" if value is None else f"{value:.4f}"
+    out.print(
+        f"week {row['week'] + 1:>3}  {row['policy']:<9}  {row['targets']:>6,} targets  "
+        f"{metric} of {picture.GROUPS[0]} {score}  learned in {row['learning_seconds']:.1f} s, "
+        f"judged in {row['judging_seconds']:.1f} s"
+    )
 
 
 def as_rich(table: Any) -> Table:

@@ -41,6 +41,10 @@ TimeFormat = Annotated[
     str | None,
     typer.Option("--time_format", help="Form of dates, as %d.%m.%Y %H:%M; else ISO 8601."),
 ]
+Event = Annotated[
+    str | None, typer.Option(help="Its column that says what a row is, as view or buy.")
+]
+KeepEvents = Annotated[str, typer.Option("--keep_events", help="Events that count, as buy,cart.")]
 ItemsItem = Annotated[
     str | None,
     typer.Option("--items_item", help="Its column of items, if not named as by --item."),
@@ -106,12 +110,8 @@ def csv_files(  # noqa: PLR0913  # a flag each
     time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
     unit: Annotated[str, typer.Option(help="What times are: s, ms or date (texts).")] = "s",
     time_format: TimeFormat = None,
-    event: Annotated[
-        str | None, typer.Option(help="Its column that says what a row is, as view or buy.")
-    ] = None,
-    keep_events: Annotated[
-        str, typer.Option("--keep_events", help="Events that count, as buy,cart.")
-    ] = "",
+    event: Event = None,
+    keep_events: KeepEvents = "",
     items: Annotated[Path | None, typer.Option(help="CSV or Parquet file of items.")] = None,
     items_item: ItemsItem = None,
     title: Annotated[str | None, typer.Option(help="Its column of titles.")] = None,

@@ -16,6 +16,30 @@ if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommendations import Recommendations
 
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
+HistoryFile = Annotated[
+    Path,
+    typer.Option(
+        help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in what "
+        "its data set was prepared from."
+    ),
+]
+ExcludeSeen = Annotated[
+    bool, typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken.")
+]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Tell why each item is recommended, and each modality's share of its score.",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        help="Moment of the requests: a date, as 2026-11-30T18:00, or a number in the unit of the "
+        "run's times; default: now."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +52,7 @@ def register(app: typer.Typer) -> None:
 
 def recommend(  # noqa: PLR0913  # an option each
     run: RunOption,
-    history: Annotated[
-        Path,
-        typer.Option(
-            help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in "
-            "what its data set was prepared from."
-        ),
-    ],
+    history: HistoryFile,
     k: Annotated[int, typer.Option("-k", min=1, help="Items a user.")] = 10,
     file: answers.Out = None,
     printed: answers.Format = "csv",
@@ -51,24 +69,9 @@ def recommend(  # noqa: PLR0913  # an option each
     max_per: rules.MaxPer = None,
     diversity: rules.Diversity = 0.0,
     show: rules.Show = "",
-    exclude_seen: Annotated[
-        bool,
-        typer.Option("--exclude_seen/--include_seen", help="Leave out what a user has taken."),
-    ] = True,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Tell why each item is recommended, and each modality's share of its score.",
-        ),
-    ] = False,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="Moment of the requests: a date, as 2026-11-30T18:00, or a number in the unit of "
-            "the run's times; default: now."
-        ),
-    ] = None,
+    exclude_seen: ExcludeSeen = True,
+    explain: Explain = False,
+    at: At = None,
 ) -> None:
     """Recommend items to any users from their histories; the training need not have seen them.
 
@@ -112,6 +115,11 @@ def recommend(  # noqa: PLR0913  # an option each
             at=at,
             report=report,
         )
+    _give(found, recommender, form)
+
+
+def _give(found: "Recommendations", recommender: "Recommender", form: answers.Form) -> None:
+    """Print or write what was found."""
     if found.known_until is not None:
         notes.print(f"the memory knows what was known before {_moment(found, recommender)}")
     columns, empty = recommender.columns, len(found.users_without_items)
