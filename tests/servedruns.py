@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 
 from recbole_hm4sr.report.finish import report_run
@@ -67,3 +68,33 @@ def expected_of(run_dir):
     scores = torch.cat(batches)
     scores[:, 0] = -torch.inf
     return Expected(dataset.item_tokens, histories, scores)
+
+
+def assert_reasons_hold(recommender, histories, found):
+    """Each reason that names an item of the history: as the model scores without that item."""
+    kinds, number = found.reasons.kinds, {t: n for n, t in enumerate(recommender.items.tokens)}
+    assert "history" in set(kinds.flat)
+
+    @torch.no_grad()
+    def scores_of(items, times):
+        one = recommender._number([(items, times)])
+        batch = recommender._batch(one, torch.tensor([0]), None)
+        return recommender.model.full_sort_predict(batch).view(-1)
+
+    for user in range(12):
+        window = slice(-recommender.max_length, None)
+        items, times = (values[window] for values in histories[user])
+        scores = scores_of(items, times)
+        middle = scores[1:].sort().values[(len(scores) - 2) // 2]
+        for rank in np.flatnonzero(kinds[user] == "history"):
+            named, item = found.reasons.items[user, rank], number[found.items[user, rank]]
+            drops = {}
+            for x in set(items):
+                rest = [(i, t) for i, t in zip(items, times, strict=True) if i != x]
+                left = scores_of(*zip(*rest, strict=True))[item] if rest else middle
+                drops[x] = float(scores[item] - left)
+            lift = float(scores[item] - middle)
+            assert drops[named] == pytest.approx(max(drops.values()), rel=1e-3, abs=1e-4)
+            share = found.reasons.shares[user, rank]
+            assert share > 0.1
+            assert share == pytest.approx(drops[named] / lift, rel=1e-2, abs=1e-2)

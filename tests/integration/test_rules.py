@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from servedruns import expected_of
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
@@ -13,16 +12,6 @@ from recbole_hm4sr.data.features import load_features
 from recbole_hm4sr.serve.recommend import Recommender
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def recommender(hm4sr_run):
-    return Recommender.load(hm4sr_run)
-
-
-@pytest.fixture(scope="module")
-def expected(hm4sr_run):
-    return expected_of(hm4sr_run)
 
 
 def rows(found):

@@ -5,7 +5,6 @@ import socket
 import threading
 
 import pytest
-from servedruns import expected_of
 from webclient import serving
 
 from recbole_hm4sr.serve.recommend import Recommender
@@ -30,11 +29,6 @@ def app(hm4sr_run):
 def client(app):
     with serving(app) as address, httpx.Client(base_url=address, timeout=60) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def expected(hm4sr_run):
-    return expected_of(hm4sr_run)
 
 
 def test_a_user_who_has_taken_everything_has_an_empty_list(client, hm4sr_run):

@@ -10,16 +10,10 @@ from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
 from recbole_hm4sr.model.capabilities import item_vectors
-from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.service import create_app
 
 pytestmark = pytest.mark.integration
 TOKENS = [f"B{n:03d}" for n in range(24)]
-
-
-@pytest.fixture(scope="module")
-def recommender(hm4sr_run):
-    return Recommender.load(hm4sr_run)
 
 
 @pytest.fixture(scope="module")
