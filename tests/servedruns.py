@@ -12,6 +12,18 @@ from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import read_plan
 from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
 
+NOW = 1_800_000_000  # after all that the toy data hold
+SMALL_MOMENTO = {
+    **QUICK,
+    "epochs": 1,
+    "MAX_ITEM_LIST_LENGTH": 11,
+    "hidden_size": 16,
+    "inner_size": 32,
+    "n_interactive_experts": 2,
+    "request_time": "target",
+    "use_gpu": False,
+}
+
 
 def train_toy(model, toy_path, run_dir, **overrides):
     """Train on the toy data set; returns the folder of the run."""

@@ -5,27 +5,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from servedruns import NOW, SMALL_MOMENTO
 
 import recbole_hm4sr
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.serve.recommend import Recommender
-from recbole_hm4sr.testing.toydata import QUICK, write_toy_dataset
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 pytestmark = pytest.mark.integration
 
-NOW = 1_800_000_000  # after all that the toy data hold
-SETTINGS = {
-    **QUICK,
-    "epochs": 1,
-    "MAX_ITEM_LIST_LENGTH": 11,
-    "hidden_size": 16,
-    "inner_size": 32,
-    "n_interactive_experts": 2,
-    "request_time": "target",
-    "use_gpu": False,
-}
 HISTORY = [(["B003", "B004"], [NOW - 100, NOW - 50])]
 
 
@@ -33,7 +23,7 @@ HISTORY = [(["B003", "B004"], [NOW - 100, NOW - 50])]
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("refreshed")
     write_toy_dataset(folder / "toy")
-    settings = {**SETTINGS, "data_path": str(folder)}
+    settings = {**SMALL_MOMENTO, "data_path": str(folder)}
     quick_start.run("Momento", "toy", overrides=settings, run_dir=folder / "run")
     return folder / "run"
 

@@ -6,6 +6,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from servedruns import NOW, SMALL_MOMENTO
 from webclient import read_metrics, serving
 
 import recbole_hm4sr
@@ -14,7 +15,7 @@ from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.serve import metrics
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.reloading import RunWatch
-from recbole_hm4sr.testing.toydata import QUICK, write_toy_dataset
+from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 httpx = pytest.importorskip("httpx", reason="needs httpx of the extra dev")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
@@ -24,17 +25,6 @@ from recbole_hm4sr.serve.service import Service, create_app  # noqa: E402
 
 pytestmark = pytest.mark.integration
 
-NOW = 1_800_000_000  # after all that the toy data hold
-SETTINGS = {
-    **QUICK,
-    "epochs": 1,
-    "MAX_ITEM_LIST_LENGTH": 11,
-    "hidden_size": 16,
-    "inner_size": 32,
-    "n_interactive_experts": 2,
-    "request_time": "target",
-    "use_gpu": False,
-}
 BODY = {
     "histories": [[{"item": "B003", "time": NOW - 100}, {"item": "B004", "time": NOW - 50}], []],
     "k": 30,
@@ -47,7 +37,7 @@ N_CLIENTS = 4
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("swapped")
     write_toy_dataset(folder / "toy")
-    settings = {**SETTINGS, "data_path": str(folder)}
+    settings = {**SMALL_MOMENTO, "data_path": str(folder)}
     quick_start.run("Momento", "toy", overrides=settings, run_dir=folder / "run")
     return folder / "run"
 

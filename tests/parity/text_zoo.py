@@ -156,3 +156,12 @@ def windows(items, mask, order=slice(None), padding=0):
             TARGET_LIST: targets,
         }
     )
+
+
+@torch.no_grad()
+def scores_of(model, batch):
+    """Scores of a batch, which those of each of its rows alone equal."""
+    scores = model.full_sort_predict(batch)
+    alone = torch.cat([model.full_sort_predict(batch[[row]]) for row in range(len(scores))])
+    assert_close(alone, scores, TOLERANCE)
+    return scores
