@@ -139,7 +139,7 @@ def _problem(description: str, sentence: str) -> dict[str, Any]:
 
 NOT_READY = "no run is loaded yet; ask again later"
 # Of paths that need no body.
-UNREADY = {503: _problem("No run is loaded yet.", NOT_READY)}
+UNREADY: dict[int | str, dict[str, Any]] = {503: _problem("No run is loaded yet.", NOT_READY)}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: _problem("The body is no JSON.", "body.1: JSON decode error"),
     404: _problem(
