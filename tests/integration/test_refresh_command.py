@@ -124,11 +124,13 @@ def test_recommend_says_once_up_to_when_the_memory_knows(after, run, tmp_path, c
 
 def test_the_service_tells_the_moment_and_what_is_read(after):
     pytest.importorskip("fastapi_offline", reason="needs the extra serve")
-    client = pytest.importorskip("fastapi.testclient", reason="needs httpx")
+    pytest.importorskip("httpx", reason="needs httpx of the extra dev")
+    from fastapi import testclient
+
     from recbole_hm4sr.serve.service import create_app
 
     moment = {"time": NOW - 38, "date": "2027-01-15T07:59:22Z"}
-    with client.TestClient(create_app(after)) as asked:
+    with testclient.TestClient(create_app(after)) as asked:
         version = asked.get("/version").json()
         assert version["known_until"] == moment
         assert (version["reads"], version["asks_when"]) == (

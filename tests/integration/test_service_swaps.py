@@ -21,6 +21,8 @@ httpx = pytest.importorskip("httpx", reason="needs httpx of the extra dev")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("fastapi_offline", reason="needs the extra serve")
 
+from fastapi import testclient  # noqa: E402
+
 from recbole_hm4sr.serve.service import Service, create_app  # noqa: E402
 
 pytestmark = pytest.mark.integration
@@ -190,7 +192,6 @@ def test_a_service_without_a_run_is_alive_but_not_ready(hm4sr_run):
 
 
 def test_unknown_items_and_popular_answers_are_counted(hm4sr_run):
-    testclient = pytest.importorskip("fastapi.testclient")
     client = testclient.TestClient(create_app(Recommender.load(hm4sr_run)))
     histories = [["B001", "x", "y"], ["x"], []]
     body = {"histories": [[{"item": it, "time": 5} for it in items] for items in histories]}

@@ -4,13 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import load_features
 from recbole_hm4sr.model.capabilities import item_vectors
-from recbole_hm4sr.serve.service import create_app
 
 pytestmark = pytest.mark.integration
 TOKENS = [f"B{n:03d}" for n in range(24)]
@@ -90,6 +88,12 @@ def test_items_that_are_not_known_are_named(recommender, caplog):
 
 
 def test_the_service_tells_similar_items(recommender, cosines):
+    pytest.importorskip("httpx", reason="needs httpx of the extra dev")
+    pytest.importorskip("fastapi_offline", reason="needs the extra serve")
+    from fastapi.testclient import TestClient
+
+    from recbole_hm4sr.serve.service import create_app
+
     client = TestClient(create_app(recommender))
     body = {"items": ["B004", "none"], "k": 3, "by": "text", "show": ["categories"]}
     answer = client.post("/similar", json=body).json()["items"]
