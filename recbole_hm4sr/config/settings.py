@@ -193,6 +193,13 @@ class RunSettings(Settings):
         "with neither is always alive.",
         "protocol",
     )
+    list_metrics: bool = setting(
+        False,
+        "Whether the lists of the test are measured beyond accuracy: coverage, Gini index, novelty "
+        "and diversity by features, at each of topk; one more ranking for each treatment of seen "
+        "items.",
+        "free on resume",
+    )
     init_from: str = setting(
         "",
         "Folder of a run of the same model to begin from, on longer data: known users, items, gap "
