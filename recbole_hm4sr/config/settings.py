@@ -41,6 +41,14 @@ class Settings(pydantic.BaseModel):
     new_items: ClassVar[Literal["nothing", "features", "fit"]] = "nothing"
 
     @classmethod
+    def new_items_with(
+        cls,
+        values: Mapping[str, Any],  # noqa: ARG003  # a model may read them
+    ) -> Literal["nothing", "features", "fit"]:
+        """What :attr:`new_items` is with some settings."""
+        return cls.new_items
+
+    @classmethod
     def names(cls) -> list[str]:
         """Names of its settings."""
         return list(cls.model_fields)
