@@ -82,7 +82,8 @@ def list_metrics(
         directions: Of :func:`feature_directions`.
         config: RecBole ``Config``.
     """
-    n_items, found = len(counts) - 1, {}
+    found: dict[str, float] = {}
+    n_items = len(counts) - 1
     surprise = np.log2((counts.sum() + n_items) / (counts + 1.0))
     for k in cuts:
         shown = lists[:, :k]
