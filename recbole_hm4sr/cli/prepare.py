@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli import images
 from recbole_hm4sr.cli.options import names_of, out
 from recbole_hm4sr.cli.progress import progress
@@ -19,8 +20,25 @@ Out = Annotated[
     Path, typer.Option("--out", help="Folder to write, new or empty; its name is the data set's.")
 ]
 Core = Annotated[
-    int,
-    typer.Option(help="Fewest interactions of each user and item that is left; 0 keeps all."),
+    int | None,
+    typer.Option(
+        help="Fewest interactions of each user and item that is left, by default 5; 0 keeps all, "
+        "as --append does."
+    ),
+]
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append",
+        help="Add to the newest state of the data set of --out; the next state is a folder beside "
+        "it, with the day in its name. Settings and fitted encoders are kept.",
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="As --append, but the next state has these files alone: the whole log."
+    ),
 ]
 KeepItems = Annotated[
     str,
@@ -72,7 +90,7 @@ def register(app: typer.Typer) -> None:
 
 
 @prepare_app.command()
-def amazon(
+def amazon(  # noqa: PLR0913  # a flag each
     reviews: Annotated[
         list[Path], typer.Option(help="Review file; the flag may be given several times.")
     ],
@@ -80,9 +98,11 @@ def amazon(
     meta: Annotated[
         list[Path] | None, typer.Option(help="Metadata file; the flag may be given several times.")
     ] = None,
-    core: Core = 5,
+    core: Core = None,
     keep_items: KeepItems = "interacted",
     keep_later: KeepLater = False,
+    append: Append = False,
+    replace: Replace = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
 ) -> None:
@@ -95,10 +115,12 @@ def amazon(
     from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
     from recbole_hm4sr.prepare.tables.job import Preparation
 
-    job = Preparation(folder, core, keep_later, memory, threads, keep_items)
+    change = _change(append=append, replace=replace)
+    job = Preparation(folder, core, keep_later, memory, threads, keep_items, change)
     with progress(_IF_STOPPED) as report:
         provenance = prepare_amazon(reviews, meta or [], job, report=report)
-    _print_result(folder, provenance)
+    is_known = provenance.pop("is_known", False)
+    _print_result(folder.with_name(provenance["data_set"]), provenance, is_known=is_known)
 
 
 @prepare_app.command("csv")
@@ -124,9 +146,11 @@ def csv_files(  # noqa: PLR0913  # a flag each
     image_url: ImageUrl = None,
     encoding: Encoding = "utf-8",
     items_encoding: ItemsEncoding = None,
-    core: Core = 5,
+    core: Core = None,
     keep_items: KeepItems = "all",
     keep_later: KeepLater = False,
+    append: Append = False,
+    replace: Replace = False,
     memory: Memory = "2GB",
     threads: Threads = 0,
 ) -> None:
@@ -137,6 +161,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
     """
     from recbole_hm4sr.prepare.command import prepare
 
+    change = _change(append=append, replace=replace)
     with progress(_IF_STOPPED) as report:
         prepared = prepare(
             interactions,
@@ -163,16 +188,28 @@ def csv_files(  # noqa: PLR0913  # a flag each
             core=core,
             keep_items=keep_items,
             keep_later=keep_later,
+            change=change,
             memory=memory,
             threads=threads,
             report=report,
         )
-    _print_result(folder, prepared.provenance)
+    _print_result(prepared.folder, prepared.provenance, is_known=prepared.is_known)
 
 
-def _print_result(folder: Path, provenance: dict[str, Any]) -> None:
+def _change(*, append: bool, replace: bool) -> str:
+    if append and replace:
+        raise ConfigError("--append and --replace must not be given together")
+    return "append" if append else "replace" if replace else ""
+
+
+def _print_result(folder: Path, provenance: dict[str, Any], *, is_known: bool) -> None:
     """What each step left and dropped; PROVENANCE.json has the places as well."""
+    if is_known:
+        out.print(f"{folder} has all of it: nothing to do")
+        return
     steps = provenance["steps"]
+    for name, count in steps[0].get("earlier", {}).items():
+        out.print(f"{count:,} interactions of {name} are kept")
     counted = [step for step in steps if "users" in step]
     table = Table("step", *_COUNTED)
     for step in counted:

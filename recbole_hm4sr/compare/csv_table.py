@@ -13,6 +13,8 @@ _NO_TEST = PairedTest(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
     """All numbers with all digits, a record per data set, protocol, model, group and metric.
 
+    What the lists are like, where it was measured, comes last.
+
     A number that there is not is NaN.
     """
     return [
@@ -21,11 +23,16 @@ def csv_records(summaries: Sequence[Summary]) -> list[dict[str, object]]:
         for row in summary.rows
         for metric in summary.metrics
         for group in (ALL, *GROUP_NAMES)
+    ] + [
+        _csv_record(summary, row, ALL, metric)
+        for summary in summaries
+        for row in summary.rows
+        for metric in row.lists
     ]
 
 
 def _csv_record(summary: Summary, row: Row, group: str, metric: str) -> dict[str, object]:
-    score = row.scores[group, metric]
+    score = row.lists[metric] if metric in row.lists else row.scores[group, metric]
     return {
         "dataset": summary.dataset,
         "generated": summary.generated,

@@ -86,7 +86,8 @@ def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
 
     ``table.txt`` and ``table.md`` hold all of them, ``table.csv`` every number. ``table.tex`` holds
     the main tables; ``table_details.tex``, ``table_tests.tex`` and ``table_groups.tex`` the others,
-    and ``table_cut.tex``, in a split by one moment, those of the targets known at the cut.
+    ``table_cut.tex``, in a split by one moment, those of the targets known at the cut, and
+    ``table_lists.tex``, where they were measured, what the lists are like.
 
     Returns:
         The files.
@@ -104,9 +105,10 @@ def write_tables(summaries: Sequence[Summary], out: Path) -> list[Path]:
         "table_tests.tex": as_latex(table for table in tables if table.kind == "tests"),
         "table_groups.tex": as_latex(table for table in tables if table.kind == "groups"),
     }
-    cut = [table for table in tables if table.kind == "cut"]
-    if cut:
-        texts["table_cut.tex"] = as_latex(cut)
+    for kind in ("cut", "lists"):
+        own = [table for table in tables if table.kind == kind]
+        if own:
+            texts[f"table_{kind}.tex"] = as_latex(own)
     paths = []
     for name, text in texts.items():
         paths.append(out / name)

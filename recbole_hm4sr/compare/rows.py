@@ -44,7 +44,10 @@ def _seen_as(outcome: Outcome, name: str, label: str) -> Outcome:
     if not outcome.done or not name:
         return dataclasses.replace(outcome, view=label)
     record = dict(outcome.record or {})
-    found = record.pop("views")[name]
+    views = record.pop("views")
+    found = views[name]
+    if name != next(iter(views)):  # the lists are those of the first
+        record.pop("lists", None)
     return dataclasses.replace(
         outcome, view=label, ranks=found["ranks"], record={**record, **found}
     )

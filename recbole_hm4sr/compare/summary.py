@@ -58,6 +58,7 @@ class Row:
         zero_score_share: Of a model that is fitted once, the share of test targets of which it
             knows nothing, mean over the seeds; NaN for others.
         peak_memory_mb: Largest of the seeds, in MiB; NaN if it is known of none.
+        lists: What its lists are like beyond accuracy, by metric; empty where no run says.
     """
 
     label: str
@@ -74,6 +75,7 @@ class Row:
     n_parameters: int
     zero_score_share: float = math.nan
     peak_memory_mb: float
+    lists: dict[str, Score] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -240,6 +242,7 @@ def _rows(
         scores = _scores(own, history, grid.metrics)
         row = _row(label, own, _reasons(here), grid.tuned(labels[label]))
         wanted = grid.seeds_of(labels[label])
+        row = dataclasses.replace(row, lists=_lists(own, history))
         rows.append(dataclasses.replace(row, scores=scores, wanted_seeds=wanted, **compared))
     return tuple(rows)
 
@@ -314,6 +317,13 @@ def _scores(
                 [v[chosen].mean() for v, chosen in pairs if chosen.any()]
             )
     return scores
+
+
+def _lists(runs: Sequence[_Run], history: str) -> dict[str, Score]:
+    """What the lists of a row's runs are like, mean and deviation over seeds."""
+    found = [((outcome.record or {}).get("lists") or {}).get(history, {}) for outcome, _ in runs]
+    names = [name for name in (found[0] if found else {}) if all(name in one for one in found)]
+    return {name: _score([one[name] for one in found]) for name in names}
 
 
 def _score(values: Sequence[float]) -> Score:

@@ -21,6 +21,11 @@ _UNKNOWN = (
     "Unknown: test targets of which a model that is fitted once knows nothing; their score is 0, "
     "and they rank by popularity."
 )
+LISTS_NOTE = (
+    "Of the first k items of all test lists. Coverage: share of the items that are shown. Gini: "
+    "how unequally, 0 for alike. Novelty: mean of -log2 of an item's share of the training. "
+    "Diversity: mean of 1 - cosine of the features of two items of a list."
+)
 _LONGEST_BASELINE = 16  # letters in a heading
 SMALL_MARK = "†"
 # What a results table can show of a row besides its metrics; "difference" is beside each.
@@ -63,7 +68,7 @@ class Table:
         columns: Headings.
         rows: As many entries each as there are headings, unless the last one spans the rest.
         notes: Sentences below it.
-        kind: ``results``, ``tests``, ``cut`` or ``groups``.
+        kind: ``results``, ``tests``, ``cut``, ``lists`` or ``groups``.
         n_labels: How many of the first columns say what a row is.
         mark_means: What a marked entry means, in a sentence.
         best_of: What the best is the best of, as ``column`` or ``row``.
@@ -86,6 +91,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(_tests(summary))
     if summary.without_history is not None:
         tables.append(_cut(summary))
+    if any(row.lists for row in summary.rows):
+        tables.append(_lists(summary))
     return [*tables, _groups(summary)]
 
 
@@ -256,6 +263,20 @@ def _cut_entries(
         Entry(_score(score), best=score.mean in _highest(summary, group, metric)[:1])
         for group, score in zip(groups, scores, strict=True)
     )
+
+
+def _lists(summary: Summary) -> Table:
+    """What lists are like beyond accuracy; more of it is not always better, so none is the best."""
+    names = list(dict.fromkeys(name for row in summary.rows for name in row.lists))
+    rows = tuple(
+        (
+            Entry(row.label),
+            *(Entry(_score(row.lists[name]) if name in row.lists else _NONE) for name in names),
+        )
+        for row in summary.rows
+        if row.seeds
+    )
+    return Table(_title(summary, "lists"), ("model", *names), rows, (LISTS_NOTE,), kind="lists")
 
 
 def _groups(summary: Summary) -> Table:

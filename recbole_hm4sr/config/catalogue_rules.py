@@ -19,7 +19,7 @@ def wrong_catalogue(
     """
     if values.get("catalogue") != "all":
         return []
-    way = "nothing" if settings_class is None else settings_class.new_items
+    way = "nothing" if settings_class is None else settings_class.new_items_with(values)
     if way == "nothing":
         return [
             f"catalogue must be interacted with {model}, which does not score an item without "

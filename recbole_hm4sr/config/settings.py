@@ -41,6 +41,14 @@ class Settings(pydantic.BaseModel):
     new_items: ClassVar[Literal["nothing", "features", "fit"]] = "nothing"
 
     @classmethod
+    def new_items_with(
+        cls,
+        values: Mapping[str, Any],  # noqa: ARG003  # a model may read them
+    ) -> Literal["nothing", "features", "fit"]:
+        """What :attr:`new_items` is with some settings."""
+        return cls.new_items
+
+    @classmethod
     def names(cls) -> list[str]:
         """Names of its settings."""
         return list(cls.model_fields)
@@ -192,6 +200,13 @@ class RunSettings(Settings):
         "from available_from of the .item file on, else after the item's first interaction; one "
         "with neither is always alive.",
         "protocol",
+    )
+    list_metrics: bool = setting(
+        False,
+        "Whether the lists of the test are measured beyond accuracy: coverage, Gini index, novelty "
+        "and diversity by features, at each of topk; one more ranking for each treatment of seen "
+        "items.",
+        "free on resume",
     )
     init_from: str = setting(
         "",

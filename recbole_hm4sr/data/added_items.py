@@ -4,7 +4,7 @@ import hashlib
 import io
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,24 @@ class AddedItems:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def features_behind(self, features: ItemFeatures, name: str) -> ItemFeatures:
+        """Stored features of a modality, then those of these items that are not among them."""
+        rows = self.modalities[name]
+        new = rows.present & ~np.isin(self.tokens, features.tokens)
+        values = rows.values[new].astype(features.values.dtype)
+        return replace(
+            features,
+            tokens=np.concatenate([features.tokens, self.tokens[new]]),
+            values=np.concatenate([features.values, values]),
+        )
+
+    def texts(self) -> dict[str, str]:
+        """The words by which they are compared, by token; empty where features are."""
+        found: dict[str, str] = {}
+        for rows in self.modalities.values():
+            found |= dict(zip(self.tokens.tolist(), rows.texts, strict=False))
+        return found
 
     def without(self, tokens: Array) -> "AddedItems":
         """Those that are not among some tokens."""

@@ -301,11 +301,20 @@ def tfidf_svd_revision() -> str:
     return f"width {TFIDF_SVD_WIDTH}, scikit-learn {version('scikit-learn')}"
 
 
+def kept_text_encoder(item_file: Path) -> Path:
+    """The encoder of the source ``tfidf-svd`` that was fitted to an earlier state of a data set.
+
+    Args:
+        item_file: The ``.item`` file, beside which it lies; most data sets have none.
+    """
+    return item_file.with_name(f"{item_file.stem}.{TFIDF_SVD}.encoder.npz")
+
+
 def text_features_path(item_file: Path, text_fields: Sequence[str]) -> Path:
     """Where the text features of an item file are cached.
 
-    The name holds a hash of everything that decides the values, so a changed file or recipe never
-    meets a stale cache.
+    The name holds a hash of everything that decides the values, so a changed file, recipe or kept
+    encoder never meets a stale cache.
 
     Args:
         item_file: The ``.item`` file.
@@ -319,6 +328,9 @@ def text_features_path(item_file: Path, text_fields: Sequence[str]) -> Path:
     except OSError as error:
         raise DataError(f"cannot read {item_file}: {error.strerror}") from error
     digest.update(repr((tuple(text_fields), tfidf_svd_revision())).encode())
+    kept = kept_text_encoder(item_file)
+    if kept.is_file():
+        digest.update(kept.read_bytes())
     return cache_dir() / "text" / f"{item_file.stem}-{digest.hexdigest()[:16]}.npz"
 
 

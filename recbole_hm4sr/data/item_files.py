@@ -67,6 +67,15 @@ class ItemFiles:
         self._aligned: dict[str, AlignedFeatures] = {}
         self._words: dict[str, WordWeights] = {}
         self._of_all: ItemFiles | None = None
+        self._more: AddedItems | None = None
+
+    def add(self, items: AddedItems) -> None:
+        """Let items be known besides that the files do not describe, as a run has kept them.
+
+        Args:
+            items: What the files say of an item goes before what these do.
+        """
+        self._more = items
 
     def first(self, n_items: int) -> "ItemFiles":
         """The same files for the first items alone; a modality is still read once.
@@ -138,6 +147,8 @@ class ItemFiles:
             self._item_file, self._settings.text_fields, item_field=self._item_field
         )
         of_token = dict(zip(tokens.tolist(), texts, strict=True))
+        if self._more is not None:
+            of_token = {**self._more.texts(), **of_token}
         return [of_token.get(str(token), "") for token in wanted]
 
     def added(self, tokens: Array) -> AddedItems:
@@ -238,6 +249,10 @@ class ItemFiles:
         Raises:
             DataError: If there is no source, or it breaks the contract.
         """
+        found = self._read_source(name)
+        return found if self._more is None else self._more.features_behind(found, name)
+
+    def _read_source(self, name: str) -> ItemFeatures:
         source = self._settings.modalities[name]
         archive = self._archive(name)
         side_file = self._folder / f"{self._dataset}.{name}"

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from recbole_hm4sr.base.errors import DataError, UserError
+from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.later import known_before, with_targets
 from recbole_hm4sr.data.loaders import make_ranking_loader
-from recbole_hm4sr.data.packed import send_batch
-from recbole_hm4sr.data.seen import mark_seen
 from recbole_hm4sr.data.times import grain_of
 from recbole_hm4sr.data.vocabulary import Vocabulary
+from recbole_hm4sr.evaluate.lists import feature_directions, list_metrics, top_lists
 from recbole_hm4sr.evaluate.ranks import Ranks
+from recbole_hm4sr.later.choosing import choose_targets
 from recbole_hm4sr.later.drift import Drift, measure_drift
-from recbole_hm4sr.later.judging import Judged, choose_targets, judge
+from recbole_hm4sr.later.judging import Judged, judge
 from recbole_hm4sr.later.learning import Known, Learner
 from recbole_hm4sr.later.options import CHOICES, require_choice
 from recbole_hm4sr.later.reading import (
@@ -30,8 +31,6 @@ from recbole_hm4sr.later.reading import (
     visit_gap,
 )
 from recbole_hm4sr.later.update import read_added
-from recbole_hm4sr.layers.seen import pairs_of_rows
-from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.registry import find_baselines
 from recbole_hm4sr.run.beginning import served_vocabulary
 from recbole_hm4sr.run.parts import arrange_batches, set_threads
@@ -40,7 +39,8 @@ from recbole_hm4sr.run.serving_file import read_serving_file, served_checkpoint
 
 _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
-_LISTS = 5000  # whose items are counted for the coverage, evenly among all
+_LISTS = 5000  # that are looked at beyond accuracy, evenly among all
+_LONGEST = 10
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class LaterMetrics:
         own_test: Of the run's own test.
         baselines: Of models that are fitted once to what the run knows, by their name.
         groups: Number of targets and metrics, by group.
-        coverage: Share of the run's items that are in a list.
-        list_length: How long these lists are.
+        lists: What the lists are like beyond accuracy, as ``coverage@10``; see
+            :mod:`recbole_hm4sr.evaluate.lists`.
         drift: What has changed in the interactions.
     """
 
@@ -69,8 +69,7 @@ class LaterMetrics:
     own_test: dict[str, float]
     baselines: dict[str, dict[str, float]]
     groups: dict[str, dict[str, Any]]
-    coverage: float
-    list_length: int
+    lists: dict[str, float]
     drift: tuple[Drift, ...]
 
     def to_plain(self) -> dict[str, Any]:
@@ -109,7 +108,6 @@ def evaluate_later(
     is_unknown = log.items >= asked.n_items
     judged = judge(learner, model, part, chosen, cut=part.ends_before)
     judged = _missing(judged, is_unknown[chosen])
-    list_length = min(max(learner.config["topk"]), 10)
     return LaterMetrics(
         n_interactions=int(asked.is_new.sum()),
         n_targets=len(chosen),
@@ -119,8 +117,7 @@ def evaluate_later(
         own_test=_own_test(folder),
         baselines=_baselines(learner, part, chosen, is_unknown[chosen]),
         groups=judged.by_group(),
-        coverage=_coverage(learner, model, part, chosen, list_length, asked.n_items),
-        list_length=list_length,
+        lists=_lists(learner, model, part, chosen, asked.n_items),
         drift=measure_drift(part, asked.is_new),
     )
 
@@ -153,7 +150,8 @@ def _open(folder: Path, interactions: Path) -> _Opened:
     learner = Learner(plan, plan.to_recbole())
     before, came = read_added(folder, content), read_later(interactions, plan, vocabulary)
     added = read_added(folder, content, ("", came.where(~came.among(before.rows))))
-    dataset = open_longer(plan, learner.config, vocabulary, added.rows)
+    items = AddedItems.load(folder, content.added) if content.added else None
+    dataset = open_longer(plan, learner.config, vocabulary, added.rows, items)
     # The entry behind the last is that of the interactions of the files, whose number is -1.
     is_new = np.append(added.file == len(before.hashes), False)[dataset.later_rows]
     times = dataset.log.times
@@ -199,28 +197,22 @@ def _baselines(
     return found
 
 
-@torch.no_grad()
-def _coverage(
-    learner: Learner, model: Any, part: Any, targets: Array, k: int, n_items: int
-) -> float:
-    """Share of the known items that are among the first k of some lists."""
+def _lists(
+    learner: Learner, model: Any, part: Any, targets: Array, n_items: int
+) -> dict[str, float]:
+    """What the lists before some of the targets are like, of the items that the run knows."""
     some = targets[np.unique(np.linspace(0, len(targets) - 1, _LISTS).astype(np.int64))]
-    shown = with_targets(part, some)
-    loader = make_ranking_loader(learner.config, shown)
+    config = learner.config
+    loader = make_ranking_loader(config, with_targets(part, some))
     arrange_batches(model, None, loader)
-    seen, device = mark_seen(shown.inter_feat.histories, part.iid_field), learner.config["device"]
-    removes_seen, listed, done = learner.plan.run.rank_history == "exclude", set(), 0
-    for batch in loader:
-        n_rows = len(batch[0])
-        pairs = torch.stack(seen.before(shown.inter_feat.targets[done : done + n_rows]), dim=1)
-        pairs, done = pairs if removes_seen else pairs[:0], done + n_rows
-        asked = send_batch(batch[0], device)
-        if hasattr(model, "top_items"):
-            _, items = model.top_items(asked, k, send(pairs_of_rows(pairs, n_rows), device))
-        else:
-            scores = model.full_sort_predict(asked).view(n_rows, -1).clone()
-            scores[:, 0] = -torch.inf
-            scores[pairs[:, 0], pairs[:, 1]] = -torch.inf
-            items = scores.topk(min(k, scores.shape[1])).indices
-        listed.update(items.flatten().tolist())
-    return len({it for it in listed if 0 < it < n_items}) / max(1, n_items - 1)
+    length = min(max(config["topk"]), _LONGEST)
+    removes_seen = learner.plan.run.rank_history == "exclude"
+    lists = top_lists(model, config, loader, length, removes_seen=removes_seen)
+    directions = feature_directions(part)
+    return list_metrics(
+        np.where(lists < n_items, lists, 0),
+        [length],
+        counts=part.interaction_counts().numpy()[:n_items],
+        directions=directions,
+        config=config,
+    )

@@ -8,14 +8,11 @@ import numpy as np
 import torch
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.data.later import with_targets
-from recbole_hm4sr.data.loaders import make_ranking_loader, make_train_loader
-from recbole_hm4sr.data.log import InteractionLog
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.groups import group_masks
 from recbole_hm4sr.evaluate.ranks import Ranks, describe_samples
+from recbole_hm4sr.later.choosing import ranking_of
 from recbole_hm4sr.later.learning import Learner
-from recbole_hm4sr.run.parts import arrange_batches
 
 Array = np.ndarray[Any, Any]
 
@@ -60,25 +57,6 @@ class Judged:
         }
 
 
-def choose_targets(log: InteractionLog, inside: Array, choice: str, *, gap: int) -> Array:
-    """Which interactions are judged: those that have a history before them.
-
-    Args:
-        log: All interactions.
-        inside: Those of the weeks. Shape ``[N]``, bool.
-        choice: One of :data:`~recbole_hm4sr.later.options.CHOICES`.
-        gap: The longest time between two interactions of one visit.
-
-    Returns:
-        Positions, rising. Int64.
-    """
-    has_history = np.arange(len(log)) > log.starts
-    chosen = inside & has_history
-    if choice == "visits":
-        chosen &= np.diff(log.times, prepend=log.times[:1]) > gap
-    return np.flatnonzero(chosen)
-
-
 def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) -> Judged:
     """Rank targets among all items that the model has.
 
@@ -94,11 +72,7 @@ def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) 
         TrainingError: If a score is NaN.
     """
     config, rank_history = learner.config, learner.plan.run.rank_history
-    judged = with_targets(part, targets)
-    loader = make_ranking_loader(config, judged)
-    arrange_batches(model, None, loader)
-    train = make_train_loader(config, part, part)
-    evaluator = Evaluator(config, model, train, rank_history=rank_history)
+    loader, evaluator = ranking_of(model, config, learner.plan, part, targets)
     if not evaluator.metrics_follow_from_ranks(loader):
         raise ConfigError(
             f"later interactions are judged by metrics of ranks, but the run has "
@@ -107,4 +81,4 @@ def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) 
     ranks = evaluator.rank(loader)
     at_cut = copy.copy(part)
     at_cut.ends_before = cut
-    return Judged(ranks, describe_samples(judged, at_cut), evaluator, rank_history)
+    return Judged(ranks, describe_samples(loader._dataset, at_cut), evaluator, rank_history)

@@ -19,8 +19,7 @@ def sentences(found: LaterMetrics) -> tuple[str, ...]:
         f"{percent(found.unknown_users)} are of users that the run does not know, "
         f"{percent(found.unknown_items)} of items that it does not know; such an item counts as "
         f"missed.",
-        f"{percent(found.coverage)} of the run's items are among the first {found.list_length} of "
-        f"some list.",
+        "; ".join(f"{name} {value:.4f}" for name, value in found.lists.items()) + ".",
     )
 
 

@@ -6,7 +6,7 @@ and each week of a replay.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ from torch import Tensor
 
 from recbole_hm4sr.data.later import with_targets
 from recbole_hm4sr.data.loaders import make_train_loader
+from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.data.vocabulary import Vocabulary
+from recbole_hm4sr.later.choosing import (
+    before_targets,
+    choose_again,
+    leaves_a_choice,
+    newest_targets,
+)
 from recbole_hm4sr.later.options import Recipe
+from recbole_hm4sr.model.capabilities import row_keys
 from recbole_hm4sr.run.parts import arrange_batches, build_model
 from recbole_hm4sr.run.plan import RunPlan
 from recbole_hm4sr.train.carry_over import TableRows, carry_over
 from recbole_hm4sr.train.checkpoint import read_checkpoint, renamed
 from recbole_hm4sr.train.epoch_trainer import EpochTrainer
+from recbole_hm4sr.train.new_item_rows import NewItemRows
 
 _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -77,6 +86,20 @@ class Known:
         rows = TableRows(len(vocabulary.users), len(vocabulary.items), keys)
         return cls(renamed(read_checkpoint(checkpoint)["state_dict"]), rows)
 
+    def with_choice_of(self, model: Any) -> "Known":
+        """The same, with what a model has chosen."""
+        own, keys = model.state_dict(), row_keys(model)
+        weights = {name: own[name].detach().cpu().clone() for name in _OF_VIEWS}
+        kept = {**self.rows.keys, **{name: keys[name] for name in _OF_VIEWS}}
+        return Known({**self.weights, **weights}, replace(self.rows, keys=kept))
+
+    def give_choice_to(self, model: Any) -> None:
+        """Give a model what was chosen, where there is a choice."""
+        own = model.state_dict()
+        for name in _OF_VIEWS:
+            if name in own and name in self.weights:
+                own[name].copy_(self.weights[name])
+
 
 class Learner:
     """Builds the model of a run on data of any moment, and lets it learn.
@@ -91,18 +114,21 @@ class Learner:
         self.is_fitted_once = plan.entry.is_fitted_once
         self._named: set[str] = set()
 
-    def open(self, part: Any, known: Known | None) -> Any:
+    def open(self, part: Any, known: Known | None, *, begins: bool = False) -> Any:
         """The model on a split, with what is known; one that is fitted once is fitted to it.
 
         Args:
             part: Of :func:`~recbole_hm4sr.data.later.known_before`.
             known: Weights that it takes over; None for initial ones.
+            begins: Whether it is to learn, so that rows of new items begin where it helps.
         """
         model = build_model(self.plan, self.config, part)
         if self.is_fitted_once:
             model.fit(part)
         elif known is not None:
-            fresh = carry_over(model, known.weights, known.rows, TableRows.of(model, part))
+            begin = NewItemRows(model, part, known.rows.n_items) if begins else None
+            now = TableRows.of(model, part)
+            fresh = carry_over(model, known.weights, known.rows, now, begin=begin)
             for name in sorted(set(fresh) - self._named):
                 _log.warning("%s has no partner in what the run knows and starts fresh", name)
             self._named |= set(fresh)
@@ -114,7 +140,7 @@ class Learner:
     ) -> Any:
         """Let the model learn new interactions, mixed with old ones; returns it.
 
-        The state of the optimizer begins fresh.
+        The state of the optimizer begins fresh. What validation chose is chosen again first.
 
         Args:
             part: Of :func:`~recbole_hm4sr.data.later.known_before`: all that may be known.
@@ -123,7 +149,7 @@ class Learner:
             recipe: How it learns.
             number: Of the step: each draws old interactions and dropout of its own.
         """
-        model = self.open(part, known)
+        model = self.open(part, self.choose(part, known, new), begins=True)
         if len(new) and not self.is_fitted_once:
             trainer = self._trainer(model)
             for turn in range(recipe.passes):
@@ -133,14 +159,41 @@ class Learner:
         model.eval()
         return model
 
-    def train(self, part: Any, *, n_epochs: int) -> Any:
+    def choose(self, part: Any, known: Known | None, new: Array) -> Known | None:
+        """What is known, with what validation leaves to be chosen chosen by the newest targets.
+
+        It is ranked by what is known, with a memory that ends where they begin. Where none is later
+        than all that was learned, or nothing is left to be chosen, it is known as it was.
+
+        Args:
+            part: As :meth:`step` takes it.
+            known: What is known before.
+            new: As :meth:`step` takes it.
+        """
+        if known is None or not (len(new) and leaves_a_choice(self.plan)):
+            return known
+        arguments, data = self.plan.values["eval_args"], self.plan.data
+        choice = "visits" if arguments.get("targets") == "visits" else "all"
+        gap = int(data.same_visit_gap * PER_SECOND[data.timestamp_unit])
+        targets, begin = newest_targets(part, new, choice=choice, gap=gap)
+        if not len(targets):
+            return known
+        earlier = before_targets(part, begin)
+        model = self.open(earlier, known)
+        choose_again(model, self.config, self.plan, earlier, targets)
+        return known.with_choice_of(model)
+
+    def train(self, part: Any, *, n_epochs: int, chosen: Known | None = None) -> Any:
         """Train a model from the start on all that may be known; returns it.
 
         Args:
             part: As :meth:`step` takes it.
             n_epochs: How many epochs; nothing is validated.
+            chosen: Of :meth:`choose`: it takes what was chosen, and nothing else.
         """
         model = self.open(part, None)
+        if chosen is not None:
+            chosen.give_choice_to(model)
         if not self.is_fitted_once:
             trainer, targets = self._trainer(model), part.inter_feat.targets.numpy()
             for epoch in range(n_epochs):

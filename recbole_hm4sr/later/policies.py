@@ -11,6 +11,7 @@ import torch
 
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.data.later import known_before
+from recbole_hm4sr.later.choosing import leaves_a_choice
 from recbole_hm4sr.later.learning import Known, Learner
 from recbole_hm4sr.later.options import POLICIES, Recipe
 from recbole_hm4sr.train.carry_over import TableRows
@@ -131,7 +132,7 @@ def make_policy(
         known: What the run's training has left; None for a model that is fitted once.
         recipe: How an update learns.
         n_epochs: How long a training from the start lasts.
-        kept_as: Where what an updated model knows is kept.
+        kept_as: Where what a model knows is kept whose next step depends on it.
     """
 
     def update(week: int, before: Known | None) -> Known | None:
@@ -139,15 +140,18 @@ def make_policy(
         new = weeks.learned_before(week, part)
         return Known.of(learner.step(part, before, new, recipe=recipe, number=week), part)
 
-    def retrain(week: int, _: Known | None) -> Known | None:
+    def retrain(week: int, before: Known | None) -> Known | None:
         part = weeks.before(week)
-        return Known.of(learner.train(part, n_epochs=n_epochs), part)
+        chosen = learner.choose(part, before, weeks.learned_before(week, part))
+        return Known.of(learner.train(part, n_epochs=n_epochs, chosen=chosen), part)
 
     def nothing(_: int, before: Known | None) -> Known | None:
         return before
 
+    chooses = leaves_a_choice(learner.plan)
     advances = {"frozen": nothing, "refreshed": nothing, "updated": update, "retrained": retrain}
-    path = kept_as if name == "updated" else None
+    # What is chosen before a week is chosen by the model of the week before.
+    path = kept_as if name == "updated" or (name == "retrained" and chooses) else None
     return Policy(name, learner, weeks, known, advances[name], path=path)
 
 

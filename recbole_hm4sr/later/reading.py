@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recbole_hm4sr.base.files import ASCII_BLANKS
+from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.interaction_columns import read_interaction_columns
 from recbole_hm4sr.data.later_rows import LaterRows
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
@@ -69,7 +70,11 @@ def _known_or_cut(tokens: Array, known: Array) -> Array:
 
 
 def open_longer(
-    plan: RunPlan, config: Any, vocabulary: Vocabulary, later: LaterRows | None
+    plan: RunPlan,
+    config: Any,
+    vocabulary: Vocabulary,
+    later: LaterRows | None,
+    added: AddedItems | None = None,
 ) -> MultiModalSequentialDataset:
     """A run's data with later interactions behind them, as a log.
 
@@ -78,10 +83,13 @@ def open_longer(
         config: The same for RecBole.
         vocabulary: Of the run.
         later: What came; None for nothing.
+        added: Items that were added to the run, whose features the data set's files do not have.
     """
     folder, item = Path(config["data_path"]), config["ITEM_ID_FIELD"]
     make_missing_text_features(folder, plan.dataset, plan.data, item_field=item)
     dataset = MultiModalSequentialDataset(config, vocabulary, later)
+    if added is not None:
+        dataset.item_files.add(added)
     dataset.keep_as_log()
     return dataset
 

@@ -23,7 +23,8 @@ from recbole_hm4sr.data.later_rows import LaterRows
 from recbole_hm4sr.data.splits import find_cuts
 from recbole_hm4sr.data.times import DAY_SECONDS, PER_SECOND, as_date, exact_seconds
 from recbole_hm4sr.data.vocabulary import FILE_NAME, Vocabulary
-from recbole_hm4sr.later.judging import choose_targets, judge
+from recbole_hm4sr.later.choosing import choose_targets
+from recbole_hm4sr.later.judging import judge
 from recbole_hm4sr.later.learning import Known, Learner
 from recbole_hm4sr.later.options import ReplayOptions
 from recbole_hm4sr.later.policies import Policy, Weeks, make_policy, policies_of

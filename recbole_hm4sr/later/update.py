@@ -20,6 +20,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import locked, write_whole
 from recbole_hm4sr.base.raw_lines import hash_file
+from recbole_hm4sr.data.added_items import AddedItems
 from recbole_hm4sr.data.later import known_before
 from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
 from recbole_hm4sr.data.memory_files import sweep
@@ -191,7 +192,8 @@ def _update(
         else came.where(np.zeros(n_came, dtype=bool))
     )
     added = read_added(folder, content, (file_hash, came)) if new_file else before
-    dataset = open_longer(plan, learner.config, vocabulary, added.rows)
+    items = AddedItems.load(folder, content.added) if content.added else None
+    dataset = open_longer(plan, learner.config, vocabulary, added.rows, items)
     times, later = dataset.log.times, dataset.later_rows
     end = int(times.max()) + grain_of(times, plan.data.timestamp_unit)
     part = known_before(dataset, None, ends_before=end)

@@ -23,10 +23,12 @@ class Prepared:
     Attributes:
         folder: Its folder, whose name is the data set's.
         provenance: What ``PROVENANCE.json`` says: what each step left and dropped.
+        is_known: Whether all that was to be appended is in it: then nothing was done.
     """
 
     folder: Path
     provenance: dict[str, Any]
+    is_known: bool = False
 
     def __fspath__(self) -> str:
         """The folder, as paths are written."""
@@ -56,9 +58,10 @@ def prepare(  # noqa: PLR0913  # an option each
     level_separator: str | None = None,
     encoding: str = UTF8,
     items_encoding: str | None = None,
-    core: int = 5,
+    core: int | None = None,
     keep_items: str = "all",
     keep_later: bool = False,
+    change: str = "",
     memory: str = "2GB",
     threads: int = 0,
     report: Report = silent,
@@ -70,7 +73,8 @@ def prepare(  # noqa: PLR0913  # an option each
     Args:
         interactions: A CSV or Parquet file, or a table of pandas, Polars or Arrow.
         items: The same of items; None leaves the data set without an ``.item`` file.
-        out: Folder to write, new or empty; its name is the data set's.
+        out: Folder to write, new or empty; its name is the data set's. With ``change`` that of the
+            first state.
         user: Column of users.
         item: Column of items.
         time: Column of times.
@@ -89,9 +93,12 @@ def prepare(  # noqa: PLR0913  # an option each
         level_separator: What stands between the levels of a category.
         encoding: Of CSV files, as Python names it.
         items_encoding: That of ``items``, if another.
-        core: Fewest interactions of each user and item; 0 keeps all.
+        core: Fewest interactions of each user and item; 0 keeps all. None for 5; all that is
+            appended is kept.
         keep_items: ``all`` that are described, or those ``interacted`` with.
         keep_later: Keep later interactions of the same user and item.
+        change: ``append`` to the newest state of the data set, or ``replace`` it: the next state is
+            a folder beside it, with the day in its name. Its settings and encoders are kept.
         memory: Largest memory of the tables, as ``2GB``.
         threads: Threads of the tables; 0 takes all cores.
         report: Told what goes on, how much of it is done, and of how much.
@@ -101,7 +108,7 @@ def prepare(  # noqa: PLR0913  # an option each
         DataError: If a table cannot be read, or the folder is taken.
     """
     require_engine()
-    job = Preparation(Path(out), core, keep_later, memory, threads, keep_items)
+    job = Preparation(Path(out), core, keep_later, memory, threads, keep_items, change)
     columns = InteractionColumns(
         user, item, time, unit, time_format, encoding, event, tuple(keep_events)
     )
@@ -126,7 +133,8 @@ def prepare(  # noqa: PLR0913  # an option each
             item_columns=item_columns,
             report=report,
         )
-    return Prepared(Path(out), provenance)
+    is_known = provenance.pop("is_known", False)
+    return Prepared(Path(out).with_name(provenance["data_set"]), provenance, is_known)
 
 
 def _as_file(table: Any, role: str, folder: Path) -> Path:

@@ -42,12 +42,14 @@ class EarlierRun:
         from recbole_hm4sr.run.serving_file import served_checkpoint
         from recbole_hm4sr.train.carry_over import TableRows, carry_over, log_carried
         from recbole_hm4sr.train.checkpoint import read_checkpoint, renamed
+        from recbole_hm4sr.train.new_item_rows import NewItemRows
 
         state = read_checkpoint(served_checkpoint(self.folder))
         known = self.vocabulary
         before = TableRows(len(known.users), len(known.items), known.row_keys)
         weights = renamed(state["state_dict"])
-        fresh = carry_over(model, weights, before, TableRows.of(model, dataset))
+        begin = NewItemRows(model, dataset, before.n_items)
+        fresh = carry_over(model, weights, before, TableRows.of(model, dataset), begin=begin)
         log_carried(fresh, model, self.folder)
 
 

@@ -25,6 +25,7 @@ from recbole_hm4sr.data.packed import ArrangingCollate
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
 from recbole_hm4sr.data.vocabulary import Vocabulary
 from recbole_hm4sr.evaluate.evaluator import Evaluator
+from recbole_hm4sr.evaluate.lists import measure_lists
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, rank_file
 from recbole_hm4sr.evaluate.ranks import Ranks
 from recbole_hm4sr.evaluate.step_bar import StepBar, shows_bar
@@ -303,8 +304,10 @@ def _measure(parts: RunParts) -> tuple[Metrics, Ranks | None]:
 
 
 def measure_besides(parts: RunParts, evaluation: Evaluation) -> Evaluation:
-    """What a model that is fitted once is measured by besides its metrics.
+    """What else is measured of a run.
 
+    ``lists``, with ``list_metrics: true``: what its lists are like beyond accuracy, with seen items
+    kept (``include``) and removed (``exclude``). Of a model that is fitted once also
     ``zero_score_share``: the share of test targets of which the model knows nothing: their score
     is 0, and they are ranked by popularity among all others of that score. ``valid_as_fitted``:
     validation metrics of all that was fitted, where the model keeps less of it.
@@ -313,8 +316,21 @@ def measure_besides(parts: RunParts, evaluation: Evaluation) -> Evaluation:
         parts: Of a run, with the model at its best epoch.
         evaluation: Of :func:`test`.
     """
-    if not is_fitted_once(parts.model) or not evaluation.ranks:
-        return evaluation
+    besides: dict[str, Any] = {}
+    if parts.plan.run.list_metrics and evaluation.ranks:
+        train, loader, cuts = parts.train_data._dataset, parts.test_data, parts.config["topk"]
+        besides["lists"] = {
+            name: measure_lists(
+                parts.model, parts.config, train, loader, cuts, removes_seen=name == "exclude"
+            )
+            for name in ("include", "exclude")
+        }
+    if is_fitted_once(parts.model) and evaluation.ranks:
+        besides |= _besides_fitted(parts, evaluation)
+    return dataclasses.replace(evaluation, besides=besides)
+
+
+def _besides_fitted(parts: RunParts, evaluation: Evaluation) -> dict[str, Any]:
     scores = parts.trainer.evaluator.target_scores(parts.test_data)
     besides: dict[str, Any] = {"zero_score_share": float((scores == 0).double().mean())}
     as_fitted = getattr(parts.model, "as_fitted", None)
@@ -330,7 +346,7 @@ def measure_besides(parts: RunParts, evaluation: Evaluation) -> Evaluation:
             evaluation.metrics.valid[name.lower()],
             valid[name.lower()],
         )
-    return dataclasses.replace(evaluation, besides=besides)
+    return besides
 
 
 def validation_alone(parts: RunParts, trained: Trained) -> Evaluation:

@@ -122,7 +122,8 @@ def require_features(plan: RunPlan, folder: Path, features: Mapping[str, Path]) 
     """
     names = tuple(plan.data.modalities)
     of_model = plan.entry.settings_class
-    if of_model is None or of_model.new_items != "features" or not names:
+    way = "nothing" if of_model is None else of_model.new_items_with(plan.values)
+    if way != "features" or not names:
         raise ConfigError(
             f"items are added to a run whose model scores them by their features; "
             f"{plan.entry.name} in {folder} does not"

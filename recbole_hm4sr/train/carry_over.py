@@ -2,11 +2,12 @@
 
 Numbers of users and items are append only, so the first rows of their tables are those of the known
 ones. Other tables say what their rows stand for (``row_keys()``,
-:mod:`recbole_hm4sr.model.capabilities`). What has no partner stays as it was drawn.
+:mod:`recbole_hm4sr.model.capabilities`). Rows of new items may begin from those of known ones; what
+else has no partner stays as it was drawn.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,12 @@ class TableRows:
 
 @torch.no_grad()
 def carry_over(
-    model: nn.Module, weights: Mapping[str, Tensor], before: TableRows, now: TableRows
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    before: TableRows,
+    now: TableRows,
+    *,
+    begin: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[str, ...]:
     """Give a model the weights that it shares with an earlier one.
 
@@ -56,6 +62,8 @@ def carry_over(
         weights: Of the earlier model, by name.
         before: Rows of the earlier model.
         now: Rows of this one.
+        begin: From the rows of the known items, ``[I_before, ...]``, padding included, to those of
+            the new ones; None leaves these as they were drawn.
 
     Returns:
         The names of those that stay as they were drawn, as a whole.
@@ -84,10 +92,22 @@ def carry_over(
         else:
             here, there = (torch.from_numpy(rows).to(tensor.device) for rows in pairs)
             tensor.index_copy_(0, here, known.to(tensor)[there])
+            if begin is not None and _is_of_new_items(name, tensor, known, before, now):
+                tensor[before.n_items : now.n_items] = begin(tensor[: before.n_items])
     return tuple(fresh)
 
 
 _ALL: Any = object()
+
+
+def _is_of_new_items(
+    name: str, tensor: Tensor, known: Tensor, before: TableRows, now: TableRows
+) -> bool:
+    """Whether a table has rows of items that the earlier one has not."""
+    more = len(known) - before.n_items
+    has_new = now.n_items > before.n_items and tensor.is_floating_point()
+    is_of_items = name not in now.keys and 0 <= more <= _MOST_MORE
+    return has_new and is_of_items and len(tensor) - now.n_items == more
 
 
 def _matching_rows(

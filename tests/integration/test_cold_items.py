@@ -5,16 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from coldfiles import COLD, TWIN, write_cold
 
-from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
 from recbole_hm4sr.evaluate.groups import group_masks
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.run import quick_start
-from recbole_hm4sr.testing.toydata import QUICK_HM4SR, write_toy_dataset
+from recbole_hm4sr.testing.toydata import QUICK_HM4SR
 
 GLOBAL = {"order": "TO", "mode": "full", "split": {"GT": [0.6, 0.2, 0.2]}, "targets": "all"}
-# The new item has the features of this one.
-TWIN, COLD = "B003", "C1"
 MODELS = {
     "HM4SR": QUICK_HM4SR,
     "Momento": {
@@ -28,18 +26,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def cold_path(tmp_path_factory):
-    """The folder above a toy data set with an item that nobody has interacted with."""
-    path = tmp_path_factory.mktemp("cold")
-    write_toy_dataset(path / "toy")
-    with (path / "toy" / "toy.item").open("a", encoding="utf-8") as file:
-        file.write(f'{COLD}\tItem "3"\tGroup_0 Unheard\n')
-    for name in ("text", "image"):
-        file = path / "toy" / f"toy.{name}.npz"
-        there = load_features(file)
-        row = there.values[there.tokens.tolist().index(TWIN)]
-        values = np.concatenate([there.values, row[None]])
-        save_features(file, ItemFeatures(np.append(there.tokens, COLD), values, "test", "1", "toy"))
-    return path
+    return write_cold(tmp_path_factory.mktemp("cold"))
 
 
 @pytest.fixture(scope="module", params=list(MODELS))

@@ -63,7 +63,8 @@ def test_shares_metrics_and_a_baseline_are_what_counting_gives(data, run, tmp_pa
     # A new item is in no list.
     assert found.groups["new items"]["metrics"]["hit@10"] == 0
     assert found.own_test == json.loads((run / "metrics.json").read_text())["test"]
-    assert 0 < found.coverage <= 1
+    assert 0 < found.lists["coverage@10"] <= 1
+    assert set(found.lists) >= {"gini@10", "novelty@10"}
 
 
 def test_after_an_update_the_run_knows_more(data, run, tmp_path):

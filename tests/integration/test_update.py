@@ -4,17 +4,22 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from laterfiles import write_csv, write_halves
 from servedruns import train_toy
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.later import learning
 from recbole_hm4sr.later import update as updating
+from recbole_hm4sr.later.choosing import ranking_of
 from recbole_hm4sr.later.options import Recipe
 from recbole_hm4sr.later.update import undo, update
-from recbole_hm4sr.run.serving_file import FILE_NAME, read_serving_file
+from recbole_hm4sr.model.capabilities import views
+from recbole_hm4sr.run.serving_file import FILE_NAME, read_serving_file, served_checkpoint
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.refresh import refresh
 from recbole_hm4sr.testing.toydata import DAY
+from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "n_heads": 1, "epochs": 1}
@@ -148,3 +153,38 @@ def test_an_item_that_is_bought_after_another_is_learned(data, trained, tmp_path
     top = Recommender.load(run).recommend([(["B005"], [1_700_500_000])], k=1)
     assert [it["item"] for it in next(iter(top.records()))["items"]] == ["B888"]
     assert np.isin("B888", read_serving_file(run).data.item_tokens)
+
+
+def test_the_weight_of_the_dense_part_is_chosen_by_what_is_not_yet_learned(
+    trained, data, tmp_path, monkeypatch
+):
+    """By each weight that is tried the newest rows are ranked; the best is kept, in each view."""
+    run, seen = shutil.copytree(trained["memory"], tmp_path / "run"), []
+
+    def choose(model, config, plan, part, targets):
+        times = part.log.times[targets]
+        assert part.ends_before <= times.min()
+        assert not np.isin(targets, part.inter_feat.targets.numpy()).any()
+        with torch.no_grad():  # a dense part that says something beside the memory
+            model.item_embedding.weight *= 100
+        for number, view in enumerate(views(model)):
+            found = {}
+            for weight in (0, 0.25, 0.5, 0.75, 1):
+                model.dense_weight.values[number] = weight
+                loader, evaluator = ranking_of(model, config, plan, part, targets)
+                with view.entered():
+                    found[weight] = evaluator.measure(loader)["ndcg@10"]
+            assert len(set(found.values())) > 1
+            best = max(found, key=lambda it: (found[it], it))
+            # It begins at another one than the best.
+            model.dense_weight.values[number] = 0 if best else 1
+            seen.append(best)
+        model.dense_weight.is_chosen[:] = False  # all are tried
+        own(model, config, plan, part, targets)
+
+    own = learning.choose_again
+    monkeypatch.setattr(learning, "choose_again", choose)
+    update(run, write_csv(tmp_path / "rows.csv", data[1]))
+    state = read_checkpoint(served_checkpoint(run))["state_dict"]
+    assert state["dense_weight.values"].tolist() == seen
+    assert len(seen) == 2

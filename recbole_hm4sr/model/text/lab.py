@@ -15,11 +15,11 @@ from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.seen import holds
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.packed import EncodedBatch
-from recbole_hm4sr.model.text.content import ContentRecommender
+from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.parallel.rows import global_rows
 
 
-class LabRecommender(ContentRecommender):
+class LabRecommender(DescribedItems):
     """RecBole recommender of content with the encoder of MoRec and IISAN.
 
     Args:

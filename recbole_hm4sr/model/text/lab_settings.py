@@ -1,6 +1,6 @@
 """Settings that MoRec and IISAN share: of their encoder, and what their losses go with."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -10,6 +10,8 @@ from recbole_hm4sr.model.packed_settings import AttentionSettings, PackedTrainin
 
 class LabSettings(AttentionSettings, PackedTraining):
     """Settings of the encoder of MoRec and IISAN, and of their training."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
 
     hidden_size: Count = setting(64, "D, width of an item's vector; a multiple of n_heads.")
     hidden_dropout_prob: Dropout = setting(0.1, "Dropout of inputs and sub-layers.")

@@ -101,7 +101,7 @@ class MoRec(LabRecommender):
         text: Tensor = self.text_maps(torch.cat(found, dim=1))
         if self.settings.id_fusion == "none":
             return text
-        ids = self.item_embedding.rows(items)
+        ids = self.id_rows(items)
         is_sum = self.settings.id_fusion == "add"
         joint = ids + text if is_sum else torch.cat([ids, text], dim=1)
         fused: Tensor = self.fusion_maps(joint)
@@ -116,6 +116,8 @@ class MoRec(LabRecommender):
         users = self.rows_to_score(encoded)
         own, scores = encoded.catalogue.scores_beside(users, targets, negatives)
         is_none, seen = negatives == 0, rows.seen_in(negatives)
+        if self.left_out is not None:  # a new item is no negative
+            is_none = is_none | torch.isin(negatives, self.left_out)
         loss = mean_bce(
             own,
             scores,

@@ -32,14 +32,14 @@ from recbole_hm4sr.layers.blocks import build_encoder
 from recbole_hm4sr.layers.dropout import Dropout
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
-from recbole_hm4sr.model.text.content import ContentRecommender
+from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.model.text.pixelrec_settings import PixelRecSettings
 
 Array = np.ndarray[Any, Any]
 _NORM_EPS = 1e-5  # of the head's norms, whatever those of the encoder add
 
 
-class PixelRec(ContentRecommender):
+class PixelRec(DescribedItems):
     """PixelRec's trained part: ids and content on a causal transformer, with a cosine.
 
     Args:
@@ -105,7 +105,7 @@ class PixelRec(ContentRecommender):
 
     def vectors(self, items: Tensor | None, on_host: Array | None) -> Tensor:
         """Ids and content of some items, or of all. Shape ``[K, D]``."""
-        ids = self.item_embedding.rows(items) if self.settings.use_ids else None
+        ids = self.id_rows(items) if self.settings.use_ids else None
         parts = [] if ids is None else [ids]
         if self.settings.content == "tokens":
             tokens = [self.features(name, items, on_host) for name in self.modalities]

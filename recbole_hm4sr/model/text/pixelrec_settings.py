@@ -1,6 +1,6 @@
 """Settings of PixelRec's item head; the defaults are the authors'."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, setting
 from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
@@ -8,6 +8,8 @@ from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSetti
 
 class PixelRecSettings(TransformerSettings, PackedTraining):
     """Settings of PixelRec besides those of its encoder and its training."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
 
     train_mode: Literal["prefix", "sequence"] = setting(
         "prefix",

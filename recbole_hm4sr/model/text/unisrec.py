@@ -27,13 +27,13 @@ from recbole_hm4sr.layers.blocks import build_encoder
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.whitening_moe import WhiteningMoE
-from recbole_hm4sr.model.text.content import ContentRecommender
+from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.model.text.unisrec_settings import UniSRecSettings
 
 Array = np.ndarray[Any, Any]
 
 
-class UniSRec(ContentRecommender):
+class UniSRec(DescribedItems):
     """UniSRec from scratch, with or without ids.
 
     Args:
@@ -87,5 +87,5 @@ class UniSRec(ContentRecommender):
             adaptor = cast(WhiteningMoE, module)
             parts.append(adaptor(self.features(name, items, on_host), adaptor.draw_noise(n_rows)))
         if self.settings.use_ids:
-            parts.append(self.item_embedding.rows(items))
+            parts.append(self.id_rows(items))
         return sum(parts[1:], start=parts[0])

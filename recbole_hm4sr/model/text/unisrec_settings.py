@@ -1,6 +1,6 @@
 """Settings of UniSRec; the defaults are the authors'."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, setting
 from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSettings
@@ -8,6 +8,8 @@ from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSetti
 
 class UniSRecSettings(TransformerSettings, PackedTraining):
     """Settings of UniSRec besides those of its encoder and its training."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
 
     hidden_size: Count = setting(300, "D, width of an item's vector; a multiple of n_heads.")
     use_ids: bool = setting(

@@ -32,7 +32,7 @@ from recbole_hm4sr.layers.blocks import build_encoder
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
 from recbole_hm4sr.layers.whitening import find_whitening
-from recbole_hm4sr.model.text.content import ContentRecommender
+from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.model.text.whitenrec_settings import WhitenRecSettings
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ Array = np.ndarray[Any, Any]
 _POPULAR_SHARE = 0.2  # of the items, over which top_variance measures columns
 
 
-class WhitenRec(ContentRecommender):
+class WhitenRec(DescribedItems):
     """SASRec on whitened features, or on ids that begin as features.
 
     Args:
@@ -162,7 +162,7 @@ class WhitenRec(ContentRecommender):
         """Mapped whitened features, and ids, of some items, or of all. Shape ``[K, D]``."""
         parts = [self.mapped_text(items, on_host)] if self.has_text else []
         if self.has_ids:
-            parts.append(self.item_embedding.rows(items))
+            parts.append(self.id_rows(items))
         return sum(parts[1:], start=parts[0])
 
 

@@ -1,6 +1,7 @@
 """Settings of WhitenRec and of ids that begin as text."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -10,6 +11,13 @@ from recbole_hm4sr.model.packed_settings import PackedTraining, TransformerSetti
 
 class WhitenRecSettings(TransformerSettings, PackedTraining):
     """Settings of WhitenRec besides those of its encoder and its training."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
+
+    @classmethod
+    def new_items_with(cls, values: Mapping[str, Any]) -> Literal["nothing", "features"]:
+        """Nothing where an item is its own vector alone."""
+        return "nothing" if values.get("item_rows") == "id" else "features"
 
     item_rows: Literal["text", "id", "text+id"] = setting(
         "text",

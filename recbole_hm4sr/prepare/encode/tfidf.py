@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.config.settings import DataSettings
 from recbole_hm4sr.data.features import (
     TFIDF_SVD,
     TFIDF_SVD_WIDTH,
     ItemFeatures,
     check_features,
+    kept_text_encoder,
     save_features,
     text_features_path,
     tfidf_svd_revision,
@@ -62,17 +64,50 @@ def make_missing_text_features(
     if TFIDF_SVD not in settings.modalities.values():
         return None
     item_file = folder / f"{dataset}.item"
-    path = text_features_path(item_file, settings.text_fields)
+    return make_text_features(item_file, settings.text_fields, item_field=item_field)
+
+
+def make_text_features(item_file: Path, fields: Sequence[str], *, item_field: str) -> Path:
+    """Make the text features of an ``.item`` file, unless they are cached.
+
+    The encoder of an earlier state of the data set, where one lies beside the file, is applied and
+    not fitted again.
+
+    Args:
+        item_file: The file.
+        fields: Columns whose words are encoded.
+        item_field: Name of its column of item tokens.
+
+    Returns:
+        The cached feature file, beside which its encoder lies.
+
+    Raises:
+        DataError: If a file cannot be read, or the kept encoder is of other columns.
+    """
+    path = text_features_path(item_file, fields)
     # The encoder is written before the features, and is needed once items come.
     if not (path.is_file() and encoder_path(path).is_file()):
-        logger.info("making text features of %s from %s", item_file, settings.text_fields)
-        tokens, texts = read_item_texts(item_file, settings.text_fields, item_field=item_field)
-        encoder = TextEncoder.fit(texts, width=TFIDF_SVD_WIDTH).described(
-            fields=settings.text_fields, storage="float32", revision=tfidf_svd_revision()
-        )
+        logger.info("making text features of %s from %s", item_file, fields)
+        tokens, texts = read_item_texts(item_file, fields, item_field=item_field)
+        encoder = _kept_encoder(item_file, fields) or TextEncoder.fit(
+            texts, width=TFIDF_SVD_WIDTH
+        ).described(fields=fields, storage="float32", revision=tfidf_svd_revision())
         values = encoder.encode(texts)
         features = ItemFeatures(tokens, values, TFIDF_SVD, encoder.revision, str(item_file))
         check_features(features)
         encoder.save(encoder_path(path))
         save_features(path, features)
     return path
+
+
+def _kept_encoder(item_file: Path, fields: Sequence[str]) -> TextEncoder | None:
+    path = kept_text_encoder(item_file)
+    if not path.is_file():
+        return None
+    kept = TextEncoder.load(path)
+    if kept.fields != tuple(fields):
+        raise DataError(
+            f"{path} was fitted to the columns {', '.join(kept.fields)}, but text_fields are "
+            f"{', '.join(fields)}; remove it to fit a new one"
+        )
+    return kept

@@ -12,6 +12,8 @@ import yaml
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.interaction_columns import PROVENANCE
+from recbole_hm4sr.prepare.tables.earlier import Earlier
+from recbole_hm4sr.prepare.tables.kept_features import keep_features
 from recbole_hm4sr.prepare.tables.tables import WorkTables
 
 _TEXT_FIELDS = ("title", "brand", "categories", "description")
@@ -25,6 +27,7 @@ def write_folder(
     provenance: dict[str, Any],
     *,
     with_items: bool,
+    earlier: Earlier | None = None,
 ) -> None:
     """Write all files; the provenance last, since it has the hashes of the others.
 
@@ -35,6 +38,7 @@ def write_folder(
         unit: Unit of the times.
         provenance: What is known so far; what is counted and hashed here is added.
         with_items: Whether there is an ``.item`` file; its counts go to the last step.
+        earlier: The state before this one, whose settings, features and encoders are kept.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -46,7 +50,11 @@ def write_folder(
         files.append(folder / f"{name}.item")
         provenance["steps"][-1].update(tables.write_items(files[-1], columns))
     files.append(folder / f"{name}.yaml")
-    write_text(files[-1], _settings(columns, unit))
+    if earlier is None:
+        write_text(files[-1], _settings(columns, unit))
+    else:
+        write_text(files[-1], earlier.settings_for(columns, unit))
+        files += keep_features(earlier, folder, name)
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())

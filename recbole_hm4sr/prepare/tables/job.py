@@ -16,6 +16,7 @@ from recbole_hm4sr.base.raw_lines import FileFacts
 from recbole_hm4sr.prepare.progress import Report, engine_progress
 from recbole_hm4sr.prepare.tables.atomic_folder import PROVENANCE, write_folder
 from recbole_hm4sr.prepare.tables.drops import DropCounts
+from recbole_hm4sr.prepare.tables.earlier import CHANGES, Earlier, next_folder
 from recbole_hm4sr.prepare.tables.tables import DATABASE, WorkTables
 
 KEEP_ITEMS = ("all", "interacted")
@@ -70,20 +71,31 @@ class Preparation:
 
     Attributes:
         out: Folder of the data set, new or empty; its name is the data set's.
-        core: Fewest interactions of each user and each item; 0 or 1 keeps all.
+        core: Fewest interactions of each user and each item; 0 or 1 keeps all. None for 5, and for
+            0 where interactions are appended: a week is too short to judge by.
         keep_later: Keep later interactions of the same user and item.
         memory: Largest memory of the tables, as ``2GB``; what passes it is spilled to the disk.
         threads: Threads of the tables; 0 leaves the engine's choice.
         keep_items: Items of the ``.item`` file: ``all`` that are described, or those
             ``interacted`` with in what is left.
+        change: What becomes of the state of the data set that there is: ``append`` to it, or
+            ``replace`` it; empty for a new data set. The next state gets a folder with the day.
     """
 
     out: Path
-    core: int = 5
+    core: int | None = None
     keep_later: bool = False
     memory: str = "2GB"
     threads: int = 0
     keep_items: str = "interacted"
+    change: str = ""
+
+    @property
+    def least(self) -> int:
+        """Fewest interactions of each user and item."""
+        if self.core is not None:
+            return self.core
+        return 0 if self.change == "append" else 5
 
     @property
     def work(self) -> Path:
@@ -97,10 +109,17 @@ class Preparation:
             ConfigError: If an option is out of range.
             DataError: If a file is missing or the folder is taken.
         """
-        if self.core < 0 or self.threads < 0:
+        if self.least < 0 or self.threads < 0:
             raise ConfigError(
-                f"--core and --threads must be 0 or more, got {self.core} and {self.threads}"
+                f"--core and --threads must be 0 or more, got {self.least} and {self.threads}"
             )
+        if self.change == "append" and self.core is not None:
+            raise ConfigError(
+                f"--core must be left out with --append, which keeps all that comes, got "
+                f"{self.core}; --replace with the whole log applies it anew"
+            )
+        if self.change and self.change not in CHANGES:
+            raise ConfigError(f"change must be {' or '.join(CHANGES)}, got {self.change!r}")
         if self.keep_items not in KEEP_ITEMS:
             raise ConfigError(
                 f"--keep_items must be {' or '.join(KEEP_ITEMS)}, got {self.keep_items!r}"
@@ -115,11 +134,15 @@ class Preparation:
                 f"the folder of --out must be another than the one you are in, got {self.out}; "
                 f"its name is the data set's"
             )
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+        if (
+            not self.change
+            and self.out.exists()
+            and (not self.out.is_dir() or any(self.out.iterdir()))
+        ):
             held = "a finished data set" if (self.out / PROVENANCE).is_file() else "other files"
             raise DataError(
-                f"the folder {self.out} must be new or empty, got one with {held}; remove it or "
-                f"name another with --out"
+                f"the folder {self.out} must be new or empty, got one with {held}; remove it, name "
+                f"another with --out, or make its next state with --append or --replace"
             )
 
     def run(
@@ -142,12 +165,21 @@ class Preparation:
             report: Told what goes on.
             details: Further options that the result depends on.
         """
-        options = {"core": self.core, "keep_later": self.keep_later, **(details or {})}
+        earlier = Earlier.newest(self.out, self.change) if self.change else None
+        base = earlier if self.change == "append" else None  # whose rows stay
+        if base is not None and base.knows([source.path for source in sources]):
+            return {**base.provenance, "data_set": base.folder.name, "is_known": True}
+        options = {"core": self.least, "keep_later": self.keep_later, **(details or {})}
+        if earlier is not None:
+            self._require_same_rules(base)
+            options["earlier"] = earlier.record(self.change)
         items = [source for source in sources if source.role in ("metadata", "items")]
         rest = [source for source in sources if source not in items]
         with self._open_tables(_fingerprint(rest, options)) as tables:
-            loaded = _stage_load(tables, load_reviews)
+            loaded = _stage_load(tables, load_reviews, base)
             inputs, steps = loaded["inputs"], _stage_filter(tables, self, loaded, report)
+            if base is not None and load_items is None and base.items is not None:
+                load_items = _nothing
             if load_items is not None:
                 # Other metadata than before leaves what is known of the interactions valid.
                 options["keep_items"] = self.keep_items
@@ -156,18 +188,52 @@ class Preparation:
                     load_items,
                     _fingerprint(items, options),
                     keep_all=self.keep_items == "all",
+                    base=base,
                 )
                 inputs, steps = inputs + described["inputs"], [*steps, described["step"]]
+            if base is not None:
+                inputs = [*base.provenance["inputs"], *inputs]
             provenance = _provenance(command, options, inputs, steps)
-            folder, with_items = self.work / "dataset", load_items is not None
             with engine_progress(tables.connection, "writing", report):
-                write_folder(
-                    folder, self.out.name, tables, loaded["unit"], provenance, with_items=with_items
+                folder = self._write(
+                    tables,
+                    loaded["unit"],
+                    provenance,
+                    with_items=load_items is not None,
+                    earlier=earlier,
                 )
         # The folder appears under its name only here, whole.
-        folder.replace(self.out)
+        folder.replace(self.out.with_name(provenance["data_set"]))
         shutil.rmtree(self.work, ignore_errors=True)
         return provenance
+
+    def _write(
+        self,
+        tables: WorkTables,
+        unit: str,
+        provenance: dict[str, Any],
+        *,
+        with_items: bool,
+        earlier: Earlier | None,
+    ) -> Path:
+        """Write the folder among the unfinished work; the provenance then has its name."""
+        name = next_folder(self.out).name if self.change else self.out.name
+        provenance["data_set"] = name
+        folder = self.work / "dataset"
+        write_folder(folder, name, tables, unit, provenance, with_items=with_items, earlier=earlier)
+        return folder
+
+    def _require_same_rules(self, base: Earlier | None) -> None:
+        """Refuse to append by another rule than that by which the rows before were kept."""
+        if base is None:
+            return
+        base.require_unchanged()
+        own = bool(base.provenance["options"].get("keep_later"))
+        if own != self.keep_later:
+            raise ConfigError(
+                f"--keep_later must be {'given' if own else 'left out'} with --append, as for "
+                f"{base.folder}"
+            )
 
     def _open_tables(self, fingerprint: str) -> WorkTables:
         """The tables of the same job if it was begun, else new ones."""
@@ -187,7 +253,12 @@ class Preparation:
         return tables
 
 
-def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
+def _nothing(_: WorkTables) -> Loaded:
+    """No new items."""
+    return Loaded()
+
+
+def _stage_load(tables: WorkTables, load: Load, base: Earlier | None) -> dict[str, Any]:
     if found := tables.finished("interactions"):
         return dict(found)
     with tables.loading("interactions") as record:
@@ -201,8 +272,13 @@ def _stage_load(tables: WorkTables, load: Load) -> dict[str, Any]:
                 f"{loaded.dropped.sentence()}"
             )
         record["inputs"], record["unit"] = loaded.inputs, loaded.unit
-        record["step"] = {
-            "step": "read interactions",
+        record["step"] = {"step": "read interactions"}
+        if base is not None:
+            names = ", ".join(entry["file"] for entry in loaded.inputs)
+            n_before = base.add_interactions(tables, loaded.unit, names)
+            record["unit"], rows = base.unit, rows + n_before
+            record["step"]["earlier"] = {base.folder.name: n_before}
+        record["step"] |= {
             "interactions": rows,
             "dropped": loaded.dropped.record(),
             **({"events": loaded.events} if loaded.events else {}),
@@ -229,19 +305,19 @@ def _stage_filter(
         loaded["step"],
         finish("repeats", lambda: tables.drop_repeats(keep_later=job.keep_later)),
     ]
-    while job.core > 1 and (len(steps) == 2 or steps[-1]["dropped"]):
-        name = f"{job.core}-core, round {len(steps) - 1}"
-        steps.append(finish(name, lambda: tables.drop_below_core(job.core)))
+    while job.least > 1 and (len(steps) == 2 or steps[-1]["dropped"]):
+        name = f"{job.least}-core, round {len(steps) - 1}"
+        steps.append(finish(name, lambda: tables.drop_below_core(job.least)))
     if not steps[-1]["interactions"]:
         raise DataError(
             f"at least one interaction must remain, got none of {steps[1]['interactions']:,} with "
-            f"at least {job.core} for each user and item; set a smaller --core"
+            f"at least {job.least} for each user and item; set a smaller --core"
         )
     return steps
 
 
 def _stage_items(
-    tables: WorkTables, load: Load, fingerprint: str, *, keep_all: bool
+    tables: WorkTables, load: Load, fingerprint: str, *, keep_all: bool, base: Earlier | None
 ) -> dict[str, Any]:
     name = f"items of {fingerprint}"
     if found := tables.finished(name):
@@ -250,6 +326,8 @@ def _stage_items(
     with tables.loading(name) as record:
         tables.create_items(keep_all=keep_all)
         loaded = load(tables)
+        if base is not None:
+            base.add_items(tables, keep_all=keep_all)
         tables.refuse_strangers(", ".join(entry["file"] for entry in loaded.inputs))
         if not keep_all:
             for reason, count in tables.count_others().items():

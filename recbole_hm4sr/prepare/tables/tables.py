@@ -266,6 +266,8 @@ class WorkTables:
     def drop_repeats(self, *, keep_later: bool) -> DropCounts:
         """Keep the earliest interaction of each user and item; of equal times, the first row.
 
+        Rows of an earlier data set, which are numbered below 1, are kept whatever comes.
+
         Args:
             keep_later: Drop only what is the same to the second.
         """
@@ -274,7 +276,9 @@ class WorkTables:
             CREATE OR REPLACE TEMP TABLE repeats AS
             SELECT row, copy FROM (
                 SELECT row,
-                    row_number() OVER (PARTITION BY "user", item ORDER BY time, row) > 1 AS later,
+                    row_number() OVER (
+                        PARTITION BY "user", item ORDER BY row > 0, time, row
+                    ) > 1 AS later,
                     row_number() OVER (PARTITION BY "user", item, time ORDER BY row) > 1 AS copy
                 FROM inter SEMI JOIN (
                     SELECT "user", item FROM inter GROUP BY "user", item HAVING count(*) > 1
@@ -323,9 +327,9 @@ class WorkTables:
 
     def filled_columns(self) -> list[str]:
         """Columns of the items in which at least one has a value."""
-        tests = ", ".join(f"bool_or({_filled(name)})" for name in COLUMNS)
+        tests = ", ".join(f"bool_or({filled(name)})" for name in COLUMNS)
         row = self.run(f"SELECT {tests} FROM meta")[0]
-        return [name for name, filled in zip(COLUMNS, row, strict=True) if filled]
+        return [name for name, has in zip(COLUMNS, row, strict=True) if has]
 
     def write_items(self, path: Path, columns: Sequence[str]) -> dict[str, Any]:
         """Write the ``.item`` file, a row for each item by its token; give what it counts."""
@@ -341,14 +345,14 @@ class WorkTables:
             f"LEFT JOIN best USING (item_id) ORDER BY item_id",
             path,
         )
-        sums = ", ".join(f"count(*) FILTER ({_filled(name)})" for name in columns[1:])
-        described, *filled = self.run(f"SELECT count(*){',' if sums else ''} {sums} FROM best")[0]
+        sums = ", ".join(f"count(*) FILTER ({filled(name)})" for name in columns[1:])
+        described, *counts = self.run(f"SELECT count(*){',' if sums else ''} {sums} FROM best")[0]
         bare = self.run("SELECT count(*) FROM kept ANTI JOIN best USING (item_id)")[0][0]
         return {
             "items": self.run("SELECT count(*) FROM kept")[0][0],
             "without_metadata": bare,
             "item_again_in_metadata": self.run("SELECT count(*) FROM meta")[0][0] - described,
-            "filled": dict(zip(columns[1:], filled, strict=True)),
+            "filled": dict(zip(columns[1:], counts, strict=True)),
         }
 
     def _copy(self, query: str, path: Path) -> None:
@@ -368,5 +372,12 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def _filled(name: str) -> str:
-    return f"{name} IS NOT NULL" if COLUMNS[name] == "float" else f"coalesce({name}, '') <> ''"
+def filled(name: str, cell: str = "") -> str:
+    """The condition that a column of the items has a value.
+
+    Args:
+        name: Of the column.
+        cell: What SQL calls it, if another name.
+    """
+    cell = cell or name
+    return f"{cell} IS NOT NULL" if COLUMNS[name] == "float" else f"coalesce({cell}, '') <> ''"

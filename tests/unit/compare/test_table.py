@@ -355,3 +355,35 @@ def test_a_torn_line_is_left_out_and_the_next_starts_anew(tmp_path, caplog):
     append_line(path, {"fingerprint": "3"})
     assert [record["fingerprint"] for record in read_results(path)] == ["1", "3"]
     assert "line 2 is torn" in caplog.text
+
+
+def test_lists_are_a_table_of_their_own_where_a_run_has_measured_them(tmp_path, summaries):
+    assert not any(table.kind == "lists" for one in summaries for table in build_tables(one))
+    grid = read_grid(flags={"datasets": ["toy"], "models": ["A", "B"], "seeds": [1, 2]})
+    lists = {
+        1: {"include": {"coverage@10": 0.2, "gini@10": 0.5}, "exclude": {"coverage@10": 0.4}},
+        2: {"include": {"coverage@10": 0.4, "gini@10": 0.7}, "exclude": {"coverage@10": 0.6}},
+    }
+    folder = tmp_path / "more"
+    found = summarize(
+        grid,
+        [
+            outcome(folder, "A", 1, lists=lists[1]), outcome(folder, "A", 2, lists=lists[2]),
+            outcome(folder, "B", 1), outcome(folder, "B", 2),
+        ],
+    )  # fmt: skip
+    include, exclude = (
+        next(table for table in build_tables(one) if table.kind == "lists") for one in found
+    )
+    assert include.columns == ("model", "coverage@10", "gini@10")
+    assert [[entry.text for entry in row] for row in include.rows] == [
+        ["A", "0.3000 ± 0.1414", "0.6000 ± 0.1414"], ["B", "-", "-"]
+    ]  # fmt: skip
+    assert [entry.text for entry in exclude.rows[0]] == ["A", "0.5000 ± 0.1414"]
+    means = {
+        (record["rank_history"], record["metric"]): record["mean"]
+        for record in csv_records(found)
+        if record["model"] == "A"
+    }
+    assert means["exclude", "coverage@10"] == pytest.approx(0.5)
+    assert "table_lists.tex" in {path.name for path in write_tables(tmp_path, found)}

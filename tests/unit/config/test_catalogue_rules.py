@@ -14,13 +14,23 @@ def check(model, **overrides):
     )
 
 
-@pytest.mark.parametrize("model", ["SASRec", "SASRecPlus", "gSASRec", "MMSR", "FDSA", "UniSRec"])
+@pytest.mark.parametrize(
+    "model", ["SASRec", "SASRecPlus", "gSASRec", "MMSR", "FDSA", "TedRec", "MISSRec"]
+)
 def test_models_that_score_by_ids_refuse_all(model):
     with pytest.raises(ConfigError, match=f"catalogue must be interacted with {model}, which"):
         check(model, catalogue="all", modalities={"text": "npz"})
 
 
-@pytest.mark.parametrize("model", ["HM4SR", "Momento"])
+def test_a_model_of_ids_that_begin_as_features_refuses_all():
+    check("WhitenRec", catalogue="all", modalities={"text": "npz"})
+    with pytest.raises(ConfigError, match="catalogue must be interacted with WhitenRec, which"):
+        check("WhitenRec", catalogue="all", modalities={"text": "npz"}, item_rows="id")
+
+
+@pytest.mark.parametrize(
+    "model", ["HM4SR", "Momento", "UniSRec", "PixelRec", "WhitenRec", "MoRec", "IISAN"]
+)
 def test_models_that_score_by_features_need_some(model):
     check(model, catalogue="all", modalities={"text": "npz"})
     with pytest.raises(ConfigError, match="catalogue must be interacted without modalities"):

@@ -14,7 +14,7 @@ MACHINE = {
     "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
-    "baselines", "epochs", "eval_batch_size", "init_from", "max_cpu_minutes",
+    "baselines", "epochs", "eval_batch_size", "init_from", "list_metrics", "max_cpu_minutes",
     "metric_decimal_place", "metrics", "pre_model_path", "stopping_step", "topk",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ import pytest
 from datafiles import NEW_YEAR, read_dataset, walks, write_dataset, write_features
 
 from recbole_hm4sr.base.errors import DataError
+from recbole_hm4sr.data.added_items import AddedItems, ModalityRows
 from recbole_hm4sr.evaluate.alive import alive_since
 from recbole_hm4sr.evaluate.ranks import describe_samples
 
@@ -106,3 +107,21 @@ def test_interactions_before_a_request_are_those_of_an_earlier_time(tmp_path):
     assert dict(zip(facts["user"], facts["interactions_before"], strict=True)) == {
         "u0": 0, "u1": 0, "u2": 0,
     } | ({"u9": 3} if "u9" in facts["user"] else {})  # fmt: skip
+
+
+def test_items_that_were_added_to_a_run_have_the_features_it_has_kept(tmp_path):
+    """What the files say goes before; one that has no line has the kept row, in copies too."""
+    more = {"missing_features": "zero", "text_fields": ["categories"]}
+    dataset = read_dataset(folder_of(tmp_path), **settings(**more))
+    tokens = np.array([*dataset.item_tokens, "late"], dtype=object)
+    rows = {
+        name: ModalityRows(np.full((2, width), 5, np.float32), np.array([True, True]), texts)
+        for name, width, texts in (("text", 2, ("in", "it")), ("image", 1, ()))
+    }
+    files = dataset._files_of(tokens)
+    files.add(AddedItems(np.array(["i3", "late"]), rows, ()))
+    for own in (files, files.first(len(tokens))):
+        found = dict(zip(tokens, own.modality("text").values.tolist(), strict=True))
+        assert found["i3"] == [1, 3]
+        assert found["late"] == [5, 5]
+    assert files._texts_of(["late", "nobody"]) == ["it", ""]
