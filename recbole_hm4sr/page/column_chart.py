@@ -48,7 +48,7 @@ class ColumnChart(AxesChart):
 
 
 def column_chart(
-    title: str, counts: Sequence[tuple[str, int]], *, x_title: str, y_title: str
+    title: str, counts: Sequence[tuple[str, int]], *, x_title: str, y_title: str, explained: str
 ) -> ColumnChart:
     """Scale counts to the picture.
 
@@ -57,6 +57,7 @@ def column_chart(
         counts: Label and count of each column, in their order.
         x_title: What the labels are, with their unit.
         y_title: What is counted.
+        explained: What the chart says, in a sentence.
     """
     labels = [label for label, _ in counts]
     ticks = axis_ticks([0, *(count for _, count in counts)], whole=True)
@@ -74,6 +75,7 @@ def column_chart(
     texts = [number_text(count) for _, count in counts]
     return ColumnChart(
         title=title,
+        explained=explained,
         x_title=x_title,
         y_title=y_title,
         columns=tuple(columns),
