@@ -37,6 +37,7 @@ FACTS = (
     "one_moment",
     "n_parameters",
     "zero_score_share",
+    "seconds",
     "train_seconds_per_epoch",
     "valid_seconds_per_epoch",
     "peak_memory_mb",
