@@ -12,7 +12,7 @@ from recbole_hm4sr.data.times import UNIT_WORDS
 from recbole_hm4sr.page.bar_chart import horizontal_bars
 from recbole_hm4sr.page.column_chart import column_chart, range_labels
 from recbole_hm4sr.page.format import day, duration, number_text, percent
-from recbole_hm4sr.page.section import Chart, Section, facts_table
+from recbole_hm4sr.page.section import Chart, Section, cell_text, facts_table
 from recbole_hm4sr.page.shell import render
 
 
@@ -29,8 +29,9 @@ def as_text(check: Check, *, now: float | None = None) -> str:
     for section in sections(check):
         (table,) = section.tables
         lines += ["", section.title]
-        width = max(len(label) for label, _ in table.rows)
-        lines += [f"  {label:<{width}}  {text}" for label, text in table.rows]
+        rows = [(cell_text(label), cell_text(text)) for label, text in table.rows]
+        width = max(len(label) for label, _ in rows)
+        lines += [f"  {label:<{width}}  {text}" for label, text in rows]
     return "\n".join(lines) + "\n"
 
 

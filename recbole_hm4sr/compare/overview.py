@@ -41,7 +41,7 @@ def overview_table(summaries: Sequence[Summary]) -> Table:
 
 def _rows(summaries: Sequence[Summary], metric: str) -> list[tuple[Entry, ...]]:
     firsts = [_told_apart(highest(summary, ALL, metric)) for summary in summaries]
-    found = []
+    found: list[tuple[Entry, ...]] = []
     for own in zip(*(summary.rows for summary in summaries), strict=True):
         row = own[0]
         seeds = Entry(f"{len(row.seeds)}/{len(row.wanted_seeds)}")

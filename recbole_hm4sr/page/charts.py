@@ -22,6 +22,7 @@ HEIGHT = 230
 RIGHT, TOP, BOTTOM = 12, 10, 42
 N_COLOURS = 8
 _N_LABELS = 12  # of the lower axis, at most
+_ASLANT = math.cos(math.radians(40))  # width of a label that is aslant, as a share of its length
 _N_DOTS = 31  # curves of more values have none
 LETTER = 7.0  # width of a letter of the labels, in the widest of the common fonts
 
@@ -79,11 +80,13 @@ class LabelAxis:
         every: Distance of the labels that are drawn.
         slanted: Whether they are aslant, for want of width.
         longest: Width of the longest.
+        left: Where the picture begins, so that all of them are whole.
     """
 
     every: int
     slanted: bool
     longest: float
+    left: int
 
     @property
     def height(self) -> float:
@@ -97,11 +100,19 @@ def left_edge(y_labels: Sequence[str]) -> int:
 
 
 def label_axis(labels: Sequence[str], left: int) -> LabelAxis:
-    """Choose the labels that have room below a picture that begins at ``left``."""
+    """Choose the labels that have room below a picture that begins at ``left``, or further right.
+
+    A label that is aslant ends below its tick and begins left of it.
+    """
     every = max(1, math.ceil(len(labels) / _N_LABELS))
+    widths = [LETTER * len(label) for label in labels[::every]]
     longest = LETTER * max((len(label) for label in labels), default=0)
-    room = (WIDTH - left - RIGHT) / max(1, math.ceil(len(labels) / every))
-    return LabelAxis(every, longest > room, longest)
+    room = (WIDTH - left - RIGHT) / max(1, len(widths))
+    slanted = longest > room
+    if slanted:
+        reach = [_ASLANT * width - number * room for number, width in enumerate(widths)]
+        left = max(left, math.ceil(max(reach) + LETTER / 2))
+    return LabelAxis(every, slanted, longest, left)
 
 
 @dataclass(frozen=True)
@@ -194,8 +205,8 @@ def line_chart(  # noqa: PLR0913  # keywords only
     labels = [value if isinstance(value, str) else number_text(value) for value in x]
     ticks = axis_ticks(_known(series.values(), faint), from_zero=from_zero)
     y_labels = [number_text(tick) for tick in ticks]
-    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
-    axis = label_axis(labels, left)
+    axis, bottom = label_axis(labels, left_edge(y_labels)), HEIGHT - BOTTOM
+    left = axis.left
     across, values_x = _across(x, axis, left)
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
     xs = [across.at(value) for value in values_x]

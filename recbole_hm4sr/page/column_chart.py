@@ -62,11 +62,11 @@ def column_chart(
     labels = [label for label, _ in counts]
     ticks = axis_ticks([0, *(count for _, count in counts)], whole=True)
     y_labels = [number_text(tick) for tick in ticks]
-    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
+    axis, bottom = label_axis(labels, left_edge(y_labels)), HEIGHT - BOTTOM
+    left = axis.left
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
     step = (WIDTH - left - RIGHT) / max(1, len(counts))
     xs = [left + (number + 0.5) * step for number in range(len(counts))]
-    axis = label_axis(labels, left)
     columns = []
     for x, (_, count) in zip(xs, counts, strict=True):
         y = up.at(count)

@@ -70,6 +70,11 @@ class Section:
     notes: tuple[str, ...] = ()
 
 
+def cell_text(cell: str | Cell) -> str:
+    """What a cell says."""
+    return cell if isinstance(cell, str) else cell.text
+
+
 def facts_table(rows: tuple[tuple[str, str], ...]) -> Table:
     """A table of two columns without headings: a name, and what there is to say."""
     return Table(("", ""), rows, words=True)

@@ -156,7 +156,7 @@ def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
         ("valid", "Validation"),
     ):
         metrics = list(dict.fromkeys(name for run in runs for name in run.metrics[part]))
-        rows = tuple(
+        rows: tuple[tuple[str | Cell, ...], ...] = tuple(
             (metric_title(m), *_metric_cells([run.metrics[part].get(m) for run in runs]))
             for m in metrics
         )

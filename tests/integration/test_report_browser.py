@@ -211,7 +211,7 @@ def test_a_comparison_leads_to_the_reports_of_its_runs(browser, pages):
     page, _, _ = open_page(browser, pages["compare"], 1280, "light")
     links = page.locator("#runs a")
     assert links.all_inner_texts() == [
-        f"{model}, seed {seed}" for model in ("HM4SR", "SASRec") for seed in (1, 2)
+        f"{model}, seed {seed}" for seed in (1, 2) for model in ("HM4SR", "SASRec")
     ]
     links.last.click()
     assert page.title() == "HM4SR on toy"

@@ -164,3 +164,12 @@ def test_the_title_of_an_axis_stays_in_the_picture():
     bars = bars_of([("a label of twenty-two.", [1.0], "1")], title)
     assert bars.title_x + 7 * len(title) / 2 <= bars.width
     assert bars.title_x - 7 * len(title) / 2 >= 0
+
+
+def test_labels_that_are_aslant_begin_in_the_picture():
+    days = [f"2020-01-{day:02d}" for day in range(1, 31)]
+    for result in (columns_of([(day, 1) for day in days], "from"), chart(days, {"a": [1.0] * 30})):
+        assert result.slanted
+        # Ten letters of 7 at 40 degrees are 53.6 wide.
+        assert result.x_ticks[0].x >= 53.6
+    assert chart([1, 2], {"a": [1.0, 1.0]}).left == 26 + 7 * 4  # room for "0.25" alone
