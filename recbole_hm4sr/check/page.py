@@ -12,7 +12,7 @@ from recbole_hm4sr.data.times import UNIT_WORDS
 from recbole_hm4sr.page.bar_chart import horizontal_bars
 from recbole_hm4sr.page.column_chart import column_chart, range_labels
 from recbole_hm4sr.page.format import day, duration, number_text, percent
-from recbole_hm4sr.page.section import Chart, Section, facts_table
+from recbole_hm4sr.page.section import Chart, Section, cell_text, facts_table
 from recbole_hm4sr.page.shell import render
 
 
@@ -29,8 +29,9 @@ def as_text(check: Check, *, now: float | None = None) -> str:
     for section in sections(check):
         (table,) = section.tables
         lines += ["", section.title]
-        width = max(len(label) for label, _ in table.rows)
-        lines += [f"  {label:<{width}}  {text}" for label, text in table.rows]
+        rows = [(cell_text(label), cell_text(text)) for label, text in table.rows]
+        width = max(len(label) for label, _ in rows)
+        lines += [f"  {label:<{width}}  {text}" for label, text in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -127,6 +128,8 @@ def _times_section(facts: InteractionFacts, unit: str) -> Section:
         [(day(begin), number) for begin, number in facts.time_bins],
         x_title="from, UTC",
         y_title="interactions",
+        explained="How many interactions there are of each part of the time; a hole is a time "
+        "without any.",
     )
     return _section("times", "Times", "Times", rows, chart)
 
@@ -164,6 +167,8 @@ def _lengths_section(facts: InteractionFacts, max_length: int) -> Section:
         list(zip(labels, counts, strict=True)),
         x_title="interactions of a user",
         y_title="users",
+        explained="How many users have how long a history; a model of sequences needs some that "
+        "are not short.",
     )
     return _section("histories", "Histories and items, after filters", "Histories", rows, chart)
 
@@ -228,6 +233,8 @@ def _modality_section(modality: ModalityFacts) -> Section:
         [(f"{begin:.3g}", number) for begin, number in facts.norm_bins],
         x_title="norm, from",
         y_title="items",
+        explained="How long the items' feature vectors are; a column far from the others is of "
+        "items that differ in kind, or are wrong.",
     )
     return _section(f"modality-{name}", f"Modality {name}", name.capitalize(), rows, chart)
 
@@ -239,6 +246,8 @@ def _signals_section(check: Check) -> Section:
         "Cosine of neighbours less that of shuffled pairs",
         [(name, [signal.difference], f"{signal.difference:+.4f}") for name, signal in signals],
         x_title="difference of cosines, with its 95 % interval",
+        explained="How much more alike neighbours in a history are than items drawn at random; "
+        "at 0 the features say nothing of what comes next.",
         intervals=[(signal.low, signal.high) for _, signal in signals],
     )
     rows = tuple((name, _difference_words(signal)) for name, signal in signals)
@@ -279,6 +288,7 @@ def _category_section(facts: CategoryFacts) -> Section:
         "Items in the largest categories",
         [(name, [number], f"{number:,}") for name, number in facts.largest],
         x_title="items",
+        explained="How many items each of the largest categories has.",
     )
     return _section("categories", "Categories", "Categories", rows, chart)
 

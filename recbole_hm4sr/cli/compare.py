@@ -54,12 +54,13 @@ def compare(  # noqa: PLR0913  # a flag each
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     tables: Annotated[
-        bool, typer.Option("--tables", help="Run nothing: the tables of what is finished.")
+        bool, typer.Option("--tables", help="Run nothing: tables and page of what is finished.")
     ] = False,
 ) -> None:
-    """Run models × data sets × seeds on one protocol, each once, and print the tables.
+    """Run models × data sets × seeds on one protocol, each once, and print one short table.
 
-    Started again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
+    compare.html in its folder has intervals, groups, costs and links to the runs' reports. Started
+    again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
     Exit code 1 says that a run has no result; its row says why.
     """
     from recbole_hm4sr.compare.command import compare_grid

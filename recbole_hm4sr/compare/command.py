@@ -6,12 +6,14 @@ from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
+from recbole_hm4sr.compare.overview import overview_table
+from recbole_hm4sr.compare.page import write_page
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
 from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
 from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
-from recbole_hm4sr.compare.table import build_tables
+from recbole_hm4sr.compare.time_left import TimeLeft
 from recbole_hm4sr.model.baselines import DEFAULT_BASELINES
 
 
@@ -27,7 +29,7 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     say: Callable[[str], None] = lambda _: None,
     bold: bool = False,
 ) -> list[Summary]:
-    """Run what a grid lacks, write its tables, and say them.
+    """Run what a grid lacks, write its tables and its page, and say one short table.
 
     Args:
         grid_name: Grid file, or the name of one in ``properties/compare``.
@@ -38,8 +40,8 @@ def compare_grid(  # noqa: PLR0913  # a flag each
         run: Whether to run what the grid lacks; otherwise the tables are of what is finished.
         jobs: Runs at once.
         retry: Whether to try failed cells again.
-        say: Takes each line of progress, and the tables.
-        bold: Whether tables may use a terminal's codes for bold.
+        say: Takes each line of progress, with the time left, and a short table.
+        bold: Whether the table may use a terminal's codes for bold.
 
     Returns:
         The numbers of the tables.
@@ -53,10 +55,15 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     folder = out or Path("runs") / f"compare-{path.stem if path else '-'.join(grid.datasets)}"
     say(f"{len(grid.cells())} runs; folder: {folder}")
 
+    follow: list[TimeLeft] = []
+
     def on_cell(event: str, outcome: Outcome, number: int, count: int) -> None:
-        say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}")
+        follow[0].follow(event, outcome, number - 1)
+        left = follow[0].words() if event in ("done", "failed") else ""
+        say(f"[{number}/{count}] {_what_happened(event, outcome, grid)}{left}")
 
     def on_start(outcomes: list[Outcome]) -> None:
+        follow.append(TimeLeft(outcomes, jobs, retry=retry))
         n_others = count_others(outcomes, folder)
         if n_others:
             say(
@@ -80,12 +87,13 @@ def compare_grid(  # noqa: PLR0913  # a flag each
 def _tables(
     grid: Grid, outcomes: list[Outcome], folder: Path, say: Callable[[str], None], *, bold: bool
 ) -> list[Summary]:
-    """Write the tables, then say them: what is said may be cut short by a pager that is left."""
+    """Write tables and page, then say one: a pager that is left cuts short what is said."""
     summaries = summarize(grid, outcomes)
-    files = write_tables(summaries, folder)
-    for table in (table for summary in summaries for table in build_tables(summary)):
-        say(f"\n{as_text(table, bold=bold)}")
-    say(f"tables: {', '.join(map(str, files))}")
+    write_tables(summaries, folder)
+    page = write_page(summaries, outcomes, folder)
+    say(f"\n{as_text(overview_table(summaries), bold=bold)}")
+    say(f"intervals, groups, costs and the runs' reports: {page}")
+    say(f"all tables as text, Markdown, CSV and LaTeX: {folder / 'table.*'}")
     return summaries
 
 

@@ -23,7 +23,7 @@ def compare_frame(  # noqa: PLR0913  # keywords only
     jobs: int = 1,
     say: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """Run what a comparison lacks, write its tables, and return all its numbers.
+    """Run what a comparison lacks, write its tables and page, and return all its numbers.
 
     Called again, it goes on where it was.
 
@@ -43,7 +43,7 @@ def compare_frame(  # noqa: PLR0913  # keywords only
         metrics: As ``NDCG@10``.
         out: Folder of the comparison; by default that of the same command.
         jobs: Runs at once.
-        say: Takes each line of progress, and the tables; ``print`` shows them.
+        say: Takes each line of progress, and a short table; ``print`` shows them.
 
     Returns:
         A row per data set, protocol (``rank_history``), model, group of users and metric: ``mean``,

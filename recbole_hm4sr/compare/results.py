@@ -38,6 +38,7 @@ FACTS = (
     "n_parameters",
     "zero_score_share",
     "lists",
+    "seconds",
     "train_seconds_per_epoch",
     "valid_seconds_per_epoch",
     "peak_memory_mb",

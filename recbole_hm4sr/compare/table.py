@@ -156,7 +156,7 @@ def _difference(summary: Summary) -> str:
 
 
 def _result_rows(summary: Summary, columns: Sequence[str]) -> tuple[tuple[Entry, ...], ...]:
-    firsts = {metric: _highest(summary, ALL, metric) for metric in summary.metrics}
+    firsts = {metric: highest(summary, ALL, metric) for metric in summary.metrics}
     rows = []
     for row in summary.rows:
         entries = [Entry(row.label)]
@@ -165,7 +165,7 @@ def _result_rows(summary: Summary, columns: Sequence[str]) -> tuple[tuple[Entry,
                 entries.append(Entry(row.reason, spans=True))
                 break
             if column in summary.metrics:
-                entries.append(_metric_entry(row, column, firsts[column]))
+                entries.append(metric_entry(row, column, firsts[column]))
                 relative = _percent(row.relative.get(column, math.nan))
                 entries += [Entry(relative)] * ("difference" in columns)
             elif column != "difference":
@@ -174,7 +174,14 @@ def _result_rows(summary: Summary, columns: Sequence[str]) -> tuple[tuple[Entry,
     return tuple(rows)
 
 
-def _metric_entry(row: Row, metric: str, firsts: Sequence[float]) -> Entry:
+def metric_entry(row: Row, metric: str, firsts: Sequence[float]) -> Entry:
+    """A metric of a row.
+
+    Args:
+        row: The row.
+        metric: As ``NDCG@10``.
+        firsts: From :func:`highest`.
+    """
     score = row.scores[ALL, metric]
     _, adjusted = row.tests.get(metric, (None, math.nan))
     return Entry(
@@ -195,10 +202,10 @@ def _fact(summary: Summary, row: Row, column: str) -> str:
         share = row.zero_score_share
         return _NONE if math.isnan(share) else f"{100 * share:.1f} %"
     if column == "seconds":
-        return _number(row.seconds_per_epoch, 2)
+        return number_text(row.seconds_per_epoch, 2)
     if column == "parameters":
         return f"{row.n_parameters:,}" if row.n_parameters else _NONE
-    return _number(row.peak_memory_mb, 0)
+    return number_text(row.peak_memory_mb, 0)
 
 
 def _tests(summary: Summary) -> Table:
@@ -260,7 +267,7 @@ def _cut_entries(
 ) -> tuple[Entry, ...]:
     scores = [row.scores[group, metric] for group in groups]
     return tuple(
-        Entry(_score(score), best=score.mean in _highest(summary, group, metric)[:1])
+        Entry(_score(score), best=score.mean in highest(summary, group, metric)[:1])
         for group, score in zip(groups, scores, strict=True)
     )
 
@@ -305,7 +312,7 @@ def _group_row(
     summary: Summary, shown: Sequence[Row], metric: str, group: str
 ) -> tuple[Entry, ...]:
     """A metric of one group by model; the mark of a small group is in its name."""
-    best = _highest(summary, group, metric)[:1]
+    best = highest(summary, group, metric)[:1]
     scores = [row.scores[group, metric] for row in shown]
     name = f"{group} {SMALL_MARK}" if group in summary.small_groups else group
     return (
@@ -338,7 +345,7 @@ def _over(row: Row) -> str:
     return f"over seed {shared} alone, which both have" if shared else "not at all"
 
 
-def _highest(summary: Summary, group: str, metric: str) -> list[float]:
+def highest(summary: Summary, group: str, metric: str) -> list[float]:
     """The means of the rows that have as many seeds as any, from the highest; [] for one row."""
     most = max((len(row.seeds) for row in summary.rows), default=0)
     rows = [row for row in summary.rows if row.seeds and len(row.seeds) == most]
@@ -358,7 +365,8 @@ def _percent(share: float) -> str:
     return _NONE if math.isnan(share) else f"{100 * share:+.1f} %"
 
 
-def _number(value: float, places: int) -> str:
+def number_text(value: float, places: int) -> str:
+    """A number with so many decimals; a dash for none."""
     return _NONE if math.isnan(value) else f"{value:,.{places}f}"
 
 

@@ -86,6 +86,8 @@ def chart(rows: Rows, metric: str, group: str) -> LineChart:
         series,
         x_title="week that begins on",
         y_title=metric.upper(),
+        explained="A line for each policy: how good its rankings are in each week, judged before "
+        "anything is learned from that week.",
     )
 
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from recbole_hm4sr.page.format import number_text
 
-WIDTH = 400
+WIDTH = 360  # that of a phone's page: there a letter is as large as the style sheet says
 HEIGHT = 230
 RIGHT, TOP, BOTTOM = 12, 10, 42
 N_COLOURS = 8
 _N_LABELS = 12  # of the lower axis, at most
+_ASLANT = math.cos(math.radians(40))  # width of a label that is aslant, as a share of its length
 _N_DOTS = 31  # curves of more values have none
 LETTER = 7.0  # width of a letter of the labels, in the widest of the common fonts
 
@@ -79,11 +80,13 @@ class LabelAxis:
         every: Distance of the labels that are drawn.
         slanted: Whether they are aslant, for want of width.
         longest: Width of the longest.
+        left: Where the picture begins, so that all of them are whole.
     """
 
     every: int
     slanted: bool
     longest: float
+    left: int
 
     @property
     def height(self) -> float:
@@ -97,11 +100,19 @@ def left_edge(y_labels: Sequence[str]) -> int:
 
 
 def label_axis(labels: Sequence[str], left: int) -> LabelAxis:
-    """Choose the labels that have room below a picture that begins at ``left``."""
+    """Choose the labels that have room below a picture that begins at ``left``, or further right.
+
+    A label that is aslant ends below its tick and begins left of it.
+    """
     every = max(1, math.ceil(len(labels) / _N_LABELS))
+    widths = [LETTER * len(label) for label in labels[::every]]
     longest = LETTER * max((len(label) for label in labels), default=0)
-    room = (WIDTH - left - RIGHT) / max(1, math.ceil(len(labels) / every))
-    return LabelAxis(every, longest > room, longest)
+    room = (WIDTH - left - RIGHT) / max(1, len(widths))
+    slanted = longest > room
+    if slanted:
+        reach = [_ASLANT * width - number * room for number, width in enumerate(widths)]
+        left = max(left, math.ceil(max(reach) + LETTER / 2))
+    return LabelAxis(every, slanted, longest, left)
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,7 @@ class AxesChart:
 
     Attributes:
         title: What is drawn.
+        explained: What it says to a reader who sees it first, in a sentence.
         x_title: What the lower axis counts, with its unit.
         y_title: What the left axis counts, with its unit.
         x_ticks: The ticks of the lower axis.
@@ -132,6 +144,7 @@ class AxesChart:
     """
 
     title: str
+    explained: str
     x_title: str
     y_title: str
     x_ticks: tuple[Tick, ...]
@@ -161,18 +174,22 @@ class LineChart(AxesChart):
     kind: str = "lines"
 
 
-def line_chart(
+def line_chart(  # noqa: PLR0913  # keywords only
     title: str,
     x: Sequence[float] | Sequence[str],
     series: Mapping[str, Sequence[float | None]],
     *,
     x_title: str,
     y_title: str,
+    explained: str,
     from_zero: bool = True,
     marker: float | None = None,
     faint: Collection[int] = (),
 ) -> LineChart:
     """Scale curves to the picture.
+
+    The left axis is made for what is not greyed out: a grey value beyond it is not drawn. Its
+    number is in the table.
 
     Args:
         title: What is drawn.
@@ -180,24 +197,27 @@ def line_chart(
         series: Name to values, one for each of ``x``; None where there is none.
         x_title: What the lower axis counts.
         y_title: What the left axis counts.
+        explained: What the chart says, in a sentence.
         from_zero: Whether the left axis starts at zero; else at the lowest value.
         marker: A value of ``x`` (the index among names) to mark.
         faint: Indices into ``x`` that are greyed out.
     """
     labels = [value if isinstance(value, str) else number_text(value) for value in x]
-    ticks = axis_ticks(_known(series.values()), from_zero=from_zero)
+    ticks = axis_ticks(_known(series.values(), faint), from_zero=from_zero)
     y_labels = [number_text(tick) for tick in ticks]
-    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
-    axis = label_axis(labels, left)
+    axis, bottom = label_axis(labels, left_edge(y_labels)), HEIGHT - BOTTOM
+    left = axis.left
     across, values_x = _across(x, axis, left)
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
     xs = [across.at(value) for value in values_x]
     cells = {name: [number_text(value) for value in values] for name, values in series.items()}
+    inside = {name: _within(values, ticks) for name, values in series.items()}
     return LineChart(
         title=title,
+        explained=explained,
         x_title=x_title,
         y_title=y_title,
-        lines=_lines(xs, series, up),
+        lines=_lines(xs, inside, up),
         x_ticks=lower_ticks(xs, labels, axis, faint),
         y_ticks=tuple(zip(map(up.at, ticks), y_labels, strict=True)),
         marker=None if marker is None else across.at(marker),
@@ -210,8 +230,17 @@ def line_chart(
     )
 
 
-def _known(columns: Iterable[Sequence[float | None]]) -> list[float]:
-    return [value for values in columns for value in values if value is not None]
+def _known(columns: Iterable[Sequence[float | None]], faint: Collection[int]) -> list[float]:
+    """The values that the axis must hold: those that are not greyed out, if there is one."""
+    numbered = [(number, value) for values in columns for number, value in enumerate(values)]
+    known = [(number, value) for number, value in numbered if value is not None]
+    plain = [value for number, value in known if number not in faint]
+    return plain or [value for _, value in known]
+
+
+def _within(values: Sequence[float | None], ticks: Sequence[float]) -> list[float | None]:
+    """The values that the axis holds."""
+    return [v if v is not None and ticks[0] <= v <= ticks[-1] else None for v in values]
 
 
 def _across(x: Sequence[float | str], axis: LabelAxis, left: int) -> tuple[Scale, list[float]]:

@@ -48,7 +48,7 @@ class ColumnChart(AxesChart):
 
 
 def column_chart(
-    title: str, counts: Sequence[tuple[str, int]], *, x_title: str, y_title: str
+    title: str, counts: Sequence[tuple[str, int]], *, x_title: str, y_title: str, explained: str
 ) -> ColumnChart:
     """Scale counts to the picture.
 
@@ -57,15 +57,16 @@ def column_chart(
         counts: Label and count of each column, in their order.
         x_title: What the labels are, with their unit.
         y_title: What is counted.
+        explained: What the chart says, in a sentence.
     """
     labels = [label for label, _ in counts]
     ticks = axis_ticks([0, *(count for _, count in counts)], whole=True)
     y_labels = [number_text(tick) for tick in ticks]
-    left, bottom = left_edge(y_labels), HEIGHT - BOTTOM
+    axis, bottom = label_axis(labels, left_edge(y_labels)), HEIGHT - BOTTOM
+    left = axis.left
     up = Scale(ticks[0], ticks[-1], bottom, TOP)
     step = (WIDTH - left - RIGHT) / max(1, len(counts))
     xs = [left + (number + 0.5) * step for number in range(len(counts))]
-    axis = label_axis(labels, left)
     columns = []
     for x, (_, count) in zip(xs, counts, strict=True):
         y = up.at(count)
@@ -74,6 +75,7 @@ def column_chart(
     texts = [number_text(count) for _, count in counts]
     return ColumnChart(
         title=title,
+        explained=explained,
         x_title=x_title,
         y_title=y_title,
         columns=tuple(columns),

@@ -10,22 +10,41 @@ Chart = LineChart | RowChart | ColumnChart
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is more than its text.
+
+    Attributes:
+        text: What it says.
+        best: Whether it is the best of those it is compared with: in bold.
+        link: Address that it leads to; empty for none.
+        span: How many columns it takes.
+    """
+
+    text: str
+    best: bool = False
+    link: str = ""
+    span: int = 1
+
+
+@dataclass(frozen=True)
 class Table:
     """A table whose first column holds names.
 
     Attributes:
         columns: Headings; all empty for none.
-        rows: As many cells each.
+        rows: As many cells each, less what a cell spans.
         caption: What it shows.
         words: Whether the other columns hold sentences; else numbers.
         faint: Rows that are greyed out, from 0.
+        folded: Whether only its caption is shown until a reader opens it.
     """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Cell, ...], ...]
     caption: str = ""
     words: bool = False
     faint: frozenset[int] = frozenset()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,11 @@ class Section:
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def cell_text(cell: str | Cell) -> str:
+    """What a cell says."""
+    return cell if isinstance(cell, str) else cell.text
 
 
 def facts_table(rows: tuple[tuple[str, str], ...]) -> Table:

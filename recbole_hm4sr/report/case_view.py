@@ -9,6 +9,7 @@ from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.model.reason_words import reason_words
 from recbole_hm4sr.page.charts import N_COLOURS
 from recbole_hm4sr.page.format import gap_text, moment, percent
+from recbole_hm4sr.report.components import Components
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -93,12 +94,29 @@ class Case:
     zero: float
 
 
-def view_cases(facts: Mapping[str, Any], rank_history: str) -> list[Case]:
-    """The cases of ``report.json``, ready for the page."""
-    return [_case(case, facts, rank_history) for case in facts["cases"]]
+def view_cases(facts: Mapping[str, Any], rank_history: str, drawn: Components) -> list[Case]:
+    """The cases of ``report.json``, ready for the page.
+
+    Args:
+        facts: ``report.json``.
+        rank_history: ``include`` or ``exclude``: whose ranks are shown.
+        drawn: Which components of a score are drawn as one.
+    """
+    return [
+        _case(_folded(case, drawn), facts, rank_history, drawn.names) for case in facts["cases"]
+    ]
 
 
-def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) -> Case:
+def _folded(case: Mapping[str, Any], drawn: Components) -> dict[str, Any]:
+    """The case with the components that are drawn."""
+    top = [{**entry, "parts": drawn.fold(entry["parts"])} for entry in case["top"]]
+    target = {**case["target"], "parts": drawn.fold(case["target"]["parts"])}
+    return {**case, "top": top, "target": target}
+
+
+def _case(
+    case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str, names: Sequence[str]
+) -> Case:
     target = case["target"]
     days = bool(facts["data"]["whole_days"])
     entries = [*case["top"], target]
@@ -117,10 +135,10 @@ def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) 
             for entry in case["history"]
         ),
         top=tuple(
-            _scored(entry, place, facts, (low, high))
+            _scored(entry, place, facts, names, (low, high))
             for place, entry in enumerate(case["top"], start=1)
         ),
-        true=_scored({**target, "true": True}, rank, facts, (low, high)),
+        true=_scored({**target, "true": True}, rank, facts, names, (low, high)),
         when=moment(target["time"], whole_days=days),
         gap=gap_text(target["gap"]),
         ranks=f"rank {target['rank_include']:,} with {CANDIDATES['include']}, "
@@ -131,15 +149,19 @@ def _case(case: Mapping[str, Any], facts: Mapping[str, Any], rank_history: str) 
 
 
 def _scored(
-    entry: Mapping[str, Any], rank: int, facts: Mapping[str, Any], span: tuple[float, float]
+    entry: Mapping[str, Any],
+    rank: int,
+    facts: Mapping[str, Any],
+    names: Sequence[str],
+    span: tuple[float, float],
 ) -> Scored:
-    parts, streams = entry["parts"], facts["streams"]
+    parts = entry["parts"]
     return Scored(
         item=_item(entry["item"], facts),
         rank=rank,
         score=f"{sum(parts):.2f}",
-        segments=_segments(parts, streams, *span),
-        words=", ".join(f"{name} {value:+.2f}" for name, value in zip(streams, parts, strict=True)),
+        segments=_segments(parts, names, *span),
+        words=", ".join(f"{name} {value:+.2f}" for name, value in zip(names, parts, strict=True)),
         seen=entry["taken"],
         true=entry["true"],
         reason=_reason(entry.get("reason"), facts),  # older runs have none
@@ -155,12 +177,12 @@ def _reason(found: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> Reason
 
 
 def _segments(
-    parts: Sequence[float], streams: Sequence[str], low: float, high: float
+    parts: Sequence[float], names: Sequence[str], low: float, high: float
 ) -> tuple[Segment, ...]:
     """Positive components to the right of zero, negative ones to the left."""
     right = left = -low
     segments = []
-    for number, (name, part) in enumerate(zip(streams, parts, strict=True)):
+    for number, (name, part) in enumerate(zip(names, parts, strict=True)):
         if part < 0:
             left += part
             begin = left

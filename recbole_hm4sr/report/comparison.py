@@ -3,7 +3,7 @@
 Nothing is chosen here; ``hm4sr compare`` runs grids over seeds and tests differences.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,20 @@ from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.page.bar_chart import horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, duration
-from recbole_hm4sr.page.section import Section, Table
+from recbole_hm4sr.page.section import Cell, Section, Table
 from recbole_hm4sr.page.shell import render
 from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import (
     SMALL_NOTE,
+    group_explained,
     metric_text,
     metric_title,
     validation_metrics,
 )
+from recbole_hm4sr.report.spread import MARK_NOTE, SPREAD_NOTE, marked
+from recbole_hm4sr.report.standing import standing_sentences
 from recbole_hm4sr.report.views import views_table, weeks_section
 
 
@@ -59,6 +62,8 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
         title=f"{len(runs)} runs on {' and '.join(dict.fromkeys(_dataset(r) for r in runs))}",
         runs=[(name, run.metrics) for name, run in zip(names, runs, strict=True)],
         warnings=comparison_warnings(runs),
+        verdict=_verdict(names, runs),
+        spread_note=SPREAD_NOTE,
         sections=[
             _metrics(names, runs),
             _curves(names, runs),
@@ -128,6 +133,22 @@ def _differs(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values[1:])
 
 
+def _verdict(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[str, ...]:
+    """Which run is better in each protocol; nothing for runs that do not compare."""
+    if comparison_blocked(runs):
+        return ()
+    metric = f"ndcg@{runs[0].cut}"
+    scores = {
+        history: {
+            name: run.metrics[f"test_{history}"][metric]
+            for name, run in zip(names, runs, strict=True)
+            if metric in (run.metrics[f"test_{history}"] or {})
+        }
+        for history in CANDIDATES
+    }
+    return standing_sentences(metric_title(metric), scores)
+
+
 def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
     tables = []
     for part, title in (
@@ -135,12 +156,13 @@ def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
         ("valid", "Validation"),
     ):
         metrics = list(dict.fromkeys(name for run in runs for name in run.metrics[part]))
-        rows = tuple(
-            (metric_title(m), *(metric_text(run.metrics[part].get(m)) for run in runs))
+        rows: tuple[tuple[str | Cell, ...], ...] = tuple(
+            (metric_title(m), *_metric_cells([run.metrics[part].get(m) for run in runs]))
             for m in metrics
         )
         if rows:
-            tables.append(Table(("metric", *names), rows, caption=title))
+            folded = part == "valid"
+            tables.append(Table(("metric", *names), rows, caption=title, folded=folded))
     differences = _differences(names, runs)
     return Section(
         "metrics",
@@ -148,10 +170,15 @@ def _metrics(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
         "Metrics",
         tables=(*tables, *filter(None, [views_table(names, runs)]), *differences),
         notes=(
+            MARK_NOTE,
             "One run each: the spread over seeds is not in these numbers. hm4sr compare repeats "
             "runs over seeds and tests the differences.",
         ),
     )
+
+
+def _metric_cells(values: Sequence[float | None]) -> tuple[Cell, ...]:
+    return marked([metric_text(value) for value in values], values)
 
 
 def _differences(names: Sequence[str], runs: Sequence[RunFiles]) -> list[Table]:
@@ -199,7 +226,12 @@ def _curves(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
         title = f"Validation: {metric_title(f'{metric}@{cut}')}"
         charts.append(
             line_chart(
-                title, epochs, series, x_title="epoch", y_title=metric_title(f"{metric}@{cut}")
+                title,
+                epochs,
+                series,
+                x_title="epoch",
+                y_title=metric_title(f"{metric}@{cut}"),
+                explained="Which run learns faster, and which ends higher, on the validation part.",
             )
         )
     return Section("training", "Validation over the epochs", "Training", (), tuple(charts))
@@ -261,6 +293,7 @@ def _group_chart(
         {name: [row[number] for row in means] for number, name in enumerate(names)},
         x_title="group",
         y_title=metric,
+        explained=f"{group_explained(title)} A line for each run.",
         faint=[number for number, row in enumerate(rows) if _is_small(row)],
     )
 
@@ -278,22 +311,40 @@ def _costs(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:
                 for name, run in zip(names, runs, strict=True)
             ],
             x_title="seconds",
+            explained="What an epoch of training costs; a short bar is cheap.",
         ),
     )
     rows = tuple(
         (
             name,
-            whole_run_text(run.metrics),
+            whole,
             f"{run.metrics['best_epoch']} of {run.metrics['epochs']}",
-            f"{run.metrics['n_parameters']:,}",
-            peak_memory_text(run.metrics),
+            parameters,
+            memory,
             f"{run.metrics['device']} ({run.metrics['machine']})",
             run.metrics["git_revision"] or "not a checkout",
         )
-        for name, run in zip(names, runs, strict=True)
+        for name, run, whole, parameters, memory in zip(
+            names,
+            runs,
+            _cost_cells(runs, "seconds", whole_run_text),
+            _cost_cells(runs, "n_parameters", lambda metrics: f"{metrics['n_parameters']:,}"),
+            _cost_cells(runs, "peak_memory_mb", peak_memory_text),
+            strict=True,
+        )
     )
     columns = ("run", "whole run", "best epoch", "parameters", "peak memory", "machine", "commit")
-    return Section("time", "Time and memory", "Time", (), charts, (Table(columns, rows),))
+    return Section(
+        "time", "Time and memory", "Time", (), charts, (Table(columns, rows),), (MARK_NOTE,)
+    )
+
+
+def _cost_cells(
+    runs: Sequence[RunFiles], name: str, text: Callable[[Mapping[str, Any]], str]
+) -> tuple[Cell, ...]:
+    """A cost of each run; the lowest is the better one."""
+    values = [float(run.metrics[name]) for run in runs]
+    return marked([text(run.metrics) for run in runs], values, lower=True)
 
 
 def _settings(names: Sequence[str], runs: Sequence[RunFiles]) -> Section:

@@ -1,30 +1,17 @@
-"""Sections about the experts and the modalities of a model."""
+"""Sections about the modalities of a model: what they add to scores, what is lost without them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.evaluate.groups import SMALL
 from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
-from recbole_hm4sr.page.charts import LineChart, line_chart
+from recbole_hm4sr.page.charts import N_COLOURS
 from recbole_hm4sr.page.format import NONE, percent
 from recbole_hm4sr.page.section import Section, Table
+from recbole_hm4sr.report.components import Components, components_of
+from recbole_hm4sr.report.sample import sample_words
 from recbole_hm4sr.report.sections import SMALL_NOTE
-
-_GROUP_TITLES = {
-    "gap": ("Route by the time since the interaction before", "time since the interaction before"),
-    "hour": ("Route by the hour of the day", "hour of the day, UTC"),
-    "weekday": ("Route by the day of the week", "day of the week, UTC"),
-    "month": ("Route by the month of the year", "month, UTC"),
-    "moment": ("Route over the time of the data", "part of the data's time, from"),
-}
-_EXPLAINED = {
-    "gap": "the time since the interaction before",
-    "hour": "the hour of the day",
-    "weekday": "the day of the week",
-    "month": "the month of the year",
-    "moment": "the part of the data's time",
-}
 
 
 def parts_section(facts: Mapping[str, Any]) -> Section | None:
@@ -38,7 +25,7 @@ def parts_section(facts: Mapping[str, Any]) -> Section | None:
         (name, NONE if own is None else percent(own), percent(largest))
         for name, own, largest in zip(names, share, parts["decides"], strict=True)
     )
-    charts = _component_charts(parts)
+    charts = _component_charts(parts, components_of(facts))
     columns = ("modality", "share of the first item's score", "users with this largest component")
     small = any(row["n"] < SMALL for rows in parts["groups"].values() for row in rows)
     return Section(
@@ -52,10 +39,10 @@ def parts_section(facts: Mapping[str, Any]) -> Section | None:
             "These are shares of a sum, not importance. A modality with a large component may only "
             "repeat what another says, and a small component may decide. What the ranking loses "
             "without a modality is measured by shuffling it.",
-            _sample_words(facts),
+            sample_words(facts),
         ),
         charts,
-        (Table(columns, rows),),
+        (Table(columns, rows, caption="All components", folded=len(rows) > N_COLOURS),),
         (
             "Users with this largest component: the share of users in the score of whose first "
             "item this modality has the largest component.",
@@ -79,7 +66,7 @@ def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section 
             "The features of one modality are shuffled among the items once, in the histories and "
             "in the catalogue, and the test users are ranked again by the same model. What is lost "
             "is what the ranking owes to that modality while the others stay right.",
-            _sample_words({**facts, **found}),
+            sample_words({**facts, **found}),
         ),
         (_loss_chart(found, rank_history),),
         (_loss_table(found),),
@@ -99,6 +86,8 @@ def _loss_chart(found: Mapping[str, Any], rank_history: str) -> RowChart:
         f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
         [(name, [value], f"{value:+.4f}") for name, value in lost.items()],
         x_title=f"{metric} lost when the modality is shuffled",
+        explained="A long bar is a modality that the ranking rests on; at 0 the model does not "
+        "use it.",
     )
 
 
@@ -126,138 +115,49 @@ def _loss_text(lost: float, right: float) -> str:
     return f"{lost:+.4f}{share}"
 
 
-def _component_charts(parts: Mapping[str, Any]) -> tuple[RowChart, ...]:
-    names = parts["streams"]
+def _component_charts(parts: Mapping[str, Any], components: Components) -> tuple[RowChart, ...]:
     ranks = [
-        (f"rank {number}", values, f"{sum(values):.2f}")
+        (f"rank {number}", components.fold(values), f"{sum(values):.2f}")
         for number, values in enumerate(parts["ranks"], start=1)
     ]
-    ranks.append(("the true item", parts["target"], f"{sum(parts['target']):.2f}"))
+    target = parts["target"]
+    ranks.append(("the true item", components.fold(target), f"{sum(target):.2f}"))
     return (
         horizontal_bars(
-            "Components of the score, by rank of the item", ranks, x_title="score", pieces=names
+            "Components of the score, by rank of the item",
+            ranks,
+            x_title="score",
+            explained="What the scores of the items that rank first are made of, beside those of "
+            "the item that the user went on to.",
+            pieces=components.names,
         ),
         *(
             horizontal_bars(
                 f"Components of the first item's score, by {what}",
                 [
-                    (row["label"], row["mean"], f"{sum(row['mean']):.2f} ({row['n']:,})")
+                    (
+                        row["label"],
+                        components.fold(row["mean"]),
+                        f"{sum(row['mean']):.2f} ({row['n']:,})",
+                    )
                     for row in rows
                 ],
                 x_title="score",
-                pieces=names,
+                explained=explained,
+                pieces=components.names,
                 faint=[number for number, row in enumerate(rows) if row["n"] < SMALL],
             )
-            for what, rows in (
-                ("length of the history", parts["groups"]["history"]),
-                ("its interactions in training", parts["groups"]["popularity"]),
+            for what, explained, rows in (
+                (
+                    "length of the history",
+                    "Whether a longer history shifts the weight from one modality to another.",
+                    parts["groups"]["history"],
+                ),
+                (
+                    "its interactions in training",
+                    "Whether rare items are lifted by other modalities than frequent ones.",
+                    parts["groups"]["popularity"],
+                ),
             )
         ),
-    )
-
-
-def temporal_section(facts: Mapping[str, Any]) -> Section | None:
-    """How the temporal mixture of experts follows gaps and the calendar."""
-    temporal = facts["temporal"]
-    if temporal is None:
-        return None
-    telling = {name: rows for name, rows in temporal["groups"].items() if len(rows) > 1}
-    charts = tuple(_route_chart(name, rows, temporal["experts"]) for name, rows in telling.items())
-    rows = tuple((_EXPLAINED[name], percent(temporal["explained"][name])) for name in telling)
-    words = [
-        "Each temporal expert is a learned vector that scales an item's vector. The time of each "
-        "item of a history weighs the experts. A curve is an expert's mean weight; the weights of "
-        "an item add up to 1. Level curves: this time makes no difference. "
-        "use_temporal_moe: false leaves the experts out.",
-        f"{temporal['tokens']:,} items of histories. {_sample_words(facts)}",
-    ]
-    if "hour" not in temporal["groups"]:
-        words.append(
-            "All times are at midnight, so there is nothing to say of hours. A column with the "
-            "time of day would show them."
-        )
-    return Section(
-        "temporal",
-        "How the temporal experts are chosen",
-        "Temporal experts",
-        tuple(words),
-        charts,
-        (Table(("variance of the weights explained by", "share"), rows),),
-        (
-            "The share of the variance between the groups of the chart (eta squared): 100 % means "
-            "that the group alone decides the weights, 0 % that it says nothing of them.",
-        ),
-    )
-
-
-def _route_chart(name: str, rows: Sequence[Mapping[str, Any]], n_experts: int) -> LineChart:
-    title, x_title = _GROUP_TITLES[name]
-    return line_chart(
-        title,
-        [row["label"] for row in rows],
-        {
-            f"expert {number + 1}": [row["mean"][number] for row in rows]
-            for number in range(n_experts)
-        },
-        x_title=x_title,
-        y_title="mean weight",
-    )
-
-
-def interactive_section(facts: Mapping[str, Any]) -> Section | None:
-    """How the interactive mixture of experts is weighed by each modality."""
-    interactive = facts["interactive"]
-    if interactive is None:
-        return None
-    names, mean = interactive["streams"], interactive["mean"]
-    experts = [f"expert {number + 1}" for number in range(len(mean[0]))]
-    chart = horizontal_bars(
-        "Mean weight of each expert, by modality",
-        [(name, weights, "") for name, weights in zip(names, mean, strict=True)],
-        x_title="share of the weights",
-        pieces=experts,
-        ceiling=1.0,
-    )
-    return Section(
-        "interactive",
-        "How each modality weighs the interactive experts",
-        "Interactive experts",
-        (
-            "Every interactive expert reads all modalities of an item, the ids among them. Each "
-            "modality weighs the experts for itself. It adds their mixture to its own vector, "
-            "times a learned strength. use_interactive_moe: false leaves them out.",
-            f"{interactive['tokens']:,} items of histories. {_sample_words(facts)}",
-        ),
-        (chart,),
-        (_weights_table(interactive, experts),),
-        (
-            "Mean ± standard deviation over the items. A strength of 0 would leave the modality as "
-            "it is; the ids start at 0, the others at 1.",
-        ),
-    )
-
-
-def _weights_table(interactive: Mapping[str, Any], experts: Sequence[str]) -> Table:
-    rows = tuple(
-        (
-            name,
-            *(f"{value:.3f} ± {spread:.3f}" for value, spread in zip(mean, deviation, strict=True)),
-            f"{strength:+.3f}",
-        )
-        for name, mean, deviation, strength in zip(
-            interactive["streams"],
-            interactive["mean"],
-            interactive["deviation"],
-            interactive["strength"],
-            strict=True,
-        )
-    )
-    return Table(("modality", *experts, "strength of the mixture"), rows)
-
-
-def _sample_words(facts: Mapping[str, Any]) -> str:
-    if facts["users"] == facts["of_users"]:
-        return f"All {facts['users']:,} test users."
-    return (
-        f"{facts['users']:,} of {facts['of_users']:,} test users, drawn with seed {facts['seed']}."
     )

@@ -10,12 +10,9 @@ from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.page.section import Section
 from recbole_hm4sr.page.shell import render
 from recbole_hm4sr.report.case_view import view_cases
-from recbole_hm4sr.report.model_sections import (
-    interactive_section,
-    parts_section,
-    permutation_section,
-    temporal_section,
-)
+from recbole_hm4sr.report.components import components_of
+from recbole_hm4sr.report.expert_sections import interactive_section, temporal_section
+from recbole_hm4sr.report.model_sections import parts_section, permutation_section
 from recbole_hm4sr.report.run_costs import whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import (
@@ -27,7 +24,12 @@ from recbole_hm4sr.report.sections import (
     time_section,
     training_section,
 )
+from recbole_hm4sr.report.spread import SPREAD_NOTE
+from recbole_hm4sr.report.verdict import verdict
+from recbole_hm4sr.report.verdict_numbers import numbers_of
 from recbole_hm4sr.report.views import pictured, views_section, weeks_section
+
+N_OPEN = 2  # cases that are shown before a reader opens more
 
 
 def write_report(run_dir: Path) -> Path:
@@ -44,6 +46,7 @@ def write_report(run_dir: Path) -> Path:
     """
     run = read_run(run_dir)
     metrics, facts = run.metrics, run.facts
+    drawn = components_of(facts) if facts else None
     page = render(
         "report",
         "run.html",
@@ -51,7 +54,11 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         tiles=_tiles(run),
         sections=_sections(run),
-        cases=view_cases(facts, metrics["rank_history"]) if facts else [],
+        verdict=verdict(numbers_of(run)),
+        spread_note=SPREAD_NOTE,
+        cases=view_cases(facts, metrics["rank_history"], drawn) if facts and drawn else [],
+        n_open=N_OPEN,
+        components=drawn.names if drawn else (),
         facts=facts,
         candidates=CANDIDATES[metrics["rank_history"]],
         pictured=pictured(run),

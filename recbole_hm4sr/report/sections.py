@@ -4,17 +4,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
-from recbole_hm4sr.evaluate.groups import GROUP_NOTE, SMALL_WORDS, one_moment_notes
+from recbole_hm4sr.evaluate.groups import (
+    GAPS,
+    GROUP_NOTE,
+    HISTORY,
+    SMALL_WORDS,
+    one_moment_notes,
+)
 from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, day, duration, percent
 from recbole_hm4sr.page.section import Section, Table, facts_table
-from recbole_hm4sr.report.baselines import baseline_sentences
 from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
 
-SMALL_NOTE = f"Grey: groups of {SMALL_WORDS}."
+SMALL_NOTE = (
+    f"Grey: groups of {SMALL_WORDS}, and axes are not made for them. A bar that ends at an arrow "
+    f"goes on beyond the axis; its number is at its end."
+)
+_GROUPS_EXPLAINED = {
+    HISTORY.title: "How much a longer history helps.",
+    "Popularity of the target in training": "How well rare items are found: the head is the most "
+    "frequent fifth of the items, the tail the least frequent half.",
+    "Target seen in training": "Whether items are found that the training had never seen.",
+    "How often the target was seen in training": "How well items are found of which the training "
+    "had seen little.",
+    "User seen in training": "Whether users are served that the training had never seen.",
+    "Ties: target at the time of the interaction before": "Items of one basket are easier to "
+    "find than those of a later visit.",
+    f"{GAPS.title}, ties left out": "How well the model finds what comes after a break of that "
+    "length.",
+}
 
 
 def metrics_section(run: RunFiles) -> Section:
@@ -38,7 +59,6 @@ def metrics_section(run: RunFiles) -> Section:
             "RecBole. Seen items removed: they are not candidates. Both are always measured. "
             "rank_history: include (kept) or exclude (removed) says which of them chooses the best "
             "epoch. Higher is better.",
-            *baseline_sentences(run.metrics, f"ndcg@{run.cut}"),
         ),
         tables=(Table(("metric", *parts), rows),),
     )
@@ -63,7 +83,7 @@ def training_section(run: RunFiles) -> Section:
     best = run.metrics["best_epoch"]
     words = (
         f"The dashed line is epoch {best}, the best by {run.settings.get('valid_metric')} on the "
-        f"validation part. Axes of losses do not start at zero.",
+        f"validation part.",
     )
     charts = (*_loss_charts(run.history, best), *_validation_charts(run.history, best))
     return Section("training", "Training", "Training", words, charts)
@@ -78,6 +98,7 @@ def _loss_charts(history: Sequence[Mapping[str, Any]], best: int) -> list[LineCh
             {name.replace("_", " "): [record["losses"].get(name) for record in history]},
             x_title="epoch",
             y_title="loss, mean over the steps",
+            explained="What training makes smaller; it should fall. The axis does not start at 0.",
             from_zero=False,
             marker=best or None,
         )
@@ -97,6 +118,8 @@ def _validation_charts(history: Sequence[Mapping[str, Any]], best: int) -> list[
             },
             x_title="epoch",
             y_title=metric_title(name),
+            explained="Quality on the validation part, for lists of several lengths; where it no "
+            "longer rises, more epochs do not help.",
             marker=best or None,
         )
         for name, cuts in validation_metrics(history[0]["valid"]).items()
@@ -122,7 +145,12 @@ def time_section(run: RunFiles) -> Section:
         for name, seconds in known
     ]
     charts: list[LineChart | RowChart] = [
-        horizontal_bars("Where the time went", rows, x_title="seconds")
+        horizontal_bars(
+            "Where the time went",
+            rows,
+            x_title="seconds",
+            explained="The longest bar is what a faster machine or a smaller setting would save.",
+        )
     ]
     if history:
         charts.append(
@@ -135,6 +163,8 @@ def time_section(run: RunFiles) -> Section:
                 },
                 x_title="epoch",
                 y_title="seconds",
+                explained="Level lines: every epoch costs the same; a rise is other work on the "
+                "machine.",
             )
         )
     facts = (
@@ -204,7 +234,12 @@ def _group_table(scores: Mapping[str, Mapping[str, Sequence[GroupScore]]], cut: 
     )
     faint = frozenset(number for number, group in enumerate(flat["ndcg"]) if group.small)
     columns = ("group", "targets", *(metric_title(f"{name}@{cut}") for name in scores))
-    return Table(columns, rows, caption="The same with other metrics", faint=faint)
+    return Table(columns, rows, caption="The same with other metrics", faint=faint, folded=True)
+
+
+def group_explained(title: str) -> str:
+    """What the chart of a grouping says, in a sentence."""
+    return _GROUPS_EXPLAINED.get(title, "A low value is a group that is served badly.")
 
 
 def group_chart(title: str, scores: Sequence[GroupScore], metric: str) -> RowChart:
@@ -216,6 +251,7 @@ def group_chart(title: str, scores: Sequence[GroupScore], metric: str) -> RowCha
             for score in scores
         ],
         x_title=metric,
+        explained=group_explained(title),
         intervals=[score.interval for score in scores],
         faint=[number for number, score in enumerate(scores) if score.small],
     )

@@ -153,6 +153,7 @@ def weeks_chart(
         series,
         x_title="age of the model, weeks",
         y_title=metric_title(metric),
+        explained="How fast the model ages: a line that falls asks for training more often.",
         faint=sorted(small),
     )
     return chart, bool(small)

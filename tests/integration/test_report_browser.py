@@ -6,11 +6,16 @@ are looked at too, at their pixels.
 """
 
 import io
+import json
 import shutil
 
 import pytest
 
 from recbole_hm4sr import cli
+from recbole_hm4sr.compare.grid import read_grid
+from recbole_hm4sr.compare.page import write_page
+from recbole_hm4sr.compare.results import Outcome
+from recbole_hm4sr.compare.summary import summarize
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.testing.toydata import QUICK_HM4SR, write_toy_dataset
@@ -61,6 +66,50 @@ CONTRAST = """() => {
   }
   return worst;
 }"""
+# Texts of charts that leave their picture, lie on each other, or are too small to read.
+UNREADABLE = """() => {
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const found = [];
+  for (const svg of document.querySelectorAll("figure > svg")) {
+    const frame = svg.getBoundingClientRect();
+    const scale = frame.width / svg.viewBox.baseVal.width;
+    const texts = [...svg.querySelectorAll("text")].filter((one) => one.textContent.trim());
+    const title = svg.getAttribute("aria-label");
+    const said = (what, text) => found.push(`${title}: ${what}: ${text.textContent}`);
+    texts.forEach((text, number) => {
+      const box = text.getBoundingClientRect();
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 ||
+          box.top < frame.top - 1 || box.bottom > frame.bottom + 1) { said("outside", text); }
+      if (parseFloat(getComputedStyle(text).fontSize) * scale < 11) { said("small", text); }
+      if (text.hasAttribute("transform")) { return; }
+      for (const other of texts.slice(number + 1)) {
+        if (other.hasAttribute("transform")) { continue; }
+        const there = other.getBoundingClientRect();
+        if (Math.min(box.right, there.right) - Math.max(box.left, there.left) > 1 &&
+            Math.min(box.bottom, there.bottom) - Math.max(box.top, there.top) > 4) {
+          said("covered", text);
+        }
+      }
+    });
+  }
+  return found;
+}"""
+
+
+def compare_page(run, out):
+    """A comparison of two seeds of one model with one of another, all of them copies of a run."""
+    flags = {"datasets": ["toy"], "models": ["HM4SR", "SASRec", "GRU4Rec"], "seeds": [1, 2]}
+    grid = read_grid(flags={**flags, "baseline": "SASRec", "baselines": []})
+    record = {"status": "done", **json.loads((run / "metrics.json").read_text(encoding="utf-8"))}
+    outcomes = []
+    for cell in grid.cells():
+        if cell.label == "GRU4Rec":
+            failed = {"status": "failed", "reason": "it needs <b>more</b> memory"}
+            outcomes.append(Outcome(cell, "f", out / cell.folder, failed))
+            continue
+        shutil.copytree(run, out / cell.folder)
+        outcomes.append(Outcome(cell, "f", out / cell.folder, record))
+    return write_page(summarize(grid, outcomes), outcomes, out)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +142,7 @@ def pages(tmp_path_factory):
         "run": folder / "one" / "report.html",
         "comparison": folder / "both.html",
         "check": folder / "check.html",
+        "compare": compare_page(folder / "one", folder / "compare"),
     }
 
 
@@ -127,6 +177,8 @@ def open_page(browser, path, width, scheme):
         ("comparison", 390, "light"),
         ("check", 1280, "dark"),
         ("check", 390, "light"),
+        ("compare", 1280, "light"),
+        ("compare", 390, "dark"),
     ],
 )
 def test_a_page_is_whole_at_every_width_and_colour(browser, pages, name, width, scheme):
@@ -140,6 +192,29 @@ def test_a_page_is_whole_at_every_width_and_colour(browser, pages, name, width, 
         assert image.size == (width, 900)
         assert image.convert("RGB").getpixel((2, 2)) == BACKGROUND[scheme]
         assert len(image.convert("RGB").getcolors(2**20)) > 30
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["run", "comparison", "check", "compare"])
+def test_every_text_of_every_chart_is_readable_on_a_phone(browser, pages, name):
+    page, _, _ = open_page(browser, pages[name], 390, "light")
+    assert page.locator("figure > svg").count() > 2
+    assert page.evaluate(UNREADABLE) == []
+    # A sentence for each.
+    charts, sentences = page.locator("figcaption"), page.locator("figure > p.explained")
+    assert charts.count() == sentences.count()
+    assert all(text.strip().endswith(".") for text in sentences.all_inner_texts())
+    page.context.close()
+
+
+def test_a_comparison_leads_to_the_reports_of_its_runs(browser, pages):
+    page, _, _ = open_page(browser, pages["compare"], 1280, "light")
+    links = page.locator("#runs a")
+    assert links.all_inner_texts() == [
+        f"{model}, seed {seed}" for seed in (1, 2) for model in ("HM4SR", "SASRec")
+    ]
+    links.last.click()
+    assert page.title() == "HM4SR on toy"
     page.context.close()
 
 
@@ -162,6 +237,9 @@ def test_a_title_that_holds_a_script_is_shown_and_not_run(browser, pages):
 def test_ten_cases_with_images_and_parts(browser, pages):
     page, _, _ = open_page(browser, pages["run"], 1280, "light")
     assert page.locator("article.case").count() == 10
+    assert page.locator("article.case .columns:visible").count() == 2
+    page.locator("article.case summary").first.click()
+    assert page.locator("article.case .columns:visible").count() == 3
     drawn = page.evaluate(
         "[...document.querySelectorAll('img.thumb')].map((image) => image.naturalWidth)"
     )

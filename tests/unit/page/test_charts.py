@@ -8,7 +8,17 @@ from recbole_hm4sr.page.column_chart import column_chart
 
 
 def chart(x, series, **options):
-    return line_chart("t", x, series, x_title="epoch", y_title="value", **options)
+    return line_chart(
+        "t", x, series, x_title="epoch", y_title="value", explained="What it says.", **options
+    )
+
+
+def bars_of(rows, x_title="m", **options):
+    return horizontal_bars("t", rows, x_title=x_title, explained="What it says.", **options)
+
+
+def columns_of(counts, x_title):
+    return column_chart("t", counts, x_title=x_title, y_title="users", explained="What it says.")
 
 
 def test_curves_start_at_zero_and_end_at_a_round_value():
@@ -62,9 +72,7 @@ def test_ticks_enclose_the_values(values, options, ticks):
 
 
 def test_negative_pieces_lie_left_of_zero():
-    result = horizontal_bars(
-        "t", [("a", [1.0, -1.0, 2.0], "2")], x_title="score", pieces=["p", "q", "r"]
-    )
+    result = bars_of([("a", [1.0, -1.0, 2.0], "2")], pieces=["p", "q", "r"])
     first, second, third = result.rows[0].pieces
     assert first.x == result.zero
     assert second.x + second.width == pytest.approx(result.zero, abs=0.2)
@@ -74,12 +82,7 @@ def test_negative_pieces_lie_left_of_zero():
 
 
 def test_whiskers_and_their_numbers():
-    result = horizontal_bars(
-        "t",
-        [("a", [0.5], "0.5"), ("b", [1.0], "1")],
-        x_title="m",
-        intervals=[(0.0, 1.0), None],
-    )
+    result = bars_of([("a", [0.5], "0.5"), ("b", [1.0], "1")], intervals=[(0.0, 1.0), None])
     low, high = result.rows[0].whisker
     assert low == result.zero
     assert high == pytest.approx(result.rows[1].pieces[0].x + result.rows[1].pieces[0].width)
@@ -88,7 +91,7 @@ def test_whiskers_and_their_numbers():
 
 
 def test_columns_start_at_zero_and_have_whole_ticks():
-    result = column_chart("t", [("a", 0), ("b", 1), ("c", 2)], x_title="x", y_title="users")
+    result = columns_of([("a", 0), ("b", 1), ("c", 2)], "x")
     assert [label for _, label in result.y_ticks] == ["0", "1", "2"]
     heights = [column.height for column in result.columns]
     assert heights == [0, (result.bottom - result.top) / 2, result.bottom - result.top]
@@ -99,7 +102,7 @@ def test_columns_start_at_zero_and_have_whole_ticks():
 
 def test_many_columns_stay_in_the_picture_and_not_every_one_has_a_label():
     counts = [(f"2020-01-{day:02d}", 10_000 * day) for day in range(1, 31)]
-    result = column_chart("t", counts, x_title="from", y_title="users")
+    result = columns_of(counts, "from")
     assert result.columns[0].x >= result.left
     assert result.columns[-1].x + result.columns[-1].width <= result.right
     # At most 12 labels: every third of 30.
@@ -109,7 +112,7 @@ def test_many_columns_stay_in_the_picture_and_not_every_one_has_a_label():
 
 
 def test_faint_rows_and_labels_are_marked():
-    bars = horizontal_bars("t", [("a", [1.0], ""), ("b", [2.0], "")], x_title="m", faint=[1])
+    bars = bars_of([("a", [1.0], ""), ("b", [2.0], "")], faint=[1])
     assert [row.faint for row in bars.rows] == [False, True]
     lines = chart(["a", "b"], {"m": [1.0, 2.0]}, faint={0})
     assert [tick.faint for tick in lines.x_ticks] == [True, False]
@@ -118,7 +121,55 @@ def test_faint_rows_and_labels_are_marked():
 
 def test_a_long_label_is_cut_in_the_picture_and_whole_in_the_table():
     name = "a category with a name of forty letters."
-    bars = horizontal_bars("t", [(name, [1.0], "1")], x_title="items")
+    bars = bars_of([(name, [1.0], "1")])
     assert bars.rows[0].label == name[:21] + "\u2026"
     assert bars.rows[0].pieces[0].tip.startswith(name)
     assert bars.numbers.rows[0][0] == name
+
+
+def test_a_group_of_few_users_does_not_squash_the_others():
+    rows = [("3 to 5", [0.05], "0.050"), ("6 to 10", [0.08], "0.080"), ("51 or more", [0.7], "")]
+    intervals = [(0.04, 0.06), None, (0.2, 1.0)]
+    bars = bars_of(rows, faint=[2], intervals=intervals)
+    assert bars.x_ticks[-1][1] == "0.08"  # and not 1
+    right = bars.x_ticks[-1][0]
+    small = bars.rows[2]
+    assert small.pieces[0].x + small.pieces[0].width == pytest.approx(right, abs=0.2)
+    assert small.whisker == (right, right)
+    assert [row.beyond for row in bars.rows] == [None, None, right]
+    assert bars.numbers.rows[2][1:3] == ("0.7", "0.2 to 1")
+    lines = chart(["a", "b", "c"], {"m": [0.05, 0.08, 0.7]}, faint={2})
+    assert lines.y_ticks[-1][1] == "0.08"
+    assert len(lines.lines[0].dots) == 2
+    assert lines.numbers.rows[2] == ("c", "0.7")
+
+
+def test_where_all_groups_are_small_the_axis_is_theirs():
+    bars = bars_of([("a", [0.5], ""), ("b", [1.0], "")], faint=[0, 1])
+    assert bars.x_ticks[-1][1] == "1"
+    assert [row.beyond for row in bars.rows] == [None, None]
+    assert chart(["a"], {"m": [2.0]}, faint={0}).y_ticks[-1][1] == "2"
+
+
+def test_labels_of_the_ticks_have_room():
+    wide = bars_of([("a label of twenty-two.", [0.0123], "0.0123 (12,345)")])
+    # 360 less 14 + 7 x 22 for the labels and 10 + 7 x 15 for the texts: 77 for three labels.
+    assert [label for _, label in wide.x_ticks] == ["0", "0.01", "0.02"]
+    narrow = bars_of([("a", [0.0123], "")])
+    assert [label for _, label in narrow.x_ticks] == ["0", "0.005", "0.01", "0.015"]
+
+
+def test_the_title_of_an_axis_stays_in_the_picture():
+    title = "a title of an axis that is forty letters"
+    bars = bars_of([("a label of twenty-two.", [1.0], "1")], title)
+    assert bars.title_x + 7 * len(title) / 2 <= bars.width
+    assert bars.title_x - 7 * len(title) / 2 >= 0
+
+
+def test_labels_that_are_aslant_begin_in_the_picture():
+    days = [f"2020-01-{day:02d}" for day in range(1, 31)]
+    for result in (columns_of([(day, 1) for day in days], "from"), chart(days, {"a": [1.0] * 30})):
+        assert result.slanted
+        # Ten letters of 7 at 40 degrees are 53.6 wide.
+        assert result.x_ticks[0].x >= 53.6
+    assert chart([1, 2], {"a": [1.0, 1.0]}).left == 26 + 7 * 4  # room for "0.25" alone

@@ -1,5 +1,7 @@
 """Several runs on one page: side by side, with what differs and what forbids to compare."""
 
+import re
+
 import numpy as np
 import pytest
 from runfiles import write_ranks, write_run
@@ -22,9 +24,26 @@ def two_runs(path, **changes):
 def test_metrics_stand_side_by_side(tmp_path):
     page = write_comparison(two_runs(tmp_path), tmp_path / "c.html").read_text()
     assert "2 runs on toy" in page
-    assert '<th scope="row">NDCG@10</th><td>0.2500</td><td>0.7500</td>' in page
+    assert '<th scope="row">NDCG@10</th><td>0.2500</td><td class="best">0.7500</td>' in page
     assert '<th scope="row">MRR@10</th><td>0.2000</td><td>\u2013</td>' in page
     assert "Validation: NDCG@10" in page
+
+
+def test_the_better_value_is_marked_and_said(tmp_path):
+    first, second = two_runs(tmp_path, test_exclude={"ndcg@10": 0.36}, peak_memory_mb=50)
+    page = " ".join(write_comparison([first, second], tmp_path / "c.html").read_text().split())
+    # 0.35 and 0.36: 2.9 % apart, as two seeds are.
+    assert '<th scope="row">NDCG@10</th><td>0.3500</td><td>0.3600</td>' in page
+    verdict = re.search(r'<div class="box verdict">.*?</div>', page).group()
+    assert re.findall("<li>(.*?)</li>", verdict) == [
+        "NDCG@10 with seen items kept: SASRec is the best with 0.7500, 3.0 times HM4SR (0.2500).",
+        "NDCG@10 with seen items removed: SASRec and HM4SR are not told apart (0.3500 to 0.3600).",
+    ]
+    costs = re.search(r'<section id="time">.*?</section>', page).group()
+    assert '<td class="best">at least' not in costs  # both took 10 s
+    assert "<td>100 MiB" in costs
+    assert '<td class="best">50 MiB' in costs
+    assert "Bold: the better value, where the next one is more than 4 % away." in page
 
 
 def test_only_settings_that_differ_are_listed(tmp_path):
@@ -56,6 +75,7 @@ def test_what_does_not_compare_is_said(tmp_path):
     assert "hm4sr prepare" in texts[1]
     page = write_comparison([first, second], tmp_path / "c.html").read_text()
     assert "less HM4SR" not in page
+    assert "box verdict" not in page
 
 
 def test_other_users_do_not_compare(tmp_path):

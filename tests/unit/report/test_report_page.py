@@ -197,7 +197,7 @@ def test_groups_of_few_users_are_grey_and_not_left_out(tmp_path):
         r'<tr class="faint"><th scope="row">history 51 or more</th><td>1</td>', section
     )
     assert re.search(r'<g class="faint">\s*<text class="label"[^>]*>51 or more</text>', section)
-    assert "Grey: groups of fewer than 20 users: their means say little." in section
+    assert "Grey: groups of fewer than 20 users: their means say little, and axes" in section
 
 
 def test_a_run_without_the_shuffles_has_a_page_without_them(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.report.baselines import baseline_sentences
+from recbole_hm4sr.report.baselines import baseline_sentences, standing
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.testing.toydata import QUICK, write_toy_dataset
@@ -51,14 +51,39 @@ def test_an_empty_list_measures_none(folder, tmp_path, capsys):
 
 
 def test_a_model_that_is_ahead_is_not_reproached():
-    baselines = {"A": {"include": {"ndcg@10": 0.1}}, "B": {"include": {"ndcg@10": 0.3}}}
-    metrics = {"rank_history": "include", "model": "M", "baselines": baselines}
-    ahead = baseline_sentences({**metrics, "test_include": {"ndcg@10": 0.31}}, "ndcg@10")
-    assert ahead == (
-        "Baselines on the same data, test NDCG@10, seen items kept: A 0.1000, B 0.3000; M 0.3100.",
+    baselines = {
+        "A": {"include": {"ndcg@10": 0.1}},
+        "B": {"include": {"ndcg@10": 0.3}, "exclude": {"ndcg@10": 0.2}},
+    }
+    metrics = {
+        "rank_history": "include", "model": "M", "baselines": baselines,
+        "test_include": {"ndcg@10": 0.33}, "test_exclude": {"ndcg@10": 0.7},
+    }  # fmt: skip
+    assert baseline_sentences(metrics, "ndcg@10") == (
+        "Baselines on the same data, test NDCG@10, seen items kept: A 0.1000, B 0.3000; M 0.3300.",
+        "With seen items kept, M is 10 % above B, the best of them.",
+        "With seen items removed, M is 3.5 times B.",
     )
-    level = baseline_sentences({**metrics, "test_include": {"ndcg@10": 0.3}}, "ndcg@10")
-    assert level[1] == "M does not beat B, fitted without training."
+    baselines["B"]["exclude"]["ndcg@10"] = 0.7 / 1.1
+    baselines["A"]["exclude"] = {"ndcg@10": 0.1}
+    assert baseline_sentences(metrics, "ndcg@10")[1:] == (
+        "In both protocols M is 10 % above B, the best of them.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (0.313, "M is 4.3 % above B, the best of them."),
+        (0.312, "M is level with B: two seeds of one model differ by 2 to 4 % in NDCG@10, and"),
+        (0.289, "M is level with B"),
+        (0.288, "M does not beat B, fitted without training."),
+        (0.05, "M does not beat A and B, fitted without training."),
+    ],
+)
+def test_a_model_is_better_by_more_than_two_seeds_differ(own, words):
+    assert standing("M", own, {"A": 0.1, "B": 0.3}).startswith(words)
+    assert standing("M", own, {}) == standing("M", None, {"A": 0.1}) == ""
 
 
 def test_a_model_that_is_trained_is_no_baseline(folder):
