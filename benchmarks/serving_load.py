@@ -128,7 +128,8 @@ class Command:
     """
 
     def __init__(self, folder: Path, workers: int, log: Path) -> None:
-        self._log = log
+        self._log, self._read = log, 0
+        self._begun: list[int] = []
         words = ["serve", f"--run={folder}", "--port=0", f"--workers={workers}"]
         with log.open("w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
@@ -141,14 +142,20 @@ class Command:
     @property
     def port(self) -> int:
         """Where it listens; 0 until it says so."""
-        found = re.search(r" at http://\S+:(\d+)", self._log.read_text(encoding="utf-8"))
+        with self._log.open(encoding="utf-8") as file:
+            found = re.search(r" at http://\S+:(\d+)", file.read(10_000))
         return int(found[1]) if found else 0
 
     def listening(self) -> list[int]:
         """The processes that listen."""
-        text = self._log.read_text(encoding="utf-8")
-        begun = map(int, re.findall(r"Started server process \[(\d+)\]", text))
-        return [number for number in begun if psutil.pid_exists(number)]
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read().rpartition(b"\n")[0]
+        self._read += len(lines)
+        begun = re.findall(rb"Started server process \[(\d+)\]", lines)
+        self._begun += [int(number) for number in begun]
+        self._begun = [number for number in self._begun if psutil.pid_exists(number)]
+        return self._begun
 
     def memory_mb(self) -> dict[str, float]:
         """What all its processes hold: shared pages counted once, and what each has alone."""
