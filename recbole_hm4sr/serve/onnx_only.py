@@ -172,7 +172,10 @@ def _user_items(index: OnnxIndex, found: UserList) -> answer_bodies.UserItems:
     return answer_bodies.UserItems(
         source="model" if found.by_model else "popular",
         unknown_items=found.unknown,
-        items=[answer_bodies.Item(item=token, score=float(score)) for token, score in pairs],
+        items=[
+            answer_bodies.Item(item=token, score=float(score), details=None)
+            for token, score in pairs
+        ],
     )
 
 
