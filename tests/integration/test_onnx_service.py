@@ -267,3 +267,16 @@ def test_without_torch_and_recbole_it_answers_as_the_run_does(slim, index, full,
         assert none_is_left(family)
     finally:
         command.kill_all()
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_can_do_without_its_requirements(slim, tmp_path):
+    python, environment = slim
+    done = subprocess.run(
+        [str(python), "-m", "recbole_hm4sr", "serve"], env=environment, capture_output=True,
+        text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the command needs the package ")
+    assert line.endswith("exported folders alone: python -m recbole_hm4sr.serve.onnx_only")
