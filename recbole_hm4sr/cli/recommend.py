@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli import answers, histories, rules
 from recbole_hm4sr.cli.options import names_of, notes, out
 from recbole_hm4sr.cli.preflight import check_run, require_file
@@ -14,6 +15,7 @@ from recbole_hm4sr.cli.progress import progress
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender
     from recbole_hm4sr.serve.recommendations import Recommendations
+    from recbole_hm4sr.serve.served import Source
 
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
 HistoryFile = Annotated[
@@ -172,11 +174,24 @@ def export(
 
 
 def serve(
-    run: RunOption,
+    run: Annotated[Path | None, typer.Option("--run", help="Folder of a run.")] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnx",
+            help="In its place: a folder that hm4sr export has written; torch is not used.",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; this machine alone by default.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Processes that answer; with several, one that ends is replaced."
+        ),
+    ] = 1,
     reload_on_change: Annotated[
         bool,
         typer.Option(
@@ -192,16 +207,39 @@ def serve(
     With --reload_on_change the run's serving.npz is looked at every two seconds. Another one is
     opened beside what is served and takes its place at once; no request is lost. If it cannot be
     opened, the old state goes on and the log says why.
+    With --workers=N as many processes answer at the port and one more is in reserve, which takes
+    the place of one that ends. /metrics is of all of them together.
+    With --onnx only an exported folder is needed. It answers /recommend with candidates,
+    exclude_items, exclude_seen and at; all else needs the run.
     There are no users and no passwords: keep it on this machine, or behind a server that has them.
     Needs: pip install 'recbole-hm4sr[serve]'.
     """
-    check_run(run, needs_data=False)
-    from recbole_hm4sr.serve.service import require_packages, run_service
+    from recbole_hm4sr.serve.running import bind_port, run_service
 
-    require_packages()
+    source = _source(run, onnx)
     if host not in ("127.0.0.1", "::1", "localhost"):
         out.print(f"note: whoever reaches {host} can ask; there is no password")
-    run_service(run, host=host, port=port, reload_on_change=reload_on_change)
+    listening = bind_port(host, port)
+    run_service(source, listening, workers=workers, reload_on_change=reload_on_change)
+
+
+def _source(run: Path | None, onnx: Path | None) -> "Source":
+    """What is to be served, checked as far as that needs no torch."""
+    from recbole_hm4sr.serve import served
+    from recbole_hm4sr.serve.service import require_packages
+
+    if (run is None) == (onnx is None):
+        raise ConfigError("hm4sr serve must have either --run or --onnx")
+    if onnx is not None:
+        from recbole_hm4sr.serve.exported import PACKAGES, read_facts
+
+        read_facts(onnx)
+        require_packages(*PACKAGES, install=" ".join(["fastapi", "uvicorn", *PACKAGES]))
+        return served.index_source(onnx)
+    assert run is not None
+    check_run(run, needs_data=False)
+    require_packages("fastapi_offline")
+    return served.run_source(run)
 
 
 def refresh(

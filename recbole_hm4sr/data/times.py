@@ -4,12 +4,14 @@ They stay in that unit, with all digits, up to the model. What needs seconds get
 """
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.atomic import AtomicTable, count_of
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.data.atomic import AtomicTable
 
 PER_SECOND = {"s": 1, "ms": 1000}
 DAY_SECONDS = 86400
@@ -70,7 +72,7 @@ def exact_seconds(times: Any, unit: str) -> Any:
 
 
 def read_times(
-    table: AtomicTable, column: str, unit: str, *, is_fixed: bool = False
+    table: "AtomicTable", column: str, unit: str, *, is_fixed: bool = False
 ) -> "np.ndarray[Any, Any]":
     """A time column as whole numbers of its unit, checked.
 
@@ -96,6 +98,8 @@ def read_times(
     )
     for broken, rule in rules:
         if broken.any():
+            from recbole_hm4sr.data.atomic import count_of  # it imports pandas
+
             row = int(np.flatnonzero(broken)[0])
             rule = rule or _rule_of_fractions(values[row], unit, is_fixed=is_fixed)
             raise DataError(
@@ -116,7 +120,7 @@ def _rule_of_fractions(value: float, unit: str, *, is_fixed: bool) -> str:
 
 
 def _check_unit(
-    table: AtomicTable,
+    table: "AtomicTable",
     column: str,
     unit: str,
     values: "np.ndarray[Any, Any]",

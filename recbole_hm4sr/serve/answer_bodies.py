@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from recbole_hm4sr.serve.bodies import MAX_BODY_BYTES
+from recbole_hm4sr.data.times import as_date
+from recbole_hm4sr.serve.body_parts import MAX_BODY_BYTES
 
 
 class Reason(BaseModel):
@@ -52,6 +53,11 @@ class Moment(BaseModel):
 
     time: int
     date: str = Field(description="ISO 8601, UTC.")
+
+
+def as_moment(time: int | None, unit: str) -> Moment | None:
+    """A time of a run as an answer has it; None stays."""
+    return None if time is None else Moment(time=time, date=as_date(time, unit))
 
 
 KnownUntil = Annotated[

@@ -2,33 +2,32 @@
 
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema, create_model
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.data.item_table import ItemTable, TextColumn
 from recbole_hm4sr.data.times import TIME_LIMITS, UNIT_WORDS
+from recbole_hm4sr.serve.body_parts import (
+    MAX_HISTORY,
+    MAX_INTERACTIONS,
+    MAX_USERS,
+    Body,
+    Candidates,
+    Excluded,
+    Interaction,
+    NumberOfItems,
+    Token,
+    WholeFloats,
+    as_whole,
+)
 from recbole_hm4sr.serve.history_times import read_moment
 from recbole_hm4sr.serve.where import MOST_LETTERS
 
-MAX_USERS = 1000
-MAX_HISTORY = 10_000
-MAX_INTERACTIONS = 200_000
-MAX_ITEMS = 1000
-MAX_CANDIDATES = 100_000
 MAX_COLUMNS = 20
 # Of schemas: a date from 1970 on that is no earlier than what a request may be of.
 MOMENT = "moment"
 # And a condition that is of the grammar and on columns of the run.
 CONDITION = "where"
-MAX_BODY_BYTES = 16 << 20
 
 
 def _as_time(unit: str) -> BeforeValidator:
@@ -36,7 +35,7 @@ def _as_time(unit: str) -> BeforeValidator:
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
-            return _as_whole(value)
+            return as_whole(value)
         try:
             return read_moment(value, unit)
         except ConfigError as error:
@@ -45,45 +44,15 @@ def _as_time(unit: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _as_whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# To JSON, 5.0 is a whole number; a text or a truth value is none.
-WholeFloats = BeforeValidator(_as_whole)
 _Limit = Annotated[int, Field(strict=True, ge=1), WholeFloats]
-Token = Annotated[str, Field(min_length=1, max_length=512, strict=True)]
-
-
-class Body(BaseModel):
-    """A body whose unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Interaction(Body):
-    """An item that a user took, and when."""
-
-    item: Token = Field(description="An item of the run; others are skipped and counted.")
-    time: int
 
 
 class Ruled(Body):
     """How many items a list has, and what may be in it."""
 
-    k: Annotated[
-        int,
-        Field(strict=True, ge=1, le=MAX_ITEMS, description="Items a list."),
-        WholeFloats,
-    ] = 10
-    candidates: Annotated[
-        list[Token] | None,
-        Field(min_length=1, max_length=MAX_CANDIDATES, description="Choose from these items only."),
-    ] = None
-    exclude_items: Annotated[
-        list[Token],
-        Field(max_length=MAX_CANDIDATES, description="Leave these out, as those out of stock."),
-    ] = []
+    k: NumberOfItems = 10
+    candidates: Candidates = None
+    exclude_items: Excluded = Field([])
     where: Annotated[str | None, Field(max_length=MOST_LETTERS, strict=True)] = Field(
         None,
         description="Choose from items that pass a condition on their columns: =, !=, <, <=, >, "

@@ -20,80 +20,26 @@ from torch import Tensor, nn
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import write_npz
+from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.config.settings import DataSettings, read_settings
-from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
-from recbole_hm4sr.model.capabilities import item_vectors, user_tower
+from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.model.capabilities import item_vectors, user_tower, what_it_reads
 from recbole_hm4sr.model.user_tower import MemoryTower
 from recbole_hm4sr.run.place import refuse_existing
 from recbole_hm4sr.serve.export_memory import (
-    N_CANDIDATES,
     ExportedMemory,
-    add_lists,
     export_memory,
-    memory_words,
     remembering,
 )
+from recbole_hm4sr.serve.export_page import index_page
 from recbole_hm4sr.serve.exported import FACTS_FILE, replace_folder
+from recbole_hm4sr.serve.onnx_index import COUNTS, ITEMS, MEMORY, TOKENS, TOWER, add_lists
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 
 # Of scores by onnxruntime against the model's, relative to the largest.
 TOLERANCE = 1e-4
 _CHECKED_ROWS = 64
 _LARGEST_FILE = 1 << 30
-
-_CODE = """\
-import faiss, numpy as np, onnxruntime
-items, tokens = np.load("items.npy"), np.load("tokens.npy").tolist()
-index = faiss.IndexFlatIP(items.shape[1])
-index.add(items)
-tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
-number = {token: row for row, token in enumerate(tokens, start=1)}
-def recommend(history, k=10):  # pairs of item and time, oldest first
-    known = [(number[i], t) for i, t in history if i in number][-MAX_LENGTH:]
-    if not known: return []  # no item is known: show what is popular
-    known = np.array(known, np.int64)
-    users = tower.run(None, {
-        FEED})[0]
-    rows = index.search(users, k)[1][0]
-    return [tokens[row] for row in rows if row >= 0]  # -1: there are no more items"""
-_CODE_WITH_MEMORY = """\
-import faiss, numpy as np, onnxruntime, time
-items, tokens = np.load("items.npy"), np.load("tokens.npy").tolist()
-memory = dict(np.load("memory.npz"))
-index = faiss.IndexFlatIP(items.shape[1])
-index.add(items)
-tower = onnxruntime.InferenceSession("user_tower.onnx", providers=["CPUExecutionProvider"])
-number = {token: row for row, token in enumerate(tokens, start=1)}
-def score(known, now):  # items as numbers, and times, oldest first; the time of the request
-    users, weights = tower.run(None, {
-        FEED})
-    last = known[::-1, 0][:REACH]
-    near, values = memory["items"][last], memory["values"][last]
-    decayed = DECAY ** np.arange(len(last))[:, None]
-    added = np.bincount(near.ravel(), minlength=len(tokens) + 1,
-        weights=(decayed * weights[0][memory["relations"][last]] * values).ravel())
-    added[memory["popular_items"]] += weights[0, -1] * memory["popular_values"]
-    found = np.append(index.search(users, N_CANDIDATES)[1][0] + 1, memory["popular_items"])
-    found = np.setdiff1d(np.append(found, near), [0])  # 0: there are no more
-    return found, items[found - 1] @ users[0] + added[found]
-def recommend(history, k=10, now=None):  # pairs of item and time, oldest first
-    known = [(number[i], t) for i, t in history if i in number][-MAX_LENGTH:]
-    if not known: return []  # no item is known: show what is popular
-    now = int(time.time() * PER_SECOND) if now is None else now
-    found, scores = score(np.array(known, np.int64), now)
-    return [tokens[row - 1] for row in found[np.argsort(-scores, kind="stable")[:k]]]"""
-_WITHOUT_MEMORY = {
-    "memory_row": "",
-    "scores": "The score of an item for a user is the inner product of their vectors, so any index "
-    "of inner products\nserves.",
-    "memory_note": "",
-}
-_FEEDS = {
-    "moments": "np.array([now])",
-    "item_seq": "known[None, :, 0]",
-    "item_seq_len": "np.array([len(known)])",
-    "timestamps": "known[None, :, 1]",
-}
 
 
 def export_index(run_dir: str | Path, out: str | Path, *, list_length: int | None = None) -> Path:
@@ -177,16 +123,17 @@ def _written(folder: Path) -> Iterator[Path]:
 def _write_index(
     folder: Path, run: OpenRun, tower: nn.Module, table: Tensor, memory: ExportedMemory | None
 ) -> None:
-    inputs = _write_tower(folder / "user_tower.onnx", tower, run)
+    inputs = _write_tower(folder / TOWER, tower, run)
     items = np.ascontiguousarray(table[1:].numpy())
-    np.save(folder / "items.npy", items)
-    np.save(folder / "tokens.npy", run.data.item_tokens[1:])
+    np.save(folder / ITEMS, items)
+    np.save(folder / TOKENS, run.data.item_tokens[1:])
+    np.save(folder / COUNTS, run.data.popularity[1:].astype(np.int64))
     if memory is not None:
-        write_npz(folder / "memory.npz", memory.arrays(cast(MemoryTower, tower)))
+        write_npz(folder / MEMORY, memory.arrays(cast(MemoryTower, tower)))
     _check_scores(folder, run, inputs, items, memory)
-    facts = _facts(run, inputs, memory)
+    facts = {**_facts(run, inputs, memory), **_facts_for_service(folder, run, memory)}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    page = _page(run, facts, items.shape[1])
+    page = index_page(facts, items.shape[1], TOLERANCE)
     (folder / "README.md").write_text(page, encoding="utf-8")
 
 
@@ -300,9 +247,7 @@ def _check_scores(
 
     config = run.config
     made = _made_histories(_CHECKED_ROWS, config["MAX_ITEM_LIST_LENGTH"], run)
-    tower = onnxruntime.InferenceSession(
-        str(folder / "user_tower.onnx"), providers=["CPUExecutionProvider"]
-    )
+    tower = onnxruntime.InferenceSession(str(folder / TOWER), providers=["CPUExecutionProvider"])
     users, *weights = tower.run(None, {name: made[name].numpy() for name in inputs})
     batch = Interaction(
         {
@@ -318,7 +263,7 @@ def _check_scores(
     else:
         with remembering(run.model, memory.memory):
             expected = run.model.full_sort_predict(batch)[:, 1:].numpy()
-        with np.load(folder / "memory.npz", allow_pickle=False) as kept:
+        with np.load(folder / MEMORY, allow_pickle=False) as kept:
             last = run.model.read(batch, train=False).requests.last_items.numpy()
             scores = scores + add_lists(kept, weights[0], last, memory.memory.decay)[:, 1:]
     difference = float(np.abs(scores - expected).max())
@@ -350,38 +295,16 @@ def _facts(run: OpenRun, inputs: list[str], memory: ExportedMemory | None) -> di
     return facts if memory is None else {**facts, "memory": memory.facts()}
 
 
-def _code(run: OpenRun, facts: Mapping[str, Any]) -> str:
-    """The lines that query an index folder."""
-    feed = ",\n        ".join(f'"{name}": {_FEEDS[name]}' for name in facts["inputs"])
-    values = {"MAX_LENGTH": facts["max_length"], "FEED": feed}
-    code = _CODE
-    if "memory" in facts:
-        settings = run.model.settings
-        code = _CODE_WITH_MEMORY
-        values |= {
-            "N_CANDIDATES": N_CANDIDATES,
-            "REACH": settings.memory_reach,
-            "DECAY": settings.memory_decay,
-            "PER_SECOND": PER_SECOND[facts["timestamp_unit"]],
-        }
-    for name, value in values.items():
-        code = code.replace(name, str(value))
-    return code
-
-
-def _page(run: OpenRun, facts: Mapping[str, Any], width: int) -> str:
-    template = (Path(__file__).parent / "index_readme.md").read_text(encoding="utf-8")
-    note = f" Times are {UNIT_WORDS[_unit(run)]} since 1970 (UTC)."
-    generated = "\n\nThe data set is GENERATED: its numbers say nothing of real shops."
-    of_memory = memory_words(facts["memory"], _unit(run)) if "memory" in facts else {}
-    return template.format(
-        **{name: facts[name] for name in ("model", "dataset", "run", "n_items", "max_length")},
-        width=width,
-        code=_code(run, facts),
-        inputs=", ".join(f"`{name}`" for name in facts["inputs"]),
-        time_note=note if "timestamps" in facts["inputs"] else "",
-        tolerance=TOLERANCE,
-        version=recbole_hm4sr.__version__,
-        generated=generated * facts["generated"],
-        **{**_WITHOUT_MEMORY, **of_memory},
-    )
+def _facts_for_service(folder: Path, run: OpenRun, memory: ExportedMemory | None) -> dict[str, Any]:
+    """What :mod:`recbole_hm4sr.serve.onnx_index` needs to know besides."""
+    clock = run.data.clock
+    return {
+        "served": {"checkpoint": run.checkpoint, "serving": run.serving},
+        "reads": sorted(what_it_reads(run.model)),
+        "keep": run.config["rm_dup_inter"],
+        "asks_when": bool(getattr(run.model, "reads_request_time", False)),
+        "clock": None
+        if memory is None or clock is None
+        else {"newest": clock.newest, "end": memory.moment, "grain": clock.grain},
+        "files": {path.name: hash_file(path) for path in sorted(folder.iterdir())},
+    }

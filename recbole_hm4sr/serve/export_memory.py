@@ -42,12 +42,14 @@ class ExportedMemory:
         memory: As of the export's moment, with short lists.
         moment: T', in the run's unit since the epoch.
         length: Neighbours of an item at most.
+        reach: How many of the last items of a history are read.
         measured: Of :func:`measure_lists`; None if nothing was measured.
     """
 
     memory: FrozenMemory
     moment: int
     length: int
+    reach: int
     measured: dict[str, Any] | None
 
     def arrays(self, tower: MemoryTower) -> dict[str, Array]:
@@ -64,6 +66,8 @@ class ExportedMemory:
             "moment": self.moment,
             "list_length": self.length,
             "n_candidates": N_CANDIDATES,
+            "reach": self.reach,
+            "decay": self.memory.decay,
             "measured": self.measured,
         }
 
@@ -88,8 +92,9 @@ def export_memory(run_dir: Path, tower: MemoryTower, list_length: int | None) ->
     if list_length is None:
         measured = measure_lists(_open(run_dir))
         list_length = measured["list_length"]
+    reach = tower.model.settings.memory_reach
     return ExportedMemory(
-        whole.shortened(list_length, tower.importance()), until, list_length, measured
+        whole.shortened(list_length, tower.importance()), until, list_length, reach, measured
     )
 
 
@@ -206,30 +211,6 @@ def _best_candidates(model: Any, batch: Any, k: int) -> tuple[Tensor, Tensor]:
     # Equal scores by item, as the model and the lines order them: with a dense part of weight 0
     # many are equal.
     return top_k((dense + added).masked_fill(~is_candidate, -torch.inf), k)
-
-
-def add_lists(
-    arrays: Mapping[str, Array], weights: Array, last_items: Array, decay: float
-) -> Array:
-    """What lists add to the scores of all items, as the lines of the page compute it.
-
-    Args:
-        arrays: Of :meth:`ExportedMemory.arrays`.
-        weights: Of the relations, for each history. Shape ``[N, R]``.
-        last_items: Newest first, 0 where there are no more. Shape ``[N, K]``, int64.
-        decay: q.
-
-    Returns:
-        Shape ``[N, I]``, float64.
-    """
-    added = np.zeros((len(weights), len(arrays["items"])))
-    rows = np.arange(len(weights))
-    for step, items in enumerate(last_items.T):
-        values = np.take_along_axis(weights, arrays["relations"][items].astype(np.int64), axis=1)
-        values = values * arrays["values"][items] * decay**step
-        np.add.at(added, (rows[:, None], arrays["items"][items]), values)
-    added[:, arrays["popular_items"]] += weights[:, -1:] * arrays["popular_values"]
-    return added
 
 
 def memory_words(facts: Mapping[str, Any], unit: str) -> dict[str, str]:

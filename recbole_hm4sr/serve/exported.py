@@ -11,6 +11,10 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 # In the folder of a run: where an index goes if no other place is named.
 FOLDER_NAME = "index"
 FACTS_FILE = "index.json"
+# Without torch an index is served by these, besides those of any service.
+PACKAGES = ("numpy", "onnxruntime")
+# What a service needs of the facts, which earlier releases did not write.
+_SERVED_BY = ("served", "keep", "asks_when", "files")
 _BEFORE = ".old"
 
 
@@ -43,6 +47,32 @@ def indexes_of(run_dir: Path) -> dict[Path, Mapping[str, Any]]:
         if isinstance(facts, dict) and "n_items" in facts:
             found[path.parent] = facts
     return found
+
+
+def read_facts(folder: Path) -> Mapping[str, Any]:
+    """What an index says of itself.
+
+    Args:
+        folder: The index.
+
+    Raises:
+        DataError: If it is no index, or one that cannot be served.
+    """
+    path = folder / FACTS_FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{folder} must be a folder that hm4sr export has written, but {path.name} cannot be "
+            f"read: {reason}"
+        ) from error
+    if not isinstance(facts, dict) or any(name not in facts for name in _SERVED_BY):
+        raise DataError(
+            f"{path} must say what a service needs, which an index of an earlier release does not; "
+            f"export the run again"
+        )
+    return facts
 
 
 def replace_folder(new: Path, folder: Path) -> None:

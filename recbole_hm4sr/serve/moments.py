@@ -1,11 +1,33 @@
 """The moment that a request is of, for models whose scores depend on it."""
 
+import logging
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.data.memory_files import MemoryClock
 from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
+
+if TYPE_CHECKING:
+    from recbole_hm4sr.serve.recommend import Recommender
+
+logger = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """Moments of a memory, in the unit of the run's times."""
+
+    @property
+    def newest(self) -> int:
+        """The newest time that is stored."""
+
+    @property
+    def end(self) -> int:
+        """The first moment at which all that is stored is known."""
+
+    @property
+    def grain(self) -> int:
+        """The smallest step of the times."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +46,7 @@ class RequestTimes:
 
     model: str
     unit: str
-    clock: MemoryClock | None
+    clock: Clock | None
     asks_when: bool
     grain: int | None = None
     first: int = 0
@@ -76,3 +98,13 @@ class RequestTimes:
                 f"moments"
             )
         return moment
+
+
+def warn_of_past_requests(recommender: "Recommender") -> None:
+    """Say where a refresh of the run will not reach every user."""
+    if recommender.run.data.clock is not None and not recommender.asks_when:
+        logger.warning(
+            "with request_time: last a request is of the user's newest interaction, so that a "
+            "refresh does not reach a user who was away; train a run that is meant for a service "
+            "with request_time: target"
+        )

@@ -1,18 +1,17 @@
 """A service that follows the folder of its run: what is written there is served, if it can be.
 
-``serving.npz`` is replaced in one step by a refresh, an update, or a link that is set to another
-run. It is looked at every few seconds, by its time, and by its hash where the time is another one.
+One file of the folder is replaced in one step by a refresh, an update, or a link that is set to
+another run. It is looked at every few seconds, by its time, and by its hash where the time is
+another one.
 """
 
 import logging
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.run.serving_file import FILE_NAME
 from recbole_hm4sr.serve.metrics import FAILED_SWAPS, SWAPS
-from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.serve.served import Served, Source
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.service import Service
@@ -25,35 +24,35 @@ _Mark = tuple[int, int, int]
 
 
 class RunWatch:
-    """Opens the run of a folder, and again when its ``serving.npz`` is another one.
+    """Opens what a folder has, and again when the file that says what that is is another one.
 
     It is used by one thread; requests are answered by others in the meantime.
 
     Args:
-        folder: Of the run, or a link to it.
+        source: The folder.
         service: What serves it.
+        threads: How many may compute; None for as many as the libraries like.
     """
 
-    def __init__(self, folder: Path, service: "Service") -> None:
-        self._folder, self._service = folder, service
+    def __init__(self, source: Source, service: "Service", threads: int | None = None) -> None:
+        self._source, self._service, self._threads = source, service, threads
         # Of the file that was looked at last, whether or not it could be opened.
         self._mark: _Mark | None = None
         self._retry_in = 0
         self._said = ""
 
-    def open(self) -> Recommender:
-        """Open the run and serve it.
+    def open(self) -> Served:
+        """Open the folder and serve what it has.
 
         Raises:
-            ConfigError: If its model cannot score histories of users it has not seen.
-            DataError: If the folder holds no run, or its files do not belong together.
+            ConfigError: If it cannot be served.
+            DataError: If its files are missing, or do not belong together.
         """
         mark = self._look_at_file()
-        # All files are of one folder, also where a link to it is set elsewhere.
-        recommender = Recommender.load(self._folder.resolve())
-        self._service.put(recommender)
+        served, app = self._source.open(self._service.metrics, self._threads)
+        self._service.put(served, app)
         self._mark = mark
-        return recommender
+        return served
 
     def look(self) -> bool:
         """Serve what the folder says now, if it is another state; whether it was and could be.
@@ -85,16 +84,14 @@ class RunWatch:
         """Whether the file is that of what is served, such as one that was copied anew."""
         served = self._service.served
         try:
-            return served is not None and served.recommender.run.serving == hash_file(
-                self._folder / FILE_NAME
-            )
+            return served is not None and served.content == hash_file(self._source.file)
         except OSError:
             return False  # opening it says why
 
     def _swap(self) -> bool:
         metrics, before = self._service.metrics, self._service.served
         try:
-            self.open()
+            served = self.open()
         except Exception as error:  # noqa: BLE001  # whatever it is, the old state goes on
             metrics.add(FAILED_SWAPS)
             self._retry_in = RETRY_LOOKS
@@ -102,8 +99,8 @@ class RunWatch:
             if said != self._said:
                 logger.warning(
                     "%s has another %s, which cannot be served; the state before goes on: %s",
-                    self._folder,
-                    FILE_NAME,
+                    self._source.folder,
+                    self._source.file_name,
                     said,
                 )
             self._said = said
@@ -112,8 +109,8 @@ class RunWatch:
         self._retry_in, self._said = 0, ""
         logger.info(
             "%s is served as version %s, no longer as %s",
-            self._folder,
-            self._service.served and self._service.served.version,
+            self._source.folder,
+            served.version,
             before and before.version,
         )
         return True
@@ -121,7 +118,7 @@ class RunWatch:
     def _look_at_file(self) -> _Mark | None:
         """What changes with every new file; None where there is none."""
         try:
-            found = (self._folder / FILE_NAME).stat()
+            found = self._source.file.stat()
         except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,34 +1,62 @@
-"""The paths of the HTTP service: of a run that is served, and of a service that has none yet."""
+"""The paths of the HTTP service of a run, and how the run is opened for them."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, HTTPException
-from fastapi.responses import PlainTextResponse
+import torch
+from fastapi import Body, HTTPException
 from fastapi_offline import FastAPIOffline
 
 import recbole_hm4sr
-from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.data.times import as_date
+from recbole_hm4sr.data.times import PER_SECOND
 from recbole_hm4sr.model.capabilities import what_it_reads
 from recbole_hm4sr.serve import answer_bodies, bodies
+from recbole_hm4sr.serve.answer_bodies import as_moment
+from recbole_hm4sr.serve.body_parts import MAX_BODY_BYTES, refuse_many
 from recbole_hm4sr.serve.examples import TAGS, Examples, describe, make_examples
-from recbole_hm4sr.serve.metrics import CONTENT_TYPE, UNKNOWN, USERS, Metrics
+from recbole_hm4sr.serve.metrics import UNKNOWN, Metrics
+from recbole_hm4sr.serve.moments import warn_of_past_requests
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.refusals import SizeLimit, answer_errors
-from recbole_hm4sr.serve.served import Served
+from recbole_hm4sr.serve.served import Opened, Served, version_of
+from recbole_hm4sr.serve.states import add_states, count_users
 
 
-def app_of(served: Served, metrics: Metrics) -> Any:
+def open_run(folder: Path, metrics: Metrics, threads: int | None = None) -> Opened:
+    """Open a run to serve it; see :meth:`recbole_hm4sr.serve.served.Source.open`.
+
+    A warning says where a refresh of the run will not reach every user.
+
+    Raises:
+        ConfigError: If its model cannot score histories of users it has not seen.
+        DataError: If the folder holds no run, or its files do not belong together.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recommender = Recommender.load(folder)
+    warn_of_past_requests(recommender)
+    return opened(recommender, metrics)
+
+
+def opened(recommender: Recommender, metrics: Metrics) -> Opened:
+    """What names a loaded run, and the application that answers from it."""
+    run, known = recommender.run, recommender.known_until()
+    served = Served(
+        run=run.run_dir.resolve().name,
+        version=version_of(run.serving or run.checkpoint),
+        checkpoint=run.checkpoint,
+        content=run.serving,
+        known_until=None if known is None else known / PER_SECOND[recommender.columns.unit],
+    )
+    return served, _app_of(recommender, served, metrics)
+
+
+def _app_of(recommender: Recommender, served: Served, metrics: Metrics) -> Any:
     """The application that answers from one state of a run, as an ASGI application.
 
     It answers the examples of its page once: a state that cannot answer is found out here.
-
-    Args:
-        served: The state.
-        metrics: Where to count.
     """
-    recommender = served.recommender
     config = recommender.run.config
     # The OpenAPI page brings its scripts along: a machine without internet shows it too.
     app = FastAPIOffline(
@@ -39,71 +67,19 @@ def app_of(served: Served, metrics: Metrics) -> Any:
         redoc_url=None,
     )
     answer_errors(app)
-    app.add_middleware(SizeLimit, limit=bodies.MAX_BODY_BYTES)
+    app.add_middleware(SizeLimit, limit=MAX_BODY_BYTES)
     examples = make_examples(recommender)
-    _add_recommend(app, served, metrics, examples)
+    _add_recommend(app, recommender, served, metrics, examples)
     if recommender.items.ways:
-        _add_similar(app, served, metrics, examples)
-    _add_states(app, served, metrics)
-    described = _version(served)
-
-    @app.get(
-        "/version",
-        tags=["service"],
-        responses=_shown(described),
-        response_model_exclude_none=True,
-    )
-    def version() -> answer_bodies.Version:
-        """What is served: run, model, data, package."""
-        return described
-
+        _add_similar(app, recommender, served, metrics, examples)
+    add_states(app, _version(recommender, served), served, metrics)
     return app
 
 
-def app_without_run(metrics: Metrics) -> Any:
-    """The application of a service that has no run yet: all else than its own states is refused."""
-    app = FastAPI(openapi_url=None)
-    answer_errors(app)
-    _add_states(app, None, metrics)
-
-    @app.api_route("/{path:path}", methods=["GET", "POST"])
-    def refuse(path: str) -> None:  # noqa: ARG001
-        raise HTTPException(503, answer_bodies.NOT_READY)
-
-    return app
-
-
-def _add_states(app: Any, served: Served | None, metrics: Metrics) -> None:
-    """What the service says of itself, with a run and without."""
-
-    @app.get("/health", tags=["service"], responses=_shown(answer_bodies.Health()))
-    def health() -> answer_bodies.Health:
-        """Whether the process answers; it need not have loaded its run."""
-        return answer_bodies.Health()
-
-    ready_now = answer_bodies.Ready(version=served.version if served else "")
-    readiness: dict[int | str, Any] = {**_shown(ready_now), **answer_bodies.UNREADY}
-
-    @app.get(
-        "/ready",
-        tags=["service"],
-        responses=readiness,
-    )
-    def ready() -> answer_bodies.Ready:
-        """Whether a run is loaded, so that requests are answered."""
-        if served is None:
-            raise HTTPException(503, answer_bodies.NOT_READY)
-        return ready_now
-
-    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse)
-    def counts() -> Any:
-        """What the service has done since it was started, in the text format of Prometheus."""
-        return PlainTextResponse(metrics.text(served), media_type=CONTENT_TYPE)
-
-
-def _add_recommend(app: Any, served: Served, metrics: Metrics, examples: Examples) -> None:
+def _add_recommend(
+    app: Any, recommender: Recommender, served: Served, metrics: Metrics, examples: Examples
+) -> None:
     """The path that recommends; its page has requests of the run's items, and their answers."""
-    recommender = served.recommender
     request_class: Any = bodies.request_model(
         recommender.columns.unit,
         examples.tokens,
@@ -113,7 +89,10 @@ def _add_recommend(app: Any, served: Served, metrics: Metrics, examples: Example
     )
     shown: Any = examples.requests
     request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
-    responses = _answered(examples.requests, lambda body: _recommend(served, request_class(**body)))
+    responses = _answered(
+        examples.requests,
+        lambda body: _recommend(recommender, request_class(**body), served.version),
+    )
 
     @app.post(
         "/recommend",
@@ -126,24 +105,23 @@ def _add_recommend(app: Any, served: Served, metrics: Metrics, examples: Example
 
         A history without an item of the run is answered with what is popular, and says so.
         """
-        answer = _recommend(served, request)
-        for source in ("model", "popular"):
-            n_users = sum(user.source == source for user in answer.users)
-            metrics.add(USERS, n_users, source=source)
-        unknown = sum(user.unknown_items for user in answer.users)
-        metrics.add(UNKNOWN, unknown, path="/recommend")
+        answer = _recommend(recommender, request, served.version)
+        count_users(metrics, answer)
         return answer
 
 
-def _add_similar(app: Any, served: Served, metrics: Metrics, examples: Examples) -> None:
+def _add_similar(
+    app: Any, recommender: Recommender, served: Served, metrics: Metrics, examples: Examples
+) -> None:
     """The path that tells items like others."""
-    recommender = served.recommender
     request_class: Any = bodies.similar_model(
         examples.tokens, ways=recommender.items.ways, table=recommender.items.table
     )
     shown: Any = examples.similar
     request_body: Any = Annotated[request_class, Body(openapi_examples=shown)]
-    responses = _answered(examples.similar, lambda body: _similar(served, request_class(**body)))
+    responses = _answered(
+        examples.similar, lambda body: _similar(recommender, request_class(**body), served.version)
+    )
 
     @app.post(
         "/similar", tags=["recommendations"], responses=responses, response_model_exclude_none=True
@@ -153,15 +131,9 @@ def _add_similar(app: Any, served: Served, metrics: Metrics, examples: Examples)
 
         An item that the run does not know has no answer, and the answer says so.
         """
-        answer = _similar(served, request)
+        answer = _similar(recommender, request, served.version)
         metrics.add(UNKNOWN, sum(not it.known for it in answer.items), path="/similar")
         return answer
-
-
-def _shown(body: Any) -> dict[int | str, dict[str, Any]]:
-    """An answer that is always the same, as a page shows it."""
-    example = body.model_dump(exclude_none=True)
-    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def _answered(examples: Mapping[str, Any], answer: Callable[[Any], Any]) -> dict[Any, Any]:
@@ -177,9 +149,8 @@ def _answered(examples: Mapping[str, Any], answer: Callable[[Any], Any]) -> dict
     return {200: {"content": content}, **answer_bodies.PROBLEMS, **answer_bodies.UNREADY}
 
 
-def _recommend(served: Served, request: Any) -> answer_bodies.Answer:
-    recommender = served.recommender
-    _refuse_late(request)
+def _recommend(recommender: Recommender, request: Any, version: str) -> answer_bodies.Answer:
+    refuse_many(request.histories)
     unknown = _unknown_candidates(recommender, request)
     histories = [
         ([it.item for it in history], [it.time for it in history]) for history in request.histories
@@ -201,21 +172,20 @@ def _recommend(served: Served, request: Any) -> answer_bodies.Answer:
         for record in found.records()
     ]
     return answer_bodies.Answer(
-        version=served.version,
+        version=version,
         users=users,
         unknown_candidates=unknown,
-        known_until=_as_moment(found.known_until, recommender),
+        known_until=as_moment(found.known_until, recommender.columns.unit),
     )
 
 
-def _similar(served: Served, request: Any) -> answer_bodies.SimilarAnswer:
-    recommender = served.recommender
+def _similar(recommender: Recommender, request: Any, version: str) -> answer_bodies.SimilarAnswer:
     _unknown_candidates(recommender, request)
     if not recommender.knows(request.items).any():
         raise HTTPException(404, "none of the items is an item of the run")
     found = recommender.similar(request.items, request.k, by=request.by, **request.rules())
     items = [answer_bodies.LikeOne(**record) for record in found.records()]
-    return answer_bodies.SimilarAnswer(version=served.version, items=items)
+    return answer_bodies.SimilarAnswer(version=version, items=items)
 
 
 def _unknown_candidates(recommender: Recommender, request: Any) -> int:
@@ -228,24 +198,7 @@ def _unknown_candidates(recommender: Recommender, request: Any) -> int:
     return int((~known).sum())
 
 
-def _as_moment(time: int | None, recommender: Recommender) -> answer_bodies.Moment | None:
-    if time is None:
-        return None
-    return answer_bodies.Moment(time=time, date=as_date(time, recommender.columns.unit))
-
-
-def _refuse_late(request: Any) -> None:
-    """What the form of a body cannot say."""
-    total = sum(map(len, request.histories))
-    if total > bodies.MAX_INTERACTIONS:
-        raise ConfigError(
-            f"histories must hold at most {bodies.MAX_INTERACTIONS:,} interactions in all, got "
-            f"{total:,}"
-        )
-
-
-def _version(served: Served) -> answer_bodies.Version:
-    recommender = served.recommender
+def _version(recommender: Recommender, served: Served) -> answer_bodies.Version:
     run, config = recommender.run, recommender.run.config
     return answer_bodies.Version(
         version=recbole_hm4sr.__version__,
@@ -261,6 +214,6 @@ def _version(served: Served) -> answer_bodies.Version:
         timestamp_unit=recommender.columns.unit,
         reads=sorted(what_it_reads(recommender.model)),
         asks_when=recommender.asks_when,
-        known_until=_as_moment(recommender.known_until(), recommender),
+        known_until=as_moment(recommender.known_until(), recommender.columns.unit),
         fingerprints=dict(run.fingerprints),
     )

@@ -4,23 +4,16 @@ It listens to this machine alone unless told otherwise, has no users and no pass
 reachable from elsewhere belongs behind a server that has. It reads JSON and nothing else.
 """
 
-import contextlib
-import copy
-import logging
-import threading
 import time
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.serve.metrics import Metrics
-from recbole_hm4sr.serve.recommend import Recommender
-from recbole_hm4sr.serve.reloading import POLL_SECONDS, RunWatch
 from recbole_hm4sr.serve.served import Served
 
-logger = logging.getLogger(__name__)
-_GRACE_SECONDS = 10
-_MOST_CONNECTIONS = 128
+if TYPE_CHECKING:
+    from recbole_hm4sr.serve.recommend import Recommender
 
 
 class Service:
@@ -30,18 +23,18 @@ class Service:
     :meth:`put` changes both at once, so that a request is of one state from beginning to end; a
     state is let go when the last request to it is answered.
 
-    Attributes:
-        metrics: What was done, over all states.
+    Args:
+        metrics: Where to count, over all states; None for counts of its own.
 
     Raises:
-        ConfigError: If the packages of the extra ``serve`` are missing.
+        ConfigError: If the packages that serve are missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics | None = None) -> None:
         require_packages()
-        from recbole_hm4sr.serve.routes import app_without_run
+        from recbole_hm4sr.serve.states import app_without_run
 
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self._state: tuple[Served | None, Any] = (None, app_without_run(self.metrics))
 
     @property
@@ -49,12 +42,9 @@ class Service:
         """What is served now; None until a run is loaded."""
         return self._state[0]
 
-    def put(self, recommender: Recommender) -> None:
+    def put(self, served: Served, app: Any) -> None:
         """Serve this from now on; requests that are being answered are finished as they began."""
-        from recbole_hm4sr.serve.routes import app_of
-
-        served = Served.of(recommender)
-        self._state = served, app_of(served, self.metrics)
+        self._state = served, app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, as ASGI has it."""
@@ -77,7 +67,7 @@ class Service:
             self.metrics.observe(scope["path"], status, time.perf_counter() - began)
 
 
-def create_app(recommender: Recommender) -> Service:
+def create_app(recommender: "Recommender") -> Service:
     """The service of a run that is loaded, as an ASGI application.
 
     Args:
@@ -87,92 +77,27 @@ def create_app(recommender: Recommender) -> Service:
         ConfigError: If the packages of the extra ``serve`` are missing.
     """
     service = Service()
-    service.put(recommender)
+    require_packages("fastapi_offline")
+    from recbole_hm4sr.serve.routes import opened  # it imports torch
+
+    service.put(*opened(recommender, service.metrics))
     return service
 
 
-def run_service(
-    run_dir: str | Path, *, host: str, port: int, reload_on_change: bool = False
-) -> None:
-    """Serve until the process is told to stop; running requests are finished first.
-
-    It listens at once, and is ready when the run is loaded. A warning says where a refresh of the
-    run will not reach every user.
+def require_packages(*more: str, install: str = "'recbole-hm4sr[serve]'") -> None:
+    """Refuse early without the packages that serve.
 
     Args:
-        run_dir: Folder of the run.
-        host: Address to listen at.
-        port: Port; 0 takes a free one.
-        reload_on_change: Also serve what the folder's ``serving.npz`` says later.
-
-    Raises:
-        ConfigError: If the packages of the extra ``serve`` are missing, or the model cannot score
-            histories of users it has not seen.
-        DataError: If the folder holds no run, or its files do not belong together.
-    """
-    service = Service()
-    import uvicorn
-    from uvicorn.config import LOGGING_CONFIG
-
-    log: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
-    log["loggers"]["recbole_hm4sr"] = {"handlers": ["default"], "level": "INFO"}
-    server = uvicorn.Server(
-        uvicorn.Config(
-            service,
-            host=host,
-            port=port,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            server_header=False,
-            log_config=log,
-        )
-    )
-    failures: list[Exception] = []
-    stop = threading.Event()
-
-    def keep() -> None:
-        try:
-            watch = RunWatch(Path(run_dir), service)
-            warn_of_past_requests(watch.open())
-            if reload_on_change:
-                watch.follow(stop, POLL_SECONDS)
-        except Exception as error:  # noqa: BLE001  # raised below, in the thread that was asked
-            failures.append(error)
-            server.should_exit = True
-
-    thread = threading.Thread(target=keep, name="run")
-    thread.start()
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run()
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-def warn_of_past_requests(recommender: Recommender) -> None:
-    """Say where a refresh of the run will not reach every user."""
-    if recommender.run.data.clock is not None and not recommender.asks_when:
-        logger.warning(
-            "with request_time: last a request is of the user's newest interaction, so that a "
-            "refresh does not reach a user who was away; train a run that is meant for a service "
-            "with request_time: target"
-        )
-
-
-def require_packages() -> None:
-    """Refuse early without the packages of the extra.
+        more: Packages that are needed besides those of any service.
+        install: What pip is to install.
 
     Raises:
         ConfigError: If one is missing.
     """
     try:
-        import fastapi  # noqa: F401
-        import fastapi_offline  # noqa: F401
-        import uvicorn  # noqa: F401
+        for name in ("fastapi", "uvicorn", *more):
+            import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"hm4sr serve needs the package {error.name}; pip install 'recbole-hm4sr[serve]'"
+            f"hm4sr serve needs the package {error.name}; pip install {install}"
         ) from error

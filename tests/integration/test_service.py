@@ -13,7 +13,7 @@ httpx = pytest.importorskip("httpx", reason="needs httpx of the extra dev")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("fastapi_offline", reason="needs the extra serve")
 
-from recbole_hm4sr.serve import bodies  # noqa: E402
+from recbole_hm4sr.serve import body_parts  # noqa: E402
 from recbole_hm4sr.serve.examples import make_examples  # noqa: E402
 from recbole_hm4sr.serve.service import create_app  # noqa: E402
 
@@ -250,7 +250,7 @@ def test_the_refusals_shown_are_those_that_are_given(client):
     }
     wrong = [b"{", b'{"histories": [[]], "candidates": ["none"]}', b'{"histories": [[]], "k": 0}']
     given = {}
-    for content in (*wrong, b" " * (bodies.MAX_BODY_BYTES + 1)):
+    for content in (*wrong, b" " * (body_parts.MAX_BODY_BYTES + 1)):
         answer = client.post(
             "/recommend", content=content, headers={"content-type": "application/json"}
         )
@@ -310,12 +310,12 @@ def test_wrong_addresses_and_methods_are_refused(client):
 
 
 def test_too_much_is_refused(client, monkeypatch):
-    many = as_body([([], [])] * (bodies.MAX_USERS + 1))
+    many = as_body([([], [])] * (body_parts.MAX_USERS + 1))
     assert client.post("/recommend", json=many).status_code == 422
     one = [{"item": "B001", "time": 1}]
-    long = {"histories": [one * (bodies.MAX_HISTORY + 1)]}
+    long = {"histories": [one * (body_parts.MAX_HISTORY + 1)]}
     assert client.post("/recommend", json=long).status_code == 422
-    monkeypatch.setattr(bodies, "MAX_INTERACTIONS", 3)
+    monkeypatch.setattr(body_parts, "MAX_INTERACTIONS", 3)
     answer = client.post("/recommend", json={"histories": [one * 2, one * 2]})
     assert answer.status_code == 422
     assert "at most 3 interactions in all, got 4" in answer.json()["errors"][0]
@@ -351,10 +351,14 @@ def test_the_command_listens_to_this_machine_alone(monkeypatch, hm4sr_run):
     from recbole_hm4sr import cli
 
     asked = []
-    monkeypatch.setattr(uvicorn.Server, "run", lambda server: asked.append(server.config))
+
+    def run(server, sockets):
+        asked.extend(bound.getsockname() for bound in sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["serve", "--run", str(hm4sr_run)])
-    assert [config.host for config in asked] == ["127.0.0.1"]
+        cli.main(["serve", "--run", str(hm4sr_run), "--port=0"])
+    assert [host for host, _ in asked] == ["127.0.0.1"]
     assert socket.gethostbyname("localhost") == "127.0.0.1"
 
 

@@ -15,6 +15,7 @@ from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.serve import metrics
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.reloading import RunWatch
+from recbole_hm4sr.serve.served import run_source
 from recbole_hm4sr.testing.toydata import write_toy_dataset
 
 httpx = pytest.importorskip("httpx", reason="needs httpx of the extra dev")
@@ -101,7 +102,7 @@ def played(run, tmp_path_factory):
     """Three refreshes and a damaged file, one after the other, while clients ask."""
     folder = tmp_path_factory.mktemp("files")
     service, stop = Service(), threading.Event()
-    watch = RunWatch(run, service)
+    watch = RunWatch(run_source(run), service)
     watch.open()
     found = SimpleNamespace(versions=[service.served.version])
     found.expected = {found.versions[0]: users_of(run, found.versions[0])}
@@ -178,7 +179,7 @@ def test_a_service_without_a_run_is_alive_but_not_ready(hm4sr_run):
         before = client.get("/metrics")
         assert before.headers["content-type"] == metrics.CONTENT_TYPE
         assert not [key for key in read_metrics(before.text) if key[0] == metrics.SERVED]
-        RunWatch(hm4sr_run, service).open()
+        RunWatch(run_source(hm4sr_run), service).open()
         assert client.get("/health").json() == {"status": "ok"}
         answer = client.get("/ready")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")

@@ -1,10 +1,11 @@
 """What Prometheus reads of a service, against counts by hand."""
 
+import ctypes
+import multiprocessing
 import threading
 import time
-from collections import Counter
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from webclient import read_metrics
 
@@ -17,13 +18,8 @@ def read(found, served=None):
     return read_metrics(found.text(served))
 
 
-def served_of(*, run="shop", unit="s", known=None):
-    recommender = SimpleNamespace(
-        run=SimpleNamespace(checkpoint="c0ffee"),
-        columns=SimpleNamespace(unit=unit),
-        known_until=lambda: known,
-    )
-    return Served(recommender, run, "abc")
+def served_of(*, run="shop", known=None):
+    return Served(run, "abc", "c0ffee", "", known)
 
 
 def test_requests_are_counted_by_path_and_status():
@@ -69,13 +65,14 @@ def test_series_of_answers_and_swaps_begin_at_zero():
         (metrics.UNKNOWN, ("path", "/similar")): 0,
         (metrics.SWAPS,): 0,
         (metrics.FAILED_SWAPS,): 0,
+        (metrics.WORKERS,): 0,
+        (metrics.ENDED_WORKERS,): 0,
     }
 
 
-@pytest.mark.parametrize(("unit", "known"), [("s", 1_800_000_000), ("ms", 1_800_000_000_000)])
-def test_what_is_served_is_named_and_its_moment_is_in_seconds(unit, known):
+def test_what_is_served_is_named_and_its_moment_is_in_seconds():
     run = 'my "shop"\\\n2'
-    samples = read(Metrics(), served_of(run=run, unit=unit, known=known))
+    samples = read(Metrics(), served_of(run=run, known=1_800_000_000.0))
     labels = (("checkpoint", "c0ffee"), ("run", run), ("version", "abc"))
     assert samples[(metrics.SERVED, *labels)] == 1
     assert samples[metrics.KNOWN_UNTIL,] == 1_800_000_000
@@ -83,7 +80,7 @@ def test_what_is_served_is_named_and_its_moment_is_in_seconds(unit, known):
 
 
 def test_threads_lose_no_count_and_a_text_is_of_one_moment():
-    class Slow(Counter):
+    class Slow(np.ndarray):
         """Another thread comes between what is read and what is written."""
 
         def __getitem__(self, key):
@@ -92,7 +89,7 @@ def test_threads_lose_no_count_and_a_text_is_of_one_moment():
             return value
 
     found = Metrics()
-    found._counts = Slow(found._counts)
+    found._own = {name: part.view(Slow) for name, part in found._own.items()}
     texts = []
 
     def count():
@@ -117,3 +114,29 @@ def test_threads_lose_no_count_and_a_text_is_of_one_moment():
         n_requests = then[metrics.REQUESTS, path, ("status", "200")]
         assert then[metrics.DURATION + "_count", path] == n_requests
         assert then[metrics.DURATION + "_sum", path] == 0.25 * n_requests
+
+
+def test_a_text_is_of_all_processes_whichever_is_asked():
+    rows = metrics.shared_rows(3, multiprocessing)
+    first, second = Metrics(rows, 0), Metrics(rows, 1)
+    first.observe("/recommend", 200, 0.25)
+    second.observe("/recommend", 200, 0.5)
+    second.observe("/recommend", None, 0.5)
+    second.add(metrics.SWAPS)
+    Metrics(rows, 2).add(metrics.WORKERS, 2)
+    assert read(first) == read(second)
+    samples, path = read(first), ("path", "/recommend")
+    assert samples[metrics.REQUESTS, path, ("status", "200")] == 2
+    assert samples[metrics.REQUESTS, path, ("status", "none")] == 1
+    assert samples[metrics.DURATION + "_sum", path] == 1.25
+    assert (samples[metrics.SWAPS,], samples[metrics.WORKERS,]) == (1, 2)
+    # Who takes the place of a process counts on where that ended.
+    Metrics(rows, 1).observe("/recommend", 200, 0.5)
+    assert read(first)[metrics.REQUESTS, path, ("status", "200")] == 3
+
+
+def test_the_rows_of_processes_lie_side_by_side():
+    rows = metrics.shared_rows(2, multiprocessing)
+    assert len(rows) * ctypes.sizeof(rows._type_) == 2 * metrics.N_COLUMNS * 8
+    Metrics(rows, 1).observe("other", 599, 99.0)
+    assert not np.frombuffer(rows)[: metrics.N_COLUMNS].any()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_hm4sr.data.memory_files import MemoryClock
-from recbole_hm4sr.serve.service import warn_of_past_requests
+from recbole_hm4sr.serve.moments import warn_of_past_requests
 
 CLOCK = MemoryClock(first=0, span=11, end=10, grain=1)
 

@@ -10,10 +10,9 @@ from webclient import read_metrics
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.run.serving_file import FILE_NAME
-from recbole_hm4sr.serve import reloading
 from recbole_hm4sr.serve.metrics import FAILED_SWAPS, SWAPS, Metrics
 from recbole_hm4sr.serve.reloading import RETRY_LOOKS, RunWatch
-from recbole_hm4sr.serve.served import Served
+from recbole_hm4sr.serve.served import Served, Source, version_of
 
 
 class HeldState:
@@ -22,8 +21,9 @@ class HeldState:
     def __init__(self):
         self.metrics, self.served = Metrics(), None
 
-    def put(self, recommender):
-        self.served = Served.of(recommender)
+    def put(self, served, app):
+        assert app == "the application"
+        self.served = served
 
     @property
     def counts(self):
@@ -31,21 +31,30 @@ class HeldState:
         return samples[SWAPS,], samples[FAILED_SWAPS,]
 
 
+OPENED = []
+
+
+def open_state(folder, metrics, threads):
+    """What a source opens. A file that says "bad" cannot be opened."""
+    assert isinstance(metrics, Metrics)
+    assert threads == 3
+    OPENED.append(folder)
+    content = (folder / FILE_NAME).read_bytes()
+    if content == b"bad":
+        raise DataError("it is bad")
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Served(folder.name, version_of(sha256), "", sha256), "the application"
+
+
 @pytest.fixture
-def opened(monkeypatch):
-    """Folders that were opened, in their order. A file that says "bad" cannot be."""
-    folders = []
+def opened():
+    """Folders that were opened, in their order."""
+    OPENED.clear()
+    return OPENED
 
-    def load(folder):
-        folders.append(folder)
-        content = (folder / FILE_NAME).read_bytes()
-        if content == b"bad":
-            raise DataError("it is bad")
-        sha256 = hashlib.sha256(content).hexdigest()
-        return SimpleNamespace(run=SimpleNamespace(run_dir=folder, serving=sha256, checkpoint=""))
 
-    monkeypatch.setattr(reloading.Recommender, "load", load)
-    return folders
+def watch_of(folder, service):
+    return RunWatch(Source(folder, FILE_NAME, f"{__name__}:open_state"), service, 3)
 
 
 def write(folder, content, at):
@@ -57,7 +66,7 @@ def write(folder, content, at):
     new.replace(folder / FILE_NAME)
 
 
-def version_of(content):
+def name_of(content):
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -66,10 +75,10 @@ def watched(tmp_path, opened):
     folder = tmp_path.resolve() / "run"
     write(folder, b"one", at=1)
     service = HeldState()
-    watch = RunWatch(folder, service)
+    watch = watch_of(folder, service)
     watch.open()
     assert opened == [folder]
-    assert service.served.version == version_of(b"one")
+    assert service.served.version == name_of(b"one")
     return SimpleNamespace(folder=folder, service=service, watch=watch, opened=opened)
 
 
@@ -85,16 +94,16 @@ def test_another_file_is_served_from_the_next_look(watched, caplog):
     write(watched.folder, b"two", at=2)
     with caplog.at_level(logging.INFO):
         assert [watched.watch.look(), watched.watch.look()] == [True, False]
-    assert watched.service.served.version == version_of(b"two")
+    assert watched.service.served.version == name_of(b"two")
     assert watched.service.counts == (1, 0)
-    words = f"is served as version {version_of(b'two')}, no longer as {version_of(b'one')}"
+    words = f"is served as version {name_of(b'two')}, no longer as {name_of(b'one')}"
     assert words in caplog.text
 
 
 def test_what_cannot_be_opened_is_said_and_the_old_state_goes_on(watched, caplog):
     write(watched.folder, b"bad", at=2)
     assert not watched.watch.look()
-    assert watched.service.served.version == version_of(b"one")
+    assert watched.service.served.version == name_of(b"one")
     assert watched.service.counts == (0, 1)
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -111,19 +120,19 @@ def test_what_cannot_be_opened_is_said_and_the_old_state_goes_on(watched, caplog
     # A good one is not kept waiting.
     write(watched.folder, b"two", at=3)
     assert watched.watch.look()
-    assert watched.service.served.version == version_of(b"two")
+    assert watched.service.served.version == name_of(b"two")
 
 
 def test_what_could_not_be_opened_is_tried_again_as_it_stands(watched, monkeypatch):
     write(watched.folder, b"two", at=2)
-    load = reloading.Recommender.load
+    opener = open_state
 
-    def full(folder):
+    def full(folder, *_):
         raise MemoryError(folder)
 
-    monkeypatch.setattr(reloading.Recommender, "load", full)
+    monkeypatch.setitem(globals(), "open_state", full)
     assert not watched.watch.look()
-    monkeypatch.setattr(reloading.Recommender, "load", load)
+    monkeypatch.setitem(globals(), "open_state", opener)
     assert [watched.watch.look() for _ in range(RETRY_LOOKS)] == [False] * (RETRY_LOOKS - 1) + [
         True
     ]
@@ -152,7 +161,7 @@ def test_a_link_set_to_another_run_is_followed(tmp_path, opened):
         write(root / name, name.encode(), at=1)
     (root / "current").symlink_to("first")
     service = HeldState()
-    watch = RunWatch(root / "current", service)
+    watch = watch_of(root / "current", service)
     watch.open()
     (root / "next").symlink_to("second")
     (root / "next").replace(root / "current")
