@@ -23,7 +23,7 @@ from recbole_hm4sr.config.fields import (
 from recbole_hm4sr.config.settings import Settings
 
 # RecBole's sparse_adam takes sparse gradients alone, which no sequential model has.
-_LEARNERS = ("adagrad", "adam", "adamw", "rmsprop", "sgd")
+_LEARNERS = ("adagrad", "adam", "adamw", "muon", "rmsprop", "sgd")
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq")
 
 _Column: TypeAlias = Annotated[
@@ -132,7 +132,11 @@ class RecBoleSettings(Settings):
     train_batch_size: Count = setting(..., "Targets of a training step.")
     learner: Annotated[
         str, Rule(f"one of {', '.join(_LEARNERS)}", lambda value: value.lower() in _LEARNERS)
-    ] = setting(..., "Optimiser.")
+    ] = setting(
+        ...,
+        "Optimiser. muon moves the matrices of transformer blocks by torch's Muon (2.9 or newer), "
+        "all other weights by adam.",
+    )
     learning_rate: Positive = setting(..., "Step size of the optimiser.")
     weight_decay: Weight = setting(..., "Decay of the weights, as the optimiser takes it.")
     clip_grad_norm: Annotated[Any, Rule("null or {max_norm: a number above 0}", _is_clipping)] = (

@@ -16,10 +16,13 @@ import pydantic
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.config.fields import (
     STRICT,
+    Dropout,
     Many,
     Positive,
     Role,
+    Share,
     Weight,
+    Whole,
     field_in_words,
     range_in_words,
     setting,
@@ -215,6 +218,14 @@ class RunSettings(Settings):
         "free on resume",
     )
 
+    @pydantic.field_validator("lr_epochs")
+    @classmethod
+    def _schedules_have_an_end(cls, value: int, info: pydantic.ValidationInfo) -> int:
+        schedule = info.data.get("lr_schedule", "constant")
+        if schedule != "constant" and value == 0:
+            raise ValueError(f"lr_epochs must be 1 or more with lr_schedule: {schedule}, got 0")
+        return value
+
     @pydantic.field_validator("log_mlflow")
     @classmethod
     def _mlflow_is_installed(cls, value: bool) -> bool:  # noqa: FBT001
@@ -241,6 +252,30 @@ class RunSettings(Settings):
         False,
         "Whether to log to MLflow: mlruns/ in the run's folder, or where MLFLOW_TRACKING_URI says.",
         "machine",
+    )
+    lr_schedule: Literal["constant", "warmup", "cosine", "one_cycle"] = setting(
+        "constant",
+        "How the learning rate moves over the steps of lr_epochs: warmup rises along a line to "
+        "learning_rate and stays; cosine rises so and falls along a cosine towards 0; one_cycle "
+        "rises from a 25th and falls along cosines. After the last two the run ends. An update "
+        "learns at learning_rate.",
+    )
+    lr_warmup: Share = setting(0.1, "Share of the steps of lr_epochs in which the rate rises.")
+    lr_epochs: Whole = setting(0, "Epochs that lr_schedule spans; above 0 unless it is constant.")
+    lr_batch_size: Whole = setting(
+        0,
+        "The train_batch_size that learning_rate was found with: with another one the rate is "
+        "scaled by the root of the quotient, with sgd by the quotient; 0 for no scaling.",
+    )
+    ema_decay: Dropout = setting(
+        0.0,
+        "Decay per step of a moving average of the weights, which is validated, kept, tested and "
+        "served in their place; 0 for none.",
+    )
+    eval_from: Whole = setting(
+        0,
+        "First epoch that is validated, the next ones eval_step apart; epochs before it leave no "
+        "checkpoint. 0 for eval_step.",
     )
     trim_padding: bool = setting(
         True,

@@ -291,6 +291,7 @@ class SequenceEncoder(nn.Module):
         """
         if not len(self.layers):
             return self._normed(x.index_select(0, context.packing.last))
+        x, context = _in_recurring_shapes(x, context)
         *inner, last = cast("list[Block]", list(self.layers))
         for block in inner:
             x = block.forward(x, context)
@@ -301,12 +302,24 @@ class SequenceEncoder(nn.Module):
 
         Where the blocks are causal, a position's output is that of the sequence cut off after it.
         """
+        n_tokens = len(x)
+        x, context = _in_recurring_shapes(x, context)
         for block in self.layers:
             x = block(x, context)
-        return self._normed(x)
+        return self._normed(x[:n_tokens])
 
     def _normed(self, x: Tensor) -> Tensor:
         return x if self.output_norm is None else self.output_norm(x)
+
+
+def _in_recurring_shapes(x: Tensor, context: StepContext) -> tuple[Tensor, StepContext]:
+    """Tokens with zeros behind them, and their rounded packing, where the context has one."""
+    rounded = context.packing.rounded
+    besides = (context.pairs, context.keys, context.values, context.cross_rows, *context.side)
+    if rounded is None or any(part is not None for part in besides):
+        return x, context  # what a context has besides is in the shapes of the step
+    n_more = len(rounded.position) - len(x)
+    return F.pad(x, (0, 0, 0, n_more)), StepContext(rounded)
 
 
 def build_encoder(  # noqa: PLR0913  # the settings of an encoder, by name

@@ -5,10 +5,12 @@ are padding. A :class:`Packing` says where the tokens of a batch are once paddin
 attention needs rows again; it gets them in a few buckets of sequences of similar length.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hm4sr.layers.transfer import send
@@ -18,6 +20,8 @@ from recbole_hm4sr.layers.transfer import send
 _BUCKET_LIMITS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # Padding that costs less than a bucket of its own: so many cells join the next wider bucket.
 _PADDING_BELOW_A_BUCKET = 512
+# Rows of a rounded bucket are a multiple of this.
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Packing:
         padding_bias: ``padding_bias`` of all buckets. Shape ``[P]``, float32.
         causal_bias: ``causal_bias`` of all buckets, flat. Float32.
         shapes: Rows and width of each bucket.
+        rounded: The same sequences in shapes that recur; None where none are asked for.
     """
 
     lengths: Tensor
@@ -76,6 +81,7 @@ class Packing:
     padding_bias: Tensor
     causal_bias: Tensor
     shapes: tuple[tuple[int, int], ...]
+    rounded: "Packing | None" = None
 
     @cached_property
     def buckets(self) -> tuple[Bucket, ...]:
@@ -173,6 +179,55 @@ def build_packing(lengths: Tensor, max_length: int) -> Packing:
         shapes=tuple(shapes),
     )
     return send(packing, device)
+
+
+def with_rounded(packing: Packing, multiple: int) -> Packing:
+    """The packing with a second one, :attr:`Packing.rounded`, whose shapes recur from step to step.
+
+    Tokens come to a multiple, rows of a bucket to another, and widths are those of a short list.
+    The tokens beyond the real ones stand behind them and are in no sequence's row: nobody reads
+    them. The rows beyond the real ones hold the first token in every cell.
+
+    Args:
+        packing: On the CPU.
+        multiple: Of the tokens; at least 1.
+    """
+    n_tokens, n_sequences = len(packing.position), len(packing.lengths)
+    n_more = -n_tokens % multiple
+    from_buckets = torch.zeros(n_tokens + n_more, dtype=torch.int64)
+    sequence_from_buckets = torch.empty(n_sequences, dtype=torch.int64)
+    rows, cells, hidden, later, shapes = [], [], [], [], []
+    n_cells = n_rows = 0
+    for bucket in packing.buckets:
+        own, width = bucket.tokens.shape
+        wide = next((limit for limit in _BUCKET_LIMITS if limit >= width), width)
+        more, wider = -own % _ROWS, wide - width
+        bias = F.pad(bucket.padding_bias, (0, wider), value=-torch.inf)
+        row, column = (bucket.padding_bias == 0).nonzero(as_tuple=True)
+        from_buckets[bucket.tokens[row, column]] = n_cells + row * wide + column
+        sequence_from_buckets[bucket.sequences] = n_rows + torch.arange(own)
+        rows.append(F.pad(bucket.sequences, (0, more)))
+        cells.append(F.pad(bucket.tokens, (0, wider, 0, more)).flatten())
+        hidden.append(F.pad(bias, (0, 0, 0, more)).flatten())
+        later.append(torch.full((wide, wide), -torch.inf).triu(1).flatten())
+        shapes.append((own + more, wide))
+        n_cells += (own + more) * wide
+        n_rows += own + more
+    longest = int(packing.lengths.max())  # no position of a sequence
+    rounded = dataclasses.replace(
+        packing,
+        padded_index=F.pad(packing.padded_index, (0, n_more)),
+        sequence=F.pad(packing.sequence, (0, n_more)),
+        position=F.pad(packing.position, (0, n_more), value=longest),
+        to_buckets=torch.cat(cells),
+        from_buckets=from_buckets,
+        sequence_to_buckets=torch.cat(rows),
+        sequence_from_buckets=sequence_from_buckets,
+        padding_bias=torch.cat(hidden),
+        causal_bias=torch.cat(later),
+        shapes=tuple(shapes),
+    )
+    return dataclasses.replace(packing, rounded=rounded)
 
 
 def _split_by_length(lengths: Tensor) -> list[Tensor]:

@@ -21,6 +21,8 @@ class PaddedRows:
         max_length: L, the length of the rows.
     """
 
+    rounded = None  # these shapes recur as they are
+
     def __init__(self, lengths: Tensor, max_length: int) -> None:
         steps = torch.arange(max_length, device=lengths.device)
         n_rows = lengths.shape[0]

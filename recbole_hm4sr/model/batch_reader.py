@@ -12,7 +12,7 @@ from recbole_hm4sr.data.loaders import TARGET_LIST
 from recbole_hm4sr.data.seen import FIRST_POSITION, SeenItems
 from recbole_hm4sr.data.times import whole_seconds
 from recbole_hm4sr.layers.batch import DistinctItems, PackedBatch, Requests
-from recbole_hm4sr.layers.packing import build_packing
+from recbole_hm4sr.layers.packing import build_packing, with_rounded
 from recbole_hm4sr.layers.seen import pairs_of_rows, without
 from recbole_hm4sr.model.requests import RequestReader, VisitReader
 
@@ -34,6 +34,8 @@ class BatchReader:
         time: Name of the column of each row's own time.
         requests: Reads what is known of each request; None where nothing asks for it.
         visits: Reads several targets of each row; None where each has one.
+        round_tokens: What the tokens of a training step are rounded up to a multiple of, for the
+            encoders; 0 for no rounding.
     """
 
     item_list: str
@@ -46,6 +48,7 @@ class BatchReader:
     time: str = ""
     requests: RequestReader | None = None
     visits: VisitReader | None = None
+    round_tokens: int = 0
 
     def __call__(self, interaction: Interaction, *, train: bool) -> PackedBatch:
         """Arrange a batch, which may be on any device; the result is on the CPU.
@@ -56,6 +59,8 @@ class BatchReader:
         """
         items = interaction[self.item_list].cpu()
         packing = build_packing(interaction[self.length].cpu(), items.shape[1])
+        if train and self.round_tokens:
+            packing = with_rounded(packing, self.round_tokens)
         tokens = packing.pack(items)
         batch = PackedBatch(
             items=tokens,

@@ -77,6 +77,13 @@ class LateSum(PackedRecommender):
         """A name for each vector of an item's row."""
         return ("id",) * self.uses_ids + self.modalities
 
+    def reader_options(self, config: Any, dataset: Any) -> dict[str, Any]:
+        """Besides those of all models what tokens are rounded to."""
+        return {
+            **super().reader_options(config, dataset),
+            "round_tokens": self.settings.round_tokens,
+        }
+
     def _make_part(self, features: Any) -> FeatureRows:
         table = FeatureTable(
             self.source_of(features),

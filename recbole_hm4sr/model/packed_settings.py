@@ -14,6 +14,7 @@ from recbole_hm4sr.config.fields import (
     Positive,
     Share,
     Weight,
+    Whole,
     setting,
 )
 from recbole_hm4sr.config.settings import Settings
@@ -188,7 +189,18 @@ class TransformerSettings(FeedForwardSettings, EncoderSettings):
         }
 
 
-class LateSumSettings(TransformerSettings, PackedTraining):
+class ShapeSettings(Settings):
+    """The shapes of a training step."""
+
+    round_tokens: Whole = setting(
+        0,
+        "Tokens of the encoders in a training step are rounded up to a multiple of this, and their "
+        "attention's rows to few shapes, so that shapes recur, as a GPU's graphs need; 512, say. "
+        "Nothing reads what is added. 0 for no rounding.",
+    )
+
+
+class LateSumSettings(TransformerSettings, ShapeSettings, PackedTraining):
     """Settings of models that sum ids and features late: ``model/late_sum.py``."""
 
     new_items: ClassVar[Literal["features"]] = "features"

@@ -72,17 +72,30 @@ class EpochTrainer:
         n_steps = 0
         batches = self._step_bar.over(train_data, f"epoch {epoch + 1}")
         for n_steps, interaction in enumerate(batches, start=1):
+            self._begin_step(epoch * len(train_data) + n_steps - 1, len(train_data))
             batch = send_batch(interaction, self.device)
             losses, finite = self.step.find_gradients(batch, rows_of_step(train_data, n_steps))
             if not finite:
                 moment = f"epoch {epoch + 1}, step {n_steps}"
                 self.step.refuse(losses, moment, batch, train_data._dataset)
             self.step.move_weights()
+            self._end_step()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
         totals = {name: processes.mean_over_processes(total) for name, total in totals.items()}
         return {name: float(total) / max(n_steps, 1) for name, total in totals.items()}
+
+    def _begin_step(self, number: int, n_steps: int) -> None:
+        """Called before each step.
+
+        Args:
+            number: Of the step, from 0; all epochs count.
+            n_steps: Steps of an epoch.
+        """
+
+    def _end_step(self) -> None:
+        """Called after each step."""
 
     def _named_losses(self, batch: Any) -> dict[str, Tensor]:
         if hasattr(self.model, "named_losses"):

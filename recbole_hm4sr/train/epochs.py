@@ -39,6 +39,9 @@ class EpochRecord:
         valid_seconds: Time of the validation, of all views.
         views: What validation has found in the views after the first, by name; empty for a model
             that has one.
+        run_seconds: Time of the run up to the end of this validation, data and pauses between
+            processes left out; 0 where it was not measured.
+        cpu_seconds: Processor time of the same, all threads together.
     """
 
     epoch: int
@@ -50,6 +53,8 @@ class EpochRecord:
     train_seconds: float
     valid_seconds: float
     views: dict[str, Validation] = dataclasses.field(default_factory=dict)
+    run_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         """The record as numbers, texts and mappings; without ``views`` where there are none."""

@@ -11,6 +11,7 @@ its own, and training ends when none gets better any more. An epoch leaves:
 Frozen features are in no checkpoint; their fingerprint is.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
+from recbole_hm4sr.config.settings import RunSettings, read_settings
 from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.model.capabilities import View, views
@@ -36,6 +38,8 @@ from recbole_hm4sr.train.costs import CostMeter, Costs
 from recbole_hm4sr.train.epoch_trainer import EpochTrainer
 from recbole_hm4sr.train.epochs import EpochRecord, Validation, write_epochs
 from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.schedule import LearningRates
+from recbole_hm4sr.train.weight_average import WeightAverage
 
 # Why training has ended.
 Ending: TypeAlias = Literal["validation", "epochs", "budget"]
@@ -80,6 +84,8 @@ class Trainer(EpochTrainer):
         start_epoch: How many epochs were finished when the run was resumed.
         views: What the model is measured in; the first one's best epoch is the run's.
         bests: The best epoch of each so far.
+        average: The moving average of the weights that is measured and kept (``ema_decay``); None
+            where the weights themselves are.
     """
 
     def __init__(
@@ -95,6 +101,9 @@ class Trainer(EpochTrainer):
         meter: CostMeter | None = None,
     ) -> None:
         self.max_epochs: int = config["epochs"]
+        self.average: WeightAverage | None = None
+        self._last_epoch_of_rates: int | None = None
+        self._settings = read_settings(config, RunSettings)
         super().__init__(config, model, amp_dtype=amp_dtype, step_bar=step_bar)
         self.evaluator = evaluator
         self.files = files
@@ -104,6 +113,26 @@ class Trainer(EpochTrainer):
         self.bests = BestEpochs(config, [view.name for view in self.views])
         self._on_epoch = on_epoch
         self._meter = meter
+
+    def _prepare_steps(self, amp_dtype: Any) -> None:
+        """Besides optimizer and precision the schedule of the rates and the average."""
+        super()._prepare_steps(amp_dtype)
+        self._learning_rates = LearningRates(self.optimizer, self._settings)
+        self._last_epoch_of_rates = self._learning_rates.last_epoch
+        self.max_epochs = min(self.max_epochs, self._last_epoch_of_rates or self.max_epochs)
+        if self._settings.ema_decay:
+            self.average = WeightAverage(self.model, self._settings.ema_decay)
+
+    def _begin_step(self, number: int, n_steps: int) -> None:
+        self._learning_rates.set(number, n_steps)
+
+    def _end_step(self) -> None:
+        if self.average is not None:
+            self.average.update()
+
+    def _measured_weights(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the model has the weights that are measured and kept."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_model()
 
     @property
     def finished(self) -> bool:
@@ -150,7 +179,8 @@ class Trainer(EpochTrainer):
 
         Args:
             train_data: The training loader.
-            valid_data: The validation loader; read every ``eval_step`` epochs.
+            valid_data: The validation loader; read every ``eval_step`` epochs from ``eval_from``
+                on, and after the last epoch of a schedule that falls.
 
         Raises:
             TrainingError: If a loss becomes non-finite.
@@ -167,7 +197,6 @@ class Trainer(EpochTrainer):
     def _train_epochs(self, train_data: Any, valid_data: Any) -> None:
         if (self.config["train_neg_sample_args"] or {}).get("dynamic", False):
             train_data.get_model(self.model)  # RecBole's loader asks it for hard negatives
-        eval_step = min(self.config["eval_step"], self.max_epochs)
         for epoch in range(self.start_epoch, self.max_epochs):
             began = time.perf_counter()
             losses = self.train_epoch(train_data, epoch)
@@ -175,13 +204,20 @@ class Trainer(EpochTrainer):
             self._n_finished = epoch + 1
             log, rates = self.files.events, self._rates()
             log.trained(epoch + 1, losses, train_seconds, rates=rates, costs=self.costs())
-            if (epoch + 1) % eval_step:
+            if not self._is_validated(epoch + 1):
                 continue
-            record = self._validate(valid_data, epoch, losses, train_seconds)
-            log.validated(record)
-            self._end_epoch(record, (train_data, valid_data))
+            with self._measured_weights():
+                record = self._validate(valid_data, epoch, losses, train_seconds)
+                log.validated(record)
+                self._end_epoch(record, (train_data, valid_data))
             if self.finished:
                 break
+
+    def _is_validated(self, epoch: int) -> bool:
+        step = min(self.config["eval_step"], self.max_epochs)
+        first = min(self._settings.eval_from or step, self.max_epochs)
+        is_next = epoch >= first and (epoch - first) % step == 0
+        return is_next or epoch == self._last_epoch_of_rates
 
     def _validate(
         self, valid_data: Any, epoch: int, losses: dict[str, float], train_seconds: float
@@ -193,6 +229,7 @@ class Trainer(EpochTrainer):
             for name, metrics in self.evaluator.validate(valid_data, self.views).items()
         }
         first = found.pop(self.views[0].name)
+        costs = self.costs()
         return EpochRecord(
             epoch=epoch + 1,
             loss=sum(losses.values()),
@@ -201,6 +238,8 @@ class Trainer(EpochTrainer):
             train_seconds=train_seconds,
             valid_seconds=time.perf_counter() - began,
             views=found,
+            run_seconds=costs.seconds,
+            cpu_seconds=costs.cpu_seconds,
         )
 
     def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
@@ -252,9 +291,11 @@ class Trainer(EpochTrainer):
 
     def _state_of_steps(self) -> dict[str, Any]:
         """What the next step depends on besides the weights."""
+        average = {} if self.average is None else {"average": self.average.state_dict()}
         return {
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
+            **average,
         }
 
     def _rates(self) -> list[float]:
@@ -264,6 +305,8 @@ class Trainer(EpochTrainer):
     def _set_state_of_steps(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.load_state_dict(state.get("precision", {}))
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def resume(self, train_data: Any, valid_data: Any) -> bool:
         """Go back to the end of the last finished epoch.

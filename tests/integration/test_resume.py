@@ -34,6 +34,17 @@ MODELS = {
         "interest_every": 2,
     },
     "MoRec": {**QUICK, "epochs": 2, "hidden_size": 16, "n_projections": 1},
+    # The second epoch has the momenta, the average and the place in the cycle of the first.
+    "SASRecPlus": {
+        **QUICK,
+        "epochs": 4,
+        "hidden_size": 16,
+        "inner_size": 32,
+        "learner": "muon",
+        "lr_schedule": "one_cycle",
+        "lr_epochs": 3,
+        "ema_decay": 0.9,
+    },
 }
 
 
@@ -99,7 +110,7 @@ def test_a_run_that_stopped_after_an_epoch_goes_on(hm4sr, epoch, tmp_path):
     ends_as_never_stopped(hm4sr, hm4sr.copy(epoch, f"stopped-{epoch}"))
 
 
-@pytest.mark.parametrize("model", ["MISSRec", "MoRec"])
+@pytest.mark.parametrize("model", ["MISSRec", "MoRec", "SASRecPlus"])
 def test_what_a_model_finds_or_draws_by_itself_goes_on(model, toy_path, tmp_path):
     course = Course(model, toy_path, tmp_path)
     ends_as_never_stopped(course, course.copy(1, "stopped"))

@@ -61,6 +61,13 @@ class SASRecPlus(IdSequence):
         else:
             draw_normal(self, settings.initializer_range)
 
+    def reader_options(self, config: Any, dataset: Any) -> dict[str, Any]:
+        """Besides those of all models what tokens are rounded to."""
+        return {
+            **super().reader_options(config, dataset),
+            "round_tokens": self.settings.round_tokens,
+        }
+
     def item_states(self, batch: PackedBatch, catalogue: Catalogue) -> Tensor:
         """The items of a batch; with ``block: original`` times the root of D. Shape ``[T, D]``."""
         states = super().item_states(batch, catalogue)

@@ -4,57 +4,11 @@ import shutil
 
 import pytest
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
+from arithmetic import GRADIENT, Arithmetic, TwoRates, fit, train_one_epoch
 from recbole.trainer import trainer as recbole_trainer
-from recbole.utils import InputType
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.model.registry import ModelEntry
-from recbole_hm4sr.run.parts import build_parts
-from recbole_hm4sr.run.plan import compose
-from recbole_hm4sr.testing.toydata import QUICK
 from recbole_hm4sr.train.costs import Costs
-
-GRADIENT = torch.tensor([3.0, 4.0])  # of norm 5
-
-
-class Arithmetic(SequentialRecommender):
-    """In step s the losses are 2 s and 10; the weight's gradient is always (3, 4)."""
-
-    input_type = InputType.POINTWISE
-
-    def __init__(self, config, dataset):
-        super().__init__(config, dataset)
-        self.weight = torch.nn.Parameter(torch.zeros(2))
-        self.steps = 0
-        self.dtypes = set()
-
-    def named_losses(self, interaction):
-        self.steps += 1
-        cpu = torch.is_autocast_enabled("cpu")
-        self.dtypes.add(torch.get_autocast_dtype("cpu") if cpu else torch.float32)
-        moved = (self.weight * GRADIENT).sum()
-        return {"growing": 2.0 * self.steps + moved - moved.detach(), "fixed": moved * 0 + 10.0}
-
-    def full_sort_predict(self, interaction):
-        return torch.zeros(len(interaction), self.n_items)
-
-
-@pytest.fixture
-def session(toy_path, tmp_path):
-    def open_with(model=Arithmetic, **settings):
-        plan = compose(
-            ModelEntry("Arithmetic", lambda: model, lambda: None),
-            "toy",
-            overrides={**QUICK, "data_path": str(toy_path), "use_gpu": False, **settings},
-        )
-        return build_parts(plan, tmp_path)
-
-    return open_with
-
-
-def train_one_epoch(session):
-    return session.trainer.train_epoch(session.train_data, 0)
 
 
 def test_recorded_losses_are_means_over_the_steps(session):
@@ -167,11 +121,6 @@ class Script(Arithmetic):
         return scores
 
 
-def fit(opened):
-    opened.trainer.fit(opened.train_data, opened.valid_data)
-    return opened.trainer
-
-
 def test_a_model_is_told_of_each_epoch_before_its_first_step(session):
     opened = session(Script, epochs=2)
     fit(opened)
@@ -200,21 +149,6 @@ def test_validation_every_second_epoch(session):
     trainer = fit(session(Script, epochs=5, eval_step=2))
     assert [record.epoch for record in trainer.epochs] == [2, 4]
     assert [record.is_best for record in trainer.epochs] == [True, True]
-
-
-class TwoRates(Arithmetic):
-    """A second weight that learns ten times as fast."""
-
-    def __init__(self, config, dataset):
-        super().__init__(config, dataset)
-        self.fast = torch.nn.Parameter(torch.zeros(2))
-
-    def named_losses(self, interaction):
-        self.steps += 1
-        return {"moved": ((self.weight + self.fast) * GRADIENT).sum()}
-
-    def parameter_groups(self):
-        return [{"params": [self.weight]}, {"params": [self.fast], "lr": 1.0}]
 
 
 def test_a_model_s_parameter_groups_learn_at_their_own_rates(session):
