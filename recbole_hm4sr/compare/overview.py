@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from recbole_hm4sr.compare.summary import ALL, Row, Summary
-from recbole_hm4sr.compare.table import Entry, Table, highest, metric_entry, number_text
+from recbole_hm4sr.compare.table import Entry, Table, highest, metric_entry, number_text, reasons
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.report.spread import SPREAD_NOTE, is_better
 from recbole_hm4sr.report.standing import standing_sentences
@@ -29,12 +29,13 @@ def overview_table(summaries: Sequence[Summary]) -> Table:
     title = f"{metric} of the test targets"
     names = " and ".join(own[0].dataset for own in by_dataset[:1])
     generated = " (GENERATED data)" if any(one.generated for one in summaries) else ""
-    notes = [] if several else list(overview_sentences(summaries))
+    missing = [text for own in by_dataset for text in reasons(own[0].rows)]
+    standing = () if several else overview_sentences(summaries)
     return Table(
         title if several else f"{names}{generated}: {title}",
         columns,
         tuple(rows),
-        (*notes, *[SPREAD_NOTE] * bool(notes)),
+        (*missing, *standing, *[SPREAD_NOTE] * bool(standing)),
         n_labels=1 + several,
     )
 

@@ -140,7 +140,7 @@ def _results(summary: Summary, columns: Sequence[str], what: str) -> Table:
         *[f"Differences are relative to {summary.baseline}."]
         * (_HEADINGS["difference"] in headings),
         *[_UNKNOWN] * (_HEADINGS["unknown"] in headings),
-        *_reasons(summary.rows),
+        *reasons(summary.rows),
         *_seeds(summary),
         *summary.notes,
     )
@@ -323,7 +323,8 @@ def _group_row(
     )
 
 
-def _reasons(rows: Iterable[Row]) -> list[str]:
+def reasons(rows: Iterable[Row]) -> list[str]:
+    """Why rows that have a result lack some of their seeds, a sentence each."""
     return [f"{row.label}: {row.reason}." for row in rows if row.reason and row.seeds]
 
 
