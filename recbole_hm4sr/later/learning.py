@@ -94,11 +94,13 @@ class Known:
         return Known({**self.weights, **weights}, replace(self.rows, keys=kept))
 
     def give_choice_to(self, model: Any) -> None:
-        """Give a model what was chosen, where there is a choice."""
-        own = model.state_dict()
-        for name in _OF_VIEWS:
-            if name in own and name in self.weights:
-                own[name].copy_(self.weights[name])
+        """Give a model what was chosen, where there is a choice, by the names of its views."""
+        own, views = model.state_dict(), row_keys(model)
+        for name in set(_OF_VIEWS) & own.keys() & self.weights.keys():
+            known = self.rows.keys.get(name, views[name]).tolist()
+            for number, view in enumerate(views[name].tolist()):
+                if view in known:
+                    own[name][number] = self.weights[name][known.index(view)]
 
 
 class Learner:

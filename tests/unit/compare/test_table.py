@@ -386,4 +386,4 @@ def test_lists_are_a_table_of_their_own_where_a_run_has_measured_them(tmp_path, 
         if record["model"] == "A"
     }
     assert means["exclude", "coverage@10"] == pytest.approx(0.5)
-    assert "table_lists.tex" in {path.name for path in write_tables(tmp_path, found)}
+    assert "table_lists.tex" in {path.name for path in write_tables(found, tmp_path)}
