@@ -2,8 +2,9 @@
 
     python -m pytest -m gpu tests/gpu && python benchmarks/on_device.py
 
-Writes ``results/speed/<name of the GPU>/<benchmark>.json`` and prints every table. About ten
-minutes. ``--rehearse`` runs everything once on the CPU with tiny data and keeps nothing.
+Writes ``results/speed/<name of the GPU>/<benchmark>.json`` and prints every table. ``--quick``
+times fewer steps of fewer rows. ``--rehearse`` runs everything once on the CPU with tiny data and
+keeps nothing.
 """
 
 import argparse
@@ -21,8 +22,17 @@ RUNS = {
     "launches": ["--repeats=8"],
     "train_step": ["--repeats=31", "--epochs=3"],
     "evaluation": ["--repeats=5"],
+    "shapes": ["--repeats=5"],
+    "shapes-graphs": ["--repeats=5", "--mode=reduce-overhead"],
     "softmax": ["--repeats=11"],
     "softmax-1000000": ["--repeats=5", "--items=1000000"],
+}
+# What a first look needs: launches, a step, and what recurring shapes and graphs change.
+QUICK = {
+    "launches": ["--repeats=3", "--only=HM4SR sequence"],
+    "train_step": ["--repeats=7", "--epochs=1", "--no-memory", "--only=HM4SR sequence"],
+    "shapes": ["--repeats=2"],
+    "shapes-graphs": ["--repeats=2", "--mode=reduce-overhead"],
 }
 
 
@@ -30,6 +40,7 @@ def main() -> None:
     """Run everything that the machine has a device for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shape", choices=common.SHAPES, default="games", help="size of the data")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, fewer steps")
     parser.add_argument("--rehearse", action="store_true", help="tiny, on the CPU, nothing is kept")
     options = parser.parse_args()
     if options.rehearse:
@@ -40,13 +51,17 @@ def main() -> None:
     name = re.sub(r"[^A-Za-z0-9]+", "-", torch.cuda.get_device_name())
     folder = common.HERE.parent / "results" / "speed" / name
     folder.mkdir(parents=True, exist_ok=True)
-    _run_all(RUNS, ["--device=cuda", f"--shape={options.shape}"], folder)
+    _run_all(
+        QUICK if options.quick else RUNS, ["--device=cuda", f"--shape={options.shape}"], folder
+    )
 
 
 def rehearse() -> None:
     """Run every script as a GPU would, where there is none."""
-    tiny = {run: ["--repeats=1"] for run in ("launches", "train_step", "evaluation", "softmax")}
-    tiny["launches"].append("--only=HM4SR sequence sampled")
+    runs = ("launches", "train_step", "evaluation", "shapes", "softmax")
+    tiny = {run: ["--repeats=1"] for run in runs}
+    tiny["launches"].append("--only=HM4SR sequence rounded")
+    tiny["shapes"] += ["--no-compile", "--batches=2"]
     tiny["train_step"] += ["--no-memory", "--only=HM4SR sequence sampled"]
     tiny["softmax"].append("--items=1000")
     with tempfile.TemporaryDirectory() as folder:

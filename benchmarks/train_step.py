@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "HM4SR sequence": {"passes_per_epoch": 1},
     "HM4SR sequence bfloat16": {"passes_per_epoch": 1, "enable_amp": True},
     "HM4SR sequence sampled": {"passes_per_epoch": 1, "n_negatives": 2048},
+    "HM4SR sequence rounded": {"passes_per_epoch": 1, "round_tokens": 512},
     "HM4SR two visits": {"passes_per_epoch": 2},
     "HM4SR two visits bfloat16": {"passes_per_epoch": 2, "enable_amp": True},
 }
