@@ -104,7 +104,7 @@ def test_unknown_items_and_long_histories_do_no_harm(index, hm4sr_run):
 
 
 def test_the_index_says_what_it_is_and_nothing_of_the_machine(index, hm4sr_run):
-    names = {"items.npy", "tokens.npy", "user_tower.onnx", "index.json", "README.md"}
+    names = {"items.npy", "tokens.npy", "counts.npy", "user_tower.onnx", "index.json", "README.md"}
     assert {path.name for path in index.iterdir()} == names
     for path in index.iterdir():
         assert str(hm4sr_run.parent).encode() not in path.read_bytes()
