@@ -16,7 +16,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -255,3 +255,18 @@ def ddp_without_buffer_sync() -> Iterator[dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         yield {"broadcast_buffers": False}
+
+
+def leave_out_of_ddp(module: torch.nn.Module, names: Iterable[str]) -> None:
+    """Let ``DistributedDataParallel`` exchange nothing of some parameters.
+
+    It has no argument for that; the method that names them has a leading underscore, since torch
+    1.7, and torch's own ``DistributedModelParallel`` calls it.
+
+    Args:
+        module: What is given to ``DistributedDataParallel`` next.
+        names: Of its parameters.
+    """
+    torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+        module, list(names)
+    )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_list, parse_overrides
 
 Models = Annotated[
@@ -53,6 +54,20 @@ def compare(  # noqa: PLR0913  # a flag each
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker",
+            help="Share the runs with others that are started like this, on any machine.",
+        ),
+    ] = False,
+    dead_after: Annotated[
+        float,
+        typer.Option(
+            "--dead_after",
+            help="Seconds without a sign of life after which another worker's run is taken over.",
+        ),
+    ] = 60.0,
     tables: Annotated[
         bool, typer.Option("--tables", help="Run nothing: tables and page of what is finished.")
     ] = False,
@@ -75,6 +90,8 @@ def compare(  # noqa: PLR0913  # a flag each
     flags = {name: text and parse_list(text) for name, text in lists.items()}
     flags["baselines"] = None if baselines is None else parse_list(baselines.strip("[] "))
     settings = parse_overrides(context.args)
+    if dead_after <= 0:
+        raise ConfigError(f"--dead_after must be above 0, got {dead_after:g}")
     try:
         summaries = compare_grid(
             grid,
@@ -84,6 +101,8 @@ def compare(  # noqa: PLR0913  # a flag each
             run=not tables,
             jobs=jobs,
             retry=retry,
+            shared=worker,
+            dead_after=dead_after,
             # At once, for who watches a file.
             say=partial(print, flush=True),
             bold=out.is_terminal,

@@ -11,7 +11,7 @@ from recbole_hm4sr.compare.page import write_page
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
 from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
-from recbole_hm4sr.compare.runner import run_grid
+from recbole_hm4sr.compare.runner import DEAD_AFTER, run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.time_left import TimeLeft
 from recbole_hm4sr.model.baselines import DEFAULT_BASELINES
@@ -26,6 +26,8 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     run: bool = True,
     jobs: int = 1,
     retry: bool = False,
+    shared: bool = False,
+    dead_after: float = DEAD_AFTER,
     say: Callable[[str], None] = lambda _: None,
     bold: bool = False,
 ) -> list[Summary]:
@@ -40,6 +42,8 @@ def compare_grid(  # noqa: PLR0913  # a flag each
         run: Whether to run what the grid lacks; otherwise the tables are of what is finished.
         jobs: Runs at once.
         retry: Whether to try failed cells again.
+        shared: Whether other processes run cells of the same folder.
+        dead_after: Seconds after which a cell is taken over whose process gives no sign of life.
         say: Takes each line of progress, with the time left, and a short table.
         bold: Whether the table may use a terminal's codes for bold.
 
@@ -73,7 +77,14 @@ def compare_grid(  # noqa: PLR0913  # a flag each
 
     if run:
         outcomes = run_grid(
-            grid, folder, jobs=jobs, retry=retry, on_start=on_start, on_cell=on_cell
+            grid,
+            folder,
+            jobs=jobs,
+            retry=retry,
+            shared=shared,
+            dead_after=dead_after,
+            on_start=on_start,
+            on_cell=on_cell,
         )
     else:
         check_grid(grid)

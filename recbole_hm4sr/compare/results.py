@@ -83,6 +83,11 @@ class Outcome:
     ranks: str = RANK_FILE
 
     @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What names its line of ``results.jsonl``."""
+        return (*self.cell.key, self.fingerprint)
+
+    @property
     def row(self) -> str:
         """Label of the row of a table."""
         return row_label(self.cell.label, self.view)

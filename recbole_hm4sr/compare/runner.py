@@ -6,6 +6,7 @@ its checkpoint, and one that is the best trial of a search from the trial's, whi
 already; one that failed is a line with the reason and is left alone unless asked for.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,24 +18,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import append_line, locked, write_text
 from recbole_hm4sr.compare.cells import Cell
+from recbole_hm4sr.compare.claims import Claim, Claims
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.results import (
     FACTS,
     Outcome,
     has_result,
+    latest_results,
     read_outcomes,
 )
 from recbole_hm4sr.config.compose import parse_value
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.place import TRAINED_BY
 
+DEAD_AFTER = 60.0
 _POLL_SECONDS = 0.1
+_IDLE_SECONDS = 1.0
 # Modules come from where those of this process came from: with -m a folder named recbole in the
 # working directory would be the worker's RecBole.
 _WORKER = (
@@ -50,6 +55,8 @@ def run_grid(
     *,
     jobs: int = 1,
     retry: bool = False,
+    shared: bool = False,
+    dead_after: float = DEAD_AFTER,
     on_start: Callable[[list[Outcome]], None] = lambda _: None,
     on_cell: Callable[[str, Outcome, int, int], None] | None = None,
 ) -> list[Outcome]:
@@ -60,9 +67,13 @@ def run_grid(
         out: Folder of the comparison.
         jobs: Runs at once; they share the CPU's threads.
         retry: Whether to try failed cells again.
+        shared: Whether other processes may run cells of the same folder; each cell is run by one of
+            them, and all wait until every cell has a result.
+        dead_after: Seconds without a sign of life after which another one's cell is taken over.
         on_start: Called with what is known of the cells before any runs.
         on_cell: Called with ``skipped``, ``started``, ``done`` or ``failed``, what is known of
-            the cell, its number and the number of cells.
+            the cell, its number and the number of cells; of a cell that another process has run,
+            with ``skipped``.
 
     Returns:
         All cells of the grid, in its order.
@@ -75,8 +86,13 @@ def run_grid(
         raise ConfigError(f"--jobs must be 1 or more, got {jobs}")
     check_grid(grid)
     say = on_cell or (lambda *_: None)
-    refusal = f"{out} must be used by one comparison at a time, but another is running there"
-    with locked(out / ".lock", refusal=refusal):
+    refusal = (
+        f"{out} must be used by one comparison at a time, but another is running there; several "
+        f"share the runs with --worker"
+    )
+    alone = contextlib.nullcontext() if shared else locked(out / ".lock", refusal=refusal)
+    with alone, Claims(out / ".claims", dead_after) as claims:
+        known = latest_results(out / "results.jsonl")  # first: what comes later is of others
         outcomes = read_outcomes(grid, out)
         on_start(outcomes)
         pending: deque[int] = deque()
@@ -85,35 +101,94 @@ def run_grid(
                 pending.append(number)
             else:
                 say("skipped", outcome, number + 1, len(outcomes))
-        for number, event, outcome in _run_pending(outcomes, pending, out, jobs):
+        for number, event, outcome in _Cells(outcomes, known, claims, out).run(pending, jobs):
             outcomes[number] = outcome
             say(event, outcome, number + 1, len(outcomes))
     return outcomes
 
 
-def _run_pending(
-    outcomes: list[Outcome], pending: deque[int], out: Path, jobs: int
-) -> Iterator[tuple[int, str, Outcome]]:
-    running: dict[int, subprocess.Popen[bytes]] = {}
-    try:
-        while pending or running:
-            while pending and len(running) < jobs:
-                number = pending.popleft()
-                yield number, "started", outcomes[number]
-                running[number] = _start(outcomes[number], jobs)
-            for number in [n for n, process in running.items() if process.poll() is not None]:
-                process = running.pop(number)
-                record = _record(outcomes[number], process.returncode, out, jobs)
-                append_line(out / "results.jsonl", record)
-                outcome = dataclasses.replace(outcomes[number], record=record)
-                yield number, record["status"], outcome
-            time.sleep(_POLL_SECONDS)
-    finally:
-        for process in running.values():
-            if process.stdin is not None:
-                process.stdin.close()  # the worker ends with its standard input
-        for process in running.values():
-            process.wait()
+class _Running(NamedTuple):
+    process: "subprocess.Popen[bytes]"
+    claim: Claim
+
+
+class _Cells:
+    """The cells of a comparison of which this process runs those that nobody else does."""
+
+    def __init__(
+        self, outcomes: list[Outcome], known: Mapping[Any, Any], claims: Claims, out: Path
+    ) -> None:
+        self._outcomes, self._before, self._claims, self._out = outcomes, known, claims, out
+        self._running: dict[int, _Running] = {}
+
+    def run(self, pending: deque[int], jobs: int) -> Iterator[tuple[int, str, Outcome]]:
+        """Run cells until each has a result, whoever has run it."""
+        next_try = 0.0
+        try:
+            while pending or self._running:
+                if len(self._running) < jobs and time.monotonic() >= next_try:
+                    yield from self._start_some(pending, jobs)
+                    next_try = time.monotonic() + _IDLE_SECONDS * (len(self._running) < jobs)
+                for number in self._lost():
+                    pending.append(number)
+                for number, record in self._ended(jobs):
+                    yield number, record["status"], self._with_record(number, record)
+                    next_try = 0.0
+                time.sleep(_POLL_SECONDS * bool(pending or self._running))
+        finally:
+            _end([it.process for it in self._running.values()])
+
+    def _start_some(self, pending: deque[int], jobs: int) -> Iterator[tuple[int, str, Outcome]]:
+        known = self._known()
+        for _ in range(len(pending)):
+            if len(self._running) == jobs:
+                return
+            number = pending.popleft()
+            outcome = self._outcomes[number]
+            claim = self._claims.take(str(outcome.folder.relative_to(self._out)))
+            if claim is not None:  # whoever had it before has written the result by now
+                known = self._known()
+            if known.get(outcome.key) != self._before.get(outcome.key):
+                if claim is not None:
+                    self._claims.release(claim)
+                yield number, "skipped", self._with_record(number, known[outcome.key])
+            elif claim is None:
+                pending.append(number)
+            else:
+                yield number, "started", outcome
+                self._running[number] = _Running(_start(outcome, jobs), claim)
+
+    def _lost(self) -> list[int]:
+        """The cells that another process has taken over, which are left to it."""
+        lost = [number for number, it in self._running.items() if it.claim.is_lost]
+        _end([self._running[number].process for number in lost])
+        for number in lost:
+            self._claims.release(self._running.pop(number).claim)
+        return lost
+
+    def _ended(self, jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The cells that have ended, each with its line, which is written first."""
+        for number in [n for n, it in self._running.items() if it.process.poll() is not None]:
+            process, claim = self._running.pop(number)
+            record = _record(self._outcomes[number], process.returncode, self._out, jobs)
+            with locked(self._out / ".results.lock"):
+                append_line(self._out / "results.jsonl", record)
+            self._claims.release(claim)
+            yield number, record
+
+    def _with_record(self, number: int, record: dict[str, Any]) -> Outcome:
+        return dataclasses.replace(self._outcomes[number], record=record)
+
+    def _known(self) -> Mapping[Any, Any]:
+        return latest_results(self._out / "results.jsonl")
+
+
+def _end(processes: list["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        if process.stdin is not None:
+            process.stdin.close()  # the worker ends with its standard input
+    for process in processes:
+        process.wait()
 
 
 def _start(outcome: Outcome, jobs: int) -> "subprocess.Popen[bytes]":

@@ -34,6 +34,7 @@ from recbole_hm4sr.config.settings import (
     build_settings,
     near_miss,
 )
+from recbole_hm4sr.config.shard_rules import wrong_shards
 from recbole_hm4sr.config.yaml_limits import Loader, are_intervals, load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -300,7 +301,7 @@ def check_settings(
         found += build_settings(values, cls)[1]
     found += wrong_memory(values)
     found += wrong_catalogue(model, settings_class, values)
-    found = found or wrong_candidates(values)
+    found = found or wrong_candidates(values) + wrong_shards(model, settings_class, values)
     if found:
         raise ConfigError("; ".join(found))
     return values

@@ -42,6 +42,8 @@ class Settings(pydantic.BaseModel):
     # By what a model ranks items that no training row shows: nothing, so that it refuses them; the
     # features; or whatever it is fitted to, which tells nothing of them.
     new_items: ClassVar[Literal["nothing", "features", "fit"]] = "nothing"
+    # Whether several processes may share the model's items: catalogue_rows: sharded.
+    shares_items: ClassVar[bool] = False
 
     @classmethod
     def new_items_with(
@@ -188,6 +190,12 @@ class RunSettings(Settings):
     process_timeout: Positive = setting(
         60,
         "Seconds that a process of torchrun waits for the others before it ends with an error.",
+        "machine",
+    )
+    catalogue_rows: Literal["replicated", "sharded"] = setting(
+        "replicated",
+        "Where the processes of torchrun hold the items' vectors, features and optimizer states: "
+        "replicated, each all of them; sharded, each a part, which takes memory by their number.",
         "machine",
     )
     rank_history: Literal["include", "exclude"] = setting(

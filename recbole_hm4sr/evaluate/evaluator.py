@@ -25,6 +25,7 @@ from recbole_hm4sr.layers.softmax import HiddenPairs
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.rows import gather_rows
+from recbole_hm4sr.parallel.shards import shards_of
 from recbole_hm4sr.parallel.training import own_batches
 
 # What some metrics read besides ranks: of drawn negatives, of the whole list, of labels.
@@ -186,11 +187,11 @@ class Evaluator:
         if not hasattr(self._model, "rank_targets") and len(ways) > 1:
             return [self._rank_in(eval_data, [way], rows)[0] for way in ways]
         if rows is None:
-            batches, own = own_batches(eval_data)
+            batches, own, join = self._own_batches(eval_data)
             with processes.failing_together():
                 bar = self._step_bar.over(batches, "evaluation")
                 found = self._rank_batches(eval_data, bar, own, ways)
-            return [Ranks(gather_rows(one.include), gather_rows(one.exclude)) for one in found]
+            return [Ranks(join(one.include), join(one.exclude)) for one in found]
         step = self._config["eval_batch_size"]
         some = (
             eval_data.collate_fn(rows[begin : begin + step].tolist())
@@ -234,7 +235,7 @@ class Evaluator:
             On the CPU. Shape ``[S]``.
         """
         self._prepare_to_score(eval_data)
-        batches, _ = own_batches(eval_data)
+        batches, _, join = self._own_batches(eval_data)
         scores = [torch.empty(0)]
         with processes.failing_together():
             for interaction, _, _, targets in self._step_bar.over(batches, "evaluation"):
@@ -243,7 +244,18 @@ class Evaluator:
                     Interaction({self._config["ITEM_ID_FIELD"]: send(targets, self._device)})
                 )
                 scores.append(self._model.predict(asked).cpu())
-        return gather_rows(torch.cat(scores))
+        return join(torch.cat(scores))
+
+    def _own_batches(
+        self, eval_data: Any
+    ) -> tuple[Iterable[Any], slice, Callable[[Tensor], Tensor]]:
+        """The batches that this process ranks, their samples, and what joins all processes'.
+
+        Processes that share the items rank every batch together.
+        """
+        if shards_of(self._model) is not None:
+            return eval_data, slice(None), lambda found: found
+        return *own_batches(eval_data), gather_rows
 
     def _rank_batch(
         self, ways: Sequence[Way], batch: Any, seen: HiddenPairs, alive: Alive | None

@@ -15,7 +15,8 @@ from recbole_hm4sr.later.choosing import leaves_a_choice
 from recbole_hm4sr.later.learning import Known, Learner
 from recbole_hm4sr.later.options import POLICIES, Recipe
 from recbole_hm4sr.train.carry_over import TableRows
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 Array = np.ndarray[Any, Any]
 

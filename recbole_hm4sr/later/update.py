@@ -45,7 +45,8 @@ from recbole_hm4sr.run.serving_file import (
 from recbole_hm4sr.run.serving_file import FILE_NAME as SERVING
 from recbole_hm4sr.serve.export import renew_index, require_packages
 from recbole_hm4sr.serve.exported import indexes_of
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 Array = np.ndarray[Any, Any]
 _FOLDER, _CHECKPOINT, _BEFORE = "updates", "checkpoint.pt", "before.npz"

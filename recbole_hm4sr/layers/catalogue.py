@@ -1,6 +1,6 @@
 """The catalogue: the one door to items, for inputs, losses, scores and ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
@@ -11,20 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
-from recbole_hm4sr.layers.ranges import slices, within
-from recbole_hm4sr.layers.ranking import (
-    Alive,
-    block_shape,
-    count_better,
-    is_better,
-    order_by_score,
-    require_numbers,
-    top_k,
-)
+from recbole_hm4sr.layers.ranges import slices
+from recbole_hm4sr.layers.ranked_rows import RankedRows
 from recbole_hm4sr.layers.scorers import Candidates, HasParts, InnerProducts, Scorer, UserRows
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import (
-    HiddenPairs,
     TargetShares,
     blockwise_log_sum_exp,
     label_scores,
@@ -39,7 +30,7 @@ Held = TypeVar("Held", bound="Catalogue")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(RankedRows):
     """Items that can be read and scored.
 
     Attributes:
@@ -51,6 +42,7 @@ class Catalogue:
         n_padding: So many items at its beginning are no candidates of :meth:`loss`.
         left_out: Rows that are no candidates of a loss, which are scored and ranked all the same;
             None for none. Shape ``[X]``, int64.
+        first: Item of the first row, where the rows are consecutive items.
     """
 
     rows: Tensor
@@ -59,12 +51,13 @@ class Catalogue:
     scorer: Scorer = field(default_factory=InnerProducts)
     n_padding: int = 0
     left_out: Tensor | None = None
+    first: int = 0
 
     # --- items ---------------------------------------------------------------------------------
 
     def of(self, items: Tensor) -> Tensor:
         """The rows of some items, which it must hold. Shapes ``[N]``, int64, to ``[N, M, D]``."""
-        return self.rows.index_select(0, self._numbers(items))
+        return self._looked_up(self.rows, items)
 
     def stream(self: Held, m: int) -> Held:
         """The catalogue of one modality, scored by its inner products."""
@@ -78,19 +71,26 @@ class Catalogue:
     def _mapped(self) -> Tensor:
         return self.similarity.items(self.rows)
 
+    def _looked_up(self, rows: Tensor, items: Tensor) -> Tensor:
+        """What is kept of some items. Shapes ``[K, ...]`` and ``[N]``, int64, to ``[N, ...]``."""
+        return rows.index_select(0, self._numbers(items))
+
     def _numbers(self, items: Tensor) -> Tensor:
-        return items if self.items is None else torch.searchsorted(self.items, items)
+        """The rows of some items; below 0 or from K on for items that are not here."""
+        if self.items is not None:
+            return torch.searchsorted(self.items, items)
+        return items - self.first if self.first else items
 
     def _between(self, part: slice) -> Candidates:
         """The candidates of consecutive rows, as views."""
         if self.items is not None:
             return Candidates(self.items[part], self._mapped[part], ascending=True)
-        items = torch.arange(part.start, part.stop, device=self.rows.device)
+        items = torch.arange(part.start, part.stop, device=self.rows.device) + self.first
         return Candidates(items, self._mapped[part], ascending=True)
 
     def _named(self, items: Tensor) -> Candidates:
         """The candidates of some items, of any shape."""
-        rows = self._mapped.index_select(0, self._numbers(items).flatten())
+        rows = self._looked_up(self._mapped, items.flatten())
         return Candidates(items, rows.unflatten(0, items.shape))
 
     # --- scores --------------------------------------------------------------------------------
@@ -254,147 +254,3 @@ class Catalogue:
             n_rows=len(users.vectors),
             n_items=len(self.rows),
         )
-
-    # --- ranks ---------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def ranks(
-        self,
-        users: UserRows,
-        targets: Tensor,
-        seen: HiddenPairs | None = None,
-        alive: Alive | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Ranks of the targets, from 1; equal scores are ordered by item, padding is no candidate.
-
-        Args:
-            users: N rows.
-            targets: Shape ``[N]``, int64.
-            seen: Pairs of a row and an item that its user has seen, never its target.
-            alive: Says which other items are candidates of a row; None for all.
-
-        Returns:
-            Ranks among the candidates, and among those but the seen; each of shape ``[N]``, int64.
-
-        Raises:
-            TrainingError: If a score is NaN or a target's score is infinite.
-        """
-        users = self.prepared(users)
-        n_users, width = block_shape(len(targets), len(self.rows), self.rows.device.type)
-        found = [
-            self._rank_some(
-                users.select(own),
-                self._numbers(targets[own]),
-                self._seen_by(seen, own),
-                width,
-                None if alive is None else alive._replace(moments=alive.moments[own]),
-            )
-            for own in slices(len(targets), n_users)
-        ]
-        ranks, better_seen = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return ranks, ranks - better_seen
-
-    def _rank_some(
-        self,
-        users: UserRows,
-        targets: Tensor,
-        seen: tuple[Tensor, Tensor],
-        width: int,
-        alive: Alive | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Ranks of some users' targets, and how many seen items are better."""
-        blocks = slices(len(self.rows), width)
-        own = torch.empty(0) if len(blocks) == 1 else self._own_scores(users, targets, blocks)
-        ranks, better_seen = torch.ones_like(targets), torch.zeros_like(targets)
-        for part in blocks:
-            scores = self._masked_block(users, part)
-            columns = targets - part.start
-            if len(blocks) == 1:
-                own = scores.gather(1, columns[:, None])
-            else:  # a product of other users may round a score in another way
-                here = ((columns >= 0) & (columns < scores.shape[1])).nonzero()[:, 0]
-                scores[here, columns[here]] = own[here, 0]
-            require_numbers(scores, own)
-            if alive is not None:
-                alive.hide_others(scores, self._between(part).items)
-            ranks += count_better(scores, own, columns)
-            rows, items = within(part, *seen)
-            better = is_better(scores[rows, items], own[rows, 0], items, columns[rows])
-            better_seen += torch.bincount(rows[better], minlength=len(targets))
-        return ranks, better_seen
-
-    def _own_scores(self, users: UserRows, targets: Tensor, blocks: Sequence[slice]) -> Tensor:
-        """Scores of the targets, each of the block that holds it. Shape ``[N, 1]``."""
-        found = []
-        numbers = []
-        for part in blocks:
-            here = ((targets >= part.start) & (targets < part.stop)).nonzero()[:, 0]
-            if len(here):
-                scores = self.block(users.select(here), part)
-                found.append(scores.gather(1, targets[here, None] - part.start))
-                numbers.append(here)
-        return torch.cat(found)[torch.cat(numbers).argsort()]
-
-    def _seen_by(self, seen: HiddenPairs | None, rows: slice) -> tuple[Tensor, Tensor]:
-        """The seen items of some rows: rows, counted from the first, and numbers of the items."""
-        if seen is None:
-            nothing = torch.empty(0, dtype=torch.int64, device=self.rows.device)
-            return nothing, nothing
-        pairs = seen.pairs[int(seen.begins[rows.start]) : int(seen.begins[rows.stop])]
-        return pairs[:, 0] - rows.start, self._numbers(pairs[:, 1].contiguous())
-
-    def _masked_block(self, users: UserRows, part: slice) -> Tensor:
-        """A block whose padding item, if it is there, has minus infinity."""
-        scores = self.block(users, part)
-        if self.items is None:
-            scores[:, : int(part.start == 0)] = -torch.inf
-        else:
-            scores.masked_fill_(self.items[part] == 0, -torch.inf)
-        return scores
-
-    @torch.no_grad()
-    def top(
-        self, users: UserRows, k: int, seen: HiddenPairs | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The best items of each user; equal scores are ordered by item, padding is no candidate.
-
-        Args:
-            users: N rows.
-            k: From 1 to K.
-            seen: Pairs of a row and an item that is no candidate of it.
-
-        Returns:
-            Scores, best first, and items, both of shape ``[N, k]``. Where a user has fewer
-            candidates, the last scores are minus infinity and their items mean nothing.
-        """
-        users = self.prepared(users)
-        n_rows = len(users.vectors)
-        n_users, width = block_shape(n_rows, len(self.rows), self.rows.device.type)
-        found = [
-            self._top_of_some(
-                users.select(own),
-                k,
-                self._seen_by(seen, own),
-                width,
-            )
-            for own in slices(n_rows, n_users)
-        ]
-        values, numbers = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return values, numbers if self.items is None else self.items[numbers]
-
-    def _top_of_some(
-        self, users: UserRows, k: int, seen: tuple[Tensor, Tensor], width: int
-    ) -> tuple[Tensor, Tensor]:
-        values, numbers = None, None
-        for part in slices(len(self.rows), width):
-            scores = self._masked_block(users, part)
-            scores[within(part, *seen)] = -torch.inf
-            best, columns = top_k(scores, min(k, scores.shape[1]))
-            columns = columns + part.start
-            if values is not None and numbers is not None:
-                best, columns = torch.cat([values, best], dim=1), torch.cat([numbers, columns], 1)
-                best, columns = order_by_score(best, columns)
-            values, numbers = best[:, :k], columns[:, :k]
-        assert values is not None
-        assert numbers is not None
-        return values, numbers

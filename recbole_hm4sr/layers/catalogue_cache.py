@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from recbole_hm4sr.layers.catalogue import Catalogue
-
-_ROWS_AT_A_TIME = 65_536
 
 
 class CatalogueCache:
@@ -20,24 +17,19 @@ class CatalogueCache:
     def get(
         self,
         weights: Sequence[Tensor],
-        rows: Callable[[Tensor], Tensor],
-        n_items: int,
+        rows: Callable[[], Tensor],
         make: Callable[[Tensor], Catalogue] = Catalogue,
     ) -> Catalogue:
         """The catalogue.
 
         Args:
             weights: All that the rows depend on, at least one.
-            rows: Makes the rows of some items. Shapes ``[N]``, int64, to ``[N, M, D]``.
-            n_items: I, padding included.
-            make: Makes the catalogue of all rows.
+            rows: Makes the rows of all items, ``[I, M, D]``; or of those that this process holds.
+            make: Makes the catalogue of these rows.
         """
         key = tuple(part for weight in weights for part in (weight._version, weight.data_ptr()))
         if self._catalogue is None or self._key != key:
-            # Some rows at a time: features that are read when asked for may be larger than memory.
-            items = torch.arange(n_items, device=weights[0].device)
-            parts = [rows(some) for some in items.split(_ROWS_AT_A_TIME)]
-            self._key, self._catalogue = key, make(torch.cat(parts))
+            self._key, self._catalogue = key, make(rows())
         return self._catalogue
 
     def forget(self) -> None:

@@ -1,5 +1,7 @@
 """Initial values of weights."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -16,12 +18,13 @@ def draw_normal(model: nn.Module, deviation: float) -> None:
         deviation: Standard deviation.
     """
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Embedding)):
+        if isinstance(module, IdRows):
+            module.draw_normal(deviation)
+            module.zero_padding()
+        elif isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=deviation)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-        if isinstance(module, IdRows):
-            module.weight[0] = 0
 
 
 @torch.no_grad()
@@ -35,10 +38,12 @@ def draw_xavier(model: nn.Module) -> None:
         model: Its modules so far.
     """
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            nn.init.xavier_normal_(module.weight)
         if isinstance(module, IdRows):
-            module.weight[0] = 0
+            # As nn.init.xavier_normal_ draws the whole table.
+            module.draw_normal(math.sqrt(2 / (module.shards.n_rows + module.width)))
+            module.zero_padding()
+        elif isinstance(module, nn.Embedding):
+            nn.init.xavier_normal_(module.weight)
         if isinstance(module, MultiHeadAttention):
             for linear in (module.query, module.key, module.value):
                 joint = torch.empty(3 * linear.out_features, linear.in_features)

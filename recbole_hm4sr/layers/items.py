@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.transfer import send
+from recbole_hm4sr.parallel.shards import ShardedWeight, Shards
 
 Array = np.ndarray[Any, Any]
 
@@ -27,20 +28,43 @@ class ItemPart(Protocol):
         """Vectors of some items, ``[K]``, int64, or of all. Shape ``[K, D]``."""
 
 
-class IdRows(nn.Embedding):
+class IdRows(ShardedWeight, nn.Embedding):
     """A trained vector for each item.
 
     Args:
-        n_items: I, padding included.
+        items: I, padding included; or which of them this process holds.
         width: D.
     """
 
-    def __init__(self, n_items: int, width: int) -> None:
-        super().__init__(n_items, width)
+    def __init__(self, items: int | Shards, width: int) -> None:
+        self.shards = Shards.whole(items) if isinstance(items, int) else items
+        super().__init__(self.shards.n_own, width)
         self.width = width
+        self.average_gradient()
+
+    def reset_parameters(self) -> None:
+        """Draw N(0, 1), as ``nn.Embedding`` does."""
+        self.draw_normal(1.0)
+
+    def draw_normal(self, deviation: float) -> None:
+        """Draw N(0, deviation)."""
+        self.shards.draw_normal(self.weight, deviation)
+
+    @torch.no_grad()
+    def zero_padding(self) -> None:
+        """Set the padding item's vector to zeros, where it is held here."""
+        self.weight[: int(self.shards.own.start == 0)] = 0
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Vectors of some items, whoever holds them. Shapes ``[K]``, int64, to ``[K, D]``."""
+        return (
+            self.shards.look_up(self.weight, items)
+            if self.shards.is_split
+            else super().forward(items)
+        )
 
     def rows(self, items: Tensor | None = None) -> Tensor:
-        """Vectors of some items, ``[K]``, int64, or of all. Shape ``[K, D]``."""
+        """Vectors of some items, ``[K]``, int64, or of all that are held. Shape ``[K, D]``."""
         return self.weight if items is None else self(items)
 
 
@@ -75,6 +99,11 @@ class FeatureRows(nn.Linear):
         if self.table is None:
             raise ValueError("the features were dropped: the rows that are kept must be read")
         return self(self.table(items, on_host).to(self.weight.dtype))
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the features are in memory, so that all rows can be asked for at once."""
+        return self.table is not None and self.table.values is not None
 
     def drop_features(self) -> None:
         """Forget the features, where the rows themselves are kept."""
@@ -131,10 +160,17 @@ class FeatureTable(nn.Module):
         width: F.
         resident: Whether to keep all rows in memory, on the model's device; else they are read
             when asked for, which suits a file mapped into memory and larger than the device.
+        held: The items whose features are kept; None for all.
     """
 
     def __init__(
-        self, take: Callable[[Array], Array], *, n_items: int, width: int, resident: bool
+        self,
+        take: Callable[[Array], Array],
+        *,
+        n_items: int,
+        width: int,
+        resident: bool,
+        held: slice | None = None,
     ) -> None:
         super().__init__()
         self.n_items = n_items
@@ -142,14 +178,15 @@ class FeatureTable(nn.Module):
         self._take = take
         self._row_of: Tensor | None = None  # whose features an item has, while they are shuffled
         self.values: Tensor | None
-        values = torch.from_numpy(take(np.arange(n_items))) if resident else None
+        kept = np.arange(n_items)[slice(None) if held is None else held]
+        values = torch.from_numpy(take(kept)) if resident else None
         self.register_buffer("values", values, persistent=False)
 
     def forward(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Features of some items, or of all.
 
         Args:
-            items: Shape ``[N]``, int64; None for all, which must be resident.
+            items: Shape ``[N]``, int64; None for all that are held, which must be resident.
             on_host: The same on the host, if they are known there: a table that is not resident
                 else waits for the device.
 
@@ -165,6 +202,10 @@ class FeatureTable(nn.Module):
             raise ValueError("items must be named: the table is not resident")
         wanted = items.cpu().numpy() if on_host is None else on_host
         return send(torch.from_numpy(self._take(wanted)), items.device)
+
+    def make_whole(self) -> None:
+        """Read the features of all items from here on, when they are asked for."""
+        self.values = None
 
     @contextmanager
     def permuted(self, generator: torch.Generator, changed: Callable[[], None]) -> Iterator[None]:

@@ -4,7 +4,7 @@ Equal scores are ordered by item id, smallest first. The rank of a target is one
 number of items ordered before it.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -63,10 +63,19 @@ def require_numbers(scores: Tensor, own: Tensor) -> None:
         TrainingError: If a score is NaN or a target's score is infinite.
     """
     if torch.isnan(scores.sum(dim=1)).any() or not torch.isfinite(own).all():
-        raise TrainingError(
-            "every score must be a number, but the model gave NaN or infinity in evaluation; "
-            "lower learning_rate"
-        )
+        refuse_unranked()
+
+
+def refuse_unranked() -> NoReturn:
+    """Say that scores cannot be ranked.
+
+    Raises:
+        TrainingError: Always.
+    """
+    raise TrainingError(
+        "every score must be a number, but the model gave NaN or infinity in evaluation; "
+        "lower learning_rate"
+    )
 
 
 def is_better(scores: Tensor, own: Tensor, items: Tensor, targets: Tensor) -> Tensor:

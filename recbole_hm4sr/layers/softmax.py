@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from recbole_hm4sr.layers.sparse_scores import AddedScores, SparseScores
 
 # Scores held at a time. Small enough for a CPU's cache, large enough for quick products.
-_SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
+SCORES_AT_A_TIME = {"cpu": 2**21, "cuda": 2**28}
 # Scores of a block that autograd differentiates: several tensors of its size are alive at once.
 _BLOCK_SCORES = 2**22
 # Rows of scores begin at multiples of a cache line: unaligned rows slow products down by half.
@@ -95,15 +95,25 @@ def linear_cross_entropy(
     device = users.device.type
     dtype = torch.promote_types(users.dtype, items.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
-    is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    product = torch.get_autocast_dtype(device) if is_low else dtype
+    low = low_precision(device)
+    product = dtype if low is None else low
     weights = () if added is None else [part.weights.to(dtype) for part in added.parts]
     plan = _Plan(targets, excluded, added, n_padding, left_out, product, divisor)
-    with torch.autocast(device, enabled=False) if is_low else contextlib.nullcontext():
+    with contextlib.nullcontext() if low is None else torch.autocast(device, enabled=False):
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
             users.to(dtype), items.to(dtype), plan, *weights
         )
     return loss
+
+
+def low_precision(device: str) -> torch.dtype | None:
+    """What products are computed in under autocast; None without.
+
+    Args:
+        device: Type of the device, as ``cpu``.
+    """
+    is_low = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_low else None
 
 
 class _Plan(NamedTuple):
@@ -125,7 +135,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, users: Tensor, items: Tensor, plan: _Plan, *weights: Tensor) -> Tensor:
         n_items, product = len(items), plan.product
         padded = F.pad(items.to(product), _padding(n_items))
-        budget = _SCORES_AT_A_TIME.get(users.device.type, 2**28)
+        budget = SCORES_AT_A_TIME.get(users.device.type, 2**28)
         step = max(1, budget // len(padded))
         begins = range(0, len(users), step)
         # Two blocks of memory for all chunks: new ones would be mapped page by page.
@@ -151,7 +161,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             added.keep_gradient(error)
             error = error.to(backwards)
             users_gradient[part] = error @ items_backwards
-            _add_product(items_gradient, error.T, chunk if backwards == product else users[part])
+            add_product(items_gradient, error.T, chunk if backwards == product else users[part])
         ctx.save_for_backward(users_gradient, items_gradient[:n_items], *added.gradients)
         ctx.divisor = plan.divisor
         return loss / plan.divisor
@@ -355,7 +365,7 @@ def _product(left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
     return out.copy_(left @ right)
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add ``left @ right`` to ``total`` in place; ``total`` may be of a higher precision."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)

@@ -51,7 +51,7 @@ class LateSum(PackedRecommender):
         super().__init__(config, dataset)
         settings, size = self.settings, self.settings.hidden_size
         if self.uses_ids:
-            self.item_embedding = IdRows(self.n_items, size)
+            self.item_embedding = IdRows(self.shards, size)
         # An id that no training row has shown says nothing.
         has_id = torch.from_numpy(dataset.trained_items()) if self.hides_ids else None
         self.register_buffer("has_id", has_id, persistent=False)
@@ -90,6 +90,7 @@ class LateSum(PackedRecommender):
             n_items=self.n_items,
             width=features.width,
             resident=not self.samples_softmax,
+            held=self.shards.own,
         )
         return FeatureRows(table, self.settings.hidden_size)
 
@@ -123,8 +124,7 @@ class LateSum(PackedRecommender):
         if self.has_id is None:
             return ids
         has_id = self._ids_of_step(self.has_id)
-        if items is not None:
-            has_id = has_id.index_select(0, items)
+        has_id = has_id[self.shards.own] if items is None else has_id.index_select(0, items)
         if self.settings.missing_ids == "mean":
             return torch.where(has_id[:, None], ids, self._missing_id())
         return ids * has_id[:, None].to(ids.dtype)
@@ -147,7 +147,7 @@ class LateSum(PackedRecommender):
 
     def item_rows(self, items: Tensor | None = None, on_host: Array | None = None) -> Tensor:
         """Ids and projected features, without positions."""
-        if items is None and self.samples_softmax:  # features that are not resident
+        if items is None and not all(self._part(name).is_resident for name in self.modalities):
             items = torch.arange(self.n_items, device=self.position_embedding.weight.device)
         ids = [self.id_rows(items)] if self.uses_ids else []
         projected = [self._part(name).rows(items, on_host) for name in self.modalities]

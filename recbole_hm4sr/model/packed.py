@@ -24,23 +24,23 @@ from recbole_hm4sr.data.serving_data import ROWS
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.bce import gbce_beta
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.catalogue_cache import CatalogueCache
 from recbole_hm4sr.layers.drawn_losses import drawn_loss
 from recbole_hm4sr.layers.losses import LossRows, loss_rows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.sampled_catalogue import SampledCatalogue
 from recbole_hm4sr.layers.sampling import NegativeSampler, draw_uniformly
 from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.sharded_catalogue import ShardedCatalogue
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.transfer import send
 from recbole_hm4sr.model.batch_reader import BatchReader
+from recbole_hm4sr.model.holds_items import HoldsItems
 from recbole_hm4sr.model.memory import (
     arrays_to_keep,
     make_request_reader,
     make_visit_reader,
 )
 from recbole_hm4sr.model.user_tower import MemoryTower, UserTower
-from recbole_hm4sr.model.with_memory import WithMemory
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +69,7 @@ class EncodedBatch(NamedTuple):
     catalogue: Catalogue
 
 
-class PackedRecommender(WithMemory):
+class PackedRecommender(HoldsItems):
     """RecBole recommender on packed tokens.
 
     Args:
@@ -87,6 +87,7 @@ class PackedRecommender(WithMemory):
         ranks_new_items: Whether items that no training row shows are candidates.
         left_out: Items that no training row shows, which are no negatives in training; None where
             all are. Shape ``[X]``, int64.
+        shards: Which items this process holds.
     """
 
     input_type = InputType.POINTWISE
@@ -101,6 +102,7 @@ class PackedRecommender(WithMemory):
         self.settings: Any = read_settings(config, self.settings_class)
         self.modalities = self.modalities_of(dataset)
         self.timestamp_unit: str = dataset.timestamp_unit
+        self.share_items(config)
         self.read_memory(config, dataset)
         self.arrange = self.make_reader(config, dataset)
         self.ranks_new_items = read_settings(config, DataSettings).catalogue == "all"
@@ -111,7 +113,6 @@ class PackedRecommender(WithMemory):
         self.register_buffer("served_rows", None, persistent=False)
         self.similarity: Similarity = Dot()
         self.scorer: Scorer = self.make_scorer(dataset)
-        self._cache = CatalogueCache()
         self._kept: tuple[Interaction, Encoded] | None = None
 
     # --- what a model says ---------------------------------------------------------------------
@@ -129,7 +130,7 @@ class PackedRecommender(WithMemory):
         """The rows of some items, or of all.
 
         Args:
-            items: Shape ``[K]``, int64; None for all.
+            items: Shape ``[K]``, int64; None for all that this process holds.
             on_host: The same on the CPU, if they are known there.
 
         Returns:
@@ -225,15 +226,21 @@ class PackedRecommender(WithMemory):
         if torch.is_grad_enabled() or self.training:
             self._cache.forget()  # the weights will change
             return self.catalogue_of(self.item_rows())
-        return self._cache.get(
-            list(self.parameters()), self.item_rows, self.n_items, self.catalogue_of
-        )
+        return self._cache.get(list(self.parameters()), self._all_rows, self.catalogue_of)
 
     def catalogue_of(self, rows: Tensor) -> Catalogue:
-        """The catalogue of the rows of all items, ``[I, M, D]``, scored as this model scores."""
-        return Catalogue(
-            rows, similarity=self.similarity, scorer=self.scorer, left_out=self.left_out
-        )
+        """The catalogue of the rows of all items, ``[I, M, D]``, scored as this model scores.
+
+        Where several processes share the items, it is that of the own rows, ``[I_own, M, D]``.
+        """
+        how: dict[str, Any] = {
+            "similarity": self.similarity,
+            "scorer": self.scorer,
+            "left_out": self.left_out,
+        }
+        if self.shards.is_split:
+            return ShardedCatalogue(rows, first=self.shards.own.start, shards=self.shards, **how)
+        return Catalogue(rows, **how)
 
     def train(self, mode: bool = True) -> "PackedRecommender":  # noqa: FBT001  # as in torch
         """Set training or evaluation; either begins with a catalogue of the current weights."""

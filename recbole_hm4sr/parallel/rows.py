@@ -66,16 +66,32 @@ class GlobalRows:
         return gathered
 
 
-def global_rows(n_rows: int) -> GlobalRows:
+def global_rows(n_rows: int, *, always: bool = False) -> GlobalRows:
     """The position of the own rows of a loss among those of all processes.
 
     Args:
         n_rows: Own rows; may differ between processes.
+        always: Whether also where losses are those of the rows at hand.
     """
-    if world_size() == 1 or not _state.gathers:
+    if world_size() == 1 or not (_state.gathers or always):
         return GlobalRows((n_rows,), 0, n_rows)
-    counts = tuple(int(count) for count in gather_rows(torch.tensor([n_rows]), _ones()))
+    counts = tuple(gather_counts([n_rows])[:, 0].tolist())
     return GlobalRows(counts, sum(counts[: rank()]), sum(counts) / world_size())
+
+
+def gather_counts(counts: list[int]) -> Tensor:
+    """Numbers that each process has, a row a process. Shape ``[W, n]``, int64, on the CPU."""
+    return gather_rows(torch.tensor([counts]), (1,) * world_size())
+
+
+def gather_parts(part: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Rows that the processes hold on their devices, in their order, without gradients.
+
+    Args:
+        part: Own rows. Shape ``[n, ...]``.
+        counts: Rows of each process.
+    """
+    return _gather(part.detach(), counts, loss_group())
 
 
 def of_first_process(values: Tensor) -> Tensor:
@@ -102,10 +118,6 @@ def gather_rows(rows: Tensor, counts: tuple[int, ...] | None = None) -> Tensor:
     if counts is None:
         counts = global_rows(len(rows)).counts
     return _gather(rows, counts, control_group())
-
-
-def _ones() -> tuple[int, ...]:
-    return (1,) * world_size()
 
 
 def _gather(rows: Tensor, counts: tuple[int, ...], group: Any) -> Tensor:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.parallel.processes import broadcast_tensors, rank, world_size
 from recbole_hm4sr.parallel.rows import own_share, without_gathering
+from recbole_hm4sr.parallel.shards import sharded_parameters
 
 # Takes a batch; returns the losses by name.
 NamedLosses = Callable[[Any], dict[str, Tensor]]
@@ -78,9 +79,12 @@ class JoinedLosses:
         self._module: Any = None
         if world_size() > 1:
             broadcast_tensors(_saved_buffers(model))
+            module = _LossModule(model, self._losses_of_share)
+            held = [f"model.{name}" for name in sharded_parameters(model)]
+            compat.leave_out_of_ddp(module, held)
             with compat.ddp_without_buffer_sync() as options:
                 self._module = DistributedDataParallel(
-                    _LossModule(model, self._losses_of_share),
+                    module,
                     find_unused_parameters=not self._joins_rows,
                     gradient_as_bucket_view=True,
                     **options,

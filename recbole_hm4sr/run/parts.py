@@ -41,8 +41,9 @@ from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder, settings_to_
 from recbole_hm4sr.train.costs import CostMeter
 from recbole_hm4sr.train.epochs import EpochRecord
 from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.files import TrainingFiles
 from recbole_hm4sr.train.fitting import FittingTrainer
-from recbole_hm4sr.train.trainer import Trainer, TrainingFiles
+from recbole_hm4sr.train.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 

@@ -171,6 +171,7 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             else:
                 evaluation = stages.validation_alone(parts, trained)
         if processes.started_as_first():
+            parts.trainer.make_whole()
             folder.finish(trained, evaluation, parts)
             if test and calls.on_finish is not None:
                 calls.on_finish(parts)
@@ -183,11 +184,12 @@ def _begin(parts: RunParts, folder: RunFolder, calls: _Calls) -> None:
         if processes.is_first():
             folder.begin(parts.plan)
     parts.trainer.resume(parts.train_data, parts.valid_data)
+    is_finished = parts.trainer.finished  # the processes agree on it: all must ask
     if not processes.is_first():
         return
     if calls.on_start is not None:
         calls.on_start(parts)
-    if not parts.trainer.finished:
+    if not is_finished:
         folder.remove_results()  # of an earlier end, before more epochs were asked for
 
 

@@ -8,6 +8,9 @@
 After an epoch ``last.pt`` is written first, then ``best.pt`` if the epoch is the best so far. A run
 that is killed in between has the best epoch in ``last.pt``, and ``best.pt`` is written from it. A
 damaged ``last.pt`` gives way to ``previous.pt``, and the epoch between them is trained again.
+
+Where several processes share the items, each of these names files of rows beside it
+(:mod:`recbole_hm4sr.train.row_files`) until the run has ended.
 """
 
 import json
@@ -21,14 +24,22 @@ import torch
 from recbole_hm4sr.base.errors import CheckpointError, WriteError
 from recbole_hm4sr.config.renamed import with_new_names
 from recbole_hm4sr.model.registry import settings_with
-from recbole_hm4sr.train.checkpoint import (
-    read_checkpoint,
-    refuse_foreign,
-    refusing_damage,
-    write_checkpoint,
+from recbole_hm4sr.train.checkpoint import refuse_foreign
+from recbole_hm4sr.train.checkpoint_file import read_file, refusing_damage, write_checkpoint
+from recbole_hm4sr.train.row_files import (
+    REFERENCE,
+    ROW_FILES,
+    RowReader,
+    named_files,
+    read_rows,
+    remove_others,
+    require_rows,
 )
 
 _log = logging.getLogger(__name__)
+
+# What a state has that changes the scores.
+SCORING = ("epoch", "state_dict", "other_parameter")
 
 
 def settings_to_meet(values: Mapping[str, Any]) -> str:
@@ -79,13 +90,14 @@ class CheckpointFolder:
         """Write the best epoch so far of a view.
 
         Args:
-            state: Everything that changes the scores.
+            state: Holds everything that changes the scores; what else it holds is not written.
             view: Its name; empty for the first.
 
         Raises:
             WriteError: If it cannot be written; the one before is still there.
         """
-        write_checkpoint(self.best_of(view), {**self._owner, **state})
+        scoring = {name: state[name] for name in (*SCORING, REFERENCE) if name in state}
+        write_checkpoint(self.best_of(view), {**self._owner, **scoring})
 
     def write_last(self, state: Mapping[str, Any]) -> None:
         """Write the last epoch; the one before is kept as ``previous.pt``.
@@ -95,13 +107,24 @@ class CheckpointFolder:
         """
         write_checkpoint(self.last, {**self._owner, **state}, keep_as=self.previous)
 
-    def read(self, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    def read(
+        self, path: Path, device: torch.device | str = "cpu", reader: RowReader | None = None
+    ) -> dict[str, Any]:
         """Read a checkpoint of this run.
+
+        Args:
+            path: The file.
+            device: Where its tensors go.
+            reader: Which rows of items are wanted; None for all.
 
         Raises:
             CheckpointError: If it is damaged or of another run, with the reason.
         """
-        state = read_checkpoint(path, device)
+        return read_rows(self._read_file(path, device), path, reader, device)
+
+    def _read_file(self, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """A checkpoint as its own file holds it, which may name files of rows."""
+        state = read_file(path, device)
         refuse_foreign(
             state, path, name=self._owner["model"], fingerprints=self._owner["fingerprints"]
         )
@@ -116,8 +139,14 @@ class CheckpointFolder:
                 )
         return state
 
-    def read_last(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    def read_last(
+        self, device: torch.device | str = "cpu", reader: RowReader | None = None
+    ) -> dict[str, Any] | None:
         """The newest good state to resume from; None if no epoch has ended yet.
+
+        Args:
+            device: Where its tensors go.
+            reader: Which rows of items are wanted; None for all.
 
         Raises:
             CheckpointError: If there are checkpoints and none is good, with the reasons.
@@ -128,7 +157,7 @@ class CheckpointFolder:
             if not path.exists():
                 continue
             try:
-                state = self.read(path, device)
+                state = self.read(path, device, reader)
             except CheckpointError as error:
                 reasons.append(str(error))
                 continue
@@ -147,11 +176,11 @@ class CheckpointFolder:
         except OSError as error:
             raise WriteError(f"cannot write {self.last}: {error.strerror}") from error
 
-    def mend_best(self, last: Mapping[str, Any], best_epoch: int, view: str = "") -> None:
+    def mend_best(self, last_epoch: int, best_epoch: int, view: str = "") -> None:
         """Write a view's best epoch from another checkpoint if it is damaged or an earlier one.
 
         Args:
-            last: What the run resumes from.
+            last_epoch: That the run resumes from, from 0.
             best_epoch: The view's best epoch so far, from 0; -1 if there is none.
             view: Its name; empty for the first.
 
@@ -161,21 +190,22 @@ class CheckpointFolder:
         """
         if best_epoch < 0:
             return
-        reason = self._wrong_with_best(self.best_of(view), last["epoch"], best_epoch)
+        reason = self._wrong_with_best(self.best_of(view), last_epoch, best_epoch)
         if reason is None:
             return
-        source = last if last["epoch"] == best_epoch else self._previous_of(best_epoch)
+        source = self._of_epoch(best_epoch)
         if source is None:
             raise CheckpointError(f"{reason}; {self._way_out()}")
         _log.warning("%s; written again from another checkpoint of that epoch", reason)
-        names = ("epoch", "state_dict", "other_parameter")
-        self.write_best({name: source[name] for name in names}, view)
+        self.write_best(source, view)
 
     def _wrong_with_best(self, path: Path, last_epoch: int, best_epoch: int) -> str | None:
         try:
-            epoch = int(self.read(path)["epoch"])
+            state = self._read_file(path)
+            require_rows(path, state)
         except CheckpointError as error:
             return str(error)
+        epoch = int(state["epoch"])
         # A later one is of an epoch that is trained again, and then written again.
         if epoch == best_epoch or epoch > last_epoch:
             return None
@@ -184,12 +214,50 @@ class CheckpointFolder:
             f"got epoch {epoch + 1}"
         )
 
-    def _previous_of(self, epoch: int) -> dict[str, Any] | None:
+    def _of_epoch(self, epoch: int) -> dict[str, Any] | None:
+        """The checkpoint of one of the last two epochs, as its file holds it."""
+        for path in (self.last, self.previous):
+            try:
+                state = self._read_file(path)
+            except CheckpointError:
+                continue
+            if state["epoch"] == epoch:
+                return state
+        return None
+
+    def remove_rows(self) -> None:
+        """Remove the files of rows that no checkpoint names any more."""
+        if not any(self.folder.glob(ROW_FILES)):
+            return
         try:
-            state = self.read(self.previous)
-        except CheckpointError:
-            return None
-        return state if state["epoch"] == epoch else None
+            named = [name for path in self._files() for name in named_files(self._read_file(path))]
+        except CheckpointError as error:
+            _log.warning("files of rows are not removed, since %s", error)
+            return
+        remove_others(self.folder, named)
+
+    def make_whole(self) -> None:
+        """Write every checkpoint as one process would have: with its rows.
+
+        Raises:
+            CheckpointError: If one cannot be read.
+            WriteError: If one cannot be written; the one before is still there.
+        """
+        for path in self._files():
+            try:
+                if named_files(self._read_file(path)):
+                    write_checkpoint(path, self.read(path))
+            except CheckpointError as error:
+                if path != self.previous:
+                    raise
+                _log.warning("%s; it is needed no more", error)
+                path.unlink(missing_ok=True)
+        self.remove_rows()
+
+    def _files(self) -> list[Path]:
+        bests = self.folder.glob(best_file("*"))
+        every = (self.best, *sorted(bests), self.last, self.previous)
+        return [path for path in every if path.exists()]
 
     def _way_out(self) -> str:
         folder = self.last.parent

@@ -18,6 +18,7 @@ from recbole_hm4sr.base.errors import DataError, TrainingError
 _CANNOT_TAKE = (ValueError, RuntimeError, IndexError)
 _SHOWN_ITEMS = 5
 _REMEDY = "lower learning_rate or set clip_grad_norm: {max_norm: 1}"
+_UNKNOWN = "its layer and row are found with catalogue_rows: replicated alone"
 LossesOf = Callable[[Any], Mapping[str, Tensor]]
 
 
@@ -26,7 +27,7 @@ def refuse_losses(  # what a step knows
     moment: str,
     model: nn.Module,
     batch: Any,
-    losses_of: LossesOf,
+    losses_of: LossesOf | None,
     dataset: Any = None,
     *,
     again: str = "with other dropout",
@@ -38,7 +39,8 @@ def refuse_losses(  # what a step knows
         moment: Epoch and step, in words.
         model: The model, in training mode, as the step left it.
         batch: RecBole's ``Interaction``.
-        losses_of: Computes the named losses of a batch; each a scalar.
+        losses_of: Computes the named losses of a batch; each a scalar. None where no process can
+            alone, since it holds a part of the items.
         dataset: Data set that knows the raw tokens; None leaves numbers.
         again: How ``losses_of`` differs from the step.
 
@@ -48,9 +50,12 @@ def refuse_losses(  # what a step knows
     bad = nonfinite_tensors(losses.items())
     if bad:
         values = ", ".join(str(float(losses[name].detach())) for name in bad)
+        cause = _UNKNOWN
+        if losses_of is not None:
+            cause = explain_losses(model, batch, losses_of, dataset, again=again)
         raise TrainingError(
             f"every loss must be finite, but {', '.join(bad)} is {values} in {moment}: "
-            f"{explain_losses(model, batch, losses_of, dataset, again=again)}; {_REMEDY}"
+            f"{cause}; {_REMEDY}"
         )
 
 

@@ -82,7 +82,8 @@ class EpochTrainer:
             self._end_step()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
-        refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
+        with processes.failing_together():  # where they hold other items
+            refuse_state(self.model, self.optimizer, f"epoch {epoch + 1}")
         totals = {name: processes.mean_over_processes(total) for name, total in totals.items()}
         return {name: float(total) / max(n_steps, 1) for name, total in totals.items()}
 

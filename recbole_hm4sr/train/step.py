@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_hm4sr.layers.transfer import Pending
 from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.parallel.rows import without_gathering
+from recbole_hm4sr.parallel.shards import shards_of
 from recbole_hm4sr.parallel.training import JoinedLosses, NamedLosses
 from recbole_hm4sr.train.diagnose import refuse_losses
 from recbole_hm4sr.train.precision import Precision
@@ -88,7 +89,9 @@ class TrainStep:
             with self._precision.autocast(), without_gathering():
                 return self._named_losses(part)
 
+        alone_can = shards_of(self._model) is None
         alone = " and without the rows of other processes" * (processes.world_size() > 1)
         again = f"with other dropout{alone}"
         with processes.failing_together(patient=True):
-            refuse_losses(losses, moment, self._model, batch, losses_of, dataset, again=again)
+            how = losses_of if alone_can else None
+            refuse_losses(losses, moment, self._model, batch, how, dataset, again=again)

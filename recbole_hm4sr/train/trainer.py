@@ -13,9 +13,9 @@ Frozen features are in no checkpoint; their fingerprint is.
 
 import contextlib
 import dataclasses
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -26,38 +26,20 @@ from recbole_hm4sr.evaluate.evaluator import Evaluator
 from recbole_hm4sr.evaluate.step_bar import StepBar
 from recbole_hm4sr.model.capabilities import View, views
 from recbole_hm4sr.parallel import processes
+from recbole_hm4sr.parallel.shards import shards_of
 from recbole_hm4sr.train.best_epochs import BestEpochs
-from recbole_hm4sr.train.checkpoint import (
-    random_states,
-    refusing_damage,
-    set_random_states,
-    set_weights,
-)
-from recbole_hm4sr.train.checkpoint_folder import CheckpointFolder
+from recbole_hm4sr.train.checkpoint import random_states, set_random_states, set_weights
+from recbole_hm4sr.train.checkpoint_file import refusing_damage
 from recbole_hm4sr.train.costs import CostMeter, Costs
 from recbole_hm4sr.train.epoch_trainer import EpochTrainer
 from recbole_hm4sr.train.epochs import EpochRecord, Validation, write_epochs
-from recbole_hm4sr.train.event_log import EventLog
+from recbole_hm4sr.train.files import TrainingFiles
+from recbole_hm4sr.train.row_files import RowReader, without_rows, write_rows
 from recbole_hm4sr.train.schedule import LearningRates
 from recbole_hm4sr.train.weight_average import WeightAverage
 
 # Why training has ended.
 Ending: TypeAlias = Literal["validation", "epochs", "budget"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingFiles:
-    """What a trainer writes.
-
-    Attributes:
-        checkpoints: The run's checkpoints.
-        epochs: One line of JSON per epoch.
-        events: The curves.
-    """
-
-    checkpoints: CheckpointFolder
-    epochs: Path
-    events: EventLog
 
 
 class Trainer(EpochTrainer):
@@ -245,20 +227,33 @@ class Trainer(EpochTrainer):
     def _end_epoch(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
         """Keep an epoch, and tell of it."""
         self.epochs.append(record)
+        state = {**self.scoring_state(record.epoch - 1), **self._state_to_resume(loaders)}
+        reader = self._row_reader()
+        if reader is not None:
+            token = processes.broadcast_object(f"{record.epoch}-{secrets.token_hex(4)}")
+            with processes.failing_together():
+                write_rows(self.files.checkpoints.folder, state, reader, token)
+            state = without_rows(state, reader, token)
         with processes.failing_together():
             if processes.is_first():
-                self._keep(record, loaders)
+                self._keep(record, state)
         if processes.is_first() and self._on_epoch is not None:
             self._on_epoch(record)
 
-    def _keep(self, record: EpochRecord, loaders: tuple[Any, Any]) -> None:
+    def _keep(self, record: EpochRecord, state: Mapping[str, Any]) -> None:
         """Write what an epoch leaves, in an order that a kill at any moment leaves usable."""
-        scoring = self.scoring_state(record.epoch - 1)
-        self.files.checkpoints.write_last({**scoring, **self._state_to_resume(loaders)})
+        checkpoints = self.files.checkpoints
+        checkpoints.write_last(state)
         for view in self.views:
             if self._found_in(record, view).is_best:
-                self.files.checkpoints.write_best(scoring, self._file_of(view))
+                checkpoints.write_best(state, self._file_of(view))
         write_epochs(self.files.epochs, self.epochs)
+        checkpoints.remove_rows()
+
+    def _row_reader(self) -> RowReader | None:
+        """Which rows of a checkpoint this process wants; None for all."""
+        is_split = shards_of(self.model) is not None
+        return RowReader.of(self.model, self.optimizer) if is_split else None
 
     def scoring_state(self, epoch: int) -> dict[str, Any]:
         """Everything that changes the scores, as ``best.pt`` holds it.
@@ -325,7 +320,7 @@ class Trainer(EpochTrainer):
         checkpoints = self.files.checkpoints
         # The first process may replace a damaged file, which the others then read.
         with processes.first_process_first("checkpoints"):
-            state = checkpoints.read_last(self.device)
+            state = checkpoints.read_last(self.device, self._row_reader())
         if state is None:
             return False
         set_weights(self.model, state, checkpoints.last)
@@ -333,7 +328,8 @@ class Trainer(EpochTrainer):
             self._set_state(state, (train_data, valid_data))
         if processes.is_first():
             for view in self.views:
-                checkpoints.mend_best(state, self.best_epoch(view) - 1, self._file_of(view))
+                best = self.best_epoch(view) - 1
+                checkpoints.mend_best(state["epoch"], best, self._file_of(view))
             write_epochs(self.files.epochs, self.epochs)
         return True
 
@@ -363,7 +359,7 @@ class Trainer(EpochTrainer):
         """
         processes.barrier()  # until the first process has written it
         path = self.files.checkpoints.best_of(self._file_of(view))
-        state = self.files.checkpoints.read(path, self.device)
+        state = self.files.checkpoints.read(path, self.device, self._row_reader())
         set_weights(self.model, state, path)
         epoch, best_epoch = int(state["epoch"]) + 1, self.best_epoch(view)
         if self.epochs and epoch != best_epoch:
@@ -372,6 +368,23 @@ class Trainer(EpochTrainer):
                 f"{epoch}; train anew"
             )
         return epoch
+
+    def make_whole(self) -> None:
+        """Let this process, the last one of several that shared the items, hold all of them.
+
+        The model is at its best epoch, to score; the checkpoints are those of one process.
+
+        Raises:
+            CheckpointError: If a checkpoint cannot be read.
+            WriteError: If one cannot be written.
+        """
+        if shards_of(self.model) is None:
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.model.make_whole()
+        self.files.checkpoints.make_whole()
+        self.load_best()
 
     def close(self) -> None:
         """Remove the bar of a loop that has ended early, and end what the curves go to."""

@@ -9,7 +9,7 @@ from faultkit import EVALUATE, RESUME, Fault, put, remove, replace
 from rows_features import Trap
 
 from recbole_hm4sr.data.features import load_features, save_features
-from recbole_hm4sr.train.checkpoint import write_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 BEST, LAST = "done/checkpoint/best.pt", "done/checkpoint/last.pt"
 

@@ -18,7 +18,8 @@ from recbole_hm4sr.compare.results import read_results
 from recbole_hm4sr.compare.runner import _forget_failure
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.testing.toydata import QUICK
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 pytestmark = pytest.mark.integration
 N_EPOCHS = 4

@@ -15,7 +15,8 @@ from killing import contents, history_of
 from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.testing.toydata import QUICK, QUICK_HM4SR
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,8 @@ import pytest
 from recbole_hm4sr.report.finish import report_run
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.testing.toydata import QUICK
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 pytestmark = pytest.mark.integration
 

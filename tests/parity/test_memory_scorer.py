@@ -21,7 +21,7 @@ NAMES = relation_names((30, 180), ("text",), popularity=True)
 @pytest.fixture(autouse=True)
 def few_rows_a_block(monkeypatch):
     """Several blocks of a loss, so that entries find theirs."""
-    monkeypatch.setitem(softmax._SCORES_AT_A_TIME, "cpu", 32 * 7)
+    monkeypatch.setitem(softmax.SCORES_AT_A_TIME, "cpu", 32 * 7)
     monkeypatch.setattr(softmax, "_BLOCK_SCORES", 100)
 
 

@@ -19,7 +19,8 @@ from recbole_hm4sr.config.compose import parse_value, read_yaml, resolve_data_pa
 from recbole_hm4sr.data.features import load_features
 from recbole_hm4sr.prepare.images.folder import file_stem
 from recbole_hm4sr.run.plan import compose
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 PACKAGE = Path(recbole_hm4sr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -130,7 +130,8 @@ class HM4SR(LateSum):
             self._predicts_categories = bool(names)
             self._category_names = np.array(names, dtype=np.str_)
             if names:
-                self.register_buffer("categories", torch.from_numpy(flags), persistent=False)
+                held = torch.from_numpy(flags[self.shards.own])
+                self.register_buffer("categories", held, persistent=False)
                 self.category_layer = nn.Linear(len(self.streams) * size, len(names))
             else:
                 logger.warning("no category_field: HM4SR trains without its category loss")
@@ -189,7 +190,7 @@ class HM4SR(LateSum):
         assert encoded.batch.distinct is not None
         items, of_token, counts = encoded.batch.distinct
         logits = self.category_layer(encoded.distinct.flatten(1))  # [N, M * D] to [N, C]
-        flags = self.categories.index_select(0, items)
+        flags = self.shards.look_up(self.categories, items)
         divisor = global_rows(len(of_token)).divisor
         return category_prediction(logits, flags, counts, divisor=divisor)
 

@@ -1,6 +1,6 @@
 """Settings of HM4SR."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from recbole_hm4sr.config.fields import Count, Positive, Share, Weight, setting
 from recbole_hm4sr.model.packed_settings import LateSumSettings
@@ -11,6 +11,8 @@ class HM4SRSettings(LateSumSettings):
 
     The paper's or the authors' names are in parentheses.
     """
+
+    shares_items: ClassVar[bool] = True
 
     # Mixtures of experts
     use_interactive_moe: bool = setting(True, "Whether streams exchange (interactive MoE).")

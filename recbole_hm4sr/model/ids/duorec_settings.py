@@ -1,6 +1,6 @@
 """Settings of DuoRec; the defaults are the authors'."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from recbole_hm4sr.config.fields import Positive, Weight, setting
 from recbole_hm4sr.model.packed_settings import (
@@ -15,6 +15,8 @@ class DuoRecSettings(FeedForwardSettings, EncoderSettings, PackedTraining):
 
     RecBole's names are in parentheses.
     """
+
+    shares_items: ClassVar[bool] = True
 
     contrast_views: Literal["us_x", "us", "su", "un"] = setting(
         "us_x",

@@ -42,7 +42,7 @@ class IdSequence(PackedRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings, size = self.settings, self.settings.hidden_size
-        self.item_embedding = IdRows(self.n_items, size)
+        self.item_embedding = IdRows(self.shards, size)
         self.position_embedding = nn.Embedding(self.max_seq_length, size)
         self.input_norm: nn.Module = nn.LayerNorm(size, eps=settings.layer_norm_eps)
         self.dropout = Dropout(settings.hidden_dropout_prob)

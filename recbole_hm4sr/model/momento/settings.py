@@ -1,11 +1,15 @@
 """Settings of Momento."""
 
+from typing import ClassVar
+
 from recbole_hm4sr.config.fields import Count, Dropout, Positive, Weight, setting
 from recbole_hm4sr.model.packed_settings import LateSumSettings
 
 
 class MomentoSettings(LateSumSettings):
     """Settings of Momento besides those of its encoders, its training and its memory."""
+
+    shares_items: ClassVar[bool] = True
 
     use_interactive_moe: bool = setting(True, "Whether streams exchange (interactive MoE).")
     n_interactive_experts: Count = setting(4, "E, experts of each stream.")

@@ -12,7 +12,8 @@ from recbole.utils import InputType
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.data.recbole import MultiModalSequentialDataset
-from recbole_hm4sr.train.checkpoint import read_checkpoint, write_checkpoint
+from recbole_hm4sr.train.checkpoint import read_checkpoint
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:recbole\.data")
 
@@ -62,6 +63,14 @@ def test_torch_knows_the_argument_that_leaves_buffers_alone():
     assert "init_sync_buffers" not in known  # its announcement: then take this one
     with compat.ddp_without_buffer_sync() as options:
         assert set(options) <= set(known)
+
+
+def test_torch_has_no_argument_that_leaves_parameters_alone():
+    ddp = torch.nn.parallel.DistributedDataParallel
+    assert not [name for name in inspect.signature(ddp).parameters if "ignore" in name]
+    module = torch.nn.Linear(2, 2)
+    compat.leave_out_of_ddp(module, ["weight"])
+    assert list(module._ddp_params_and_buffers_to_ignore) == ["weight"]
 
 
 def collected(collector):

@@ -35,7 +35,7 @@ def draw(n_users=13, n_items=37, size=5, scale=1.0, dtype=torch.float64):
 @pytest.mark.parametrize("scores_at_a_time", [1, 100, 2**22])
 @pytest.mark.parametrize("n_items", [1, 16, 37])
 def test_equals_the_plain_form(n_items, scores_at_a_time, monkeypatch):
-    monkeypatch.setitem(softmax._SCORES_AT_A_TIME, "cpu", scores_at_a_time)
+    monkeypatch.setitem(softmax.SCORES_AT_A_TIME, "cpu", scores_at_a_time)
     case = draw(n_items=n_items)
     results = value_and_gradients(linear_cross_entropy, *case), value_and_gradients(plain, *case)
     for actual, expected in zip(*results, strict=True):
@@ -44,7 +44,7 @@ def test_equals_the_plain_form(n_items, scores_at_a_time, monkeypatch):
 
 @pytest.mark.parametrize("as_pairs", [False, True])
 def test_excluded_items_are_no_candidates(as_pairs, monkeypatch):
-    monkeypatch.setitem(softmax._SCORES_AT_A_TIME, "cpu", 100)
+    monkeypatch.setitem(softmax.SCORES_AT_A_TIME, "cpu", 100)
     users, items, targets = draw()
     excluded = torch.rand(13, 37, generator=torch.Generator().manual_seed(1)) < 0.5
     excluded[torch.arange(13), targets] = False

@@ -12,12 +12,8 @@ import pytest
 import torch
 
 from recbole_hm4sr.base.errors import CheckpointError, DataError
-from recbole_hm4sr.train.checkpoint import (
-    random_states,
-    read_checkpoint,
-    set_random_states,
-    write_checkpoint,
-)
+from recbole_hm4sr.train.checkpoint import random_states, read_checkpoint, set_random_states
+from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
 NOT_WHOLE = (
     r"last\.pt must be a checkpoint of this package with its check sum at the end, got a file"
