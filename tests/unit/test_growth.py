@@ -78,8 +78,7 @@ def test_a_tiny_size_is_measured(script):
     options = argparse.Namespace(
         model="SASRecPlus", batch_size=64, feature_size=8, repeats=2, seed=1
     )
-    size = script.Size(users=40, items=60, interactions=600, modalities=1, length=5)
-    found = script.measure(size, options)
+    found = script.measure(script.TINY, options)
     assert set(found) == set(script.KINDS)
     assert all(value >= 0 for value in found.values())
     assert found["load_seconds"] > 0
