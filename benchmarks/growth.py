@@ -54,9 +54,9 @@ class Size:
         length: L, the most recent interactions that a model sees.
     """
 
-    users: int = 1_000
-    items: int = 4_000
-    interactions: int = 80_000
+    users: int = 4_000
+    items: int = 16_000
+    interactions: int = 240_000
     modalities: int = 2
     length: int = 20
 

@@ -28,7 +28,7 @@ def test_each_axis_varies_alone_over_five_values(script):
         assert len({getattr(size, axis) for size in of_axis}) == 5
         for size in of_axis:
             assert {**vars(size), axis: 0} == {**vars(base), axis: 0}
-    assert [size.items for size in found["items"]] == [1000, 2000, 4000, 8000, 16000]
+    assert [size.items for size in found["items"]] == [4000, 8000, 16000, 32000, 64000]
 
 
 def test_slopes_are_the_powers(script):
