@@ -23,8 +23,6 @@ from recbole_hm4sr.layers.packing import Packing, with_rounded
 from recbole_hm4sr.layers.transfer import send
 
 MULTIPLES = (256, 512, 1024)
-# An encoder's runs in a step: a stream each, and each modality once more with placeholders.
-RUNS_A_STEP = 5
 
 
 def count_shapes(packings: Sequence[Packing]) -> dict[str, dict[str, float]]:
@@ -115,7 +113,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if not options.no_compile:
         of = results["encoder"]
         saved = of["plain"]["cpu_median"] - of["compiled"]["cpu_median"]
-        an_epoch = saved * RUNS_A_STEP * len(packings)
+        # A stream each, and each modality once more with placeholders.
+        runs = len(model.streams) + len(model.modalities) if hasattr(model, "encoders") else 1
+        an_epoch = saved * runs * len(packings)
         results["epochs_to_earn"] = results["compile_seconds"] / an_epoch if saved > 0 else None
     return results
 

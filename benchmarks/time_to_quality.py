@@ -95,8 +95,11 @@ def read_curve(folder: Path, name: str = "") -> Curve:
     notes = []
     if settings.get("rank_history", "include") != "exclude":
         notes.append("seen items kept")
-    if not (folder / "metrics.json").is_file():
+    metrics = folder / "metrics.json"
+    if not metrics.is_file():
         notes.append("not finished")
+    elif json.loads(metrics.read_text(encoding="utf-8")).get("ended_by") == "budget":
+        notes.append("ended by its budget")
     if settings.get("eval_step", 1) > 1 and not records[0].get("run_seconds"):
         raise ValueError(f"{folder} must keep the seconds of epochs between its validations")
     return Curve(name or folder.name, settings["model"], points_of(records), ", ".join(notes))

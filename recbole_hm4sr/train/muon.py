@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.layers.blocks import SequenceEncoder
 
 
-def encoder_matrices(model: nn.Module) -> list[nn.Parameter]:
+def encoder_matrices(model: nn.Module) -> list[Tensor]:
     """The trained weights of all linear maps inside the encoders of a model.
 
     Encoders are those of this package and RecBole's ``TransformerEncoder``. Tables, projections of
@@ -62,7 +62,7 @@ class MuonForEncoders(torch.optim.Optimizer):
                 f"learner must be another one than muon for the model {type(model).__name__}, "
                 f"which has no encoder of transformer blocks"
             )
-        options = {"lr": lr, "weight_decay": weight_decay}
+        options: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         self._muon = muon(_part(groups, matrices), adjust_lr_fn="match_rms_adamw", **options)
         self._adam = torch.optim.Adam(_part(groups, matrices, others=True), fused=True, **options)
         super().__init__([*self._muon.param_groups, *self._adam.param_groups], options)
@@ -89,7 +89,7 @@ class MuonForEncoders(torch.optim.Optimizer):
         """The states of both."""
         return {"muon": self._muon.state_dict(), "adam": self._adam.state_dict()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Resume from a state of :meth:`state_dict`."""
         self._muon.load_state_dict(state_dict["muon"])
         self._adam.load_state_dict(state_dict["adam"])

@@ -69,6 +69,8 @@ def test_an_older_history_has_the_seconds_of_its_epochs_and_no_processor_time(sc
 def test_a_reader_is_told_of_half_a_run_and_of_the_other_protocol(script, tmp_path):
     folder = write_run(tmp_path / "a", [0.1], finished=False, rank_history="include")
     assert script.read_curve(folder).note == "seen items kept, not finished"
+    (folder / "metrics.json").write_text('{"ended_by": "budget"}')
+    assert script.read_curve(folder).note == "seen items kept, ended by its budget"
 
 
 def test_runs_that_tell_nothing_are_refused(script, tmp_path):
