@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException
+from fastapi import Request as HttpRequest
 from pydantic import BeforeValidator, Field, StrictBool, create_model
 
 import recbole_hm4sr
@@ -28,7 +29,7 @@ from recbole_hm4sr.serve.refusals import SizeLimit, answer_errors
 from recbole_hm4sr.serve.running import bind_port, run_service
 from recbole_hm4sr.serve.served import Opened, Served, index_source, version_of
 from recbole_hm4sr.serve.service import require_packages
-from recbole_hm4sr.serve.states import add_states, count_users
+from recbole_hm4sr.serve.states import Bound, add_states, count_users, model_of
 
 
 class Request(body_parts.Body):
@@ -86,17 +87,19 @@ def _app_of(index: OnnxIndex, served: Served, metrics: Metrics) -> Any:
         responses={**answer_bodies.PROBLEMS, **answer_bodies.UNREADY},
         response_model_exclude_none=True,
     )
-    def recommend(request: Annotated[request_class, Body()]) -> answer_bodies.Answer:
+    def recommend(
+        request: Annotated[request_class, Body()], asked: HttpRequest
+    ) -> answer_bodies.Answer:
         """The best items for each history, in the order of the request.
 
         A history without an item of the index is answered with what is popular, and says so.
         """
-        answer = _recommend(index, request, served.version)
+        answer = _recommend(model_of(asked), request, served.version)
         count_users(metrics, answer)
         return answer
 
     add_states(app, _version(index, served), served, metrics)
-    return app
+    return Bound(app, index)
 
 
 def _request_model(unit: str) -> type[Request]:

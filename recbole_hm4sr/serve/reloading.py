@@ -5,6 +5,7 @@ another run. It is looked at every few seconds, by its time, and by its hash whe
 another one.
 """
 
+import gc
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class RunWatch:
         self._mark: _Mark | None = None
         self._retry_in = 0
         self._said = ""
+        self._has_swapped = False
 
     def open(self) -> Served:
         """Open the folder and serve what it has.
@@ -59,6 +61,10 @@ class RunWatch:
 
         What cannot be opened is said in the log and counted, and the old state goes on.
         """
+        if self._has_swapped:
+            # An application is full of cycles: without this the state before would stay for hours.
+            gc.collect()
+            self._has_swapped = False
         mark = self._look_at_file()
         if mark is None:
             return False
@@ -106,6 +112,7 @@ class RunWatch:
             self._said = said
             return False
         metrics.add(SWAPS)
+        self._has_swapped = True
         self._retry_in, self._said = 0, ""
         logger.info(
             "%s is served as version %s, no longer as %s",

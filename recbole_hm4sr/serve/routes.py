@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from fastapi import Body, HTTPException
+from fastapi import Request as HttpRequest
 from fastapi_offline import FastAPIOffline
 
 import recbole_hm4sr
@@ -20,7 +21,7 @@ from recbole_hm4sr.serve.moments import warn_of_past_requests
 from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.serve.refusals import SizeLimit, answer_errors
 from recbole_hm4sr.serve.served import Opened, Served, version_of
-from recbole_hm4sr.serve.states import add_states, count_users
+from recbole_hm4sr.serve.states import Bound, add_states, count_users, model_of
 
 
 def open_run(folder: Path, metrics: Metrics, threads: int | None = None) -> Opened:
@@ -73,7 +74,7 @@ def _app_of(recommender: Recommender, served: Served, metrics: Metrics) -> Any:
     if recommender.items.ways:
         _add_similar(app, recommender, served, metrics, examples)
     add_states(app, _version(recommender, served), served, metrics)
-    return app
+    return Bound(app, recommender)
 
 
 def _add_recommend(
@@ -100,12 +101,12 @@ def _add_recommend(
         responses=responses,
         response_model_exclude_none=True,
     )
-    def recommend(request: request_body) -> answer_bodies.Answer:
+    def recommend(request: request_body, asked: HttpRequest) -> answer_bodies.Answer:
         """The best items for each history, in the order of the request.
 
         A history without an item of the run is answered with what is popular, and says so.
         """
-        answer = _recommend(recommender, request, served.version)
+        answer = _recommend(model_of(asked), request, served.version)
         count_users(metrics, answer)
         return answer
 
@@ -126,12 +127,12 @@ def _add_similar(
     @app.post(
         "/similar", tags=["recommendations"], responses=responses, response_model_exclude_none=True
     )
-    def similar(request: request_body) -> answer_bodies.SimilarAnswer:
+    def similar(request: request_body, asked: HttpRequest) -> answer_bodies.SimilarAnswer:
         """The items most like each item, in the order of the request.
 
         An item that the run does not know has no answer, and the answer says so.
         """
-        answer = _similar(recommender, request, served.version)
+        answer = _similar(model_of(asked), request, served.version)
         metrics.add(UNKNOWN, sum(not it.known for it in answer.items), path="/similar")
         return answer
 

@@ -2,13 +2,40 @@
 
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 
 from recbole_hm4sr.serve import answer_bodies
 from recbole_hm4sr.serve.metrics import CONTENT_TYPE, UNKNOWN, USERS, Metrics
 from recbole_hm4sr.serve.refusals import answer_errors
 from recbole_hm4sr.serve.served import Served
+
+_MODEL = "hm4sr.model"
+
+
+class Bound:
+    """An application with what it answers from.
+
+    FastAPI remembers for good the functions that it calls, and with them what they close over, an
+    application of its own included. So they must not hold a model: a request brings it along, and
+    a state that is served no more can be let go.
+
+    Args:
+        app: Of FastAPI.
+        model: What :func:`model_of` finds in its requests.
+    """
+
+    def __init__(self, app: Any, model: Any) -> None:
+        self.app, self.model = app, model
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, as ASGI has it."""
+        await self.app({**scope, _MODEL: self.model}, receive, send)
+
+
+def model_of(request: Request) -> Any:
+    """What a request is to be answered from."""
+    return request.scope[_MODEL]
 
 
 def app_without_run(metrics: Metrics) -> Any:

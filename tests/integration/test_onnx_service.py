@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -166,14 +167,18 @@ def test_an_index_that_is_written_anew_is_served_from_the_next_look(run, index, 
     service = Service()
     watch = RunWatch(index_source(link), service)
     watch.open()
+    body = {"histories": [[{"item": "B001", "time": 5}]]}
+    assert testclient.TestClient(service).post("/recommend", json=body).status_code == 200
     assert not watch.look()
     export_index(run, tmp_path / "short", list_length=1)
     (tmp_path / "next").symlink_to("short")
     (tmp_path / "next").replace(link)
-    before = service.served
+    before, old = service.served, weakref.ref(service._state[1].model)
     assert watch.look()
     assert service.served.content != before.content
     assert service.served.version == before.version  # of the same state of the run
+    watch.look()
+    assert old() is None
 
 
 def test_the_command_serves_an_index_and_wants_one_of_the_two(index, capsys, monkeypatch):

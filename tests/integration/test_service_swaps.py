@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -132,6 +133,20 @@ def played(run, tmp_path_factory):
         found.samples = read_metrics(httpx.get(f"{address}/metrics").text)
         found.described = httpx.get(f"{address}/version").json()
     return found
+
+
+def test_a_state_that_is_no_longer_served_is_let_go(hm4sr_run):
+    testclient = pytest.importorskip("fastapi.testclient")
+    service = Service()
+    watch = RunWatch(run_source(hm4sr_run), service)
+    watch.open()
+    body = {"histories": [[{"item": "B001", "time": 5}]]}
+    assert testclient.TestClient(service).post("/recommend", json=body).status_code == 200
+    before = weakref.ref(service._state[1].model)
+    assert before() is not None
+    watch._swap()
+    watch.look()
+    assert before() is None
 
 
 def counted(service):

@@ -56,8 +56,8 @@ def play(root, command, clients, stop):
     address, alive = command.address(), command.process
     try:
         first, second = (expected_of(root / name)[0] for name in ("one", "two"))
+        until(lambda: len(command.listening()) == 2, alive=alive)
         until(lambda: httpx.get(f"{address}/ready", timeout=300).status_code == 200, alive=alive)
-        until(lambda: command.log.count("GET /ready") > 0, alive=alive)
         until(lambda: samples_of(address)[metrics.WORKERS,] == 2, alive=alive)
         clients += [Client(address, BODY, stop) for _ in range(N_CLIENTS)]
         for client in clients:
