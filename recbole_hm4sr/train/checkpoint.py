@@ -20,6 +20,7 @@ import torch
 from recbole_hm4sr.base.errors import CheckpointError, DataError
 from recbole_hm4sr.base.files import write_whole
 from recbole_hm4sr.train.diagnose import refuse_weights
+from recbole_hm4sr.train.safetensors_file import SUFFIX, read_safetensors
 
 _FORMAT = "recbole-hm4sr checkpoint"
 _VERSION = 2
@@ -89,12 +90,14 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """Read a checkpoint without running any code in it.
 
     Args:
-        path: The file.
+        path: The file; one of a hub folder is a safetensors file.
         device: Where its tensors go.
 
     Raises:
         CheckpointError: If it is missing, truncated, altered, or no checkpoint of this package.
     """
+    if path.suffix == SUFFIX:
+        return read_safetensors(path, device)
     try:
         with path.open("rb") as file:
             _refuse_unless_whole(path, file)
