@@ -33,11 +33,12 @@ _PARTS = {
     "Prepare": ("prepare",),
     "Run": ("run", "resume", "evaluate", "RunResult", "Metrics", "report_run"),
     "Compare and tune": ("compare", "tune", "Plan"),
-    "Recommend": ("Recommender", "Recommendations", "refresh", "update", "replay"),
+    "Recommend": ("Recommender", "HubMixin", "Recommendations", "refresh", "update", "replay"),
     "Write a model": ("PackedRecommender", "ModelContract", "ClosedFormContract"),
 }
 # What users meet that the top level does not name: its module.
 _BESIDES = {
+    "HubMixin": "recbole_hm4sr.serve.hub",
     "Metrics": "recbole_hm4sr.run.results",
     "Plan": "recbole_hm4sr.tune.command",
     "Recommendations": "recbole_hm4sr.serve.recommendations",

@@ -54,8 +54,12 @@ def check_run(run_dir: Path, *, needs_data: bool, checkpoint: str = "best.pt") -
         ConfigError: If its model or data set is not here, or a setting is wrong.
         DataError: If it is no run, or has no checkpoint.
     """
+    from recbole_hm4sr.run.hub_folder import is_hub_folder, read_manifest
     from recbole_hm4sr.run.plan import read_plan
 
+    if is_hub_folder(run_dir):
+        read_manifest(run_dir)
+        checkpoint = ""  # its weights are checked where they are read
     read_plan(run_dir, needs_data=needs_data)
     path = run_dir / "checkpoint" / checkpoint
     if checkpoint and not path.exists():

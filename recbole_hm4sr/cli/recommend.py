@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommendations import Recommendations
     from recbole_hm4sr.serve.served import Source
 
+# The folders that hm4sr export writes; each is the name of its folder in that of a run, too.
+_EXPORTS = ("index", "hub")
 RunOption = Annotated[Path, typer.Option("--run", help="Folder of a run.")]
 HistoryFile = Annotated[
     Path,
@@ -141,9 +143,21 @@ def export(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder to write; must not exist. Default: index in the run's folder, where "
-            "hm4sr refresh writes it anew.",
+            help="Folder to write; must not exist. Default: index or hub in the run's folder; "
+            "hm4sr refresh writes the index there anew.",
         ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="index: vectors and ONNX, for a vector search. hub: a folder as the Hugging Face "
+            "Hub has them.",
+        ),
+    ] = "index",
+    license_id: Annotated[
+        str | None,
+        typer.Option("--license", help="With --format=hub: the Hub's name of the licence, as mit."),
     ] = None,
     list_length: Annotated[
         int | None,
@@ -155,18 +169,36 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write item vectors, the user tower as ONNX, and a page that says how to query them.
+    """Write a run for other programs: an index for a vector search, or a folder for the Hub.
 
-    A memory is written as lists of neighbours, as of the moment up to which it knows.
-
+    index: item vectors, the user tower as ONNX, and a page that says how to query them. A memory is
+    written as lists of neighbours, as of the moment up to which it knows.
     Needs: pip install 'recbole-hm4sr[export]'.
+
+    hub: weights as safetensors, settings, items, what serving reads, and a model card. The folder
+    is one for --run of recommend, similar, serve and export, and for Recommender.from_pretrained.
+    No user's token and no history is in it; titles and other columns of the items are.
+    Needs: pip install 'recbole-hm4sr[hub]'.
     """
     from recbole_hm4sr.run.place import refuse_existing
-    from recbole_hm4sr.serve.exported import FOLDER_NAME
 
+    if form not in _EXPORTS:
+        raise ConfigError(f"--format must be one of {', '.join(_EXPORTS)}, got {form!r}")
+    for flag, value, of_form in (
+        ("--list_length", list_length, "index"),
+        ("--license", license_id, "hub"),
+    ):
+        if value is not None and form != of_form:
+            raise ConfigError(f"{flag} goes with --format={of_form}, got --format={form}")
     check_run(run, needs_data=False)
-    folder = folder or run / FOLDER_NAME
+    folder = folder or run / form
     refuse_existing(folder)
+    if form == "hub":
+        from recbole_hm4sr.serve.hub import save_hub_folder
+
+        published = save_hub_folder(run, folder, license_id=license_id)
+        out.print(f"folder: {published}; its README.md is the model card: read it before uploading")
+        return
     from recbole_hm4sr.serve.export import export_index
 
     index = export_index(run, folder, list_length=list_length)

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.data.array_files import ArrayWriter, open_array, remove_arrays, write_array
+from recbole_hm4sr.data.array_files import (
+    ArrayWriter,
+    keep_array,
+    open_array,
+    remove_arrays,
+    write_array,
+)
 from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.data.matrices import rows_at_a_time
 
@@ -81,6 +87,17 @@ def add_feature_rows(
         rows[numbers] = unit_rows(added[name])
         found[name] = write_array(run_dir / _FOLDER, rows)
     return found
+
+
+def copy_feature_rows(run_dir: Path, hashes: Mapping[str, str], target: Path) -> None:
+    """Give the files of a run's features a place in another folder, too.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+        WriteError: If they cannot be written.
+    """
+    for value in hashes.values():
+        keep_array(target / _FOLDER, open_feature_rows(run_dir, value))
 
 
 def remove_feature_rows(run_dir: Path, *kept: Mapping[str, str]) -> None:

@@ -120,6 +120,20 @@ class MemoryFiles:
         names = getattr(self, group)
         return {it: open_array(run_dir / _FOLDERS[group], value) for it, value in names.items()}
 
+    def copy_served(self, run_dir: Path, target: Path) -> "MemoryFiles":
+        """Give what is served a place in another folder, too.
+
+        Returns:
+            The memory there: without its events of before, and without the interactions of users.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+            WriteError: If they cannot be written.
+        """
+        for values in self.open(run_dir, "served").values():
+            keep_array(target / _FOLDERS["served"], values)
+        return MemoryFiles(dict(self.served), {}, {})
+
     def open_events(self, run_dir: Path) -> EventRuns:
         """Map all events.
 

@@ -104,13 +104,15 @@ def refuse_beginning(plan: RunPlan) -> None:
     """
     if not plan.run.init_from:
         return
+    from recbole_hm4sr.run.serving_file import served_checkpoint
+
     folder, name = Path(plan.run.init_from), plan.entry.name
     model, _, _ = read_run_settings(folder)
     if model != name:
         raise ConfigError(f"init_from must be a run of {name}, got one of {model}: {folder}")
     if plan.entry.is_fitted_once:
         raise ConfigError(f"init_from must go with a model that is trained; {name} is fitted anew")
-    for path in (folder / FILE_NAME, folder / "checkpoint" / "best.pt"):
+    for path in (folder / FILE_NAME, served_checkpoint(folder)):
         if not path.is_file():
             raise DataError(
                 f"init_from must be a run that has ended, but {path} does not exist; a run of an "

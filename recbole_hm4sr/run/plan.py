@@ -10,6 +10,7 @@ from recbole_hm4sr.config.compose import UNSUPPORTED, check_settings
 from recbole_hm4sr.config.protocol import PROTOCOL
 from recbole_hm4sr.config.settings import DataSettings, RunSettings, read_settings
 from recbole_hm4sr.model.registry import ModelEntry, find_baselines, find_model
+from recbole_hm4sr.run.hub_folder import refuse_hub_folder
 from recbole_hm4sr.run.place import read_run_settings
 
 
@@ -126,7 +127,9 @@ def read_plan(
 
     Raises:
         ConfigError: If its model or data set is not here, or a setting is wrong.
-        DataError: If the folder holds no run.
+        DataError: If the folder holds no run, or a published one where the data set is needed.
     """
+    if needs_data:
+        refuse_hub_folder(run_dir, "this")
     model, dataset, values = read_run_settings(run_dir)
     return compose(model, dataset, overrides={**values, **(machine or {})}, needs_data=needs_data)

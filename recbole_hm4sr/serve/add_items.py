@@ -26,6 +26,7 @@ from recbole_hm4sr.data.item_files import ItemFiles
 from recbole_hm4sr.data.item_table import read_item_table
 from recbole_hm4sr.data.memory_files import PREFIX, sweep
 from recbole_hm4sr.data.texts import read_item_texts
+from recbole_hm4sr.run.hub_folder import refuse_hub_folder
 from recbole_hm4sr.run.kept_encoders import load_encoder, load_words
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import (
@@ -82,6 +83,7 @@ def add_items(
             another encoder.
     """
     folder, path = Path(run_dir), Path(items)
+    refuse_hub_folder(folder, "adding items")
     plan = read_plan(folder, needs_data=False)
     given = {name: Path(it) for name, it in (features or {}).items()}
     require_features(plan, folder, given)

@@ -4,8 +4,6 @@ import contextlib
 import inspect
 import json
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +16,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 import recbole_hm4sr
-from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_npz
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.config.settings import DataSettings, read_settings
@@ -32,7 +30,7 @@ from recbole_hm4sr.serve.export_memory import (
     remembering,
 )
 from recbole_hm4sr.serve.export_page import index_page
-from recbole_hm4sr.serve.exported import FACTS_FILE, replace_folder
+from recbole_hm4sr.serve.exported import FACTS_FILE, replace_folder, written
 from recbole_hm4sr.serve.onnx_index import COUNTS, ITEMS, MEMORY, TOKENS, TOWER, add_lists
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
 
@@ -69,7 +67,7 @@ def export_index(run_dir: str | Path, out: str | Path, *, list_length: int | Non
     memory = None
     if isinstance(tower, MemoryTower):
         memory = export_memory(run.run_dir, tower, list_length)
-    with _written(folder) as unfinished:
+    with written(folder) as unfinished:
         _write_index(unfinished, run, tower, table, memory)
         unfinished.replace(folder)
     return folder
@@ -98,26 +96,9 @@ def renew_index(run_dir: Path, folder: Path, facts: Mapping[str, Any]) -> None:
             export_memory(run_dir, cast(MemoryTower, tower), before["list_length"]),
             measured=before["measured"],
         )
-    with _written(folder) as unfinished:
+    with written(folder) as unfinished:
         _write_index(unfinished, run, tower, table, memory)
         replace_folder(unfinished, folder)
-
-
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the one that is to be written; it is removed at the end.
-
-    Raises:
-        DataError: If something cannot be written.
-    """
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-    except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_index(

@@ -1,15 +1,15 @@
-"""Exported indexes in the folder of a run, which a refresh writes anew; torch is not needed."""
+"""Folders that a run is exported to, and the indexes that a refresh writes anew; no torch here."""
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 
-# In the folder of a run: where an index goes if no other place is named.
-FOLDER_NAME = "index"
 FACTS_FILE = "index.json"
 # Without torch an index is served by these, besides those of any service.
 PACKAGES = ("numpy", "onnxruntime")
@@ -73,6 +73,23 @@ def read_facts(folder: Path) -> Mapping[str, Any]:
             f"export the run again"
         )
     return facts
+
+
+@contextlib.contextmanager
+def written(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the one that is to be written; it is removed at the end.
+
+    Raises:
+        DataError: If something cannot be written.
+    """
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def replace_folder(new: Path, folder: Path) -> None:

@@ -23,6 +23,7 @@ from recbole_hm4sr.data.serving_data import (
     describe_dataset,
 )
 from recbole_hm4sr.model.capabilities import build_to_serve, serving_arrays, what_it_reads
+from recbole_hm4sr.run.hub_folder import WEIGHTS, check_hub_folder, is_hub_folder
 from recbole_hm4sr.run.parts import build_parts
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import (
@@ -71,13 +72,15 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
     set.
 
     Args:
-        run_dir: Folder of the run.
+        run_dir: Folder of the run, or one for the Hub, whose files are checked first.
 
     Raises:
         ConfigError: If the model cannot score histories of users it has not seen.
         DataError: If the folder holds no run, or its files do not belong together.
     """
     folder = Path(run_dir)
+    if is_hub_folder(folder):
+        check_hub_folder(folder)
     plan = read_plan(folder, needs_data=False)
     kept = read_serving_file(folder)
     run = None
@@ -85,6 +88,11 @@ def open_for_serving(run_dir: str | Path) -> OpenRun:
         try:
             run = _open_kept(folder, plan, kept)
         except NeedsDatasetError as error:
+            if kept.checkpoint_file == WEIGHTS:
+                raise ConfigError(
+                    f"{plan.entry.name} reads its data set when it is built ({error}), so it "
+                    f"cannot be served from a folder without one"
+                ) from error
             if kept.checkpoint_file != BEST:
                 raise ConfigError(
                     f"{plan.entry.name} reads its data set when it is built ({error}), so it "

@@ -37,6 +37,7 @@ from recbole_hm4sr.serve.history_table import (
     read_history_file,
 )
 from recbole_hm4sr.serve.history_times import read_moment
+from recbole_hm4sr.serve.hub import HubMixin
 from recbole_hm4sr.serve.items import MODEL, Selection, ServedItems
 from recbole_hm4sr.serve.moments import RequestTimes
 from recbole_hm4sr.serve.opening import OpenRun, open_for_serving
@@ -53,7 +54,7 @@ _CPU_BATCH, _GPU_BATCH = 128, 1024
 _MOST_SCORES = 1 << 26
 
 
-class Recommender:
+class Recommender(HubMixin):
     """Scores histories with the model of a run. Any model that can score the whole catalogue.
 
     Args:

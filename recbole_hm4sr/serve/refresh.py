@@ -35,6 +35,7 @@ from recbole_hm4sr.data.memory_files import (
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
 from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
+from recbole_hm4sr.run.hub_folder import refuse_hub_folder
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.exported import indexes_of, require_export
@@ -90,6 +91,7 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
             written; the message says which.
     """
     folder, path = Path(run_dir), Path(interactions)
+    refuse_hub_folder(folder, "a refresh")
     plan = read_plan(folder, needs_data=False)
     if plan.values.get("rm_dup_inter") is not None:
         raise ConfigError(

@@ -12,6 +12,7 @@ from recbole_hm4sr.base.errors import CheckpointError
 from recbole_hm4sr.train.checkpoint_file import read_file, refusing_damage
 from recbole_hm4sr.train.diagnose import refuse_weights
 from recbole_hm4sr.train.row_files import RowReader, read_rows
+from recbole_hm4sr.train.safetensors_file import SUFFIX, read_safetensors
 
 
 def read_checkpoint(
@@ -20,13 +21,15 @@ def read_checkpoint(
     """Read a checkpoint without running any code in it.
 
     Args:
-        path: The file; rows of items may lie in files beside it.
+        path: The file; rows of items may lie in files beside it. A hub folder has one of safetensors.
         device: Where its tensors go.
         reader: Which rows of items are wanted; None for all.
 
     Raises:
         CheckpointError: If it is missing, truncated, altered, or no checkpoint of this package.
     """
+    if path.suffix == SUFFIX:
+        return read_safetensors(path, device)
     return read_rows(read_file(path, device), path, reader, device)
 
 
