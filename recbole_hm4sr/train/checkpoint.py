@@ -21,7 +21,7 @@ def read_checkpoint(
     """Read a checkpoint without running any code in it.
 
     Args:
-        path: The file; rows of items may lie in files beside it. A hub folder has one of safetensors.
+        path: The file; rows of items may lie in files beside it. A hub folder has safetensors.
         device: Where its tensors go.
         reader: Which rows of items are wanted; None for all.
 
