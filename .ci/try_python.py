@@ -103,6 +103,8 @@ def step(command: list[str], folder: Path) -> str:
         StepError: If it fails.
     """
     names = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # On a busy machine several threads wait for each other at every operation.
+    names.setdefault("OMP_NUM_THREADS", "1")
     done = subprocess.run(command, cwd=folder, env=names, capture_output=True, text=True)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
