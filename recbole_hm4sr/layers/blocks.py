@@ -315,8 +315,10 @@ class SequenceEncoder(nn.Module):
 def _in_recurring_shapes(x: Tensor, context: StepContext) -> tuple[Tensor, StepContext]:
     """Tokens with zeros behind them, and their rounded packing, where the context has one."""
     rounded = context.packing.rounded
+    if rounded is None:
+        return x, context
     besides = (context.pairs, context.keys, context.values, context.cross_rows, *context.side)
-    if rounded is None or any(part is not None for part in besides):
+    if any(part is not None for part in besides):
         return x, context  # what a context has besides is in the shapes of the step
     n_more = len(rounded.position) - len(x)
     return F.pad(x, (0, 0, 0, n_more)), StepContext(rounded)
