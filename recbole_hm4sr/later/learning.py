@@ -128,7 +128,7 @@ class Learner:
         if self.is_fitted_once:
             model.fit(part)
         elif known is not None:
-            begin = NewItemRows(model, part, known.rows.n_items) if begins else None
+            begin = NewItemRows.of(model, part, known.rows.n_items) if begins else None
             now = TableRows.of(model, part)
             fresh = carry_over(model, known.weights, known.rows, now, begin=begin)
             for name in sorted(set(fresh) - self._named):

@@ -48,7 +48,7 @@ class EarlierRun:
         known = self.vocabulary
         before = TableRows(len(known.users), len(known.items), known.row_keys)
         weights = renamed(state["state_dict"])
-        begin = NewItemRows(model, dataset, before.n_items)
+        begin = NewItemRows.of(model, dataset, before.n_items)
         fresh = carry_over(model, weights, before, TableRows.of(model, dataset), begin=begin)
         log_carried(fresh, model, self.folder)
 

@@ -1,8 +1,8 @@
 """Where the vectors of new items begin: at those of known items with features like theirs.
 
-An id begins as the mean of the ids of the nearest known items, by the cosine of their features. A
-model that reads no features gives the mean of all known ids: the score of an average item, until
-the new one is learned.
+An id begins as the mean of the ids of the nearest known items, by the cosine of their features; of
+an item without any, as the mean of all known ids. Where a model reads no features ids stay as they
+are drawn: from the mean of all, new items that are learned weekly were found hardly ever.
 """
 
 from functools import cached_property
@@ -23,14 +23,24 @@ class NewItemRows:
     """Makes rows of new items from those of known ones.
 
     Args:
-        model: Says whether it reads features.
         dataset: Training split of a ``MultiModalSequentialDataset``: it has both.
         n_known: Items that were known, padding included; the others are new.
     """
 
-    def __init__(self, model: Any, dataset: Any, n_known: int) -> None:
+    def __init__(self, dataset: Any, n_known: int) -> None:
         self._dataset, self._n_known = dataset, n_known
-        self._reads_features = "features" in what_it_reads(model)
+
+    @classmethod
+    def of(cls, model: Any, dataset: Any, n_known: int) -> "NewItemRows | None":
+        """Those of a model; None for one that reads no features.
+
+        Args:
+            model: Says what it reads.
+            dataset: As the class takes it.
+            n_known: As the class takes it.
+        """
+        reads_features = "features" in what_it_reads(model) and dataset.modality_names
+        return cls(dataset, n_known) if reads_features else None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Rows of the new items.
@@ -65,7 +75,7 @@ class NewItemRows:
         new = np.arange(self._n_known, self._dataset.item_num)
         nearest = torch.zeros(len(new), k, dtype=torch.int64)
         weights = torch.zeros(len(new), k)
-        if not (self._reads_features and self._dataset.modality_names and k):
+        if not k:
             return nearest, weights
         known = torch.from_numpy(self._directions(self._learned))
         numbers = torch.from_numpy(self._learned)

@@ -8,6 +8,7 @@ import torch
 from coldfiles import COLD, TWIN, write_cold
 
 from recbole_hm4sr.evaluate.groups import group_masks
+from recbole_hm4sr.evaluate.lists import top_lists
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.run import quick_start
 from recbole_hm4sr.testing.toydata import QUICK_HM4SR
@@ -39,6 +40,7 @@ def all_run(request, cold_path, tmp_path_factory):
         "data_path": str(cold_path),
         "catalogue": "all",
         "candidate_items": "alive",
+        "list_metrics": True,
         "id_dropout": 0.3,
         "eval_args": GLOBAL,
     }
@@ -73,6 +75,19 @@ def test_groups_and_ranks_are_those_of_the_items_there_are(all_run):
     # Every target counts among candidates, so its rank is a number of the catalogue.
     assert ranks["rank_include"].min() >= 1
     assert ranks["rank_include"].max() <= 25
+
+
+def test_what_the_lists_are_like_is_measured_where_it_is_asked_for(all_run):
+    """What a user has seen leaves the lists, so each of the 25 items has another chance."""
+    lists = json.loads((all_run / "metrics.json").read_text())["lists"]
+    assert lists.keys() == {"include", "exclude"}
+    with quick_start.open_for_evaluation(all_run) as parts:
+        for name, found in lists.items():
+            shown = top_lists(
+                parts.model, parts.config, parts.test_data, 10, removes_seen=name == "exclude"
+            )
+            assert found["coverage@10"] == len(np.unique(shown[shown > 0])) / 25
+            assert {"gini@10", "novelty@10", "diversity@10"} <= found.keys()
 
 
 def test_baselines_are_fitted_beside_such_a_run(all_run):

@@ -52,16 +52,17 @@ def by_hand(data, rows):
 
 def test_a_new_row_is_the_mean_of_the_nearest_known_ones():
     data, rows = Data(), torch.randn(N_KNOWN, 5, generator=torch.manual_seed(1))
-    begin = NewItemRows(SimpleNamespace(reads={"features"}), data, N_KNOWN)
+    begin = NewItemRows.of(SimpleNamespace(reads={"features"}), data, N_KNOWN)
     np.testing.assert_allclose(begin(rows), by_hand(data, rows.numpy()), atol=1e-6)
     # Of one number an item as of a vector.
     np.testing.assert_allclose(begin(rows[:, 2]), by_hand(data, rows.numpy())[:, 2], atol=1e-6)
 
 
-def test_without_features_it_is_the_mean_of_all():
-    data, rows = Data(), torch.randn(N_KNOWN, 5)
-    begin = NewItemRows(SimpleNamespace(reads=()), data, N_KNOWN)(rows)
-    np.testing.assert_allclose(begin, rows[1:29].mean(dim=0).expand(6, 5), atol=1e-6)
+def test_without_features_ids_stay_as_they_are_drawn():
+    assert NewItemRows.of(SimpleNamespace(reads=()), Data(), N_KNOWN) is None
+    data = Data()
+    data.modality_names = ()
+    assert NewItemRows.of(SimpleNamespace(reads={"features"}), data, N_KNOWN) is None
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -73,7 +74,7 @@ def test_known_rows_and_a_mask_stay_as_they_were(more):
     known = {"items.weight": torch.randn(N_KNOWN + more, width), "users.weight": torch.ones(7, 3)}
     drawn = model.users.weight.detach().clone()
     before, now = TableRows(7, N_KNOWN), TableRows(8, N_ITEMS)
-    begin = NewItemRows(SimpleNamespace(reads={"features"}), data, N_KNOWN)
+    begin = NewItemRows.of(SimpleNamespace(reads={"features"}), data, N_KNOWN)
     assert carry_over(model, known, before, now, begin=begin) == ()
     after = model.items.weight.detach()
     assert torch.equal(after[:N_KNOWN], known["items.weight"][:N_KNOWN])
