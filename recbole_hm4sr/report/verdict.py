@@ -83,8 +83,8 @@ def _baselines(numbers: RunNumbers) -> tuple[str, ...]:
     if numbers.baselines or not numbers.has_epochs:
         return numbers.baselines
     return (
-        "No baseline was measured in this run. Popular and ItemKNN on the same data say whether "
-        "the training was worth it: the setting baselines or hm4sr compare adds them.",
+        "No baseline was measured in this run. Counts of the same data, without training, say "
+        "whether the training was worth it: the setting baselines or hm4sr compare adds them.",
     )
 
 

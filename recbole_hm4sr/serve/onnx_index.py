@@ -87,9 +87,9 @@ class OnnxIndex:
         if json.dumps(read_facts(folder)) != json.dumps(facts):
             raise DataError(f"{folder} was replaced while it was read")
         # Mapped: the processes of a machine share them.
-        self._items = np.asarray(np.load(folder / ITEMS, mmap_mode="r"))
-        self.tokens = np.load(folder / TOKENS)
-        self._counts = np.load(folder / COUNTS)
+        self._items = np.asarray(np.load(folder / ITEMS, mmap_mode="r", allow_pickle=False))
+        self.tokens = np.load(folder / TOKENS, allow_pickle=False)
+        self._counts = np.load(folder / COUNTS, allow_pickle=False)
         self._memory: Mapping[str, Array] = {}
         if MEMORY in facts["files"]:
             with np.load(folder / MEMORY, allow_pickle=False) as kept:

@@ -45,7 +45,7 @@ def test_quality_is_said_in_both_protocols():
 
 def test_a_run_without_baselines_says_what_is_missing():
     (sentence,) = verdict(RunNumbers(metric="m", chosen="include", quality={}))
-    assert sentence.startswith("No baseline was measured in this run. Popular and ItemKNN")
+    assert sentence.startswith("No baseline was measured in this run. Counts of the same data")
     fitted = RunNumbers(metric="m", chosen="include", quality={}, has_epochs=False)
     assert verdict(fitted) == ()
 
