@@ -56,8 +56,6 @@ MODELS = {
     "MMSR": {"train_batch_size": 351},
     "SASRec": {"train_batch_size": 351},
 }
-# Settings whose state a resumed run must find again.
-FASTER = {"learner": "muon", "lr_schedule": "one_cycle", "lr_epochs": 2, "ema_decay": 0.9}
 
 
 def main(task, folder):
@@ -133,9 +131,6 @@ def runs(folder):
         "learning_rate": 0.1,
         "time_origin": "dataset",
         "time_scale": 86400,
-        "lr_schedule": "cosine",
-        "lr_epochs": 2,
-        "ema_decay": 0.9,
     }
     # 352 samples: six batches, the last smaller.
     exact = {**NO_DROPOUT, **descent, "placeholder_weight": 0.0, "train_batch_size": 65}
@@ -150,7 +145,7 @@ def runs(folder):
     quick_start.run(
         "HM4SR",
         "toy",
-        overrides=settings(folder, "HM4SR", **FASTER),
+        overrides=settings(folder, "HM4SR"),
         run_dir=here / "random",
         on_epoch=keep_first_epoch,
     )
