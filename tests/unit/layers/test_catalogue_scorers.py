@@ -38,7 +38,7 @@ class CountingCatalogue(Catalogue):
 def small_blocks(monkeypatch):
     """Three users and four items a block of ranks, seven and four of a loss."""
     monkeypatch.setattr(ranking, "block_shape", lambda *_: (3, WIDTH))
-    monkeypatch.setattr("recbole_hm4sr.layers.catalogue.block_shape", lambda *_: (3, WIDTH))
+    monkeypatch.setattr("recbole_hm4sr.layers.ranked_rows.block_shape", lambda *_: (3, WIDTH))
     monkeypatch.setattr(softmax, "_BLOCK_SCORES", N_USERS * WIDTH)
     CountingCatalogue.largest = 0
 
@@ -188,7 +188,7 @@ def test_ranks_and_best_items_without_all_scores_at_once(kind, small_blocks):
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 30), (64, 5), (64, 64)])
 def test_equal_scores_are_ordered_by_item_wherever_a_block_ends(shape, monkeypatch):
-    monkeypatch.setattr("recbole_hm4sr.layers.catalogue.block_shape", lambda *_: shape)
+    monkeypatch.setattr("recbole_hm4sr.layers.ranked_rows.block_shape", lambda *_: shape)
     random = torch.Generator().manual_seed(9)
     rows = torch.randint(-1, 2, (N_ITEMS, 1, 2), generator=random).float()
     vectors = torch.randint(-1, 2, (N_USERS, 1, 2), generator=random).float()

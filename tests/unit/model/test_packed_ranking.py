@@ -40,7 +40,7 @@ def batch():
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("cls", [HM4SR, SASRecPlus])
 def test_they_follow_from_the_scores(cls, cosine, monkeypatch):
-    monkeypatch.setattr("recbole_hm4sr.layers.catalogue.block_shape", lambda *_: (4, 5))
+    monkeypatch.setattr("recbole_hm4sr.layers.ranked_rows.block_shape", lambda *_: (4, 5))
     model = build(cls)
     if cosine:
         model.similarity = ScaledCosine(0.3)
