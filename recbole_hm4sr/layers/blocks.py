@@ -302,11 +302,12 @@ class SequenceEncoder(nn.Module):
 
         Where the blocks are causal, a position's output is that of the sequence cut off after it.
         """
-        n_tokens = len(x)
+        is_rounded, n_tokens = context.packing.rounded is not None, x.shape[0]
         x, context = _in_recurring_shapes(x, context)
         for block in self.layers:
             x = block(x, context)
-        return self._normed(x[:n_tokens])
+        # A part of it only where there is more: an export takes the end of a slice for a constant.
+        return self._normed(x[:n_tokens] if is_rounded else x)
 
     def _normed(self, x: Tensor) -> Tensor:
         return x if self.output_norm is None else self.output_norm(x)
