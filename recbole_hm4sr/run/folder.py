@@ -32,6 +32,8 @@ _RESULTS = (
     "serving.npz",
     "*.encoder.npz",
     "vocabulary.npz",
+    "features/*",
+    "features",
     RANK_FILE,
     rank_file("*"),
     "report.json",
@@ -89,7 +91,10 @@ class RunFolder:
         """
         for path in [path for name in _RESULTS for path in self.path.glob(name)]:
             try:
-                path.unlink(missing_ok=True)
+                if path.is_dir():  # its files stand before it
+                    path.rmdir()
+                else:
+                    path.unlink(missing_ok=True)
             except OSError as error:
                 raise WriteError(f"cannot remove {path}: {error.strerror}") from error
 
