@@ -9,8 +9,8 @@ from recbole_hm4sr.model.registry import settings_with
 from recbole_hm4sr.train.checkpoint_folder import settings_to_meet
 
 MACHINE = {
-    "catalogue_rows", "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_mlflow", "log_wandb",
-    "n_threads", "process_timeout", "serve_columns", "show_progress", "state", "use_gpu",
+    "catalogue_rows", "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_mlflow",
+    "log_wandb", "n_threads", "process_timeout", "serve_columns", "show_progress", "state", "use_gpu",
     "wandb_project", "worker",
 }  # fmt: skip
 FREE = {

@@ -81,7 +81,8 @@ def test_commands_that_a_sentence_names_exist():
         (words, text)
         for _, text in sentences()
         for words in re.findall(
-            r"(?<!-)\bhm4sr ((?:prepare (?!needs|writes|makes|has)|encode )?[a-z]+)(?= |:|$|`|\))", text
+            r"(?<!-)\bhm4sr ((?:prepare (?!needs|writes|makes|has)|encode )?[a-z]+)(?= |:|$|`|\))",
+            text,
         )
         if words != "and"
     ]
