@@ -10,8 +10,8 @@ from recbole_hm4sr.train.checkpoint_folder import settings_to_meet
 
 MACHINE = {
     "catalogue_rows", "checkpoint_dir", "code_cache_dir", "data_path", "gpu_id", "log_mlflow",
-    "log_wandb", "n_threads", "process_timeout", "serve_columns", "show_progress", "state", "use_gpu",
-    "wandb_project", "worker",
+    "log_wandb", "n_threads", "process_timeout", "serve_columns", "show_progress", "state",
+    "use_gpu", "wandb_project", "worker",
 }  # fmt: skip
 FREE = {
     "baselines", "epochs", "eval_batch_size", "init_from", "list_metrics", "max_cpu_minutes",
