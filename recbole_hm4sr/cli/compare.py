@@ -8,6 +8,7 @@ import typer
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_list, parse_overrides
+from recbole_hm4sr.compare.claims import DEAD_AFTER
 
 Models = Annotated[
     str | None, typer.Option(help="Models, or rows of the grid file, separated by commas.")
@@ -29,6 +30,19 @@ Columns = Annotated[
     typer.Option(
         help="Columns of table.tex: metrics, and seeds, trials, difference, seconds, "
         "unknown, parameters, memory. By default the metrics."
+    ),
+]
+Worker = Annotated[
+    bool,
+    typer.Option(
+        "--worker", help="Share the runs with others that are started like this, on any machine."
+    ),
+]
+DeadAfter = Annotated[
+    float,
+    typer.Option(
+        "--dead_after",
+        help="Seconds without a sign of life after which another worker's run is taken over.",
     ),
 ]
 
@@ -54,20 +68,8 @@ def compare(  # noqa: PLR0913  # a flag each
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
-    worker: Annotated[
-        bool,
-        typer.Option(
-            "--worker",
-            help="Share the runs with others that are started like this, on any machine.",
-        ),
-    ] = False,
-    dead_after: Annotated[
-        float,
-        typer.Option(
-            "--dead_after",
-            help="Seconds without a sign of life after which another worker's run is taken over.",
-        ),
-    ] = 60.0,
+    worker: Worker = False,
+    dead_after: DeadAfter = DEAD_AFTER,
     tables: Annotated[
         bool, typer.Option("--tables", help="Run nothing: tables and page of what is finished.")
     ] = False,

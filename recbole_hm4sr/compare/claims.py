@@ -19,6 +19,7 @@ from pathlib import Path
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.system import is_alive
 
+DEAD_AFTER = 60.0  # seconds without a sign of life
 _BEATS = 6  # in the time after which a process counts as dead
 
 

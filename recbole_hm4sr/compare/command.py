@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.compare.claims import DEAD_AFTER
 from recbole_hm4sr.compare.grid import Grid, find_grid, read_grid
 from recbole_hm4sr.compare.overview import overview_table
 from recbole_hm4sr.compare.page import write_page
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.render import as_text, write_tables
 from recbole_hm4sr.compare.results import Outcome, count_others, read_outcomes
-from recbole_hm4sr.compare.runner import DEAD_AFTER, run_grid
+from recbole_hm4sr.compare.runner import run_grid
 from recbole_hm4sr.compare.summary import Summary, summarize
 from recbole_hm4sr.compare.time_left import TimeLeft
 from recbole_hm4sr.model.baselines import DEFAULT_BASELINES

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import append_line, locked, write_text
 from recbole_hm4sr.compare.cells import Cell
-from recbole_hm4sr.compare.claims import Claim, Claims
+from recbole_hm4sr.compare.claims import DEAD_AFTER, Claim, Claims
 from recbole_hm4sr.compare.grid import Grid
 from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.results import (
@@ -37,7 +37,6 @@ from recbole_hm4sr.config.compose import parse_value
 from recbole_hm4sr.model.registry import find_model
 from recbole_hm4sr.run.place import TRAINED_BY
 
-DEAD_AFTER = 60.0
 _POLL_SECONDS = 0.1
 _IDLE_SECONDS = 1.0
 # Modules come from where those of this process came from: with -m a folder named recbole in the
