@@ -95,7 +95,8 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.process_time() - self._began
-        self.mb = (_kilobytes("VmHWM") - self._before) / 2**10
+        # The kernel updates the peak late: after a body that adds nothing it may lie below the start.
+        self.mb = max(0.0, (_kilobytes("VmHWM") - self._before) / 2**10)
 
 
 def measure(size: Size, options: argparse.Namespace) -> dict[str, float]:
