@@ -95,7 +95,7 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.process_time() - self._began
-        # The kernel updates the peak late: after a body that adds nothing it may lie below the start.
+        # The kernel updates the peak late: it may lie below the start where a body adds nothing.
         self.mb = max(0.0, (_kilobytes("VmHWM") - self._before) / 2**10)
 
 
