@@ -60,6 +60,17 @@ def write_large_dataset(folder: Path, shape: common.Shape, seed: int) -> None:
         values.unlink()
 
 
+def find_large_dataset(folder: Path, shape: common.Shape, seed: int) -> Path:
+    """The folder above a data set of this shape, which is written unless it is there."""
+    data_path = folder / f"{shape.interactions}-{len(shape.modalities)}-{seed}"
+    if not data_path.is_dir():  # whole, since a folder is renamed when it is
+        began = time.perf_counter()
+        write_large_dataset(data_path.with_suffix(".new"), shape, seed)
+        data_path.with_suffix(".new").rename(data_path)
+        print(f"{data_path.name}: written in {time.perf_counter() - began:.0f} s", flush=True)
+    return data_path
+
+
 def _write_interactions(path: Path, shape: common.Shape, seed: int) -> None:
     users, items, times = common.draw_interactions(shape, seed)
     order = np.argsort(times, kind="stable")
@@ -174,12 +185,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         loads.append((f"RecBole, {share:g} of it", small, ["--with-recbole"]))
     results = {}
     for name, shape, flag in loads:
-        data_path = folder / f"{shape.interactions}-{len(shape.modalities)}-{options.seed}"
-        if not data_path.is_dir():  # whole, since a folder is renamed when it is
-            wall = time.perf_counter()
-            write_large_dataset(data_path.with_suffix(".new"), shape, options.seed)
-            data_path.with_suffix(".new").rename(data_path)
-            print(f"{name}: written in {time.perf_counter() - wall:.0f} s", flush=True)
+        data_path = find_large_dataset(folder, shape, options.seed)
         words = ["--load", str(data_path), "--threads", str(options.threads), *flag]
         loaded = common.run_alone("data_scale.py", *words)
         results[name] = {"shape": dataclasses.asdict(shape), **loaded}

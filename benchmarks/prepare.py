@@ -3,8 +3,9 @@
 Review files of the three releases are generated, 700 to 800 bytes a line as in the real ones, and
 prepared whole: parse, number, repeats, 5-core, write. Each preparation has its own process with one
 thread, so that its peak memory is its own. Lines a second are of CPU time, which is what a core
-does; the clock's stand beside it. The large files have the small ones' lines several times, under
-new names of users, so that nothing but the size differs.
+does; the clock's stand beside it. The large files have the lines of the small one of 2018 several
+times, each time under new names of users and items, so that nothing but the size differs. A line
+through their seconds says what a hundred million would take.
 """
 
 import argparse
@@ -21,7 +22,9 @@ import _common as common
 import numpy as np
 
 RELEASES = (2014, 2018, 2023)
+LARGE = 2018
 N_WORDS = 85
+FAR = 100_000_000  # lines that the fitted line is read at
 
 
 def draw_lines(release: int, n_lines: int, seed: int) -> Iterator[str]:
@@ -48,12 +51,11 @@ def _record(release: int, user: str, item: str, text: str, seconds: int) -> dict
 
 
 def write_reviews(path: Path, release: int, options: argparse.Namespace, copies: int) -> None:
-    """Write a gzip file of ``copies`` times the lines, each time under new names of users."""
-    lines = list(draw_lines(release, options.lines, options.seed))
-    with gzip.open(path, "wt", compresslevel=6, encoding="utf-8") as file:
+    """Write a gzip file of ``copies`` times the lines, each time under new names."""
+    text = "\n".join(draw_lines(release, options.lines, options.seed)) + "\n"
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as file:
         for copy in range(copies):
-            for line in lines:
-                file.write(line.replace('"A0', f'"A{copy}', 1) + "\n")
+            file.write(text.replace('"A0', f'"A{copy}x').replace('"B0', f'"B{copy}x'))
 
 
 def peak_memory_mb() -> float:
@@ -83,8 +85,9 @@ def measure_one(path: Path, out: Path, memory: str) -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Each release in its small size, and the release of 2018 in the large one too."""
-    cases = [(release, 1) for release in RELEASES] + [(2018, options.copies)]
+    """Each release in its small size, and the release of 2018 in the large ones too."""
+    cases = [(release, 1) for release in options.releases]
+    cases += [(LARGE, copies) for copies in options.copies]
     results: dict[str, Any] = {}
     for release, copies in cases:
         path = folder / f"{release}-{copies}.json.gz"
@@ -97,6 +100,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         path.unlink()
         results[f"{release}, {runs[0]['lines']:,} lines"] = {
             **{key: runs[0][key] for key in ("lines", "bytes", "left", "before_mb")},
+            "cpu_seconds": statistics.median(run["cpu"] for run in runs),
             "lines_per_cpu_second": statistics.median(run["lines"] / run["cpu"] for run in runs),
             "lines_per_second": statistics.median(run["lines"] / run["wall"] for run in runs),
             "peak_mb": max(run["peak_mb"] for run in runs),
@@ -122,11 +126,26 @@ def print_results(results: dict[str, Any]) -> None:
     common.print_table(headers, rows)
 
 
+def print_far(results: dict[str, Any]) -> None:
+    """The line through the seconds of the files, by their lines, and where it is far out."""
+    rows = [row for name, row in results.items() if name.startswith(str(LARGE))]
+    if len({row["lines"] for row in rows}) < 2:
+        return
+    slope, start = np.polyfit(
+        [row["lines"] for row in rows], [row["cpu_seconds"] for row in rows], 1
+    )
+    print(f"fitted: {start:.1f} s + {1e6 * slope:.2f} s a million lines; ", end="")
+    print(f"{FAR:,} lines: {(start + slope * FAR) / 60:.0f} minutes of CPU time, computed")
+
+
 def main() -> None:
     """Parse the options and run."""
     parser = common.option_parser(__doc__, repeats=3)
     parser.add_argument("--lines", type=int, default=200_000, help="of the small files")
-    parser.add_argument("--copies", type=int, default=8, help="the large file is so much larger")
+    parser.add_argument(
+        "--copies", type=int, nargs="*", default=[8], help="the large files are so much larger"
+    )
+    parser.add_argument("--releases", type=int, nargs="*", default=RELEASES, choices=RELEASES)
     parser.add_argument("--memory", default="128MB", help="limit of the tables")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -137,6 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, Path(folder))
     print_results(results)
+    print_far(results)
     common.write_results(options, {"files": results})
 
 
