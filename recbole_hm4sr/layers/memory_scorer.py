@@ -1,5 +1,7 @@
 """The score of a dense model plus a sparse memory, whose weights depend on the situation."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +56,7 @@ class MemoryScorer(nn.Module):
         by_situation = weights == "situation"
         self.w = nn.Parameter(torch.zeros(n, N_SITUATION), requires_grad=by_situation)
         self.b = nn.Parameter(torch.zeros(n), requires_grad=by_situation)
+        self._left_out: tuple[int, ...] = ()
 
     def relation_weights(self, users: UserRows) -> Tensor:
         """a: how much each relation counts for each row. Shape ``[N, R]``."""
@@ -66,7 +69,27 @@ class MemoryScorer(nn.Module):
             day=self.memory.clock.day,
         ).to(self.alpha.dtype)
         with torch.autocast(z.device.type, enabled=False):
-            return self.alpha * (z @ self.w.T + self.b).exp()
+            weights = self.alpha * (z @ self.w.T + self.b).exp()
+        if not self._left_out:
+            return weights
+        return weights.index_fill(1, weights.new_tensor(self._left_out, dtype=torch.int64), 0)
+
+    def kinds(self) -> dict[str, tuple[int, ...]]:
+        """Numbers of the relations by their kind: those of events are one kind."""
+        found: dict[str, tuple[int, ...]] = {}
+        for number, name in enumerate(self.names):
+            kind = "events" if number < self.memory.n_event_relations else name
+            found[kind] = (*found.get(kind, ()), number)
+        return found
+
+    @contextlib.contextmanager
+    def without(self, relations: Sequence[int]) -> Iterator[None]:
+        """A context in which some relations, by their numbers, have no weight."""
+        self._left_out = tuple(relations)
+        try:
+            yield
+        finally:
+            self._left_out = ()
 
     def prepare(self, users: UserRows, catalogue: "Catalogue") -> UserRows:  # noqa: ARG002
         """Read the memory, and weigh what it says."""

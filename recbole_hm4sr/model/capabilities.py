@@ -15,6 +15,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``history_parts(interaction, items)`` | what each interaction of a history adds to a score |
 | ``dense_scores(interaction, items)`` | the rest of a score that depends on the history |
 | ``permuted_modality(name, generator)`` | a context in which items have each other's features |
+| ``removable_parts()`` | parts of a score that can be left out, each with a context without it |
 | ``parameter_groups()`` | groups of parameters with learning rates of their own |
 | ``begin_epoch(epoch, data)`` | called before each training epoch |
 | ``fit(data)`` | fits it to the training part, in place of epochs: it has no parameters |
@@ -116,6 +117,16 @@ def views(model: Any) -> tuple[View, ...]:
     """
     own = getattr(model, "views", None)
     return (() if own is None else tuple(own())) or (AS_IT_IS,)
+
+
+def removable_parts(model: Any) -> tuple[View, ...]:
+    """Parts of a model's scores that can be left out, each with a context in which it is.
+
+    Args:
+        model: Any model; one without ``removable_parts()`` has none.
+    """
+    own = getattr(model, "removable_parts", None)
+    return () if own is None else tuple(own())
 
 
 def build_to_serve(model_class: Any, config: Any, dataset: Any) -> Any:

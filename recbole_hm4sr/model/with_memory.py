@@ -3,6 +3,9 @@
 Without a memory (``memory: none``) all of this is as if it were not there.
 """
 
+import contextlib
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,6 +137,26 @@ class WithMemory(SumOfParts):
     def weight_of_dense_part(self) -> Tensor:
         """How much the dense part counts in evaluation. A scalar."""
         return self.dense_weight.values[self._view()]
+
+    def removable_parts(self) -> tuple[View, ...]:
+        """The dense part and the kinds of relations; none without a memory."""
+        scorer = self.scorer
+        if not isinstance(scorer, MemoryScorer):
+            return ()
+        kinds = scorer.kinds().items()
+        return (
+            View("dense part", self._without_dense_part),
+            *(View(kind, partial(scorer.without, numbers)) for kind, numbers in kinds),
+        )
+
+    @contextlib.contextmanager
+    def _without_dense_part(self) -> Iterator[None]:
+        kept = self.dense_weight.values.clone()
+        self.dense_weight.values.zero_()
+        try:
+            yield
+        finally:
+            self.dense_weight.values.copy_(kept)
 
     def _view(self) -> int:
         """Number of the view in which it is measured; served is the first."""

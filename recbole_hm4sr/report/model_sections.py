@@ -53,41 +53,61 @@ def parts_section(facts: Mapping[str, Any]) -> Section | None:
 
 
 def permutation_section(facts: Mapping[str, Any], rank_history: str) -> Section | None:
-    """What the ranking loses when the features of a modality are at the wrong items."""
+    """What the ranking loses without the right features of a modality, or a part of its scores."""
     found = facts.get("permutation")  # older runs have none
     if found is None:
         return None
     metric = found["metric"]
+    left_out = found.get("left_out", {})
     return Section(
         "permutation",
-        "What is lost without the right features of a modality",
-        "Modalities",
+        f"What is lost without {_without_what(found['shuffled'], left_out)}",
+        "Importance",
         (
-            "The features of one modality are shuffled among the items once, in the histories and "
-            "in the catalogue, and the test users are ranked again by the same model. What is lost "
-            "is what the ranking owes to that modality while the others stay right.",
+            *[
+                "The features of one modality are shuffled among the items once, in the histories "
+                "and in the catalogue, and the test users are ranked again by the same model. What "
+                "is lost is what the ranking owes to that modality while the others stay right."
+            ]
+            * bool(found["shuffled"]),
+            *[
+                "The other bars: a part of the scores is left out, such as a kind of relation of "
+                "the memory, while all others stay. The dense part is what reads the history "
+                "besides the memory."
+            ]
+            * bool(left_out),
             sample_words({**facts, **found}),
         ),
         (_loss_chart(found, rank_history),),
         (_loss_table(found),),
         (
-            f"A bar right of zero: {metric} is lower with the features shuffled. The model was not "
-            f"trained again: one that was trained without the modality may lose less "
-            f"(--modalities leaves one out, hm4sr compare sets both side by side). Nothing is "
-            f"chosen by these numbers.",
+            f"A bar right of zero: {metric} is lower so. The model was not trained again: one that "
+            f"was trained without may lose less (--modalities leaves a modality out, hm4sr compare "
+            f"sets both side by side). Nothing is chosen by these numbers.",
         ),
     )
 
 
+def _without_what(shuffled: Mapping[str, Any], left_out: Mapping[str, Any]) -> str:
+    found = ["the right features of a modality"] * bool(shuffled)
+    return " or ".join([*found, *["a part of the scores"] * bool(left_out)])
+
+
+def _changed(found: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The metric by what was done to the model."""
+    shuffled = {f"{name} shuffled": values for name, values in found["shuffled"].items()}
+    left_out = found.get("left_out", {})  # older runs have none
+    return shuffled | {f"without {name}": values for name, values in left_out.items()}
+
+
 def _loss_chart(found: Mapping[str, Any], rank_history: str) -> RowChart:
     metric, right = found["metric"], found["right"][rank_history]
-    lost = {name: right - values[rank_history] for name, values in found["shuffled"].items()}
+    lost = {name: right - values[rank_history] for name, values in _changed(found).items()}
     return horizontal_bars(
         f"Test {metric} that is lost, {CANDIDATES[rank_history]}",
         [(name, [value], f"{value:+.4f}") for name, value in lost.items()],
-        x_title=f"{metric} lost when the modality is shuffled",
-        explained="A long bar is a modality that the ranking rests on; at 0 the model does not "
-        "use it.",
+        x_title=f"{metric} lost",
+        explained="A long bar is what the ranking rests on; at 0 the model does not use it.",
     )
 
 
@@ -103,9 +123,9 @@ def _loss_table(found: Mapping[str, Any]) -> Table:
                 for history in CANDIDATES
             ),
         )
-        for name, values in found["shuffled"].items()
+        for name, values in _changed(found).items()
     ]
-    columns = ("shuffled modality", *(f"{metric}, {words}" for words in CANDIDATES.values()))
+    columns = ("what was changed", *(f"{metric}, {words}" for words in CANDIDATES.values()))
     columns += tuple(f"lost, {words}" for words in CANDIDATES.values())
     return Table(columns, tuple(rows))
 

@@ -32,8 +32,9 @@ class RunNumbers:
         wanted_epochs: Epochs that were asked for.
         ended_by_budget: Whether ``max_cpu_minutes`` ended it.
         shuffled: Metric with the features of each modality at the wrong items, by its name.
+        left_out: Metric without each part of the scores that can be left out, by its name.
         shuffled_metric: That metric as it is written.
-        right: The same with the right features, on the same users; None if nothing was shuffled.
+        right: The same of the model as it is, on the same users; None if nothing was changed.
         n_targets: Test targets whose ranks are known; 0 if they are not kept.
         weak: Groups of targets that are clearly below the mean.
     """
@@ -49,6 +50,7 @@ class RunNumbers:
     wanted_epochs: int | None = None
     ended_by_budget: bool = False
     shuffled: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, float] = field(default_factory=dict)
     shuffled_metric: str = ""
     right: float | None = None
     n_targets: int = 0
@@ -62,6 +64,7 @@ def verdict(numbers: RunNumbers) -> tuple[str, ...]:
         *_baselines(numbers),
         *_training(numbers),
         *_modalities(numbers),
+        *_left_out(numbers),
         *_failures(numbers),
     )
 
@@ -133,6 +136,33 @@ def _modalities(numbers: RunNumbers) -> tuple[str, ...]:
         sentences.append(
             f"It hardly uses {which}: with the features at the wrong items no more than "
             f"{percent(SPREAD)} of {numbers.shuffled_metric} is lost."
+        )
+    return tuple(sentences)
+
+
+def _left_out(numbers: RunNumbers) -> tuple[str, ...]:
+    right = numbers.right
+    if not right or not numbers.left_out:
+        return ()
+    change = {name: (right - value) / right for name, value in numbers.left_out.items()}
+    order = sorted(change, key=lambda name: -change[name])
+    metric = numbers.shuffled_metric
+    needed = [name for name in order if change[name] > SPREAD]
+    harmful = [name for name in order if change[name] < -SPREAD]
+    idle = [name for name in order if name not in needed and name not in harmful]
+    sentences = []
+    if needed:
+        listed = ", ".join(f"{name} {percent(change[name])}" for name in needed)
+        sentences.append(
+            f"What is lost of {metric} when a part of its scores is left out is: {listed}."
+        )
+    if harmful:
+        listed = ", ".join(f"{name} by {percent(-change[name])}" for name in harmful)
+        sentences.append(f"{metric} is higher without some parts of its scores: {listed}.")
+    if idle:
+        sentences.append(
+            f"It hardly uses {' and '.join(idle)}: no more than {percent(SPREAD)} of {metric} "
+            f"changes without."
         )
     return tuple(sentences)
 

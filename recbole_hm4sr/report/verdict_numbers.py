@@ -47,7 +47,7 @@ def _by_protocol(metrics: Mapping[str, Any], metric: str) -> dict[str, float]:
 
 
 def _shuffled(run: RunFiles) -> dict[str, Any]:
-    """The metric with shuffled features; nothing for a run that has none."""
+    """The metric with shuffled features and without parts of the scores, where it was measured."""
     found = (run.facts or {}).get("permutation")
     if not found:
         return {}
@@ -56,6 +56,7 @@ def _shuffled(run: RunFiles) -> dict[str, Any]:
         "shuffled_metric": found["metric"],
         "right": found["right"][history],
         "shuffled": {name: values[history] for name, values in found["shuffled"].items()},
+        "left_out": {name: values[history] for name, values in found.get("left_out", {}).items()},
     }
 
 

@@ -354,6 +354,39 @@ def test_a_shuffled_modality_is_ranked_as_the_model_scores_it(toy_path, tmp_path
     assert found["right"] == pytest.approx(ndcg())  # the features are right again
 
 
+def test_a_part_that_is_left_out_of_the_scores_is_what_they_lack(toy_path, tmp_path):
+    session = open_toy(
+        toy_path,
+        tmp_path,
+        "SASRecPlus",
+        memory="events",
+        memory_reach=8,
+        popularity=True,
+        modalities={},
+    )
+    found = permutation_facts(session, seed=5)
+    assert set(found["left_out"]) == {"dense part", "events", "popularity"}
+    assert found["shuffled"] == {}
+    evaluator, loader, model = session.trainer.evaluator, session.test_data, session.model
+    ranks = {}
+    for name, (dense, events, popularity) in {
+        "dense part": (0, 1, 1), "events": (1, 0, 1), "popularity": (1, 1, 0), "none": (1, 1, 1),
+    }.items():  # fmt: skip
+        # The weights themselves are set: what is left out is as if it had none.
+        alpha, values = model.scorer.alpha.data, model.dense_weight.values
+        kept = alpha.clone(), values.clone()
+        alpha[:-1] *= events
+        alpha[-1] *= popularity
+        values *= dense
+        ranks[name] = user_metric(evaluator.rank(loader).exclude.numpy(), "NDCG@10").mean()
+        alpha.copy_(kept[0])
+        values.copy_(kept[1])
+    assert found["right"]["exclude"] == pytest.approx(ranks.pop("none"))
+    for name, value in ranks.items():
+        assert found["left_out"][name]["exclude"] == pytest.approx(value)
+    assert len({*ranks.values()}) == 3
+
+
 def test_a_large_test_part_is_sampled(session, monkeypatch):
     monkeypatch.setattr(permutation, "MAX_USERS", 7)
     found = permutation_facts(session, seed=5)

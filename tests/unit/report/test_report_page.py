@@ -157,6 +157,7 @@ PERMUTATION = {
         "text": {"include": 0.2, "exclude": 0.1},
         "image": {"include": 0.26, "exclude": 0.4},
     },
+    "left_out": {"events": {"include": 0.2, "exclude": 0.2}},
 }
 
 
@@ -169,7 +170,10 @@ def test_what_a_shuffled_modality_costs_is_shown(tmp_path, history, lost):
     assert f"Test NDCG@10 that is lost, {words}" in section
     row = ["0.2000", "0.1000", "+0.0500, 20 %", "+0.3000, 75 %"]
     cells = "".join(f"<td>{cell}</td>" for cell in row)
-    assert f'<th scope="row">text</th>{cells}' in section
+    assert f'<th scope="row">text shuffled</th>{cells}' in section
+    row = ["0.2000", "0.2000", "+0.0500, 20 %", "+0.2000, 50 %"]
+    cells = "".join(f"<td>{cell}</td>" for cell in row)
+    assert f'<th scope="row">without events</th>{cells}' in section
     assert f">{lost}</text>" in section
     assert "-0.0100, -4.0 %" in section
     assert "3 of 4 test users, drawn with seed 7." in section
