@@ -100,8 +100,8 @@ def test_layers_equal_the_models_states_one_by_one(bert, tmp_path, pooling):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    lines = [f"i{number}\t{text}" for number, text in enumerate(make_texts(7))]
-    item_file = write_lines(tmp_path / "toy.item", ["item_id:token\ttitle:token_seq", *lines])
+    rows = [[f"i{number}", text] for number, text in enumerate(make_texts(7))]
+    item_file = write_lines(tmp_path / "toy.item", "item_id:token\ttitle:token_seq", rows)
     spec = EncoderSpec(name=str(bert), pooling=pooling, layers=(0, 2), storage="float32")
     out = tmp_path / "toy.text.npz"
     options = {"item_field": "item_id", "fields": ["title"], "batch_size": 4}
