@@ -143,7 +143,11 @@ def encode_image(  # noqa: PLR0913  # a flag each
     ],
     data_path: DataPathOption = None,
     encoder: Annotated[
-        str, typer.Option(help="paper (CLIP's ViT-B/16), a model's name or its folder.")
+        str,
+        typer.Option(
+            help="paper (CLIP's ViT-B/16), efficientnet-lite0 (which needs no hub), a model's "
+            "name or its folder."
+        ),
     ] = "paper",
     pooling: PoolingOption = None,
     batch_size: BatchOption = 32,

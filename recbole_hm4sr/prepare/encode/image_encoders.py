@@ -1,5 +1,7 @@
 """Item images to vectors with a Hugging Face vision model (CLIP, ViT, DINOv2, SigLIP and kin).
 
+Or with EfficientNet-Lite0, which needs no hub (:mod:`.efficientnet_lite`).
+
 The heavy packages are the extra ``image`` and are imported where they are used.
 """
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.data.features import ItemFeatures, save_features
+from recbole_hm4sr.prepare.encode import efficientnet_lite
 from recbole_hm4sr.prepare.encode.feature_job import (
     Array,
     EncoderSpec,
@@ -252,6 +255,8 @@ def _notes(files: ImageFiles) -> list[str]:
 
 def image_revision(encoder: EncoderSpec) -> str:
     """What decides the values besides the encoder's name, for the feature file."""
+    if encoder.name == efficientnet_lite.NAME:
+        return efficientnet_lite.revision(encoder)
     transformers = _import_packages()
     require_model(encoder.name, "images")
     return (
@@ -278,6 +283,8 @@ def open_image_model(encoder: EncoderSpec, *, device: str) -> Callable[[list[Any
         ConfigError: If a package is not installed, or the pooling does not suit the model.
         DataError: If the model cannot be read.
     """
+    if encoder.name == efficientnet_lite.NAME:
+        return efficientnet_lite.open_model(encoder, choose_torch_device(device))
     _import_packages()
     import torch
     from transformers import AutoImageProcessor
