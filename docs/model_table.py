@@ -27,7 +27,7 @@ _INDEX = """# Models
 
 Every model of this package, and those of RecBole that were measured beside them. All of RecBole's
 sequential models run too: [the list](../reference/recbole-models.md). NDCG@10 on Amazon Beauty
-(real, text alone, test part, whole catalogue, leave one out): with seen items removed from the
+(real; ids, times and texts, no images; test part, whole catalogue, leave one out): with seen items removed from the
 candidates, and kept among them. *Weeks after*: the first items of later visits, with a memory that
 is kept up to the request where there is one. A dash: not measured yet. Each number's page has
 seeds, commit and command: [momento](../../results/momento.md), [beauty](../../results/beauty.md).
