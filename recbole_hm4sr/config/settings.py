@@ -217,8 +217,8 @@ class RunSettings(Settings):
     list_metrics: bool = setting(
         False,
         "Whether the lists of the test are measured beyond accuracy: coverage, Gini index, novelty "
-        "and diversity by features, at each of topk; one more ranking for each treatment of seen "
-        "items.",
+        "and diversity by features, at each of topk, in each view of the model; one more ranking "
+        "for each treatment of seen items.",
         "free on resume",
     )
     init_from: str = setting(
