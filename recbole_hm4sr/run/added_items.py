@@ -74,8 +74,8 @@ def with_added(
     numbers = np.array([number[token] for token in added.tokens.tolist()], dtype=np.int64)
     others = {it: data.arrays[it] for it in data.arrays if not it.startswith(PREFIX)}
     of_items = {it: with_rows(others[it], len(tokens)) for it in OF_ITEMS if it in others}
-    for name, values in _kept_of_new(model, added).items():
-        of_items[name][numbers] = values
+    for name, own in _kept_of_new(model, added).items():
+        of_items[name][numbers] = own
     data = replace(data, item_tokens=tokens, arrays={**others, **of_items})
     memory = content.memory
     if memory is not None:
