@@ -46,7 +46,7 @@ def _seen_as(outcome: Outcome, name: str, label: str) -> Outcome:
     record = dict(outcome.record or {})
     views = record.pop("views")
     found = views[name]
-    if name != next(iter(views)):  # the lists are those of the first
+    if name != next(iter(views)):  # in runs of earlier releases the first alone has lists
         record.pop("lists", None)
     return dataclasses.replace(
         outcome, view=label, ranks=found["ranks"], record={**record, **found}

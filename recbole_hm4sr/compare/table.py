@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from recbole_hm4sr.compare.summary import ALL, Row, Score, Summary
-from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.candidates import CANDIDATES, LISTS_NOTE
 from recbole_hm4sr.evaluate.groups import (
     CUT_GROUPS,
     GROUP_NOTE,
@@ -20,11 +20,6 @@ _TEST = "paired t-test over the users, Holm's correction"
 _UNKNOWN = (
     "Unknown: test targets of which a model that is fitted once knows nothing; their score is 0, "
     "and they rank by popularity."
-)
-LISTS_NOTE = (
-    "Of the first k items of all test lists. Coverage: share of the items that are shown. Gini: "
-    "how unequally, 0 for alike. Novelty: mean of -log2 of an item's share of the training. "
-    "Diversity: mean of 1 - cosine of the features of two items of a list."
 )
 _LONGEST_BASELINE = 16  # letters in a heading
 SMALL_MARK = "†"

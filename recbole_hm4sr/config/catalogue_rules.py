@@ -21,9 +21,10 @@ def wrong_catalogue(
         return []
     way = "nothing" if settings_class is None else settings_class.new_items_with(values)
     if way == "nothing":
+        why = "" if settings_class is None else settings_class.why_no_new_items
         return [
             f"catalogue must be interacted with {model}, which does not score an item without "
-            f"interactions by its features; models that do take all"
+            f"interactions by its features{f' ({why})' if why else ''}; models that do take all"
         ]
     if way == "features" and not values.get("modalities"):
         return [

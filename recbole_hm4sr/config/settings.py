@@ -42,6 +42,8 @@ class Settings(pydantic.BaseModel):
     # By what a model ranks items that no training row shows: nothing, so that it refuses them; the
     # features; or whatever it is fitted to, which tells nothing of them.
     new_items: ClassVar[Literal["nothing", "features", "fit"]] = "nothing"
+    # Why a model that reads features ranks no new items by them, as a clause of a refusal.
+    why_no_new_items: ClassVar[str] = ""
     # Whether several processes may share the model's items: catalogue_rows: sharded.
     shares_items: ClassVar[bool] = False
 
@@ -215,8 +217,8 @@ class RunSettings(Settings):
     list_metrics: bool = setting(
         False,
         "Whether the lists of the test are measured beyond accuracy: coverage, Gini index, novelty "
-        "and diversity by features, at each of topk; one more ranking for each treatment of seen "
-        "items.",
+        "and diversity by features, at each of topk, in each view of the model; one more ranking "
+        "for each treatment of seen items.",
         "free on resume",
     )
     init_from: str = setting(

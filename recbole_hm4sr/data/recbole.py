@@ -8,6 +8,7 @@ categories by ``item_files.py``.
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         vocabulary: Of an earlier run, to begin from: known tokens keep their numbers, new ones get
             the numbers after them.
         later: Interactions that came after those of the files; no filter is applied to them.
+        more_items: Items that ``catalogue: all`` has besides those of the files. Raw tokens.
 
     Attributes:
         log: The interactions that pass the filters; there once the parts are built.
@@ -82,8 +84,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         config: Any,
         vocabulary: Vocabulary | None = None,
         later: LaterRows | None = None,
+        more_items: Sequence[str] = (),
     ) -> None:
         self.settings = read_settings(config, DataSettings)
+        self._more_items = list(more_items)
         self._earlier, self._later = vocabulary, later
         self._appended = np.empty(0, dtype=np.int64)
         self.n_known_users = 0 if vocabulary is None else len(vocabulary.users)
@@ -138,6 +142,7 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         if self.settings.catalogue == "interacted":
             return np.zeros(0, dtype=object)
         found = self._files_of(()).described()
+        found = pd.unique(np.concatenate([found, np.array(self._more_items, dtype=object)]))
         interacted = self.inter_feat[self.iid_field].unique()
         new = found[~np.isin(found.astype(np.str_), np.asarray(interacted, dtype=np.str_))]
         _log.info("catalogue: all: %d items with interactions, %d more", len(interacted), len(new))

@@ -29,6 +29,9 @@ Array = np.ndarray[Any, Any]
 ORDER = "order"
 # And under this one the dense rows of the items.
 ROWS = "catalogue"
+# What a model keeps under these names has a row an item; of an item that comes later it is zeros
+# until the model says what it has.
+OF_ITEMS = (ROWS, "content", "has_features", "interests")
 
 
 @dataclass(frozen=True)

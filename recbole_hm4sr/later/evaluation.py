@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 _LISTS = 5000  # that are looked at beyond accuracy, evenly among all
 _LONGEST = 10
+# The group of targets that the run was not trained on and serves by their features.
+ADDED = "added after training"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class LaterMetrics:
         n_targets: Those that were judged: with a history before them.
         unknown_users: Share of the new interactions whose user the run does not know.
         unknown_items: Share of those whose item it does not know: it can be in no list.
+        added_items: Share of those whose item was added after training: it is ranked by its
+            features, as it is served.
         metrics: Of all targets, by name.
         own_test: Of the run's own test.
         baselines: Of models that are fitted once to what the run knows, by their name.
@@ -65,6 +69,7 @@ class LaterMetrics:
     n_targets: int
     unknown_users: float
     unknown_items: float
+    added_items: float
     metrics: dict[str, float]
     own_test: dict[str, float]
     baselines: dict[str, dict[str, float]]
@@ -105,7 +110,7 @@ def evaluate_later(
             f"user before it, got none"
         )
     model = learner.open(part, asked.known)
-    is_unknown = log.items >= asked.n_items
+    is_unknown, is_added = ~asked.is_served[log.items], asked.is_added[log.items]
     judged = judge(learner, model, part, chosen, cut=part.ends_before)
     judged = _missing(judged, is_unknown[chosen])
     return LaterMetrics(
@@ -113,11 +118,12 @@ def evaluate_later(
         n_targets=len(chosen),
         unknown_users=float((log.users[asked.is_new] >= asked.n_users).mean()),
         unknown_items=float(is_unknown[asked.is_new].mean()),
+        added_items=float(is_added[asked.is_new].mean()),
         metrics=judged.metrics(),
         own_test=_own_test(folder),
         baselines=_baselines(learner, part, chosen, is_unknown[chosen]),
-        groups=judged.by_group(),
-        lists=_lists(learner, model, part, chosen, asked.n_items),
+        groups=_groups(judged, is_added[chosen]),
+        lists=_lists(learner, model, part, chosen, asked.is_served),
         drift=measure_drift(part, asked.is_new),
     )
 
@@ -130,7 +136,10 @@ class _Opened(NamedTuple):
         part: Ends with what the run knows; its log has all.
         is_new: Which interactions are new. Shape ``[N]``, bool.
         known: What its model knows; None for one that is fitted once.
-        n_users, n_items: That have a row in the run, padding included.
+        n_users: That have a row in the run, padding included.
+        is_served: Which items the run ranks: those of its training, and those that were added.
+            Shape ``[I]``, bool; the padding too.
+        is_added: Which of them were added. Shape ``[I]``, bool.
     """
 
     learner: Learner
@@ -138,20 +147,25 @@ class _Opened(NamedTuple):
     is_new: Array
     known: Known | None
     n_users: int
-    n_items: int
+    is_served: Array
+    is_added: Array
 
 
 def _open(folder: Path, interactions: Path) -> _Opened:
-    plan, content = plan_of_later(folder), read_serving_file(folder)
+    content = read_serving_file(folder)
     if content is None:
         raise DataError(f"{folder} must have a serving.npz, as every run that ended has")
+    items = AddedItems.load(folder, content.added) if content.added else None
+    # Ids of added items say nothing: their rows are those of their features, as they are served.
+    plan = plan_of_later(folder, **({} if items is None else {"catalogue": "all"}))
     set_threads(plan)
     vocabulary = Vocabulary.load(served_vocabulary(folder))
     learner = Learner(plan, plan.to_recbole())
     before, came = read_added(folder, content), read_later(interactions, plan, vocabulary)
     added = read_added(folder, content, ("", came.where(~came.among(before.rows))))
-    items = AddedItems.load(folder, content.added) if content.added else None
-    dataset = open_longer(plan, learner.config, vocabulary, added.rows, items)
+    dataset = open_longer(
+        plan, learner.config, vocabulary, added.rows, items, ranks_added=items is not None
+    )
     # The entry behind the last is that of the interactions of the files, whose number is -1.
     is_new = np.append(added.file == len(before.hashes), False)[dataset.later_rows]
     times = dataset.log.times
@@ -160,7 +174,18 @@ def _open(folder: Path, interactions: Path) -> _Opened:
     if not learner.is_fitted_once:
         known = Known.read(served_checkpoint(folder), vocabulary, views=views_of(folder), view="")
     part = known_before(dataset, None, ends_before=cut)
-    return _Opened(learner, part, is_new, known, len(vocabulary.users), len(vocabulary.items))
+    is_known = np.arange(part.item_num) < len(vocabulary.items)
+    tokens = part.item_tokens.astype(np.str_)
+    is_added = ~is_known & np.isin(tokens, () if items is None else items.tokens)
+    n_users = len(vocabulary.users)
+    return _Opened(learner, part, is_new, known, n_users, is_known | is_added, is_added)
+
+
+def _groups(judged: Judged, is_added: Array) -> dict[str, dict[str, Any]]:
+    groups = judged.by_group()
+    if is_added.any():
+        groups[ADDED] = {"n": int(is_added.sum()), "metrics": judged.metrics(is_added)}
+    return groups
 
 
 def _missing(judged: Judged, is_unknown: Array) -> Judged:
@@ -198,9 +223,9 @@ def _baselines(
 
 
 def _lists(
-    learner: Learner, model: Any, part: Any, targets: Array, n_items: int
+    learner: Learner, model: Any, part: Any, targets: Array, is_served: Array
 ) -> dict[str, float]:
-    """What the lists before some of the targets are like, of the items that the run knows."""
+    """What the lists before some of the targets are like, of the items that the run ranks."""
     some = targets[np.unique(np.linspace(0, len(targets) - 1, _LISTS).astype(np.int64))]
     config = learner.config
     loader = make_ranking_loader(config, with_targets(part, some))
@@ -209,10 +234,12 @@ def _lists(
     removes_seen = learner.plan.run.rank_history == "exclude"
     lists = top_lists(model, config, loader, length, removes_seen=removes_seen)
     directions = feature_directions(part)
+    # Numbers among those items alone; 0 for another.
+    numbers = np.where(is_served, np.cumsum(is_served) - 1, 0)
     return list_metrics(
-        np.where(lists < n_items, lists, 0),
+        numbers[lists],
         [length],
-        counts=part.interaction_counts().numpy()[:n_items],
-        directions=directions,
+        counts=part.interaction_counts().numpy()[is_served],
+        directions=None if directions is None else directions[is_served],
         config=config,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.evaluate.groups import CUT_GROUPS, FRESHNESS_NOTE, GROUP_NOTE
-from recbole_hm4sr.later.evaluation import LaterMetrics
+from recbole_hm4sr.later.evaluation import ADDED, LaterMetrics
 from recbole_hm4sr.page.format import NONE, percent
 from recbole_hm4sr.page.section import Section, Table
 from recbole_hm4sr.page.shell import render
@@ -19,8 +19,14 @@ def sentences(found: LaterMetrics) -> tuple[str, ...]:
         f"{percent(found.unknown_users)} are of users that the run does not know, "
         f"{percent(found.unknown_items)} of items that it does not know; such an item counts as "
         f"missed.",
+        *_added_sentence(found),
         "; ".join(f"{name} {value:.4f}" for name, value in found.lists.items()) + ".",
     )
+
+
+def _added_sentence(found: LaterMetrics) -> tuple[str, ...]:
+    words = "are of items that were added after training; they are ranked by their features."
+    return (f"{percent(found.added_items)} {words}",) if found.added_items else ()
 
 
 def tables(found: LaterMetrics) -> tuple[Table, ...]:
@@ -41,7 +47,8 @@ def _metrics_table(found: LaterMetrics) -> Table:
 
 def _groups_table(found: LaterMetrics) -> Table:
     names = tuple(found.metrics)
-    order = [*CUT_GROUPS, *(name for name in found.groups if name not in CUT_GROUPS)]
+    first = [*CUT_GROUPS, ADDED]
+    order = [*first, *(name for name in found.groups if name not in first)]
     cells = tuple(
         (name, f"{found.groups[name]['n']:,}", *_values(found.groups[name]["metrics"], names))
         for name in order

@@ -75,6 +75,8 @@ def open_longer(
     vocabulary: Vocabulary,
     later: LaterRows | None,
     added: AddedItems | None = None,
+    *,
+    ranks_added: bool = False,
 ) -> MultiModalSequentialDataset:
     """A run's data with later interactions behind them, as a log.
 
@@ -84,10 +86,13 @@ def open_longer(
         vocabulary: Of the run.
         later: What came; None for nothing.
         added: Items that were added to the run, whose features the data set's files do not have.
+        ranks_added: Whether those without an interaction have a number too, behind all others; the
+            plan has ``catalogue: all`` then.
     """
     folder, item = Path(config["data_path"]), config["ITEM_ID_FIELD"]
     make_missing_text_features(folder, plan.dataset, plan.data, item_field=item)
-    dataset = MultiModalSequentialDataset(config, vocabulary, later)
+    more = added.tokens.tolist() if ranks_added and added is not None else ()
+    dataset = MultiModalSequentialDataset(config, vocabulary, later, more)
     if added is not None:
         dataset.item_files.add(added)
     dataset.keep_as_log()

@@ -21,15 +21,23 @@ def kmeans(vectors: Tensor, start: Tensor, *, rounds: int = 10) -> tuple[Tensor,
     """
     centres = vectors.index_select(0, start)
     for _ in range(rounds):
-        nearest = _nearest(vectors, centres)
+        nearest = nearest_centres(vectors, centres)
         sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
         counts = torch.bincount(nearest, minlength=len(centres))[:, None]
         centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-    return centres, _nearest(vectors, centres)
+    return centres, nearest_centres(vectors, centres)
 
 
-def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
-    """The nearest centre of each vector. Shape ``[P]``, int64."""
+def nearest_centres(vectors: Tensor, centres: Tensor) -> Tensor:
+    """The nearest centre of each vector by Euclidean distance; of equally near ones the first.
+
+    Args:
+        vectors: Shape ``[P, D]``.
+        centres: Shape ``[C, D]``.
+
+    Returns:
+        Shape ``[P]``, int64.
+    """
     half = centres.square().sum(dim=1) / 2
     step = max(1, _DISTANCES_AT_A_TIME // len(centres))
     # Half the squared distance, less what is the same for all centres.

@@ -7,6 +7,7 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``serving_arrays()`` | what it needs to score, besides its checkpoint |
 | ``from_serving(config, dataset)`` (class) | the model built from those, without features |
 | ``rows_of_new(features)`` | rows of items that the training does not have, of features alone |
+| ``arrays_of_new(features)`` | what else it keeps of each of these, by name in ``serving_arrays`` |
 | ``item_vectors()`` | rows of items whose inner products with a user's vector are scores |
 | ``item_marks(items)`` | numbers that differ where scores read more of two items than that |
 | ``user_tower()`` | a module from padded histories to user vectors, which ONNX can hold |

@@ -12,6 +12,7 @@ from recbole_hm4sr.page.shell import render
 from recbole_hm4sr.report.case_view import view_cases
 from recbole_hm4sr.report.components import components_of
 from recbole_hm4sr.report.expert_sections import interactive_section, temporal_section
+from recbole_hm4sr.report.lists import lists_section
 from recbole_hm4sr.report.model_sections import parts_section, permutation_section
 from recbole_hm4sr.report.run_costs import whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
@@ -73,6 +74,7 @@ def _sections(run: RunFiles) -> list[Section]:
         run_section(run),
         metrics_section(run),
         views_section(run),
+        lists_section(run),
         training_section(run),
         time_section(run),
         groups_section(run),

@@ -28,7 +28,7 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.neighbours import nearest_items
-from recbole_hm4sr.data.serving_data import ROWS
+from recbole_hm4sr.data.serving_data import OF_ITEMS, ROWS
 from recbole_hm4sr.data.text_encoder import WordWeights
 
 if TYPE_CHECKING:  # it writes what is made here
@@ -73,10 +73,10 @@ def with_added(
     number = {token: it for it, token in enumerate(tokens.tolist())}
     numbers = np.array([number[token] for token in added.tokens.tolist()], dtype=np.int64)
     others = {it: data.arrays[it] for it in data.arrays if not it.startswith(PREFIX)}
-    rows = with_rows(others[ROWS], len(tokens))
-    features = {name: it.aligned() for name, it in added.modalities.items()}
-    rows[numbers] = model.rows_of_new(features).cpu().numpy()
-    data = replace(data, item_tokens=tokens, arrays={**others, ROWS: rows})
+    of_items = {it: with_rows(others[it], len(tokens)) for it in OF_ITEMS if it in others}
+    for name, own in _kept_of_new(model, added).items():
+        of_items[name][numbers] = own
+    data = replace(data, item_tokens=tokens, arrays={**others, **of_items})
     memory = content.memory
     if memory is not None:
         arrays = {it.removeprefix(PREFIX): v for it, v in content.data.arrays.items()
@@ -89,6 +89,14 @@ def with_added(
     return replace(
         content, data=data, memory=memory, features=rows_to_compare, added=added.save(run_dir)
     )
+
+
+def _kept_of_new(model: Any, added: AddedItems) -> dict[str, Array]:
+    """What a model keeps of each added item, by name."""
+    features = {name: it.aligned() for name, it in added.modalities.items()}
+    more = getattr(model, "arrays_of_new", None)
+    rows = {ROWS: model.rows_of_new(features).cpu().numpy()}
+    return rows if more is None else {**rows, **more(features)}
 
 
 def _neighbours(

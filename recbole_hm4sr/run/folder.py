@@ -120,8 +120,9 @@ class RunFolder:
         write_serving_file(self.path, parts.model, train, fingerprints=parts.fingerprints)
         values = dataclasses.asdict(self.result(trained, evaluation, parts.plan))
         values.pop("epochs")
-        if not values["views"]:
-            values.pop("views")
+        for optional in ("views", "lists"):
+            if not values[optional]:
+                values.pop(optional)
         values["run_dir"] = str(self.path)
         write_text(self.metrics, json.dumps(values | facts, indent=2) + "\n")
 

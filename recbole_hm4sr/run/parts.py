@@ -277,6 +277,7 @@ def test(parts: RunParts) -> Evaluation:
             test_include=metrics.test_include,
             test_exclude=metrics.test_exclude,
             ranks=name if name in by_file else "",
+            lists=metrics.lists,
         )
     in_order = {view.name: views[view.name] for view in trainer.views}
     return Evaluation(dataclasses.replace(metrics, views=in_order), by_file)
@@ -300,35 +301,39 @@ def _measure(parts: RunParts) -> tuple[Metrics, Ranks | None]:
         test=by_protocol[evaluator.rank_history],
         test_include=by_protocol["include"],
         test_exclude=by_protocol.get("exclude", {}),
+        lists={} if ranks is None else _lists(parts),
     )
     return metrics, ranks
+
+
+def _lists(parts: RunParts) -> dict[str, dict[str, float]]:
+    """What the test lists of the model as it is are like; empty where it is not asked for."""
+    if not parts.plan.run.list_metrics:
+        return {}
+    train, loader, cuts = parts.train_data._dataset, parts.test_data, parts.config["topk"]
+    return {
+        name: measure_lists(
+            parts.model, parts.config, train, loader, cuts, removes_seen=name == "exclude"
+        )
+        for name in ("include", "exclude")
+    }
 
 
 def measure_besides(parts: RunParts, evaluation: Evaluation) -> Evaluation:
     """What else is measured of a run.
 
-    ``lists``, with ``list_metrics: true``: what its lists are like beyond accuracy, with seen items
-    kept (``include``) and removed (``exclude``). Of a model that is fitted once also
-    ``zero_score_share``: the share of test targets of which the model knows nothing: their score
-    is 0, and they are ranked by popularity among all others of that score. ``valid_as_fitted``:
-    validation metrics of all that was fitted, where the model keeps less of it.
+    Of a model that is fitted once ``zero_score_share``: the share of test targets of which the
+    model knows nothing: their score is 0, and they are ranked by popularity among all others of
+    that score. ``valid_as_fitted``: validation metrics of all that was fitted, where the model
+    keeps less of it.
 
     Args:
         parts: Of a run, with the model at its best epoch.
         evaluation: Of :func:`test`.
     """
-    besides: dict[str, Any] = {}
-    if parts.plan.run.list_metrics and evaluation.ranks:
-        train, loader, cuts = parts.train_data._dataset, parts.test_data, parts.config["topk"]
-        besides["lists"] = {
-            name: measure_lists(
-                parts.model, parts.config, train, loader, cuts, removes_seen=name == "exclude"
-            )
-            for name in ("include", "exclude")
-        }
-    if is_fitted_once(parts.model) and evaluation.ranks:
-        besides |= _besides_fitted(parts, evaluation)
-    return dataclasses.replace(evaluation, besides=besides)
+    if not (is_fitted_once(parts.model) and evaluation.ranks):
+        return evaluation
+    return dataclasses.replace(evaluation, besides=_besides_fitted(parts, evaluation))
 
 
 def _besides_fitted(parts: RunParts, evaluation: Evaluation) -> dict[str, Any]:

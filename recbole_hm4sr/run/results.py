@@ -66,6 +66,7 @@ class ViewMetrics:
         test_include: Test metrics with users' histories among the candidates.
         test_exclude: Test metrics without them.
         ranks: Name of the file with the ranks of the test targets; empty where there is none.
+        lists: As :attr:`Metrics.lists`.
     """
 
     best_epoch: int
@@ -75,6 +76,7 @@ class ViewMetrics:
     test_include: dict[str, float] = dataclasses.field(default_factory=dict)
     test_exclude: dict[str, float] = dataclasses.field(default_factory=dict)
     ranks: str = ""
+    lists: Mapping[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,9 @@ class Metrics:
             or with sampled negatives.
         views: The same of each view of a model that is measured in several, by name, each at the
             best epoch of its own; the first one's are those above. Empty for any other model.
+        lists: With ``list_metrics: true`` what the test lists are like beyond accuracy, as
+            ``coverage@10``, with seen items kept (``include``) and removed (``exclude``); empty
+            without, and where the metrics do not follow from ranks.
     """
 
     rank_history: str
@@ -99,6 +104,7 @@ class Metrics:
     test_include: dict[str, float]
     test_exclude: dict[str, float]
     views: Mapping[str, ViewMetrics] = dataclasses.field(default_factory=dict)
+    lists: Mapping[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,9 +126,10 @@ def require_features(plan: RunPlan, folder: Path, features: Mapping[str, Path]) 
     of_model = plan.entry.settings_class
     way = "nothing" if of_model is None else of_model.new_items_with(plan.values)
     if way != "features" or not names:
+        why = "" if of_model is None else of_model.why_no_new_items
         raise ConfigError(
             f"items are added to a run whose model scores them by their features; "
-            f"{plan.entry.name} in {folder} does not"
+            f"{plan.entry.name} in {folder} does not{f' ({why})' if why else ''}"
         )
     unknown = sorted(set(features) - set(names))
     if unknown:

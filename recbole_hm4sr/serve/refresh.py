@@ -34,7 +34,7 @@ from recbole_hm4sr.data.memory_files import (
     write_memory,
 )
 from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
-from recbole_hm4sr.data.serving_data import ORDER, ROWS, ServingData, by_popularity
+from recbole_hm4sr.data.serving_data import OF_ITEMS, ORDER, ROWS, ServingData, by_popularity
 from recbole_hm4sr.run.hub_folder import refuse_hub_folder
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
@@ -252,8 +252,8 @@ def _accepted(
 def _of_items(arrays: dict[str, Array], counts: Array) -> dict[str, Array]:
     """What a model keeps of each item, for all items and their interactions. Shape ``[I']``."""
     found = dict(arrays)
-    if ROWS in arrays:
-        found[ROWS] = with_rows(arrays[ROWS], len(counts))
+    for name in set(OF_ITEMS) & arrays.keys():
+        found[name] = with_rows(arrays[name], len(counts))
     if ORDER in arrays:
         found[ORDER] = by_popularity(counts)
     return found

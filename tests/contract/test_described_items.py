@@ -16,6 +16,7 @@ MODELS = {
     "WhitenRec": {"inner_size": 8, "item_rows": "text+id"},
     "MoRec": {"n_projections": 1, "id_fusion": "cat", "n_fusion_maps": 1},
     "IISAN": {},
+    "MISSRec": {"inner_size": 8, "item_fusion": "per_item"},
 }
 
 

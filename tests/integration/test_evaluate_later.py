@@ -10,10 +10,13 @@ from typer.testing import CliRunner
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.cli import app
+from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
 from recbole_hm4sr.data.log import InteractionLog
 from recbole_hm4sr.later.drift import measure_drift
 from recbole_hm4sr.later.evaluation import evaluate_later
 from recbole_hm4sr.later.update import update
+from recbole_hm4sr.serve.add_items import add_items
+from recbole_hm4sr.serve.recommend import Recommender
 from recbole_hm4sr.testing.toydata import DAY
 
 pytestmark = pytest.mark.integration
@@ -88,6 +91,35 @@ def test_the_command_prints_tables_and_writes_a_page(data, run, tmp_path):
     for text in ("the run, its own test", "Popular, later", "Drift of the interactions"):
         assert text in done.output
         assert text in (tmp_path / "later.html").read_text()
+
+
+def test_an_added_item_is_ranked_as_it_is_served_and_counted_apart(data, tmp_path):
+    path, later = data
+    sizes = {"hidden_size": 8, "inner_size": 8, "n_experts": 2, "epochs": 1}
+    cuts = {"topk": [40], "valid_metric": "NDCG@40", "baselines": [], "rank_history": "include"}
+    run = train_toy("UniSRec", path, tmp_path / "unisrec", **sizes, **cuts)
+    new = ("B777", "B778")
+    (tmp_path / "new.item").write_text("item_id:token\n" + "\n".join(new) + "\n")
+    features = {}
+    for name in ("text", "image"):
+        there = load_features(path / "toy" / f"toy.{name}.npz")
+        features[name] = tmp_path / f"{name}.npz"
+        found = ItemFeatures(np.array(new), there.values[[3, 9]], "test", "1", "new")
+        save_features(features[name], found)
+    assert add_items(run, tmp_path / "new.item", features).n_added == 2
+    earlier = read_rows(path / "toy" / "toy.inter")
+    user, _, time = next(row for row in later if row[0] != "new")
+    found = evaluate_later(run, write_csv(tmp_path / "later.csv", [[user, "B777", time]]))
+    own = sorted((at, item) for who, item, at in earlier if who == user)
+    history = ([item for _, item in own], [at for at, _ in own])
+    served = Recommender.load(run).recommend([history], k=40, exclude_seen=False).items[0].tolist()
+    assert "B778" in served  # a candidate that no interaction has
+    expected = 1 / np.log2(2 + served.index("B777"))
+    assert found.metrics["ndcg@40"] == pytest.approx(expected, abs=1e-4)
+    assert found.groups["added after training"] == {"n": 1, "metrics": found.metrics}
+    assert (found.added_items, found.unknown_items) == (1.0, 0.0)
+    n_served = sum(item is not None for item in served)
+    assert found.lists["coverage@10"] == pytest.approx(10 / n_served)
 
 
 class Part:

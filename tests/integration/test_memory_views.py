@@ -34,6 +34,7 @@ SETTINGS = {
     },
     "request_time": "target",
     "memory_refresh": REFRESHES,
+    "list_metrics": True,
 }
 
 
@@ -69,7 +70,9 @@ def metrics(folder):
 def test_each_value_has_the_numbers_of_a_run_with_it_alone(name, runs):
     found, alone = metrics(runs / "all")["views"][name], metrics(runs / name)
     shared = ("best_epoch", "best_valid_score", "valid", "test", "test_include", "test_exclude")
+    shared += ("lists",)
     assert {key: found[key] for key in shared} == {key: alone[key] for key in shared}
+    assert found["lists"].keys() == {"include", "exclude"}
     epochs = history(runs / "all")
     for record, expected in zip(epochs, history(runs / name), strict=True):
         of_view = record if name == REFRESHES[0] else record["views"][name]
@@ -89,6 +92,8 @@ def test_the_values_tell_the_same_weights_apart(runs):
     first = history(runs / "all")[0]
     scores = [first["valid"], *(view["valid"] for view in first["views"].values())]
     assert all(scores[a] != scores[b] for a, b in ((0, 1), (0, 2), (1, 2)))
+    views = metrics(runs / "all")["views"]
+    assert views["none"]["lists"] != views["request"]["lists"]
 
 
 def test_a_run_resumed_in_the_middle_ends_as_the_whole(runs):

@@ -4,7 +4,7 @@ The model as the paper describes it: ``qkv_mode: separate`` and ``asy_second_pha
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -15,6 +15,10 @@ from recbole_hm4sr.config.settings import Settings
 
 class MMSRSettings(Settings):
     """Settings of MMSR."""
+
+    why_no_new_items: ClassVar[str] = (
+        "a candidate is its id alone: codes of features are read of the items of a history"
+    )
 
     hidden_size: Count = setting(
         128, "D, width of every embedding and state (the authors' embedding_size)."

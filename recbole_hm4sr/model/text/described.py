@@ -73,16 +73,21 @@ class DescribedItems(ContentRecommender):
         Returns:
             Shape ``[K, 1, D]``.
         """
-        n_items = len(next(iter(features.values())).rows)
-        device = next(self.parameters()).device
-        with self._describing(features, n_items, device):
-            return self.item_rows(torch.arange(n_items, device=device))
+        with self.describing(features) as items:
+            return self.item_rows(items)
 
     @contextlib.contextmanager
-    def _describing(
-        self, features: Mapping[str, AlignedFeatures], n_items: int, device: torch.device
-    ) -> Iterator[None]:
-        """A context in which the items are others, which have features and no id."""
+    def describing(self, features: Mapping[str, AlignedFeatures]) -> Iterator[Tensor]:
+        """A context in which the items are others, which have features and no id.
+
+        Args:
+            features: Of each modality, for the same K items.
+
+        Yields:
+            Their numbers. Shape ``[K]``, int64.
+        """
+        n_items = len(next(iter(features.values())).rows)
+        device = next(self.parameters()).device
         kept = self.tables, self.has_features
         tables, present = {}, []
         for name in self.modalities:
@@ -94,7 +99,7 @@ class DescribedItems(ContentRecommender):
         self.tables, self._are_new = nn.ModuleDict(tables).to(device), True
         self.has_features = torch.stack(present, dim=1).to(device)
         try:
-            yield
+            yield torch.arange(n_items, device=device)
         finally:
             self.tables, self.has_features = kept
             self._are_new = False

@@ -18,14 +18,15 @@ decoder that attends to them.
 
 Without ids s is a. The loss is the cross-entropy of s over ``temperature`` among all items, and a
 small weight on the size of the interests. Any number of modalities; with one alone an item is the
-sum of its vector and id. An item without features of a modality has that modality's bias.
+sum of its vector and id. An item without features of a modality has that modality's bias. The
+interests of an item that comes after the training are the clusters nearest to its vectors.
 
 With ``item_fusion: static`` the weights are alike and the score is an inner product, which can be
 exported. With ``shared`` and ``per_item`` it is none: ``hm4sr recommend`` and ``serve`` know it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -34,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.features import AlignedFeatures
 from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import PostNormBlock
@@ -41,12 +43,12 @@ from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
-from recbole_hm4sr.layers.kmeans import kmeans
+from recbole_hm4sr.layers.kmeans import kmeans, nearest_centres
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.layers.similarity import directions
-from recbole_hm4sr.model.text.content import ContentRecommender
+from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.model.text.missrec_parts import (
     FusedModalities,
     Interests,
@@ -79,7 +81,7 @@ class EncodedHistories(NamedTuple):
     outputs: Tensor
 
 
-class MISSRec(ContentRecommender):
+class MISSRec(DescribedItems):
     """MISSRec from scratch, in the form that its paper describes.
 
     Args:
@@ -105,6 +107,7 @@ class MISSRec(ContentRecommender):
     settings: MISSRecSettings
     interest_centres: Tensor
     interest_of: Tensor
+    served_interests: Tensor | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -132,6 +135,7 @@ class MISSRec(ContentRecommender):
         self.register_buffer("interest_centres", torch.zeros(n_interests + 1, size))
         owned = torch.zeros(self.n_items, len(self.modalities), dtype=torch.int64)
         self.register_buffer("interest_of", owned)
+        self.register_buffer("served_interests", None, persistent=False)
         if self.has_features.any():
             self.find_interests(0)  # else a checkpoint brings them
 
@@ -171,9 +175,9 @@ class MISSRec(ContentRecommender):
 
     def interests(self, packing: Arrangement, items: Tensor) -> tuple[Interests, Tensor]:
         """The interests of histories, and what the encoder makes of them, ``[S, D]``."""
-        found = interests_of(
-            self.interest_of.index_select(0, items), packing, len(self.interest_centres) - 1
-        )
+        of_items = self.interest_of if self.served_interests is None else self.served_interests
+        n_interests = len(self.interest_centres) - 1
+        found = interests_of(of_items.index_select(0, items), packing, n_interests)
         x = self.interest_centres.index_select(0, found.numbers)
         x = x.to(self.position_embedding.weight.dtype)
         outputs = self.encoder.at_every_position(x, StepContext(found.packing))
@@ -202,7 +206,7 @@ class MISSRec(ContentRecommender):
         """Ids and modalities, or with one modality their sum. Shape ``[K, streams, D]``."""
         if items is None and self.samples_softmax:  # features that are not resident
             items = torch.arange(self.n_items, device=self.interest_of.device)
-        parts = [self.item_embedding.rows(items)] if self.settings.use_ids else []
+        parts = [self.id_rows(items)] if self.settings.use_ids else []
         parts += [self.project(name, items, on_host) for name in self.modalities]
         rows = torch.stack(parts, dim=1)
         return rows.sum(dim=1, keepdim=True) if self.is_single else rows
@@ -331,14 +335,40 @@ class MISSRec(ContentRecommender):
 
     @torch.no_grad()
     def serving_arrays(self) -> dict[str, Array]:
-        """What every packed model keeps, and which items have which features."""
-        return {"has_features": self.has_features.cpu().numpy(), **super().serving_arrays()}
+        """What every packed model keeps, and the items' interests, and which have features."""
+        of_items = {"has_features": self.has_features, "interests": self.interest_of}
+        return {
+            **{name: values.cpu().numpy() for name, values in of_items.items()},
+            **super().serving_arrays(),
+        }
+
+    @torch.no_grad()
+    def arrays_of_new(self, features: Mapping[str, AlignedFeatures]) -> dict[str, Array]:
+        """Interests of items that the training does not have, and which have features.
+
+        Args:
+            features: Of each modality, for the same K items.
+
+        Returns:
+            By the names of :meth:`serving_arrays`. Shape ``[K, M]`` each.
+        """
+        with self.describing(features) as items:
+            vectors = [self.project(name, items, None) for name in self.modalities]
+            nearest = [nearest_centres(it, self.interest_centres[1:].to(it)) for it in vectors]
+            of_items = {
+                "has_features": self.has_features,
+                "interests": 1 + torch.stack(nearest, dim=1),
+            }
+        return {name: values.cpu().numpy() for name, values in of_items.items()}
 
     @classmethod
     def from_serving(cls, config: Any, dataset: Any) -> "MISSRec":
         """The model built to score only, with kept rows in place of item features."""
         model = cast(MISSRec, super().from_serving(config, dataset))
         model.has_features = torch.from_numpy(dataset.array("has_features"))
+        # A run of an earlier release has the interests of its checkpoint alone.
+        if "interests" in dataset.data.arrays:
+            model.served_interests = torch.from_numpy(dataset.array("interests"))
         return model
 
 

@@ -174,7 +174,8 @@ class FusedModalities(nn.Module):
     Args:
         n_modalities: M, the last streams of a row.
         share: What a modality's product is of its cosine.
-        n_items: I for a learned number f for each item; None for one for all.
+        n_items: I for a learned number f for each item, 0 for one that comes later; None for one
+            for all.
     """
 
     part = "fusion"
@@ -194,6 +195,10 @@ class FusedModalities(nn.Module):
         products = torch.einsum(product, users.vectors, candidates.rows)
         n_ids = len(products) - self.n_modalities
         cosines = products[n_ids:]  # [M, N, K], each times the share
-        factor = self.factor if self.factor.ndim == 0 else self.factor[candidates.items]
+        factor = self.factor if self.factor.ndim == 0 else self._factors(candidates.items)
         weights = (factor / self.share * cosines).softmax(dim=0)
         return products[:n_ids].sum(dim=0) + self.n_modalities * (weights * cosines).sum(dim=0)
+
+    def _factors(self, items: Tensor) -> Tensor:
+        n_known = len(self.factor)
+        return self.factor[items.clamp(max=n_known - 1)] * (items < n_known)

@@ -1,6 +1,6 @@
 """Settings of MISSRec; the defaults are the authors' where their code works as it says."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
@@ -11,6 +11,8 @@ from recbole_hm4sr.model.text.prefix_only import require_prefixes
 
 class MISSRecSettings(TransformerSettings, PackedTraining):
     """Settings of MISSRec besides those of its layers and its training."""
+
+    new_items: ClassVar[Literal["features"]] = "features"
 
     train_mode: Literal["prefix", "sequence"] = setting(
         "prefix",

@@ -1,6 +1,6 @@
 """Settings of TedRec; the defaults are the authors'."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -11,6 +11,10 @@ from recbole_hm4sr.model.text.prefix_only import require_prefixes
 
 class TedRecSettings(TransformerSettings, PackedTraining):
     """Settings of TedRec besides those of its encoder and its training."""
+
+    why_no_new_items: ClassVar[str] = (
+        "a candidate is its id alone: features are read of the items of a history"
+    )
 
     train_mode: Literal["prefix", "sequence"] = setting(
         "prefix",

@@ -15,10 +15,16 @@ def check(model, **overrides):
 
 
 @pytest.mark.parametrize(
-    "model", ["SASRec", "SASRecPlus", "gSASRec", "MMSR", "FDSA", "TedRec", "MISSRec"]
-)
-def test_models_that_score_by_ids_refuse_all(model):
-    with pytest.raises(ConfigError, match=f"catalogue must be interacted with {model}, which"):
+    ("model", "why"),
+    [
+        *[(it, "features; models that do") for it in ("SASRec", "SASRecPlus", "gSASRec", "FDSA")],
+        ("MMSR", r"features \(a candidate is its id alone: codes of features are read of"),
+        ("TedRec", r"features \(a candidate is its id alone: features are read of the items of a"),
+    ],
+)  # fmt: skip
+def test_models_that_score_by_ids_refuse_all_and_say_why(model, why):
+    refusal = f"catalogue must be interacted with {model}, which does not score .* by its {why}"
+    with pytest.raises(ConfigError, match=refusal):
         check(model, catalogue="all", modalities={"text": "npz"})
 
 
@@ -29,7 +35,7 @@ def test_a_model_of_ids_that_begin_as_features_refuses_all():
 
 
 @pytest.mark.parametrize(
-    "model", ["HM4SR", "Momento", "UniSRec", "PixelRec", "WhitenRec", "MoRec", "IISAN"]
+    "model", ["HM4SR", "Momento", "UniSRec", "PixelRec", "WhitenRec", "MoRec", "IISAN", "MISSRec"]
 )
 def test_models_that_score_by_features_need_some(model):
     check(model, catalogue="all", modalities={"text": "npz"})

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from runfiles import write_ranks, write_run
 
+from recbole_hm4sr.page.format import NONE
 from recbole_hm4sr.report.comparison import write_comparison
+from recbole_hm4sr.report.lists import lists_section
 from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.report.run_files import read_run
 from recbole_hm4sr.report.views import views_section, weeks_section
@@ -67,6 +69,7 @@ def test_each_view_has_a_row_and_the_pictured_one_is_named(tmp_path):
         ("memory frozen", "2", "0.1100", "0.2100", "0.3100", "0.4100"),
         ("memory to the request", "1", "0.1100", "0.7700", "0.3100", "0.4100"),
     )
+    assert lists_section(read_run(folder)) is None  # nobody has asked for them
     page = " ".join(write_report(folder).read_text(encoding="utf-8").split())
     assert "pictures of this page are of the first, memory frozen, unless" in page
     assert "measured in several ways; what follows is of memory frozen where nothing" in page
@@ -135,3 +138,20 @@ def test_a_comparison_has_a_line_for_each_run_and_view(tmp_path):
     for name in ("one, memory frozen", "one, memory to the request", "other"):
         assert re.search(rf"<th[^>]*>{name}</th>", page), name
     assert "by the way it was measured" in page
+
+
+def test_lists_have_a_row_for_each_view(tmp_path):
+    lists = {"include": {"coverage@10": 0.25, "gini@10": 0.5}, "exclude": {"coverage@10": 0.75}}
+    other = {"include": {"coverage@10": 0.125}}
+    views = {
+        "none": {**view("test_ranks.npz"), "lists": lists},
+        "request": {**view("test_ranks-request.npz"), "lists": other},
+    }
+    folder = write_views(tmp_path / "run", views=views, lists=lists)
+    include, exclude = lists_section(read_run(folder)).tables
+    assert include.columns == ("", "Coverage@10", "Gini@10")
+    assert include.rows == (
+        ("memory frozen", "0.2500", "0.5000"), ("memory to the request", "0.1250", NONE),
+    )  # fmt: skip
+    assert (exclude.caption, exclude.rows) == ("seen items removed", (("memory frozen", "0.7500"),))
+    assert "What the lists are like" in write_report(folder).read_text(encoding="utf-8")
