@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_hm4sr.layers.ranges import expand_ranges
+from recbole_hm4sr.layers.ranges import expand_ranges, whole_numbers
 
 DAY_SECONDS = 86400
 # Counts of all items are kept up to so many numbers: at all snapshots, or else at every few.
@@ -126,7 +126,7 @@ class ItemCounts(nn.Module):
 
     def _read(self, table: Tensor, lines: Tensor, items: Tensor, numbers: Tensor | None) -> Tensor:
         """What a table of all items has in some of its lines; see :meth:`damped`."""
-        cells = lines * self.n_items
+        cells = (lines * self.n_items).to(whole_numbers(table.numel()))
         cells = (cells if numbers is None else cells.index_select(0, numbers)).add_(items)
         return table.view(-1).index_select(0, cells)
 

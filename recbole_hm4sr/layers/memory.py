@@ -97,6 +97,11 @@ class EventStore(nn.Module):
             known = torch.where(times < moments, further, known)
         return torch.minimum(known + 1, ends)
 
+    @property
+    def n_places(self) -> int:
+        """Events of all runs."""
+        return len(self.others)
+
     def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
         """The items that events lead to, and their damped weights."""
         items = self.others.index_select(0, places)
