@@ -103,7 +103,9 @@ def data_of(options: argparse.Namespace, folder: Path) -> Data:
     path = common.write_dataset(folder / "data", shape, options.seed)
     users, items, times = common.draw_interactions(shape, options.seed)
     texts = "u" + pd.Series(users).astype(str), "i" + pd.Series(items).astype(str), times
-    return Data(path, common.DATASET, settings, pd.DataFrame(dict(zip(columns, texts))))
+    return Data(
+        path, common.DATASET, settings, pd.DataFrame(dict(zip(columns, texts, strict=True)))
+    )
 
 
 def write_histories(path: Path, data: Data, seed: int, n_users: int | None) -> Path:
