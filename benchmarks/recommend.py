@@ -57,9 +57,11 @@ def _names(words: str) -> list[str]:
     return [name for name in words.split(",") if name]
 
 
-def write_run(folder: Path, data_path: Path, variant: Variant) -> Path:
+def write_run(folder: Path, data: "Data", variant: Variant) -> Path:
     """The folder of a run that was never trained."""
-    session = common.make_session(variant.model, data_path, folder, **variant.settings)
+    session = common.make_session(
+        variant.model, data.path, folder, dataset=data.name, **variant.settings, **data.settings
+    )
     RunFolder(folder).write_settings(session.plan)
     trainer = session.trainer
     trainer.files.checkpoints.write_best(trainer.scoring_state(0))
@@ -72,18 +74,46 @@ def write_run(folder: Path, data_path: Path, variant: Variant) -> Path:
     return folder
 
 
-def write_histories(path: Path, shape: common.Shape, seed: int, n_users: int | None) -> Path:
+class Data(NamedTuple):
+    """What models are built from, and whose users get items.
+
+    Attributes:
+        path: Folder above that of the data set.
+        name: Of the data set.
+        settings: Of the runs.
+        interactions: With columns as those of the data set, one a row.
+    """
+
+    path: Path
+    name: str
+    settings: dict[str, Any]
+    interactions: pd.DataFrame
+
+
+def data_of(options: argparse.Namespace, folder: Path) -> Data:
+    """Real data in atomic files, or generated ones."""
+    settings = {} if options.settings is None else {"config_files": [options.settings]}
+    columns = ["user_id", "item_id", "timestamp"]
+    if options.data_path is not None:
+        file = options.data_path / options.dataset / f"{options.dataset}.inter"
+        frame = pd.read_csv(file, sep="\t", dtype=str)
+        frame.columns = frame.columns.str.partition(":").get_level_values(0)
+        return Data(options.data_path, options.dataset, settings, frame[columns])
+    shape = common.shape_of(options)
+    path = common.write_dataset(folder / "data", shape, options.seed)
+    users, items, times = common.draw_interactions(shape, options.seed)
+    texts = "u" + pd.Series(users).astype(str), "i" + pd.Series(items).astype(str), times
+    return Data(
+        path, common.DATASET, settings, pd.DataFrame(dict(zip(columns, texts, strict=True)))
+    )
+
+
+def write_histories(path: Path, data: Data, seed: int, n_users: int | None) -> Path:
     """The interactions of the data set, or of its first users, in another order, as CSV."""
-    users, items, times = common.draw_interactions(shape, seed)
+    frame = data.interactions
     if n_users is not None:
-        kept = users < n_users
-        users, items, times = users[kept], items[kept], times[kept]
-    columns = {
-        "user_id": "u" + pd.Series(users).astype(str),
-        "item_id": "i" + pd.Series(items).astype(str),
-        "timestamp": times,
-    }
-    pd.DataFrame(columns).sample(frac=1, random_state=seed).to_csv(path, index=False)
+        frame = frame[pd.factorize(frame["user_id"])[0] < n_users]
+    frame.sample(frac=1, random_state=seed).to_csv(path, index=False)
     return path
 
 
@@ -91,13 +121,12 @@ def measure(
     options: argparse.Namespace, variants: Sequence[Variant], folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Seconds of each stage of all variants, round after round."""
-    shape = common.shape_of(options)
-    data_path = common.write_dataset(folder / "data", shape, options.seed)
-    path = write_histories(folder / "histories.csv", shape, options.seed, options.served)
+    data = data_of(options, folder)
+    path = write_histories(folder / "histories.csv", data, options.seed, options.served)
     found: dict[str, dict[str, Any]] = {}
     stages: dict[str, dict[str, Callable[[], Any]]] = {it: {} for it in STAGES}
     for number, variant in enumerate(variants):
-        run_dir = write_run(folder / str(number), data_path, variant)
+        run_dir = write_run(folder / str(number), data, variant)
         began = time.perf_counter()
         recommender = Recommender.load(run_dir)
         found[variant.name] = {"load_seconds": time.perf_counter() - began}
@@ -144,6 +173,9 @@ def stages_of(recommender: Recommender, path: Path, k: int) -> dict[str, Callabl
 def main() -> None:
     """Parse the options and run."""
     parser = common.option_parser(__doc__, repeats=5, threads=2)
+    parser.add_argument("--data_path", type=Path, help="folder above the data set's folder")
+    parser.add_argument("--dataset", help="name of the data set in it")
+    parser.add_argument("--settings", type=Path, help="YAML file of settings for the runs")
     parser.add_argument("--models", default="HM4SR,SASRec", help="separated by commas")
     parser.add_argument(
         "--with_memory", default="Momento", help="models timed with a memory and without one"
@@ -151,6 +183,8 @@ def main() -> None:
     parser.add_argument("--served", type=int, help="users that get items; all unless given")
     parser.add_argument("-k", type=int, default=10, help="items a user")
     options = parser.parse_args()
+    if (options.data_path is None) != (options.dataset is None):
+        parser.error("--data_path and --dataset go together")
     common.start(options)
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, variants_of(options), Path(folder))

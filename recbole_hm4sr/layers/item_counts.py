@@ -5,9 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.ranges import expand_ranges, whole_numbers
+
 DAY_SECONDS = 86400
-# Counts of all items at all snapshots are kept up to so many numbers; beyond, they are searched.
+# Counts of all items are kept up to so many numbers: at all snapshots, or else at every few.
 _MOST_COUNTS = 2**25
+# A CPU searches one count in the time in which it makes so many from those that are kept.
+_COUNTS_A_SEARCH = 16
 
 
 class Clock(NamedTuple):
@@ -40,6 +44,22 @@ class Clock(NamedTuple):
         return self.first + self.numbers(times) * self.snapshot
 
 
+class _Kept(NamedTuple):
+    """What makes the counts of all items at any snapshot, where too many are needed to keep them.
+
+    Attributes:
+        every: Snapshots between two whose counts are kept.
+        counts: Of those before snapshot 0, ``every``, ... Shape ``[C, I]``, int32.
+        items: Of all interactions, by snapshot. Shape ``[N]``, int32.
+        ends: Of those before each snapshot, how many there are. Shape ``[last + 1]``, int64.
+    """
+
+    every: int
+    counts: Tensor
+    items: Tensor
+    ends: Tensor
+
+
 class ItemCounts(nn.Module):
     """How often each item had been interacted with before a moment.
 
@@ -60,7 +80,9 @@ class ItemCounts(nn.Module):
         self.register_buffer("starts", starts, persistent=False)
         self.register_buffer("keys", clock.keys(_owners(starts), times), persistent=False)
         self._most = int(starts.diff().max()) if self.n_items else 0
+        self._last = (clock.span - 1) // clock.snapshot + 1  # all that is known
         self._table: Tensor | None = None
+        self._kept: _Kept | None = None
 
     def before(self, items: Tensor, moments: Tensor) -> Tensor:
         """Interactions with items strictly before moments. Shapes ``[E]`` to ``[E]``, int64."""
@@ -91,15 +113,20 @@ class ItemCounts(nn.Module):
         Returns:
             Shape ``[E]``.
         """
-        last = (self.clock.span - 1) // self.clock.snapshot + 1  # all that is known
-        if (last + 1) * self.n_items > _MOST_COUNTS:
-            moments = self.clock.first + snapshots * self.clock.snapshot
-            moments = moments if numbers is None else moments.index_select(0, numbers)
-            return self._powers(dtype)[self.before(items, moments)]
-        table = self._table
-        if table is None or table.dtype != dtype or table.device != items.device:
-            table = self._table = self._damped_table(last, dtype)
-        cells = snapshots.clamp(max=last) * self.n_items
+        snapshots = snapshots.clamp(max=self._last)
+        if (self._last + 1) * self.n_items <= _MOST_COUNTS:
+            return self._read(self._damped_table(dtype), snapshots, items, numbers)
+        if items.device.type == "cpu":
+            wanted, lines = torch.unique(snapshots, return_inverse=True)
+            if len(wanted) * self.n_items <= _COUNTS_A_SEARCH * len(items):
+                return self._read(self._damped_at(wanted, dtype), lines, items, numbers)
+        moments = self.clock.first + snapshots * self.clock.snapshot
+        moments = moments if numbers is None else moments.index_select(0, numbers)
+        return self._powers(dtype)[self.before(items, moments)]
+
+    def _read(self, table: Tensor, lines: Tensor, items: Tensor, numbers: Tensor | None) -> Tensor:
+        """What a table of all items has in some of its lines; see :meth:`damped`."""
+        cells = (lines * self.n_items).to(whole_numbers(table.numel()))
         cells = (cells if numbers is None else cells.index_select(0, numbers)).add_(items)
         return table.view(-1).index_select(0, cells)
 
@@ -108,13 +135,57 @@ class ItemCounts(nn.Module):
         counts = torch.arange(self._most + 1, device=self.keys.device)
         return counts.clamp(min=1).to(dtype) ** -self.damping
 
-    def _damped_table(self, last: int, dtype: torch.dtype) -> Tensor:
+    def _damped_table(self, dtype: torch.dtype) -> Tensor:
         """Damped counts of all items at each snapshot. Shape ``[last + 1, I]``."""
+        table, device = self._table, self.keys.device
+        if table is None or table.dtype != dtype or table.device != device:
+            counts = self._counts_at_every(1)
+            table = self._table = self._powers(dtype)[counts]
+        return table
+
+    def _damped_at(self, snapshots: Tensor, dtype: torch.dtype) -> Tensor:
+        """Damped counts of all items at some snapshots: kept counts, and what came after them.
+
+        Args:
+            snapshots: Numbers from 0 to the last. Shape ``[S]``, int64.
+            dtype: Of the result.
+
+        Returns:
+            Shape ``[S, I]``.
+        """
+        kept = self._kept
+        if kept is None:
+            kept = self._kept = self._keep()
+        line = torch.div(snapshots, kept.every, rounding_mode="floor")
+        counts = kept.counts.index_select(0, line)
+        numbers, places = expand_ranges(kept.ends[line * kept.every], kept.ends[snapshots])
+        cells = (numbers * self.n_items).add_(kept.items.index_select(0, places))
+        counts.view(-1).scatter_add_(0, cells, counts.new_ones(()).expand(len(cells)))
+        return self._powers(dtype).index_select(0, counts.view(-1)).view_as(counts)
+
+    def _keep(self) -> _Kept:
+        lines = max(2, _MOST_COUNTS // self.n_items)
+        every = -(-self._last // (lines - 1))
+        of_week = self._weeks()
+        by_time = _owners(self.starts)[of_week.argsort(stable=True)]
+        ends = torch.bincount(of_week, minlength=self._last + 1).cumsum(0)
+        return _Kept(every, self._counts_at_every(every).int(), by_time.int(), ends)
+
+    def _counts_at_every(self, step: int) -> Tensor:
+        """Interactions with all items before snapshot 0, ``step``, ... to the last, or beyond.
+
+        Shape ``[ceil(last / step) + 1, I]``, int64.
+        """
+        lines = torch.div(self._weeks() + step - 1, step, rounding_mode="floor")
+        n_lines = -(-self._last // step) + 1
+        cells = lines * self.n_items + _owners(self.starts)
+        counts = torch.bincount(cells, minlength=n_lines * self.n_items)
+        return counts.view(-1, self.n_items).cumsum(0)
+
+    def _weeks(self) -> Tensor:
+        """The first snapshot after each interaction, from 1. Shape ``[N]``, int64."""
         ticks = self.keys - _owners(self.starts) * self.clock.span
-        week = torch.div(ticks, self.clock.snapshot, rounding_mode="floor")
-        cells = (week + 1) * self.n_items + _owners(self.starts)
-        counts = torch.bincount(cells, minlength=(last + 1) * self.n_items)
-        return self._powers(dtype)[counts.view(-1, self.n_items).cumsum(0)]
+        return torch.div(ticks, self.clock.snapshot, rounding_mode="floor") + 1
 
 
 def _owners(starts: Tensor) -> Tensor:

@@ -63,40 +63,44 @@ class EventStore(nn.Module):
 
         Args:
             items: Shape ``[Q]``, int64.
-            moments: Shape ``[Q]``, int64.
-            limit: At most as many of each item and table.
+            moments: The moment of each query, and earlier ones that part its events. ``[Q, M]``,
+                int64.
+            limit: At most as many of each item and table, the latest.
 
         Returns:
-            First event and the one past the last. Shape ``[Q, 4]`` each, int64.
+            First event of each item and table, shape ``[Q, 4]``; and the one past the last that was
+            known before each moment, shape ``[Q, 4, M]``; int64.
         """
         tables = torch.arange(N_TABLES, device=items.device) * self.n_items
         runs = items[:, None] + tables
-        begins = self.starts[runs]
-        ends = self.starts[runs + 1]
-        ends = self.first_from(moments[:, None], begins, ends, most=self._longest)
-        return torch.maximum(ends - limit, begins), ends
+        begins, ends = self.starts[runs], self.starts[runs + 1]
+        parted = self._first_from(moments[:, None], begins[..., None], ends[..., None])
+        begins = torch.maximum(parted[..., 0] - limit, begins)
+        return begins, torch.maximum(parted, begins[..., None])
 
-    def first_from(self, moments: Tensor, begins: Tensor, ends: Tensor, *, most: int) -> Tensor:
-        """The first of consecutive events that became known at a moment or later.
+    def _first_from(self, moments: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
+        """The first event of runs that became known at a moment or later.
 
         Args:
-            moments: Of a shape that expands to that of ``begins``; int64.
-            begins: First event of each search, in one run; int64.
+            moments: Shape ``[Q, 1, M]``, int64.
+            begins: First event of each run. Shape ``[Q, 4, 1]``, int64.
             ends: The one past the last; int64.
-            most: No search is over more events.
 
         Returns:
-            Between ``begins`` and ``ends``, int64.
+            Between ``begins`` and ``ends``. Shape ``[Q, 4, M]``, int64.
         """
-        found, last = begins, max(len(self.times) - 1, 0)
-        if not len(self.times):
-            return found
-        for bit in reversed(range(most.bit_length())):
-            further = found + (1 << bit)
-            places = (further - 1).clamp_(max=last).flatten()
-            times = self.times.index_select(0, places).view_as(further)
-            found = torch.where((times < moments) & (further <= ends), further, found)
-        return found
+        last = (ends - 1).clamp_(min=0)
+        known = (begins - 1).expand(-1, -1, moments.shape[2])  # the last event found to be known
+        for bit in reversed(range(self._longest.bit_length())):
+            further = torch.minimum(known + (1 << bit), last)
+            times = self.times.index_select(0, further.flatten()).view_as(further)
+            known = torch.where(times < moments, further, known)
+        return torch.minimum(known + 1, ends)
+
+    @property
+    def n_places(self) -> int:
+        """Events of all runs."""
+        return len(self.others)
 
     def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
         """The items that events lead to, and their damped weights."""
@@ -226,14 +230,10 @@ class EventMemory(nn.Module):
         return near, cosines
 
     def _of_events(self, read: "_Read") -> ScoreRuns:
-        begins, ends = self.events.known(read.items, read.moments, self.limit)
         oldest = read.moments[:, None] - self.age_bounds  # [Q, ages - 1]
-        edges = [ends]
-        edges += [
-            self.events.first_from(moment[:, None], begins, ends, most=self.limit)
-            for moment in oldest.unbind(dim=1)
-        ]
-        edges.append(begins)
+        moments = torch.cat([read.moments[:, None], oldest], dim=1)
+        begins, ends = self.events.known(read.items, moments, self.limit)
+        edges = torch.cat([ends, begins[..., None]], dim=2)  # [Q, 4, ages + 1]
         snapshots = self.clock.numbers(read.moments)
         damped = self.counts.damped(read.items, snapshots, read.decayed.dtype)
         n_relations = self.n_event_relations
@@ -244,8 +244,8 @@ class EventMemory(nn.Module):
         relations = torch.arange(n_relations, device=begins.device)
         return runs_by_row(
             of_query(read.rows),
-            torch.stack(edges[1:], dim=2).flatten(),  # [Q, 4, ages]
-            torch.stack(edges[:-1], dim=2).flatten(),
+            edges[..., 1:].flatten(),
+            edges[..., :-1].flatten(),
             relations=relations.expand(len(begins), -1).flatten(),
             steps=of_query(read.steps),
             snapshots=of_query(snapshots),

@@ -4,20 +4,31 @@ import torch
 from torch import Tensor
 
 
-def expand_ranges(begins: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+def whole_numbers(below: int) -> torch.dtype:
+    """The shorter of int32 and int64 that holds all whole numbers below one.
+
+    Where millions of them are read, half the bytes are less time.
+    """
+    return torch.int32 if below <= 2**31 else torch.int64
+
+
+def expand_ranges(
+    begins: Tensor, ends: Tensor, *, dtype: torch.dtype = torch.int64
+) -> tuple[Tensor, Tensor]:
     """All positions of ranges, range after range.
 
     Args:
         begins: First position of each range. Shape ``[Q]``, int64.
         ends: Position after the last. Shape ``[Q]``, int64.
+        dtype: Of the positions, and it must hold their number too.
 
     Returns:
-        The number of the range and the position, of shape ``[E]`` each, int64.
+        The number of the range, int64, and the position, of shape ``[E]`` each.
     """
     lengths = ends - begins
     numbers = torch.repeat_interleave(lengths)
-    shifts = begins - (lengths.cumsum(0) - lengths)
-    positions = torch.arange(len(numbers), device=begins.device)
+    shifts = (begins - (lengths.cumsum(0) - lengths)).to(dtype)
+    positions = torch.arange(len(numbers), dtype=dtype, device=begins.device)
     return numbers, positions.add_(shifts.index_select(0, numbers))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from recbole_hm4sr.layers.ranges import expand_ranges
+from recbole_hm4sr.layers.ranges import expand_ranges, whole_numbers
 
 # Keys of pairs: the row times this, plus the item.
 _STRIDE = 2**31
@@ -21,11 +21,15 @@ _STRIDE = 2**31
 class Store(Protocol):
     """Entries by place: the item that each scores, and its value before the weight of its run."""
 
+    @property
+    def n_places(self) -> int:
+        """How many entries it has."""
+
     def read(self, places: Tensor, numbers: Tensor, runs: "ScoreRuns") -> tuple[Tensor, Tensor]:
         """Items, int, and values of entries.
 
         Args:
-            places: Shape ``[E]``, int64.
+            places: Shape ``[E]``, int32 or int64.
             numbers: The run of each entry. Shape ``[E]``, int64.
             runs: Say from when they read.
 
@@ -39,6 +43,11 @@ class FixedStore(NamedTuple):
 
     items: Tensor
     values: Tensor
+
+    @property
+    def n_places(self) -> int:
+        """How many entries it has."""
+        return len(self.items)
 
     def read(self, places: Tensor, numbers: Tensor, runs: "ScoreRuns") -> tuple[Tensor, Tensor]:
         """Items and values of entries; see :class:`Store`."""
@@ -95,7 +104,8 @@ class ScoreRuns:
 
     def entries(self) -> Entries:
         """Look up all entries."""
-        numbers, places = expand_ranges(self.begins, self.ends)
+        dtype = whole_numbers(self.store.n_places)
+        numbers, places = expand_ranges(self.begins, self.ends, dtype=dtype)
         return Entries(numbers, *self.store.read(places, numbers, self))
 
     def between(self, begin: int, end: int) -> "ScoreRuns":
@@ -203,9 +213,9 @@ class SparseScores(NamedTuple):
             place, inside = _places(items, own)
             values = values if inside is None else values.mul_(inside)
             values = values * part.weights.index_select(0, numbers)
-            first_cells = part.rows * len(items)
+            first_cells = (part.rows * len(items)).to(whole_numbers(total.numel()))
             cells = first_cells.index_select(0, numbers).add_(place)
-            total = total.scatter_add_(0, cells, values)
+            total = total.scatter_add_(0, cells.long(), values)
         return total.view(scores.shape)
 
     def by_relation(self, items: Tensor, n_relations: int) -> Tensor:

@@ -136,17 +136,23 @@ def test_memory_at_the_moment_of_each_request(name, part, when):
     np.testing.assert_allclose(found, RECORDED[f"{name}/{when}/m{part}"], rtol=0, atol=1e-12)
 
 
-def test_counts_that_are_searched_equal_those_of_the_table_to_the_bit(monkeypatch):
+@pytest.mark.parametrize("counts_a_search", [0, 10**9], ids=["searched", "made"])
+def test_counts_without_a_table_equal_those_of_the_table_to_the_bit(counts_a_search, monkeypatch):
+    """Searched one by one, or made for all items from those of a few snapshots."""
     name = "again_gap"
     log, rows = log_of(name), RECORDED[f"{name}/rows_test"]
     items = last_ten(log.items, log, rows)
     moments = torch.from_numpy(RECORDED[f"{name}/target/T_test"])
     moments[0] += 4000 * DAY  # later than all data
     by_table = dense(memory_of(name, log), items, moments, n_items_of(name))
-    monkeypatch.setattr(item_counts, "_MOST_COUNTS", 0)
-    searched = dense(memory_of(name, log), items, moments, n_items_of(name))
+    # Of the snapshots, seven are kept.
+    monkeypatch.setattr(item_counts, "_MOST_COUNTS", 7 * n_items_of(name))
+    monkeypatch.setattr(item_counts, "_COUNTS_A_SEARCH", counts_a_search)
+    known = memory_of(name, log)
+    found = dense(known, items, moments, n_items_of(name))
+    assert (known.counts._kept is not None) == (counts_a_search > 0)
     assert by_table.any()
-    np.testing.assert_array_equal(searched, by_table)
+    np.testing.assert_array_equal(found, by_table)
 
 
 @pytest.mark.parametrize("when", ["target", "last"])
