@@ -277,12 +277,19 @@ def _source(run: Path | None, onnx: Path | None) -> "Source":
 def refresh(
     run: RunOption,
     interactions: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in "
             "what its data set was prepared from."
         ),
-    ],
+    ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held_out",
+            help="In place of a file: the validation and test part of the run's own data set.",
+        ),
+    ] = False,
 ) -> None:
     """Merge new interactions into the memory of a run (memory: events), without training.
 
@@ -292,16 +299,22 @@ def refresh(
     than its user's newest is refused. A service that runs takes it over with --reload_on_change,
     and else goes on with what it has opened. An index that hm4sr export has written into the run's
     folder is written anew.
+    A run is tested by a memory without its validation and test part; --held_out merges them. Do it
+    once before a run is served.
     """
-    check_run(run, needs_data=False)
-    require_file(interactions)
+    if (interactions is None) != held_out:
+        raise ConfigError("a refresh must have either --interactions or --held_out")
+    check_run(run, needs_data=held_out)
+    if interactions is not None:
+        require_file(interactions)
     from recbole_hm4sr.data.times import as_date
     from recbole_hm4sr.serve import refresh as refreshing
 
-    done = refreshing.refresh(run, interactions)
+    done = refreshing.refresh(run, interactions, held_out=held_out)
     until = f"{as_date(done.known_until, done.unit)} ({done.known_until})"
     if done.is_known:
-        out.print(f"{interactions} was merged before: nothing to do; known before {until}")
+        what = "all of the run's data set" if interactions is None else interactions
+        out.print(f"{what} was merged before: nothing to do; known before {until}")
     else:
         out.print(
             f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; "

@@ -51,6 +51,7 @@ def train(
     from recbole_hm4sr.report.finish import report_run
     from recbole_hm4sr.run import quick_start
     from recbole_hm4sr.run.baselines import record_baselines
+    from recbole_hm4sr.serve.moments import notes_before_serving
 
     def finish(parts: Any) -> None:
         record_baselines(parts)
@@ -81,6 +82,8 @@ def train(
     for sentence in _baseline_sentences(result):
         out.print(sentence)
     out.print(f"report: {result.run_dir / 'report.html'}")
+    for note in notes_before_serving(result.run_dir):
+        out.print(f"note: {note}")
 
 
 def evaluate(
