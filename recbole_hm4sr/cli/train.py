@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.cli.histories import SkipBad
 from recbole_hm4sr.cli.later import judge_later
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.cli.preflight import check_run, check_training, require_file
@@ -98,6 +99,7 @@ def evaluate(
     page: Annotated[
         Path | None, typer.Option(help="Folder for later.html and later.json of these.")
     ] = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Test the best epoch of a run again, or judge the run on what came after it.
 
@@ -108,7 +110,7 @@ def evaluate(
     check_run(run, needs_data=True)
     if interactions is not None:
         require_file(interactions)
-        judge_later(run, interactions, targets=targets, page=page)
+        judge_later(run, interactions, targets=targets, page=page, skip_bad=skip_bad)
         return
     from recbole_hm4sr.run import quick_start
 

@@ -8,7 +8,7 @@ the run's first time. The new files lie beside the old ones until ``serving.npz`
 that a refresh that is stopped leaves the run as it was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ import pandas as pd
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS, locked, remove_leftovers
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.data.atomic import count_of
+from recbole_hm4sr.data.atomic import AtomicTable, count_of
 from recbole_hm4sr.data.event_files import add_items, merge_times, write_events, write_merged
 from recbole_hm4sr.data.events import (
     N_TABLES,
@@ -49,6 +49,7 @@ from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.exported import indexes_of, require_export
 from recbole_hm4sr.serve.history_columns import HistoryColumns
+from recbole_hm4sr.serve.history_faults import Faults
 from recbole_hm4sr.serve.history_table import number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
@@ -79,7 +80,11 @@ class Refreshed(NamedTuple):
 
 
 def refresh(
-    run_dir: str | Path, interactions: str | Path | None = None, *, held_out: bool = False
+    run_dir: str | Path,
+    interactions: str | Path | None = None,
+    *,
+    held_out: bool = False,
+    skip_bad: bool = False,
 ) -> Refreshed:
     """Merge new interactions into the memory of a run: events, item times and popularity.
 
@@ -97,6 +102,8 @@ def refresh(
         interactions: CSV, Parquet or ``.inter`` file, written as the run's own files or as the
             table that its data set was prepared from.
         held_out: Merge what the run has held out, in place of a file; its data set must be there.
+        skip_bad: Leave out rows of the file that are wrong or older than their user's newest; the
+            log says how many, and why.
 
     Raises:
         ConfigError: If the run has no memory, keeps one interaction of each user and item while a
@@ -131,7 +138,8 @@ def refresh(
         if interactions is None:
             done = _merge_held_out(folder, plan, content, content.memory)
         else:
-            done = _merge_file(folder, Path(interactions), plan, content, content.memory)
+            path = Path(interactions)
+            done = _merge_file(folder, path, plan, content, content.memory, skip_bad=skip_bad)
         return done._replace(indexes=_renewed(folder, indexes, done.known_until))
 
 
@@ -152,7 +160,13 @@ def _renewed(
 
 
 def _merge_file(
-    folder: Path, path: Path, plan: RunPlan, content: ServingFile, memory: MemoryFiles
+    folder: Path,
+    path: Path,
+    plan: RunPlan,
+    content: ServingFile,
+    memory: MemoryFiles,
+    *,
+    skip_bad: bool,
 ) -> Refreshed:
     known, unit = content.data, plan.data.timestamp_unit
     of_memory, _ = _by_prefix(known.arrays)
@@ -164,7 +178,7 @@ def _merge_file(
     if file_hash in memory.merged:
         return Refreshed(True, 0, 0, 0, 0, clock.end, unit)
     state = memory.open_state(folder)
-    came = _read(path, plan, known, state)
+    came = _read(path, plan, known, state, skip_bad=skip_bad)
     n_items = len(came.item_tokens)
     of_memory = with_items(of_memory, n_items)
     whole = _merge(folder, memory, state, of_memory, came.rows)
@@ -277,20 +291,23 @@ class _Came(NamedTuple):
         LaterRows.in_order(users, items, self.rows.times).save(path)
 
 
-def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
+def _read(
+    path: Path, plan: RunPlan, known: ServingData, state: RefreshState, *, skip_bad: bool
+) -> _Came:
     user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
     columns = HistoryColumns(user, item, time, plan.data.timestamp_unit, known.source)
-    raw, line = read_interaction_file(path, columns)
+    raw, table = read_interaction_file(path, columns, skip_bad=skip_bad)
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)
     n_new = len(item_tokens) - len(known.item_tokens)
     if n_new and not {ROWS, ORDER} & set(known.arrays):
         first = int(np.argmax(items >= len(known.item_tokens)))
         raise DataError(
-            f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
+            f"{table.line(first)}: the items must be those of the run, got {raw.items[first]!r} "
             f"({count_of(n_new, 'such item')}); {plan.entry.name} cannot score others"
         )
-    rows, n_skipped = _accepted(NewRows(users, items, raw.times), state, line)
+    came = NewRows(users, items, raw.times)
+    rows, n_skipped = _accepted(came, state, table, skip_bad=skip_bad)
     return _Came(rows, n_skipped, user_tokens, item_tokens)
 
 
@@ -305,21 +322,24 @@ def _with_new(tokens: Array, known: Array) -> tuple[Array, Array]:
 
 
 def _accepted(
-    rows: NewRows, state: RefreshState, line: Callable[[int], str]
+    rows: NewRows, state: RefreshState, table: AtomicTable, *, skip_bad: bool
 ) -> tuple[NewRows, int]:
     """The rows that are new, by user and time, and how many were there."""
-    is_kept, is_late = state.sort_out(rows)
-    if is_late.any():
-        row = int(np.argmax(is_late))
+
+    def too_old(row: int) -> str:
         user = rows.users[row]
         newest = state.times[state.offsets[user + 1] - 1]
-        raise DataError(
-            f"{line(row)}: an interaction must not be older than its user's newest, got "
-            f"{rows.times[row]} for {str(state.users[user])!r}, whose newest is of {newest} "
-            f"({count_of(int(is_late.sum()), 'such line')}); leave it out, or train the run anew "
-            f"on all data"
+        return (
+            f"an interaction must not be older than its user's newest, got {rows.times[row]} for "
+            f"{str(state.users[user])!r}, whose newest is of {newest}"
         )
-    rows = rows.where(~is_kept)
+
+    is_kept, is_late = state.sort_out(rows)
+    faults = Faults(table)
+    faults.add(is_late, "older than its user's newest", too_old)
+    # A shop may give its whole log, of which most is known.
+    on_time = faults.settle(skip_bad=skip_bad, refuse_most=False)
+    rows = rows.where(~is_kept & on_time)
     order = np.lexsort((rows.times, rows.users))  # stable: equal times keep the file's order
     return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
 
