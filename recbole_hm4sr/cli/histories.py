@@ -20,6 +20,13 @@ TimeFormat = Annotated[
 Encoding = Annotated[
     str | None, typer.Option(help="Encoding of the CSV file, as cp1252 or utf-16.")
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip_bad",
+        help="Leave out lines of the file that cannot be used, and count them by reason.",
+    ),
+]
 
 
 def check_given(unit: str | None, encoding: str | None) -> None:

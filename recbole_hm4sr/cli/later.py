@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.cli.histories import SkipBad
 from recbole_hm4sr.cli.options import out
 from recbole_hm4sr.cli.preflight import check_run, require_file
 
@@ -65,6 +66,7 @@ def update(
     passes: Annotated[int, typer.Option(help="Passes over the new rows.")] = 2,
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last update back.")] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Let a run learn from new interactions, in seconds; users and items it did not know get rows.
 
@@ -88,7 +90,7 @@ def update(
         updating.undo(run)
         out.print(f"the last update of {run} is taken back")
         return
-    done = updating.update(run, interactions, recipe=recipe)
+    done = updating.update(run, interactions, recipe=recipe, skip_bad=skip_bad)
     if done.is_known:
         out.print(f"{interactions} was learned from before: nothing to do")
         return
@@ -160,7 +162,9 @@ def as_rich(table: Any) -> Table:
     return found
 
 
-def judge_later(run: Path, interactions: Path, *, targets: str, page: Path | None) -> None:
+def judge_later(
+    run: Path, interactions: Path, *, targets: str, page: Path | None, skip_bad: bool
+) -> None:
     """Judge a run on what came after it, and print what was found.
 
     Args:
@@ -168,13 +172,14 @@ def judge_later(run: Path, interactions: Path, *, targets: str, page: Path | Non
         interactions: The file.
         targets: Which of its interactions are judged.
         page: Folder for a page and the numbers; None for none.
+        skip_bad: Whether wrong rows are left out.
     """
     from recbole_hm4sr.later.options import CHOICES, require_choice
 
     require_choice("--targets", targets, CHOICES)
     from recbole_hm4sr.later import evaluation, later_page
 
-    found = evaluation.evaluate_later(run, interactions, targets=targets)
+    found = evaluation.evaluate_later(run, interactions, targets=targets, skip_bad=skip_bad)
     for words in later_page.sentences(found):
         out.print(words)
     for table in later_page.tables(found):

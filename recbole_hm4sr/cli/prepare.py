@@ -16,6 +16,11 @@ prepare_app = typer.Typer(
 )
 _IF_STOPPED = "finished stages are kept. Go on with the same command"
 _COUNTED = ("users", "items", "interactions")
+# What is dropped by a rule, by the beginning of its reason, and how to keep it.
+_HINTS = {
+    "the same user and item again, later": " (--keep_later keeps them)",
+    "interactions of": " (--core=0 keeps all)",
+}
 Out = Annotated[
     Path, typer.Option("--out", help="Folder to write, new or empty; its name is the data set's.")
 ]
@@ -70,13 +75,27 @@ ItemsItem = Annotated[
 Categories = Annotated[
     str | None, typer.Option(help="Its column of category paths, texts or lists.")
 ]
-Separator = Annotated[str, typer.Option(help="Between two categories of an item, if a text.")]
+Separator = Annotated[
+    str | None,
+    typer.Option(help="Between two categories of an item, if a text; by default |."),
+]
+KeepItemsOfTable = Annotated[
+    str | None,
+    typer.Option(
+        "--keep_items",
+        help="Items of the .item file: all that are described, the default, or those interacted "
+        "with.",
+    ),
+]
 LevelSeparator = Annotated[
     str | None,
     typer.Option("--level_separator", help="Between the levels of a category, as >."),
 ]
 ImageUrl = Annotated[str | None, typer.Option("--image_url", help="Its column of image addresses.")]
-Encoding = Annotated[str, typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16.")]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Encoding of CSV files, such as cp1252 or utf-16; by default utf-8."),
+]
 ItemsEncoding = Annotated[
     str | None,
     typer.Option("--items_encoding", help="That of --items, if not as by --encoding."),
@@ -127,10 +146,12 @@ def amazon(  # noqa: PLR0913  # a flag each
 def csv_files(  # noqa: PLR0913  # a flag each
     interactions: Annotated[Path, typer.Option(help="CSV or Parquet file of interactions.")],
     folder: Out,
-    user: Annotated[str, typer.Option(help="Its column of users.")] = "user_id",
-    item: Annotated[str, typer.Option(help="Its column of items.")] = "item_id",
-    time: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
-    unit: Annotated[str, typer.Option(help="What times are: s, ms or date (texts).")] = "s",
+    user: Annotated[str | None, typer.Option(help="Its column of users: user_id.")] = None,
+    item: Annotated[str | None, typer.Option(help="Its column of items: item_id.")] = None,
+    time: Annotated[str | None, typer.Option(help="Its column of times: timestamp.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="What times are: s, ms or date (texts); by default s.")
+    ] = None,
     time_format: TimeFormat = None,
     event: Event = None,
     keep_events: KeepEvents = "",
@@ -139,15 +160,15 @@ def csv_files(  # noqa: PLR0913  # a flag each
     title: Annotated[str | None, typer.Option(help="Its column of titles.")] = None,
     brand: Annotated[str | None, typer.Option(help="Its column of brands.")] = None,
     categories: Categories = None,
-    separator: Separator = "|",
+    separator: Separator = None,
     level_separator: LevelSeparator = None,
     description: Annotated[str | None, typer.Option(help="Its column of descriptions.")] = None,
     price: Annotated[str | None, typer.Option(help="Its column of prices.")] = None,
     image_url: ImageUrl = None,
-    encoding: Encoding = "utf-8",
+    encoding: Encoding = None,
     items_encoding: ItemsEncoding = None,
     core: Core = None,
-    keep_items: KeepItems = "all",
+    keep_items: KeepItemsOfTable = None,
     keep_later: KeepLater = False,
     append: Append = False,
     replace: Replace = False,
@@ -157,7 +178,8 @@ def csv_files(  # noqa: PLR0913  # a flag each
     """A table of interactions, and one of items.
 
     CSV (plain or gzip; separated by a comma, tab, semicolon or bar) or Parquet, told apart by
-    content. Columns of --items that no flag names are left out.
+    content. Columns of --items that no flag names are left out. With --append and --replace, what
+    no flag says of the columns and of what is kept is as in the state before.
     """
     from recbole_hm4sr.prepare.command import prepare
 
@@ -187,7 +209,7 @@ def csv_files(  # noqa: PLR0913  # a flag each
             items_encoding=items_encoding,
             core=core,
             keep_items=keep_items,
-            keep_later=keep_later,
+            keep_later=keep_later or None,
             change=change,
             memory=memory,
             threads=threads,
@@ -215,23 +237,34 @@ def _print_result(folder: Path, provenance: dict[str, Any], *, is_known: bool) -
     for step in counted:
         table.add_row(step["step"], *(f"{step[name]:,}" for name in _COUNTED))
     out.print(table)
+    # What is appended is kept by the rule of the state before.
+    hints = {} if steps[0].get("earlier") else dict(_HINTS)
     for step in steps:
-        _print_reasons(f"{step['step']}: dropped", step["dropped"])
+        _print_reasons(f"{step['step']}: dropped", step["dropped"], hints)
         if "events" in step:
             kept = ", ".join(f"{name} ({count:,})" for name, count in step["events"].items())
             out.print(f"{step['step']}: events kept {kept}")
     if "without_metadata" in steps[-1]:
-        _print_reasons("values left empty:", steps[-1]["values_left_empty"])
+        _print_reasons("values left empty:", steps[-1]["values_left_empty"], {})
+        without, n_items = steps[-1]["without_metadata"], steps[-1]["items"]
         out.print(
-            f"{steps[-1]['without_metadata']:,} of {steps[-1]['items']:,} items have no metadata"
+            f"{without:,} of {n_items:,} items have no metadata"
+            if without
+            else f"all {n_items:,} items are described"
         )
         for reason, count in steps[-1]["kept_without_interactions"].items():
             out.print(f"{reason}: {count:,}, their lines are kept")
     numbers = ", ".join(f"{counted[-1][name]:,} {name}" for name in _COUNTED)
     out.print(f"{folder}: {numbers}")
+    out.print(f"next: hm4sr check --dataset={folder.name} --data_path={folder.parent}")
 
 
-def _print_reasons(what: str, drops: dict[str, Any]) -> None:
-    if drops:
-        reasons = (f"{reason} ({entry['count']:,})" for reason, entry in drops.items())
-        out.print(f"{what} {', '.join(reasons)}")
+def _print_reasons(what: str, drops: dict[str, Any], hints: dict[str, str]) -> None:
+    """Print counts by reason, each hint once; it is taken out of the hints."""
+    texts = []
+    for reason, entry in drops.items():
+        ruled = [name for name in hints if reason.startswith(name)]
+        hint = "".join(hints.pop(name) for name in ruled)
+        texts.append(f"{reason} ({entry['count']:,}){hint}")
+    if texts:
+        out.print(f"{what} {', '.join(texts)}")

@@ -67,6 +67,7 @@ def recommend(  # noqa: PLR0913  # an option each
     unit: histories.Unit = None,
     time_format: histories.TimeFormat = None,
     encoding: histories.Encoding = None,
+    skip_bad: histories.SkipBad = False,
     candidates: rules.Candidates = None,
     exclude_items: rules.ExcludeItems = None,
     where: rules.Where = None,
@@ -108,6 +109,7 @@ def recommend(  # noqa: PLR0913  # an option each
             unit=unit,
             time_format=time_format,
             encoding=encoding,
+            skip_bad=skip_bad,
         )
         found = recommender.recommend(
             raw,
@@ -277,31 +279,45 @@ def _source(run: Path | None, onnx: Path | None) -> "Source":
 def refresh(
     run: RunOption,
     interactions: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="CSV, Parquet or .inter file: user, item and time, named as in the run or as in "
             "what its data set was prepared from."
         ),
-    ],
+    ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held_out",
+            help="In place of a file: the validation and test part of the run's own data set.",
+        ),
+    ] = False,
+    skip_bad: histories.SkipBad = False,
 ) -> None:
     """Merge new interactions into the memory of a run (memory: events), without training.
 
     Who bought what next, how often and when is then what a build from all interactions gives, to
     the last bit; new users and new items are included. A file that was merged before is left alone.
     A row that is among its user's newest ten already is skipped and counted; any other row older
-    than its user's newest is refused. A service that runs takes it over with --reload_on_change,
-    and else goes on with what it has opened. An index that hm4sr export has written into the run's
-    folder is written anew.
+    than its user's newest is refused, or left out with --skip_bad. A service that runs takes it
+    over with --reload_on_change, and else goes on with what it has opened. An index that hm4sr
+    export has written into the run's folder is written anew.
+    A run is tested by a memory without its validation and test part; --held_out merges them. Do it
+    once before a run is served.
     """
-    check_run(run, needs_data=False)
-    require_file(interactions)
+    if (interactions is None) != held_out:
+        raise ConfigError("a refresh must have either --interactions or --held_out")
+    check_run(run, needs_data=held_out)
+    if interactions is not None:
+        require_file(interactions)
     from recbole_hm4sr.data.times import as_date
     from recbole_hm4sr.serve import refresh as refreshing
 
-    done = refreshing.refresh(run, interactions)
+    done = refreshing.refresh(run, interactions, held_out=held_out, skip_bad=skip_bad)
     until = f"{as_date(done.known_until, done.unit)} ({done.known_until})"
     if done.is_known:
-        out.print(f"{interactions} was merged before: nothing to do; known before {until}")
+        what = "all of the run's data set" if interactions is None else interactions
+        out.print(f"{what} was merged before: nothing to do; known before {until}")
     else:
         out.print(
             f"{done.n_added:,} interactions merged, {done.n_skipped:,} skipped that were there; "

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.cli.histories import SkipBad
 from recbole_hm4sr.cli.later import judge_later
 from recbole_hm4sr.cli.options import OVERRIDES, out, parse_overrides
 from recbole_hm4sr.cli.preflight import check_run, check_training, require_file
@@ -51,6 +52,7 @@ def train(
     from recbole_hm4sr.report.finish import report_run
     from recbole_hm4sr.run import quick_start
     from recbole_hm4sr.run.baselines import record_baselines
+    from recbole_hm4sr.serve.moments import notes_before_serving
 
     def finish(parts: Any) -> None:
         record_baselines(parts)
@@ -81,6 +83,8 @@ def train(
     for sentence in _baseline_sentences(result):
         out.print(sentence)
     out.print(f"report: {result.run_dir / 'report.html'}")
+    for note in notes_before_serving(result.run_dir):
+        out.print(f"note: {note}")
 
 
 def evaluate(
@@ -95,6 +99,7 @@ def evaluate(
     page: Annotated[
         Path | None, typer.Option(help="Folder for later.html and later.json of these.")
     ] = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Test the best epoch of a run again, or judge the run on what came after it.
 
@@ -105,7 +110,7 @@ def evaluate(
     check_run(run, needs_data=True)
     if interactions is not None:
         require_file(interactions)
-        judge_later(run, interactions, targets=targets, page=page)
+        judge_later(run, interactions, targets=targets, page=page, skip_bad=skip_bad)
         return
     from recbole_hm4sr.run import quick_start
 

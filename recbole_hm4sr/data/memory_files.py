@@ -83,12 +83,15 @@ class MemoryFiles:
         whole: All events, from which a refresh makes what is served.
         state: Of :class:`~recbole_hm4sr.data.refresh_state.RefreshState`.
         merged: SHA-256 of the files that were merged, in their order.
+        held_out: Interactions of the run's data set, of its validation and test part, that the
+            memory does not have; None where an older release has not counted them.
     """
 
     served: dict[str, str]
     whole: dict[str, str]
     state: dict[str, str]
     merged: tuple[str, ...] = ()
+    held_out: int | None = None
 
     def to_arrays(self) -> dict[str, Array]:
         """As ``serving.npz`` holds it."""
@@ -98,6 +101,7 @@ class MemoryFiles:
         return {
             "files": np.array(pairs, dtype=np.str_).reshape(-1, 2),
             "merged": np.array(self.merged, dtype=np.str_),
+            **({} if self.held_out is None else {"held_out": np.array(self.held_out)}),
         }
 
     @classmethod
@@ -109,7 +113,8 @@ class MemoryFiles:
         for name, value in arrays["files"].tolist():
             group, _, array = name.partition("/")
             groups[group][array] = value
-        return cls(**groups, merged=tuple(arrays["merged"].tolist()))
+        held_out = int(arrays["held_out"]) if "held_out" in arrays else None
+        return cls(**groups, merged=tuple(arrays["merged"].tolist()), held_out=held_out)
 
     def open(self, run_dir: Path, group: str) -> dict[str, Array]:
         """Map the arrays of a group: ``served``, ``whole`` or ``state``.
@@ -162,6 +167,8 @@ def write_memory(
     whole: Mapping[str, str],
     state: RefreshState,
     merged: tuple[str, ...] = (),
+    *,
+    held_out: int | None = None,
 ) -> MemoryFiles:
     """Write all of a memory but its events, which are there, and what is served of them.
 
@@ -171,6 +178,7 @@ def write_memory(
         whole: Hashes of all events.
         state: The newest interactions of each user.
         merged: SHA-256 of the files that were merged.
+        held_out: Interactions of the data set that it does not have, if they were counted.
 
     Raises:
         DataError: If something cannot be written.
@@ -188,7 +196,7 @@ def write_memory(
     states = {
         name: write_array(run_dir / _FOLDERS["state"], getattr(state, name)) for name in _STATE
     }
-    return MemoryFiles(names, dict(whole), states, merged)
+    return MemoryFiles(names, dict(whole), states, merged, held_out)
 
 
 def with_items(arrays: Mapping[str, Array], n_items: int) -> dict[str, Array]:

@@ -4,7 +4,8 @@ They stay in that unit, with all digits, up to the model. What needs seconds get
 """
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -91,23 +92,68 @@ def read_times(
     """
     table.require_kind(column, "float")
     values = table.frame[column].to_numpy(dtype=np.float64)
-    rules = (
-        (~np.isfinite(values), "a finite number"),
-        (values < 0, f"0 or more ({UNIT_WORDS[unit]} since 1970, UTC)"),
-        (values != np.floor(values), ""),
-    )
-    for broken, rule in rules:
-        if broken.any():
+    for broken in broken_times(values, unit, is_fixed=is_fixed):
+        if broken.flags.any():
             from recbole_hm4sr.data.atomic import count_of  # it imports pandas
 
-            row = int(np.flatnonzero(broken)[0])
-            rule = rule or _rule_of_fractions(values[row], unit, is_fixed=is_fixed)
+            row = int(np.flatnonzero(broken.flags)[0])
             raise DataError(
-                f"{table.line(row)}: {column} must be {rule}, got {values[row]:.15g}"
-                f" ({count_of(int(broken.sum()), 'such line')})"
+                f"{table.line(row)}: {column} must be {broken.rule(values[row])}, got "
+                f"{values[row]:.15g} ({count_of(int(broken.flags.sum()), 'such line')})"
             )
     _check_unit(table, column, unit, values, is_fixed=is_fixed)
     return values.astype(np.int64)
+
+
+class BrokenTimes(NamedTuple):
+    """Times that break a rule.
+
+    Attributes:
+        flags: Which do. Shape ``[N]``, bool.
+        reason: Why one cannot be used, as ``hm4sr prepare`` counts it.
+        rule: What such a time must be.
+    """
+
+    flags: "np.ndarray[Any, Any]"
+    reason: str
+    rule: Callable[[float], str]
+
+
+def broken_times(
+    values: "np.ndarray[Any, Any]", unit: str, *, is_fixed: bool
+) -> tuple[BrokenTimes, ...]:
+    """The rules that each time by itself must keep, in order, with the times that break them.
+
+    Args:
+        values: Shape ``[N]``, float64.
+        unit: ``s`` or ``ms`` since the Unix epoch.
+        is_fixed: As :func:`read_times` takes it.
+    """
+    sense = f"0 or more ({UNIT_WORDS[unit]} since 1970, UTC)"
+    is_whole = values == np.floor(values)
+    return (
+        BrokenTimes(np.isnan(values), "no time", lambda _: "a finite number"),
+        BrokenTimes(np.isinf(values), "time is no finite number", lambda _: "a finite number"),
+        BrokenTimes(values < 0, f"time is not in {unit}", lambda _: sense),
+        BrokenTimes(
+            ~is_whole,
+            "time is no whole number",
+            lambda value: _rule_of_fractions(value, unit, is_fixed=is_fixed),
+        ),
+    )
+
+
+def are_of_another_unit(values: "np.ndarray[Any, Any]", unit: str) -> "np.ndarray[Any, Any]":
+    """Which times look like dates of another unit than theirs. Shape ``[N]``, bool.
+
+    Args:
+        values: Shape ``[N]``, float64.
+        unit: ``s`` or ``ms``.
+    """
+    if unit == "s":
+        return np.asarray(values >= _SECONDS_LIMIT)
+    are_seconds = (values > _DATES_BEGIN) & (values < _SECONDS_LIMIT)
+    return np.asarray(are_seconds | (values >= _MILLISECONDS_LIMIT))
 
 
 def _rule_of_fractions(value: float, unit: str, *, is_fixed: bool) -> str:

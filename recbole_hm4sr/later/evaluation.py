@@ -84,7 +84,11 @@ class LaterMetrics:
 
 @kept_process_state()
 def evaluate_later(
-    run_dir: str | Path, interactions: str | Path, *, targets: str = "all"
+    run_dir: str | Path,
+    interactions: str | Path,
+    *,
+    targets: str = "all",
+    skip_bad: bool = False,
 ) -> LaterMetrics:
     """Judge a run, as it is served now, on new interactions; nothing is learned or written.
 
@@ -94,6 +98,7 @@ def evaluate_later(
         run_dir: Folder of a finished run, whose data set is there.
         interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
         targets: ``all``, or ``visits``: the first of every visit.
+        skip_bad: Leave wrong rows out; the log says how many, and why.
 
     Raises:
         ConfigError: If the choice of targets is none.
@@ -101,7 +106,7 @@ def evaluate_later(
     """
     require_choice("--targets", targets, CHOICES)
     folder = Path(run_dir)
-    asked = _open(folder, Path(interactions))
+    asked = _open(folder, Path(interactions), skip_bad=skip_bad)
     learner, part, log = asked.learner, asked.part, asked.part.log
     chosen = choose_targets(log, asked.is_new, targets, gap=visit_gap(learner.plan))
     if not len(chosen):
@@ -151,7 +156,7 @@ class _Opened(NamedTuple):
     is_added: Array
 
 
-def _open(folder: Path, interactions: Path) -> _Opened:
+def _open(folder: Path, interactions: Path, *, skip_bad: bool) -> _Opened:
     content = read_serving_file(folder)
     if content is None:
         raise DataError(f"{folder} must have a serving.npz, as every run that ended has")
@@ -161,7 +166,8 @@ def _open(folder: Path, interactions: Path) -> _Opened:
     set_threads(plan)
     vocabulary = Vocabulary.load(served_vocabulary(folder))
     learner = Learner(plan, plan.to_recbole())
-    before, came = read_added(folder, content), read_later(interactions, plan, vocabulary)
+    before = read_added(folder, content)
+    came = read_later(interactions, plan, vocabulary, skip_bad=skip_bad)
     added = read_added(folder, content, ("", came.where(~came.among(before.rows))))
     dataset = open_longer(
         plan, learner.config, vocabulary, added.rows, items, ranks_added=items is not None

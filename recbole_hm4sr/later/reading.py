@@ -41,7 +41,9 @@ def plan_of_later(run_dir: Path, **changes: Any) -> RunPlan:
     return read_plan(run_dir, machine=changes)
 
 
-def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
+def read_later(
+    path: Path, plan: RunPlan, vocabulary: Vocabulary, *, skip_bad: bool = False
+) -> LaterRows:
     """The interactions of a file, its tokens as the run writes them.
 
     A token that the run does not know is taken without the blanks at its ends.
@@ -51,14 +53,16 @@ def read_later(path: Path, plan: RunPlan, vocabulary: Vocabulary) -> LaterRows:
             set was prepared from.
         plan: Of the run.
         vocabulary: Of the run.
+        skip_bad: Leave wrong rows out; the log says how many, and why.
 
     Raises:
-        DataError: If the file cannot be read, lacks a column, or a row is wrong.
+        DataError: If the file cannot be read, lacks a column, or rows are wrong and may not be left
+            out; or if most rows are wrong.
     """
     user, item, moment = (plan.protocol[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "TIME"))
     source = read_interaction_columns(Path(plan.values["data_path"]))
     columns = HistoryColumns(user, item, moment, plan.data.timestamp_unit, source)
-    raw, _ = read_interaction_file(path, columns)
+    raw, _ = read_interaction_file(path, columns, skip_bad=skip_bad)
     users = _known_or_cut(raw.users, vocabulary.users)[raw.user]
     return LaterRows.in_order(users, _known_or_cut(raw.items, vocabulary.items), raw.times)
 

@@ -11,7 +11,8 @@ Checkpoints and results of the training stay.
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +116,11 @@ def read_added(folder: Path, content: ServingFile, *more: tuple[str, LaterRows])
 
 @kept_process_state()
 def update(
-    run_dir: str | Path, interactions: str | Path, *, recipe: Recipe | None = None
+    run_dir: str | Path,
+    interactions: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    skip_bad: bool = False,
 ) -> Updated:
     """Let a run learn from new interactions; users and items it did not know get rows.
 
@@ -126,6 +131,7 @@ def update(
         run_dir: Folder of a finished run, whose data set is there.
         interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
         recipe: How it learns.
+        skip_bad: Leave wrong rows out; the log says how many, and why.
 
     Raises:
         ConfigError: If the run keeps one interaction of each user and item, or is changed by
@@ -150,7 +156,8 @@ def update(
             return Updated(is_known=True)
         set_threads(plan)
         indexes = _exported(folder)
-        done = _update(folder, path, file_hash, plan, content, recipe)
+        came = partial(read_later, path, plan, skip_bad=skip_bad)
+        done = _update(folder, came, file_hash, plan, content, recipe)
         _renew(folder, indexes)
     return done._replace(seconds=time.perf_counter() - began)
 
@@ -181,11 +188,16 @@ def _content(folder: Path) -> ServingFile:
 
 
 def _update(
-    folder: Path, path: Path, file_hash: str, plan: RunPlan, content: ServingFile, recipe: Recipe
+    folder: Path,
+    read: Callable[[Vocabulary], LaterRows],
+    file_hash: str,
+    plan: RunPlan,
+    content: ServingFile,
+    recipe: Recipe,
 ) -> Updated:
     vocabulary = Vocabulary.load(served_vocabulary(folder))
     learner = Learner(plan, plan.to_recbole())
-    before, came = read_added(folder, content), read_later(path, plan, vocabulary)
+    before, came = read_added(folder, content), read(vocabulary)
     n_came, new_file = len(came), file_hash not in before.hashes
     came = (
         came.where(~came.among(before.rows))

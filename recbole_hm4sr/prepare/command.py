@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.prepare.progress import Report, silent
-from recbole_hm4sr.prepare.raw.csv_rows import UTF8
+from recbole_hm4sr.prepare.tables.earlier import CHANGES, Earlier
 from recbole_hm4sr.prepare.tables.job import Preparation
-from recbole_hm4sr.prepare.tables.table_files import ItemColumns, prepare_tables
+from recbole_hm4sr.prepare.tables.remembered import columns_of, rules_of
+from recbole_hm4sr.prepare.tables.table_files import prepare_tables
 from recbole_hm4sr.prepare.tables.tables import first_line, quote, require_engine
 
 
@@ -40,10 +40,10 @@ def prepare(  # noqa: PLR0913  # an option each
     items: Any = None,
     *,
     out: str | Path,
-    user: str = "user_id",
-    item: str = "item_id",
-    time: str = "timestamp",
-    unit: str = "s",
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    unit: str | None = None,
     time_format: str | None = None,
     event: str | None = None,
     keep_events: Sequence[str] = (),
@@ -54,13 +54,13 @@ def prepare(  # noqa: PLR0913  # an option each
     description: str | None = None,
     price: str | None = None,
     image_url: str | None = None,
-    separator: str = "|",
+    separator: str | None = None,
     level_separator: str | None = None,
-    encoding: str = UTF8,
+    encoding: str | None = None,
     items_encoding: str | None = None,
     core: int | None = None,
-    keep_items: str = "all",
-    keep_later: bool = False,
+    keep_items: str | None = None,
+    keep_later: bool | None = None,
     change: str = "",
     memory: str = "2GB",
     threads: int = 0,
@@ -68,17 +68,20 @@ def prepare(  # noqa: PLR0913  # an option each
 ) -> Prepared:
     """Make the atomic files of a data set, as ``hm4sr prepare csv`` does.
 
-    Started again after a stop, the same call on files goes on behind the last finished stage.
+    Started again after a stop, the same call on files goes on behind the last finished stage. With
+    ``change``, what is not given of the columns and of what is kept is as in the state before; an
+    empty text takes a column back.
 
     Args:
         interactions: A CSV or Parquet file, or a table of pandas, Polars or Arrow.
         items: The same of items; None leaves the data set without an ``.item`` file.
         out: Folder to write, new or empty; its name is the data set's. With ``change`` that of the
             first state.
-        user: Column of users.
-        item: Column of items.
-        time: Column of times.
-        unit: What times are that are no moments: ``s`` or ``ms`` since 1970, or ``date`` for texts.
+        user: Column of users; None for ``user_id``.
+        item: Column of items; None for ``item_id``.
+        time: Column of times; None for ``timestamp``.
+        unit: What times are that are no moments: ``s`` or ``ms`` since 1970, or ``date`` for texts;
+            None for ``s``.
         time_format: Form of dates, as ``%d.%m.%Y %H:%M``; None for ISO 8601.
         event: Column that says what a row is, as ``view`` or ``buy``.
         keep_events: Events that count; other rows are left out and counted.
@@ -89,14 +92,14 @@ def prepare(  # noqa: PLR0913  # an option each
         description: Column of descriptions.
         price: Column of prices.
         image_url: Column of image addresses.
-        separator: What stands between two categories of a text.
+        separator: What stands between two categories of a text; None for ``|``.
         level_separator: What stands between the levels of a category.
-        encoding: Of CSV files, as Python names it.
+        encoding: Of CSV files, as Python names it; None for ``utf-8``.
         items_encoding: That of ``items``, if another.
         core: Fewest interactions of each user and item; 0 keeps all. None for 5; all that is
             appended is kept.
-        keep_items: ``all`` that are described, or those ``interacted`` with.
-        keep_later: Keep later interactions of the same user and item.
+        keep_items: ``all`` that are described, or those ``interacted`` with; None for ``all``.
+        keep_later: Keep later interactions of the same user and item; None for no.
         change: ``append`` to the newest state of the data set, or ``replace`` it: the next state is
             a folder beside it, with the day in its name. Its settings and encoders are kept.
         memory: Largest memory of the tables, as ``2GB``.
@@ -108,22 +111,33 @@ def prepare(  # noqa: PLR0913  # an option each
         DataError: If a table cannot be read, or the folder is taken.
     """
     require_engine()
-    job = Preparation(Path(out), core, keep_later, memory, threads, keep_items, change)
-    columns = InteractionColumns(
-        user, item, time, unit, time_format, encoding, event, tuple(keep_events)
+    earlier = Earlier.newest(Path(out), change) if change in CHANGES else None
+    columns, item_columns = columns_of(
+        {
+            "user": user,
+            "item": item,
+            "time": time,
+            "unit": unit,
+            "time_format": time_format,
+            "event": event,
+            "keep_events": tuple(keep_events),
+            "items_item": items_item,
+            "title": title,
+            "brand": brand,
+            "categories": categories,
+            "description": description,
+            "price": price,
+            "image_url": image_url,
+            "separator": separator,
+            "level_separator": level_separator,
+            "encoding": encoding,
+            "items_encoding": items_encoding,
+        },
+        earlier,
     )
-    item_columns = ItemColumns(
-        items_item or item,
-        title=title,
-        brand=brand,
-        categories=categories,
-        description=description,
-        price=price,
-        image_url=image_url,
-        separator=separator,
-        level_separator=level_separator,
-        encoding=items_encoding or encoding,
-    )
+    rules: dict[str, Any] = {"core": core, "keep_later": keep_later, "keep_items": keep_items}
+    rules = rules_of(rules, earlier, replaces=change == "replace")
+    job = Preparation(Path(out), **rules, memory=memory, threads=threads, change=change)
     with tempfile.TemporaryDirectory(prefix="hm4sr-") as folder:
         provenance = prepare_tables(
             _as_file(interactions, "interactions", Path(folder)),

@@ -134,7 +134,8 @@ def _write(
     """The files of a memory whose events are the same, of more items."""
     starts = add_items(memory.open_events(run_dir).starts, n_items, n_tables=N_TABLES)
     whole = {**memory.whole, "starts": write_array(memory_folder(run_dir), starts)}
-    return write_memory(run_dir, arrays, whole, memory.open_state(run_dir), memory.merged)
+    state = memory.open_state(run_dir)
+    return write_memory(run_dir, arrays, whole, state, memory.merged, held_out=memory.held_out)
 
 
 def with_described_items(

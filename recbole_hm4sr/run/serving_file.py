@@ -32,7 +32,7 @@ from recbole_hm4sr.data.memory_files import (
     write_whole,
 )
 from recbole_hm4sr.data.npz import DAMAGE
-from recbole_hm4sr.data.refresh_state import KEPT, RefreshState, keep_newest
+from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import ServingData, describe_dataset, remembered
 from recbole_hm4sr.run import kept_encoders
 from recbole_hm4sr.run.added_items import takes_new_items, with_described_items
@@ -134,8 +134,16 @@ def write_serving_file(
     memory = None
     if of_memory:
         events = EventRuns(**{name: of_memory.pop(f"events.{name}") for name in OF_EVENTS})
-        state = _newest_interactions(dataset, MemoryRules(*of_memory["rules"].tolist()))
-        memory = write_memory(run_dir, of_memory, write_whole(run_dir, events), state, merged)
+        rows = remembered(dataset)
+        state = _newest_interactions(dataset, rows, MemoryRules(*of_memory["rules"].tolist()))
+        memory = write_memory(
+            run_dir,
+            of_memory,
+            write_whole(run_dir, events),
+            state,
+            merged,
+            held_out=len(dataset.log) - len(rows.users),
+        )
     data = describe_dataset(dataset, arrays)
     names = dataset.modality_names if "features" in what_it_reads(model) else ()
     content = ServingFile(
@@ -186,8 +194,8 @@ def _memory_names(arrays: Mapping[str, Any]) -> list[str]:
     return [name for name in arrays if name.startswith(PREFIX)]
 
 
-def _newest_interactions(dataset: Any, rules: MemoryRules) -> RefreshState:
-    rows, tokens = remembered(dataset), np.asarray(dataset.vocabulary.users, dtype=np.str_)
+def _newest_interactions(dataset: Any, rows: NewRows, rules: MemoryRules) -> RefreshState:
+    tokens = np.asarray(dataset.vocabulary.users, dtype=np.str_)
     positions = np.bincount(rows.users, minlength=len(tokens))
     keep = max(KEPT, rules.reach)
     return keep_newest(*rows, positions=positions, tokens=tokens, keep=keep)

@@ -1,11 +1,14 @@
 """Tables of histories as their files have them: CSV, plain or packed, and Parquet."""
 
+import contextlib
 import dataclasses
 import functools
 import gzip
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,21 +16,37 @@ import pandas as pd
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
+from recbole_hm4sr.prepare.raw.csv_rows import BAD, CsvRows, not_encoded
 from recbole_hm4sr.serve.history_columns import UTF8, HistoryColumns, require_columns
 
 _LONGEST_LINE = 1 << 20
 
 
-def read_csv(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, InteractionColumns]:
+@dataclass(frozen=True)
+class ReadFile:
+    """What could be read of a file.
+
+    Attributes:
+        frame: A row an interaction; users and items as texts, empty where there is none; times as
+            numbers, or texts if one is no number; events, if there are. Rows of a text are indexed
+            by their line, from 0 for the one behind the header.
+        written: How the file is written.
+        unread: Lines that are no rows, from 1, and why.
+    """
+
+    frame: pd.DataFrame
+    written: InteractionColumns
+    unread: tuple[tuple[int, str], ...] = ()
+
+
+def read_csv(path: Path, columns: HistoryColumns) -> ReadFile:
     """The rows of a CSV file, blank ones at the end apart.
+
+    Where a line is no row, all lines are read one by one, which takes longer.
 
     Args:
         path: The file. The separator is the likeliest sign of its first line.
         columns: How it may be written.
-
-    Returns:
-        Users and items as texts, empty where there is none; times as numbers, or texts if one is no
-        number; events, if there are. And how the file is written.
 
     Raises:
         DataError: If it cannot be read, or lacks a column.
@@ -38,12 +57,47 @@ def read_csv(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, Interac
             return _read_encoded(path, columns, encoding)
         except UnicodeDecodeError as error:
             if encoding == encodings[-1]:
-                raise _no_csv(path, encodings[0], error) from error
+                return _by_line(path, columns, encodings[0], error)
         except DataError:
             raise
         except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-            raise _no_csv(path, encoding, error) from error
+            return _by_line(path, columns, encoding, error)
     raise AssertionError(encodings)
+
+
+def _by_line(path: Path, columns: HistoryColumns, encoding: str, error: Exception) -> ReadFile:
+    """What can be read of a file of which some lines are no rows.
+
+    Raises:
+        DataError: If no line is found to be to blame for the error.
+    """
+    if isinstance(error, (OSError, EOFError, zlib.error)):
+        raise _no_csv(path, encoding, error) from error
+    rows = CsvRows(path, "utf-8" if encoding == UTF8 else encoding)
+    if any(BAD in name for name in rows.header):
+        raise _no_csv(path, encoding, error) from error
+    written = columns.written(rows.header)
+    require_columns(path, rows.header, written)
+    events = [] if written.event not in rows.header else [written.event]
+    places = {name: rows.header.index(name) for name in (*written.names, *events)}
+    lines: list[int] = []
+    cells: dict[str, list[Any]] = {name: [] for name in places}
+    unread = []
+    for line, row in rows.rows(set(places.values())):
+        if isinstance(row, str):
+            unread.append((line, row))
+            continue
+        lines.append(line)
+        for name, place in places.items():
+            cells[name].append(row[place])
+    no_text = sum(reason == not_encoded(rows.encoding) for _, reason in unread)
+    if not unread or 2 * no_text > rows.n_rows:
+        raise _no_csv(path, encoding, error) from error
+    frame = pd.DataFrame(cells, index=np.array(lines, dtype=np.int64) - 2, dtype=object)
+    with contextlib.suppress(ValueError):  # dates, or no times
+        numbers = frame[written.time].replace("", np.nan).to_numpy(dtype=np.float64)
+        frame = frame.assign(**{written.time: numbers})
+    return ReadFile(frame, written, tuple(unread))
 
 
 def _no_csv(path: Path, encoding: str, error: Exception) -> DataError:
@@ -53,9 +107,7 @@ def _no_csv(path: Path, encoding: str, error: Exception) -> DataError:
     )
 
 
-def _read_encoded(
-    path: Path, columns: HistoryColumns, encoding: str
-) -> tuple[pd.DataFrame, InteractionColumns]:
+def _read_encoded(path: Path, columns: HistoryColumns, encoding: str) -> ReadFile:
     sign = max(",\t;|", key=_first_line(path, encoding).count)
     header = list(pd.read_csv(path, sep=sign, nrows=0, encoding=encoding))
     written = columns.written(header)
@@ -84,7 +136,8 @@ def _read_encoded(
     blank = (frame[[written.user, written.item]] == "").all(axis=1)
     blank &= frame[written.time].isna() | (frame[written.time] == "")
     places = np.flatnonzero(~blank.to_numpy())
-    return frame.iloc[: places[-1] + 1 if len(places) else 0], written  # no blank lines at the end
+    # No blank lines at the end.
+    return ReadFile(frame.iloc[: places[-1] + 1 if len(places) else 0], written)
 
 
 def _first_line(path: Path, encoding: str) -> str:
@@ -98,7 +151,7 @@ def _first_line(path: Path, encoding: str) -> str:
         return str(text.readline(_LONGEST_LINE))
 
 
-def read_parquet(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, InteractionColumns]:
+def read_parquet(path: Path, columns: HistoryColumns) -> ReadFile:
     """The rows of a Parquet file.
 
     Args:
@@ -106,7 +159,7 @@ def read_parquet(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, Int
         columns: How it may be written.
 
     Returns:
-        As :func:`read_csv`; moments are microseconds, which the second part says then.
+        As :func:`read_csv`; moments are microseconds, which ``written`` says then.
 
     Raises:
         ConfigError: If DuckDB is missing.
@@ -138,4 +191,4 @@ def read_parquet(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, Int
         raise DataError(f"{path} must be a whole Parquet file, got: {reason}") from error
     if frame[written.time].dtype.kind == "b":
         raise DataError(f"{path}: the column {written.time!r} must hold numbers or dates, got bool")
-    return frame, written
+    return ReadFile(frame, written)

@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
-from recbole_hm4sr.data.times import read_times
+from recbole_hm4sr.data.times import are_of_another_unit, broken_times, read_times
 from recbole_hm4sr.serve.history_columns import HistoryColumns, require_columns
+from recbole_hm4sr.serve.history_faults import Faults
 from recbole_hm4sr.serve.history_files import read_csv, read_parquet
-from recbole_hm4sr.serve.history_times import BadTimeError, in_unit
+from recbole_hm4sr.serve.history_times import in_unit, time_rule
 
 logger = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -48,7 +50,7 @@ class _Table(AtomicTable):
 
     def place(self, row: int) -> str:
         """Where a row stands."""
-        return f"row {int(row)}"
+        return f"row {int(self.frame.index[row])}"
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,30 @@ class _Lists(AtomicTable):
 
 
 @dataclass(frozen=True)
-class _Part(AtomicTable):
-    """Some rows of a table."""
+class _Read:
+    """Rows that were given, and what is known to be wrong with them.
 
-    whole: AtomicTable
-    rows: Array
+    Attributes:
+        table: Users and items as texts, empty where there is none; times as numbers of the run's
+            unit, NaN where there is none.
+        written: What its columns are called.
+        given_times: As they are written. Shape ``[N]``.
+        bad_times: Which of these are no times. Shape ``[N]``, bool.
+        unread: Lines that are no rows, from 1, and why.
+        of_file: Whether they are of a file.
+    """
 
-    def line(self, row: int) -> str:
-        """Where a row stands in the whole."""
-        return self.whole.line(int(self.rows[row]))
+    table: AtomicTable
+    written: InteractionColumns
+    given_times: "pd.Series[Any]"
+    bad_times: Array
+    unread: tuple[tuple[int, str], ...] = ()
+    of_file: bool = True
 
 
-def read_history_file(path: Path, columns: HistoryColumns) -> RawHistories:
+def read_history_file(
+    path: Path, columns: HistoryColumns, *, skip_bad: bool = False
+) -> RawHistories:
     """Read a CSV file (plain or packed), a Parquet or an ``.inter`` file of histories.
 
     A row with a user and neither item nor time is a user without history. Rows of events that are
@@ -88,47 +102,47 @@ def read_history_file(path: Path, columns: HistoryColumns) -> RawHistories:
         path: The file; ``.parquet`` and ``.inter`` tell one, all others are CSV. The separator is
             the likeliest sign of its first line.
         columns: Its columns; others are not read.
+        skip_bad: Leave wrong rows out; the log says how many, and why.
 
     Raises:
-        DataError: If the file cannot be read, lacks a column, or a row is wrong.
+        DataError: If the file cannot be read, lacks a column, or rows are wrong and may not be left
+            out; or if most rows are wrong.
     """
-    return _checked(*_read_table(path, columns), columns)
+    return _checked(_read_table(path, columns), columns, skip_bad=skip_bad)[0]
 
 
 def read_interaction_file(
-    path: Path, columns: HistoryColumns
-) -> tuple[RawHistories, Callable[[int], str]]:
+    path: Path, columns: HistoryColumns, *, skip_bad: bool = False
+) -> tuple[RawHistories, AtomicTable]:
     """Read a file as :func:`read_history_file` does, whose every row is an interaction.
 
     Args:
         path: The file.
         columns: Its columns.
+        skip_bad: As :func:`read_history_file` takes it.
 
     Returns:
-        The interactions in the order of the file, and what says where one of them stands.
+        The interactions in the order of the file, and their rows, which say where they stand.
 
     Raises:
-        DataError: If the file cannot be read, lacks a column, or a row is wrong.
+        DataError: As :func:`read_history_file` does.
     """
-    table, written = _read_table(path, columns)
-    raw = _checked(table, written, columns)
-    if len(raw.items) < len(table.frame):
-        row = int(np.argmax(table.frame[written.item].to_numpy(dtype=object) == ""))
-        raise DataError(f"{table.line(row)}: {written.item} must not be empty")
-    return raw, table.line
+    read = _read_table(path, columns)
+    return _checked(read, columns, skip_bad=skip_bad, are_interactions=True)
 
 
-def _read_table(path: Path, columns: HistoryColumns) -> tuple[AtomicTable, InteractionColumns]:
-    """The rows of a file with their times in the run's unit, and what their columns are called."""
+def _read_table(path: Path, columns: HistoryColumns) -> _Read:
+    """The rows of a file with their times in the run's unit."""
     if not path.is_file():
         raise DataError(f"the file {path} does not exist")
     if path.suffix == ".inter":
-        return read_atomic(path, [*columns.own.names]), columns.own
-    if path.suffix == ".parquet":
-        frame, written = read_parquet(path, columns)
-        return _typed(_Table(path, frame, {}), written, columns.unit), written
-    frame, written = read_csv(path, columns)
-    return _typed(AtomicTable(path, frame, {}), written, columns.unit), written
+        table, own = read_atomic(path, [*columns.own.names]), columns.own
+        return _Read(table, own, table.frame[own.time], np.zeros(len(table.frame), dtype=bool))
+    is_parquet = path.suffix == ".parquet"
+    found = (read_parquet if is_parquet else read_csv)(path, columns)
+    table = (_Table if is_parquet else AtomicTable)(path, found.frame, {})
+    read = _typed(table, found.written, columns.unit)
+    return dataclasses.replace(read, unread=found.unread)
 
 
 def number_items(tokens: Array, items: "pd.Index[Any]") -> Array:
@@ -159,7 +173,8 @@ def histories_from_frame(frame: pd.DataFrame, columns: HistoryColumns) -> RawHis
     require_columns(place, list(frame.columns), written)
     events = [] if written.event not in frame.columns else [written.event]
     table = _Table(place, frame[[*written.names, *events]].reset_index(drop=True), {})
-    return _checked(_typed(table, written, columns.unit), written, columns)
+    read = _typed(table, written, columns.unit)
+    return _checked(dataclasses.replace(read, of_file=False), columns)[0]
 
 
 def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHistories:
@@ -181,8 +196,12 @@ def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHi
     lengths = np.array([len(items) for items, _ in histories], dtype=np.int64)
     given = [list(itertools.chain.from_iterable(it[part] for it in histories)) for part in (0, 1)]
     table = _Lists(Path("histories"), pd.DataFrame(), {"times": "float"}, np.cumsum(lengths))
-    times = _times(table, pd.Series(given[1], name="times"), unit, InteractionColumns(unit=unit))
+    form, column = InteractionColumns(unit=unit, time="times"), pd.Series(given[1], name="times")
+    times, are_bad = in_unit(column, unit, form)
     table = dataclasses.replace(table, frame=pd.DataFrame({"times": times}))
+    faults = Faults(table, of_file=False)
+    _note_texts(faults, are_bad, column, form)
+    faults.settle(skip_bad=False)
     items = _as_texts(pd.Series(given[0], dtype=object, name="items"), table)
     if (items == "").any():
         raise DataError(f"{table.line(int(np.argmax(items == '')))}: items must not be empty")
@@ -196,15 +215,17 @@ def histories_from_lists(histories: Sequence[ListedHistory], unit: str) -> RawHi
     )
 
 
-def _typed(table: AtomicTable, written: InteractionColumns, unit: str) -> AtomicTable:
+def _typed(table: AtomicTable, written: InteractionColumns, unit: str) -> _Read:
     """Tokens as texts, times as numbers of the run's unit; rows of other events left out."""
     table = _kept_events(table, written)
     frame = table.frame
     columns: dict[str, Any] = {
         name: _as_texts(frame[name], table) for name in (written.user, written.item)
     }
-    columns[written.time] = _times(table, frame[written.time], unit, written)
-    return dataclasses.replace(table, frame=pd.DataFrame(columns), kinds={written.time: "float"})
+    columns[written.time], are_bad = in_unit(frame[written.time], unit, written)
+    typed = pd.DataFrame(columns, index=frame.index)
+    table = dataclasses.replace(table, frame=typed, kinds={written.time: "float"})
+    return _Read(table, written, frame[written.time], are_bad)
 
 
 def _kept_events(table: AtomicTable, written: InteractionColumns) -> AtomicTable:
@@ -218,19 +239,18 @@ def _kept_events(table: AtomicTable, written: InteractionColumns) -> AtomicTable
         "%s: %d of %d rows are left out, since %s is not %s",
         table.path, (~kept).sum(), len(kept), written.event, named,
     )  # fmt: skip
-    return _Part(table.path, table.frame[kept], table.kinds, table, np.flatnonzero(kept))
+    return dataclasses.replace(table, frame=table.frame[kept])
 
 
-def _times(
-    table: AtomicTable, column: "pd.Series[Any]", unit: str, written: InteractionColumns
-) -> Array:
-    try:
-        return in_unit(column, unit, written)
-    except BadTimeError as error:
-        raise DataError(
-            f"{table.line(error.row)}: {column.name} must be {error.rule}, got "
-            f"{column.iloc[error.row]!r}"
-        ) from error
+def _note_texts(
+    faults: Faults, flags: Array, given: "pd.Series[Any]", written: InteractionColumns
+) -> None:
+    """Note times that are neither numbers nor dates."""
+    rule = time_rule(written)
+    reason = "time is neither a number nor a date"
+    if written.time_format is not None:
+        reason = f"time is not of the form {written.time_format}"
+    faults.add(flags, reason, lambda row: f"{written.time} must be {rule}, got {given.iloc[row]!r}")
 
 
 def _as_texts(column: "pd.Series[Any]", table: AtomicTable) -> Array:
@@ -252,26 +272,66 @@ def _as_texts(column: "pd.Series[Any]", table: AtomicTable) -> Array:
 
 
 def _checked(
-    table: AtomicTable, written: InteractionColumns, columns: HistoryColumns
-) -> RawHistories:
-    """Refuse wrong rows; leave out those that name a user without history."""
+    read: _Read,
+    columns: HistoryColumns,
+    *,
+    skip_bad: bool = False,
+    are_interactions: bool = False,
+) -> tuple[RawHistories, AtomicTable]:
+    """Refuse wrong rows, or leave them out; also those that name a user without history.
+
+    Args:
+        read: The rows.
+        columns: How they may be written.
+        skip_bad: Whether wrong rows may be left out.
+        are_interactions: Whether a user without history is wrong.
+
+    Returns:
+        The interactions, and the rows that are kept.
+    """
+    table, written = read.table, read.written
     users, items = (table.frame[it].to_numpy(dtype=object) for it in (written.user, written.item))
     times = table.frame[written.time].to_numpy(dtype=np.float64)
-    alone = (items == "") & np.isnan(times)
-    for name, empty in ((written.user, users == ""), (written.item, (items == "") & ~alone)):
-        if empty.any():
-            row = int(np.flatnonzero(empty)[0])
-            raise DataError(f"{table.line(row)}: {name} must not be empty")
-    user, names = pd.factorize(users)
-    if alone.any():
-        # 0 is a legal time of any unit, and keeps the numbers of the rows.
-        frame = table.frame.assign(**{written.time: np.where(alone, 0, times)})
-        table = dataclasses.replace(table, frame=frame)
-    if len(table.frame):
+    alone = (items == "") & np.isnan(times) & ~read.bad_times & (not are_interactions)
+    times = np.where(alone, 0, times)  # a legal time of any unit
+    faults = _faults_of(read, users, items == "", times, alone, columns.unit, skip_bad=skip_bad)
+    kept = faults.settle(skip_bad=skip_bad)
+    frame = table.frame.assign(**{written.time: times})[kept]
+    table = dataclasses.replace(table, frame=frame)
+    if len(frame):
         whole = read_times(table, written.time, columns.unit, is_fixed=True)
     else:
         whole = np.zeros(0, dtype=np.int64)
-    kept = ~alone
-    if kept.all():
-        return RawHistories(np.asarray(names, dtype=object), user, items, whole)
-    return RawHistories(np.asarray(names, dtype=object), user[kept], items[kept], whole[kept])
+    user, names = pd.factorize(users[kept])
+    stays = ~alone[kept]
+    raw = RawHistories(
+        np.asarray(names, dtype=object), user[stays], items[kept][stays], whole[stays]
+    )
+    return raw, table
+
+
+def _faults_of(
+    read: _Read,
+    users: Array,
+    without_item: Array,
+    times: Array,
+    alone: Array,
+    unit: str,
+    *,
+    skip_bad: bool,
+) -> Faults:
+    """The rows that cannot be used."""
+    written, faults = read.written, Faults(read.table, read.unread, of_file=read.of_file)
+    faults.add(users == "", "no user", lambda _: f"{written.user} must not be empty")
+    faults.add(without_item & ~alone, "no item", lambda _: f"{written.item} must not be empty")
+    _note_texts(faults, read.bad_times, read.given_times, written)
+    for flags, reason, rule in broken_times(times, unit, is_fixed=True):
+        faults.add(flags, reason, partial(_broken, written.time, times, rule))
+    if skip_bad:  # else the whole column is judged, which gives better advice
+        another = are_of_another_unit(times, unit)
+        faults.add(another, f"time is not in {unit}", lambda _: f"{written.time} is not in {unit}")
+    return faults
+
+
+def _broken(time: str, times: Array, rule: Callable[[float], str], row: int) -> str:
+    return f"{time} must be {rule(times[row])}, got {times[row]:.15g}"

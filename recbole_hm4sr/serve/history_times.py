@@ -14,20 +14,14 @@ Array = np.ndarray[Any, Any]
 _MICROSECONDS = 1_000_000
 
 
-class BadTimeError(ValueError):
-    """A time that cannot be read.
-
-    Attributes:
-        row: Where it stands, from 0.
-        rule: What it must be.
-    """
-
-    def __init__(self, row: int, rule: str) -> None:
-        super().__init__(rule)
-        self.row, self.rule = row, rule
+def time_rule(source: InteractionColumns) -> str:
+    """What a time must be that is written somehow."""
+    if source.time_format is None:
+        return "a number or a date"
+    return f"a date of the form {source.time_format}"
 
 
-def in_unit(column: "pd.Series[Any]", unit: str, source: InteractionColumns) -> Array:
+def in_unit(column: "pd.Series[Any]", unit: str, source: InteractionColumns) -> tuple[Array, Array]:
     """A column of times as numbers of a unit.
 
     Numbers are in the unit of the source. Where that is another, they are rounded down; else they
@@ -40,21 +34,20 @@ def in_unit(column: "pd.Series[Any]", unit: str, source: InteractionColumns) -> 
         source: How times are written.
 
     Returns:
-        Shape ``[N]``, float64; NaN where there is none.
-
-    Raises:
-        BadTimeError: If one is neither a number nor a date.
+        Shape ``[N]``, float64, NaN where there is none; and which of these are written, but
+        neither as a number nor as a date, or not as :func:`time_rule` says, bool.
     """
+    none_bad = np.zeros(len(column), dtype=bool)
     if column.dtype.kind in "iuf":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _scaled(numbers, source.unit, unit)
+        return _scaled(numbers, source.unit, unit), none_bad
     if column.dtype.kind == "M":
-        return _of_moments(column, unit)
+        return _of_moments(column, unit), none_bad
     values = column.to_numpy(dtype=object)
     blank = pd.isna(values) | (values == "")
     if pd.api.types.infer_dtype(values[~blank]) in ("datetime", "datetime64", "date"):
         moments = pd.to_datetime(pd.Series(values).where(~blank, None), utc=True, errors="coerce")
-        return _of_moments(moments, unit)
+        return _of_moments(moments, unit), none_bad
     numbers = np.full(len(values), np.nan)
     if source.unit != "date":
         numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=np.float64)
@@ -62,12 +55,7 @@ def in_unit(column: "pd.Series[Any]", unit: str, source: InteractionColumns) -> 
     rest = np.flatnonzero(np.isnan(found) & ~blank)
     if len(rest):
         found[rest] = _of_texts(values[rest], unit, source.time_format)
-        if np.isnan(found[rest]).any():
-            row = int(rest[np.isnan(found[rest])][0])
-            of_form = f"a date of the form {source.time_format}"
-            rule = "a number or a date" if source.time_format is None else of_form
-            raise BadTimeError(row, rule)
-    return found
+    return found, np.isnan(found) & ~blank
 
 
 def read_moment(value: "int | str | datetime.datetime | None", unit: str) -> int | None:

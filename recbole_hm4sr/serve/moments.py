@@ -3,10 +3,14 @@
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from recbole_hm4sr.base.errors import ConfigError
+from recbole_hm4sr.data.memory_files import PREFIX, MemoryRules
 from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS, as_date
+from recbole_hm4sr.run.plan import read_plan
+from recbole_hm4sr.run.serving_file import read_serving_file
 
 if TYPE_CHECKING:
     from recbole_hm4sr.serve.recommend import Recommender
@@ -108,3 +112,31 @@ def warn_of_past_requests(recommender: "Recommender") -> None:
             "refresh does not reach a user who was away; train a run that is meant for a service "
             "with request_time: target"
         )
+
+
+def notes_before_serving(run_dir: Path) -> tuple[str, ...]:
+    """What a run that has ended is to be told of its memory before it is served; a sentence each.
+
+    Args:
+        run_dir: Folder of the run.
+
+    Raises:
+        DataError: If a file of it is missing or damaged.
+    """
+    content = read_serving_file(run_dir)
+    if content is None or content.memory is None or content.data.clock is None:
+        return ()
+    found = []
+    if content.memory.held_out:
+        unit = read_plan(run_dir, needs_data=False).data.timestamp_unit
+        day = as_date(content.data.clock.newest, unit).partition("T")[0]
+        found.append(
+            f"the memory ends {day}; {content.memory.held_out:,} held-out interactions are not in "
+            f"it. Before serving: hm4sr refresh --run={run_dir} --held_out"
+        )
+    if MemoryRules(*content.data.arrays[f"{PREFIX}rules"].tolist()).reads_past:
+        found.append(
+            "request_time is last: scores do not see when a request is made; a service should be "
+            "trained with --request_time=target"
+        )
+    return tuple(found)

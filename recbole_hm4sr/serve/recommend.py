@@ -286,6 +286,7 @@ class Recommender(HubMixin):
         unit: str | None = None,
         time_format: str | None = None,
         encoding: str | None = None,
+        skip_bad: bool = False,
     ) -> RawHistories:
         """Read a file of histories: CSV, Parquet or ``.inter``.
 
@@ -298,14 +299,16 @@ class Recommender(HubMixin):
             unit: What times are that are no moments: ``s``, ``ms`` or ``date``.
             time_format: Form of dates.
             encoding: Of a CSV file.
+            skip_bad: Leave wrong rows out; the log says how many, and why.
 
         Raises:
-            DataError: If a row is wrong; the message says which.
+            DataError: If rows are wrong and may not be left out; the message has the first three.
         """
         said = {"user": user, "item": item, "time": time, "unit": unit}
         said |= {"time_format": time_format, "encoding": encoding}
         given = {name: value for name, value in said.items() if value is not None}
-        return read_history_file(Path(path), dataclasses.replace(self.columns, given=given))
+        columns = dataclasses.replace(self.columns, given=given)
+        return read_history_file(Path(path), columns, skip_bad=skip_bad)
 
     def knows(self, items: Sequence[str]) -> Array:
         """Which raw item tokens the model knows. Shape ``[N]``, bool."""

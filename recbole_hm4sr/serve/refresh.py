@@ -1,5 +1,6 @@
 """Bring the memory of a run up to date with new interactions, in seconds and without training.
 
+    recbole_hm4sr.refresh("runs/shop-Momento-20261123-120000", held_out=True)
     recbole_hm4sr.refresh("runs/shop-Momento-20261123-120000", "yesterday.csv")
 
 What the memory knows afterwards equals, to the last bit, what is built from all interactions with
@@ -7,7 +8,7 @@ the run's first time. The new files lie beside the old ones until ``serving.npz`
 that a refresh that is stopped leaves the run as it was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,16 @@ import pandas as pd
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.files import ASCII_BLANKS, locked, remove_leftovers
 from recbole_hm4sr.base.raw_lines import hash_file
-from recbole_hm4sr.data.atomic import count_of
-from recbole_hm4sr.data.event_files import add_items, merge_times, write_merged
-from recbole_hm4sr.data.events import N_TABLES, EventRuns, TimesOfItems, sort_events
+from recbole_hm4sr.data.atomic import AtomicTable, count_of
+from recbole_hm4sr.data.event_files import add_items, merge_times, write_events, write_merged
+from recbole_hm4sr.data.events import (
+    N_TABLES,
+    EventRuns,
+    Interactions,
+    TimesOfItems,
+    sort_events,
+    times_of_items,
+)
 from recbole_hm4sr.data.later_rows import LaterRows, kept_rows
 from recbole_hm4sr.data.memory_files import (
     PREFIX,
@@ -33,13 +41,15 @@ from recbole_hm4sr.data.memory_files import (
     with_rows,
     write_memory,
 )
-from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState
+from recbole_hm4sr.data.refresh_state import KEPT, NewRows, RefreshState, keep_newest
 from recbole_hm4sr.data.serving_data import OF_ITEMS, ORDER, ROWS, ServingData, by_popularity
+from recbole_hm4sr.data.visits import number_visits
 from recbole_hm4sr.run.hub_folder import refuse_hub_folder
 from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
 from recbole_hm4sr.serve.exported import indexes_of, require_export
 from recbole_hm4sr.serve.history_columns import HistoryColumns
+from recbole_hm4sr.serve.history_faults import Faults
 from recbole_hm4sr.serve.history_table import number_items, read_interaction_file
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +59,7 @@ class Refreshed(NamedTuple):
     """What a refresh did.
 
     Attributes:
-        is_known: Whether the file was merged before: then nothing was done.
+        is_known: Whether all was merged before: then nothing was done.
         n_added: Interactions that were merged.
         n_skipped: Those that were there.
         n_users: Users who were new.
@@ -69,7 +79,13 @@ class Refreshed(NamedTuple):
     indexes: tuple[Path, ...] = ()
 
 
-def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
+def refresh(
+    run_dir: str | Path,
+    interactions: str | Path | None = None,
+    *,
+    held_out: bool = False,
+    skip_bad: bool = False,
+) -> Refreshed:
     """Merge new interactions into the memory of a run: events, item times and popularity.
 
     A file that was merged before is known by its content, and nothing is done. A row equal to one
@@ -78,22 +94,30 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
     the memory alone, since nothing was trained on them. Exported indexes in the run's folder are
     written anew, for which the packages of the extra ``export`` must be there.
 
+    The held-out interactions are those of the run's data set that the memory lacks since its
+    validation and test part were ranked by it. They may be merged before and after files.
+
     Args:
         run_dir: Folder of a finished run with ``memory: events``.
         interactions: CSV, Parquet or ``.inter`` file, written as the run's own files or as the
             table that its data set was prepared from.
+        held_out: Merge what the run has held out, in place of a file; its data set must be there.
+        skip_bad: Leave out rows of the file that are wrong or older than their user's newest; the
+            log says how many, and why.
 
     Raises:
-        ConfigError: If the run has no memory, keeps one interaction of each user and item, or is
-            being refreshed by another process; or if the packages of the extra ``export`` are
-            missing, and it has an index.
-        DataError: If a row is wrong or older than its user's newest, or a file cannot be read or
-            written; the message says which.
+        ConfigError: If the run has no memory, keeps one interaction of each user and item while a
+            file is given, or is being refreshed by another process; if not one of both is given; or
+            if the packages of the extra ``export`` are missing, and it has an index.
+        DataError: If a row is wrong or older than its user's newest, the data set has changed, or a
+            file cannot be read or written; the message says which.
     """
-    folder, path = Path(run_dir), Path(interactions)
+    if (interactions is None) != held_out:
+        raise ConfigError("a refresh must have either --interactions or --held_out")
+    folder = Path(run_dir)
     refuse_hub_folder(folder, "a refresh")
-    plan = read_plan(folder, needs_data=False)
-    if plan.values.get("rm_dup_inter") is not None:
+    plan = read_plan(folder, needs_data=held_out)
+    if not held_out and plan.values.get("rm_dup_inter") is not None:
         raise ConfigError(
             f"a refresh must be of a run that keeps all interactions, but {folder} has "
             f"rm_dup_inter: {plan.values['rm_dup_inter']}; train it anew on all data"
@@ -111,7 +135,11 @@ def refresh(run_dir: str | Path, interactions: str | Path) -> Refreshed:
         indexes = indexes_of(folder)
         if indexes:
             require_export(next(iter(indexes)), "a refresh")
-        done = _refresh(folder, path, plan, content, content.memory)
+        if interactions is None:
+            done = _merge_held_out(folder, plan, content, content.memory)
+        else:
+            path = Path(interactions)
+            done = _merge_file(folder, path, plan, content, content.memory, skip_bad=skip_bad)
         return done._replace(indexes=_renewed(folder, indexes, done.known_until))
 
 
@@ -131,11 +159,17 @@ def _renewed(
     return tuple(stale)
 
 
-def _refresh(
-    folder: Path, path: Path, plan: RunPlan, content: ServingFile, memory: MemoryFiles
+def _merge_file(
+    folder: Path,
+    path: Path,
+    plan: RunPlan,
+    content: ServingFile,
+    memory: MemoryFiles,
+    *,
+    skip_bad: bool,
 ) -> Refreshed:
     known, unit = content.data, plan.data.timestamp_unit
-    of_memory, others = _by_prefix(known.arrays)
+    of_memory, _ = _by_prefix(known.arrays)
     clock = MemoryClock.of_array(of_memory["clock"])
     try:
         file_hash = hash_file(path)
@@ -144,19 +178,18 @@ def _refresh(
     if file_hash in memory.merged:
         return Refreshed(True, 0, 0, 0, 0, clock.end, unit)
     state = memory.open_state(folder)
-    came = _read(path, plan, known, state)
+    came = _read(path, plan, known, state, skip_bad=skip_bad)
     n_items = len(came.item_tokens)
     of_memory = with_items(of_memory, n_items)
     whole = _merge(folder, memory, state, of_memory, came.rows)
-    of_memory = _brought_up(of_memory, came.rows, clock)
-    keep = max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
-    state_now = state.extended(came.rows, came.user_tokens, keep=keep)
+    if len(came.rows.times):
+        taken = TimesOfItems(of_memory["times"], of_memory["starts"])
+        of_memory |= _item_times(merge_times(taken, *came.rows[1:]), clock, came.rows.times)
+    state_now = state.extended(came.rows, came.user_tokens, keep=_n_kept(of_memory))
     came.keep(kept_rows(folder, file_hash))
-    files = write_memory(folder, of_memory, whole, state_now, (*memory.merged, file_hash))
-    others = _of_items(others, np.diff(of_memory["starts"]))
-    data = replace(known, item_tokens=came.item_tokens, arrays=others)
-    save_serving_file(folder, replace(content, data=data, memory=files))
-    sweep(folder, files, memory)
+    merged = (*memory.merged, file_hash)
+    files = write_memory(folder, of_memory, whole, state_now, merged, held_out=memory.held_out)
+    _save(folder, content, of_memory, files, came.item_tokens)
     remove_leftovers(kept_rows(folder, file_hash).parent)
     return Refreshed(
         is_known=False,
@@ -167,6 +200,62 @@ def _refresh(
         known_until=MemoryClock.of_array(of_memory["clock"]).end,
         unit=unit,
     )
+
+
+def _merge_held_out(
+    folder: Path, plan: RunPlan, content: ServingFile, memory: MemoryFiles
+) -> Refreshed:
+    """Build the memory from all of the data set and all that files have brought.
+
+    Behind what later files have brought, the held-out interactions are no newest ones, which a
+    merge needs.
+    """
+    of_memory, _ = _by_prefix(content.data.arrays)
+    clock, unit = MemoryClock.of_array(of_memory["clock"]), plan.data.timestamp_unit
+    nothing = Refreshed(True, 0, 0, 0, 0, clock.end, unit)
+    if memory.held_out == 0 or content.learned:  # an update has learned from all there is
+        return nothing
+    from recbole_hm4sr.serve.held_out import all_interactions  # it imports torch
+
+    users = memory.open_state(folder).users
+    rows, n_held_out = all_interactions(folder, plan, content, memory, users)
+    if not n_held_out:
+        return nothing
+    rules, n_items = MemoryRules(*of_memory["rules"].tolist()), len(content.data.item_tokens)
+    starts = np.searchsorted(rows.users, rows.users)
+    visits = number_visits(rows.times, starts, gap=rules.gap)
+    log = Interactions(rows.items, rows.times, starts, visits)
+    whole = write_events(memory_folder(folder), log, n_items=n_items, reach=rules.reach)
+    n_before = len(of_memory["times"])
+    taken = times_of_items(rows.items, rows.times, n_items=n_items)
+    of_memory |= _item_times(taken, clock, rows.times)
+    positions = np.bincount(rows.users, minlength=len(users))
+    state = keep_newest(*rows, positions=positions, tokens=users, keep=_n_kept(of_memory))
+    files = write_memory(folder, of_memory, whole, state, memory.merged, held_out=0)
+    _save(folder, content, of_memory, files, content.data.item_tokens)
+    n_added = len(rows.users) - n_before
+    until = MemoryClock.of_array(of_memory["clock"]).end
+    return Refreshed(False, n_added, n_held_out - n_added, 0, 0, until, unit)
+
+
+def _n_kept(of_memory: Mapping[str, Array]) -> int:
+    """How many of a user's newest interactions are kept."""
+    return max(KEPT, MemoryRules(*of_memory["rules"].tolist()).reach)
+
+
+def _save(
+    folder: Path,
+    content: ServingFile,
+    of_memory: Mapping[str, Array],
+    files: MemoryFiles,
+    item_tokens: Array,
+) -> None:
+    """Let the run be served with what was written; remove what the state before the last had."""
+    _, others = _by_prefix(content.data.arrays)
+    others = _of_items(others, np.diff(of_memory["starts"]))
+    data = replace(content.data, item_tokens=item_tokens, arrays=others)
+    save_serving_file(folder, replace(content, data=data, memory=files))
+    sweep(folder, files, content.memory)
 
 
 def _by_prefix(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -202,20 +291,23 @@ class _Came(NamedTuple):
         LaterRows.in_order(users, items, self.rows.times).save(path)
 
 
-def _read(path: Path, plan: RunPlan, known: ServingData, state: RefreshState) -> _Came:
+def _read(
+    path: Path, plan: RunPlan, known: ServingData, state: RefreshState, *, skip_bad: bool
+) -> _Came:
     user, item, time = (plan.protocol[f"{it}_FIELD"] for it in ("USER_ID", "ITEM_ID", "TIME"))
     columns = HistoryColumns(user, item, time, plan.data.timestamp_unit, known.source)
-    raw, line = read_interaction_file(path, columns)
+    raw, table = read_interaction_file(path, columns, skip_bad=skip_bad)
     users, user_tokens = _with_new(raw.users[raw.user], state.users)
     items, item_tokens = _with_new(raw.items, known.item_tokens)
     n_new = len(item_tokens) - len(known.item_tokens)
     if n_new and not {ROWS, ORDER} & set(known.arrays):
         first = int(np.argmax(items >= len(known.item_tokens)))
         raise DataError(
-            f"{line(first)}: the items must be those of the run, got {raw.items[first]!r} "
+            f"{table.line(first)}: the items must be those of the run, got {raw.items[first]!r} "
             f"({count_of(n_new, 'such item')}); {plan.entry.name} cannot score others"
         )
-    rows, n_skipped = _accepted(NewRows(users, items, raw.times), state, line)
+    came = NewRows(users, items, raw.times)
+    rows, n_skipped = _accepted(came, state, table, skip_bad=skip_bad)
     return _Came(rows, n_skipped, user_tokens, item_tokens)
 
 
@@ -230,21 +322,24 @@ def _with_new(tokens: Array, known: Array) -> tuple[Array, Array]:
 
 
 def _accepted(
-    rows: NewRows, state: RefreshState, line: Callable[[int], str]
+    rows: NewRows, state: RefreshState, table: AtomicTable, *, skip_bad: bool
 ) -> tuple[NewRows, int]:
     """The rows that are new, by user and time, and how many were there."""
-    is_kept, is_late = state.sort_out(rows)
-    if is_late.any():
-        row = int(np.argmax(is_late))
+
+    def too_old(row: int) -> str:
         user = rows.users[row]
         newest = state.times[state.offsets[user + 1] - 1]
-        raise DataError(
-            f"{line(row)}: an interaction must not be older than its user's newest, got "
-            f"{rows.times[row]} for {str(state.users[user])!r}, whose newest is of {newest} "
-            f"({count_of(int(is_late.sum()), 'such line')}); leave it out, or train the run anew "
-            f"on all data"
+        return (
+            f"an interaction must not be older than its user's newest, got {rows.times[row]} for "
+            f"{str(state.users[user])!r}, whose newest is of {newest}"
         )
-    rows = rows.where(~is_kept)
+
+    is_kept, is_late = state.sort_out(rows)
+    faults = Faults(table)
+    faults.add(is_late, "older than its user's newest", too_old)
+    # A shop may give its whole log, of which most is known.
+    on_time = faults.settle(skip_bad=skip_bad, refuse_most=False)
+    rows = rows.where(~is_kept & on_time)
     order = np.lexsort((rows.times, rows.users))  # stable: equal times keep the file's order
     return NewRows(*(column[order] for column in rows)), int(is_kept.sum())
 
@@ -276,15 +371,18 @@ def _merge(
     return write_merged(memory_folder(folder), runs, new)
 
 
-def _brought_up(arrays: dict[str, Array], rows: NewRows, clock: MemoryClock) -> dict[str, Array]:
-    """The item times and the moments of a memory after new interactions."""
-    if not len(rows.times):
-        return arrays
-    taken = merge_times(TimesOfItems(arrays["times"], arrays["starts"]), rows.items, rows.times)
-    newest = int(rows.times.max())
+def _item_times(taken: TimesOfItems, clock: MemoryClock, times: Array) -> dict[str, Array]:
+    """The item times and the moments of a memory.
+
+    Args:
+        taken: Of all interactions.
+        clock: The moments before.
+        times: Of the interactions that the memory has since. Shape ``[N]``, int64.
+    """
+    newest = int(times.max())
     last = max(clock.first + clock.span - 2, newest)
     # Whole days stay whole days only where all times are.
-    grain = 1 if (rows.times % clock.grain).any() else clock.grain
+    grain = 1 if (times % clock.grain).any() else clock.grain
     span, n_items = last - clock.first + 2, len(taken.starts) - 1
     if n_items * span >= 2**63:
         raise DataError(
@@ -292,4 +390,4 @@ def _brought_up(arrays: dict[str, Array], rows: NewRows, clock: MemoryClock) -> 
             f"and {span}; look for a time far in the future"
         )
     found = MemoryClock(clock.first, span, max(clock.newest, newest) + grain, grain)
-    return {**arrays, "times": taken.times, "starts": taken.starts, "clock": np.array(found)}
+    return {"times": taken.times, "starts": taken.starts, "clock": np.array(found)}

@@ -82,6 +82,21 @@ class Earlier:
         """Unit of its times."""
         return str(self.settings.get("timestamp_unit", "s"))
 
+    @property
+    def core(self) -> int | None:
+        """The core of the whole log behind it: of the newest state before that was not appended.
+
+        None where a state on the way there is gone.
+        """
+        options = self.provenance["options"]
+        while options.get("earlier", {}).get("how") == "append":
+            path = self.folder.with_name(options["earlier"]["data_set"]) / PROVENANCE
+            if not path.is_file():
+                return None
+            options = json.loads(_text_of(path))["options"]
+        core = options.get("core")
+        return None if core is None else int(core)
+
     def knows(self, paths: Sequence[Path]) -> bool:
         """Whether all of some files are in it, by their content."""
         known = {entry["sha256"] for entry in self.provenance["inputs"]}

@@ -119,7 +119,10 @@ def prepare_tables(
         if items
         else None,
         report=report,
-        details={"columns": asdict(columns), "item_columns": asdict(wanted) if items else None},
+        details={
+            "columns": asdict(columns),
+            "item_columns": asdict(wanted) if len(wanted.named()) > 1 else None,
+        },
     )
 
 

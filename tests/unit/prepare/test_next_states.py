@@ -214,3 +214,46 @@ def test_the_command_says_where_the_next_state_lies(first, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         cli.main([*words, "--replace"])
     assert "must not be given together" in capsys.readouterr().err
+
+
+def test_what_is_not_said_of_the_tables_is_as_before(tmp_path):
+    def write(name, *lines):
+        path = tmp_path / f"{name}.csv"
+        path.write_bytes("\n".join(lines).encode("cp1252"))
+        return path
+
+    head, shop = "kunde;artikel;zeit;art", "nr;titel;gruppen"
+    log = write(
+        "log", head, "Jörg;ä;01.07.2014;kauf", "Jörg;ä;02.07.2014;kauf", "x;b;03.07.2014;kauf"
+    )
+    table = write("shop", shop, "ä;Schuh;A/B", "b;Hut;B")
+    columns = {
+        "user": "kunde", "item": "artikel", "time": "zeit", "unit": "date", "event": "art",
+        "time_format": "%d.%m.%Y", "keep_events": ["kauf"], "encoding": "cp1252",
+        "items_item": "nr", "title": "titel", "categories": "gruppen", "separator": "/",
+    }  # fmt: skip
+    out = tmp_path / "shop"
+    rules = {"core": 0, "keep_later": True, "threads": 1}
+    recbole_hm4sr.prepare(log, table, out=out, **columns, **rules)
+    week = write("week", head, "Jörg;neu;04.07.2014;kauf", "x;b;05.07.2014;blick")
+    # A state without items in between remembers how they are written.
+    recbole_hm4sr.prepare(week, out=out, change="append", threads=1)
+    more = write("more", shop, "neu;Rock;A/C")
+    day = write("day", head, "x;neu;06.07.2014;kauf")
+    done = recbole_hm4sr.prepare(day, more, out=out, change="append", threads=1)
+    july = 1404172800  # 2014-07-01T00:00:00Z
+    expected = [("Jörg", "ä", 0), ("Jörg", "ä", 1), ("x", "b", 2), ("Jörg", "neu", 3),
+                ("x", "neu", 5)]  # fmt: skip
+    assert inter(done.folder)[1:] == [
+        f"{user}\t{item}\t{july + n * 86400}" for user, item, n in expected
+    ]
+    assert read_rows(done.folder / f"{done.folder.name}.item")[1:] == [
+        ["b", "Hut", "B", "B"], ["neu", "Rock", "A > C", "A C"], ["ä", "Schuh", "A > B", "A B"]
+    ]  # fmt: skip
+    # The core of the whole log is that of the last whole one; what is given wins.
+    whole = recbole_hm4sr.prepare(log, table, out=out, change="replace", threads=1)
+    assert inter(whole.folder) == inter(done.folder)[:4]
+    plain = write("plain", "user;artikel;zeit", f"u;b;{july}")
+    own = {"user": "user", "unit": "s", "event": "", "encoding": "utf-8"}
+    again = recbole_hm4sr.prepare(plain, table, out=out, change="replace", threads=1, **own)
+    assert inter(again.folder)[1:] == [f"u\tb\t{july}"]

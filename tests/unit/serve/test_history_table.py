@@ -130,9 +130,15 @@ def test_other_units_than_milliseconds_are_refused_with_what_to_do(times, messag
         ("user_id,item_id,timestamp\nu1,,10\n", "line 2: item_id must not be empty"),
         ("user_id,item_id,timestamp\nu1,B1,1\n,B1,10\n", "line 3: user_id must not be empty"),
         ("user_id,item_id,timestamp\n\nu1,B1,1\n", "line 2: user_id must not be empty"),
-        ("user_id,item_id,timestamp\nu1,B1,1\nu1,B1,1,7\n", "Expected 3 fields in line 3, saw 4"),
-        ("user_id,item_id,timestamp\nu1,B1,1,7\n", "must be a whole CSV file"),
-        ('user_id,item_id,timestamp\nu1,"B1,1\n', "EOF inside string"),
+        (
+            "user_id,item_id,timestamp\nu1,B1,1\nu1,B1,1,7\n",
+            "h.csv, line 3 has too many columns; mend",
+        ),
+        ("user_id,item_id,timestamp\nu1,B1,1,7\n", "h.csv, line 2 has too many columns; mend"),
+        (
+            'user_id,item_id,timestamp\nu1,"B1,1\n',
+            "h.csv, line 2 has a broken quotation; mend it, or leave",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line(tmp_path, text, message):
@@ -288,8 +294,8 @@ def test_rows_of_other_events_are_left_out_and_lines_stay_those_of_the_file(tmp_
     with pytest.raises(DataError, match="line 6: t must be a number or a date, got 'no'"):
         read_history_file(path, columns)
     write(path, text)
-    raw, line = read_interaction_file(path, columns)
-    assert (raw.items[1], line(1)) == ("B3", f"{path}, line 5")
+    raw, table = read_interaction_file(path, columns)
+    assert (raw.items[1], table.line(1)) == ("B3", f"{path}, line 5")
 
 
 def test_one_moment_is_read_in_any_form():
@@ -303,3 +309,90 @@ def test_one_moment_is_read_in_any_form():
     for value in ("soon", "1969-12-31", "", "31.12.2024", True, 1.5):
         with pytest.raises(ConfigError, match=r"must be a number or a date of ISO 8601 from 1970"):
             read_moment(value, "s")
+
+
+# --- rows that cannot be used --------------------------------------------------------------------
+
+BAD_LOG = """user_id,item_id,timestamp,note
+u1,B1,10,
+u1,,20,
+u1,B2,20,
+,B2,20,
+u1,B3,soon,
+u2,"B4,20,
+u2,B4,30,"two
+lines"
+u2,B5
+u2,B5,40,,
+u2,B6,1700000000000,
+u2,B7,-1,
+u2,B8,,
+u3,B9,1.5,
+u3,B1,60,
+u3,B2,70,
+u3,B3,80,
+u3,B4,90,
+u3,B5,95,
+u3,B6,97,
+u3,B7,98,
+u3,B8,99,
+"""
+REASONS = {
+    "no item": 1,
+    "no user": 1,
+    "time is neither a number nor a date": 1,
+    "line has a broken quotation": 1,
+    "line has too few columns": 1,
+    "line has too many columns": 1,
+    "time is not in s": 2,
+    "no time": 1,
+    "time is no whole number": 1,
+}
+
+
+def test_all_bad_lines_are_counted_at_once_and_the_first_three_are_named(tmp_path):
+    # u1: line 3; no user: 5; soon: 6; a quotation that never closes well: 7; too few: 10, many: 11.
+    path = write(tmp_path / "h.csv", BAD_LOG)
+    sentence = (
+        f"{path}: 9 of 21 rows cannot be used: line 3: item_id must not be empty; line 5: user_id "
+        f"must not be empty; line 6: timestamp must be a number or a date, got 'soon', ...; mend "
+        f"them, or leave them out with --skip_bad"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
+        read_interaction_file(path, COLUMNS)
+    with pytest.raises(DataError, match=r"9 of 21 rows cannot be used: line 3: "):
+        read_history_file(path, COLUMNS)
+    lines = BAD_LOG.splitlines()
+    path = write(tmp_path / "two.csv", "\n".join([*lines[:3], *lines[9:10], *lines[15:]]) + "\n")
+    sentence = (
+        "two.csv: 2 of 11 rows cannot be used: line 3: item_id must not be empty; line 4: "
+        "timestamp must be a finite number, got nan; mend them, or leave them out with --skip_bad"
+    )
+    with pytest.raises(DataError, match=sentence):
+        read_history_file(path, COLUMNS)
+
+
+def test_bad_lines_are_left_out_and_counted_by_reason(tmp_path, caplog):
+    path = write(tmp_path / "h.csv", BAD_LOG)
+    raw, table = read_interaction_file(path, COLUMNS, skip_bad=True)
+    items = ["B1", "B2", "B4", *(f"B{n}" for n in range(1, 9))]
+    assert raw.items.tolist() == items
+    assert raw.users[raw.user].tolist() == ["u1", "u1", "u2", *["u3"] * 8]
+    assert raw.times.tolist() == [10, 20, 30, 60, 70, 80, 90, 95, 97, 98, 99]
+    assert [table.line(row) for row in (1, 2, 3)] == [f"{path}, line {n}" for n in (4, 8, 16)]
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert f"{path}: {sum(REASONS.values())} of 21 rows are left out: " in text
+    for reason, count in REASONS.items():
+        assert f'{count} of "{reason}" (' in text
+    raw = read_history_file(path, COLUMNS, skip_bad=True)
+    assert raw.items.tolist() == items
+
+
+def test_a_file_of_which_most_cannot_be_used_is_refused(tmp_path):
+    path = write(tmp_path / "h.csv", "user_id,item_id,timestamp\nu1,B1,1\nu1,,2\n,B1,3\n")
+    sentence = (
+        r"h\.csv must have more rows that can be used, got 2 of 3 that cannot: 1 of \"no user\" "
+        r"\(line 4\); 1 of \"no item\" \(line 3\); mend it"
+    )
+    with pytest.raises(DataError, match=sentence):
+        read_interaction_file(path, COLUMNS, skip_bad=True)

@@ -202,7 +202,7 @@ def test_rows_of_one_time_in_two_files_are_one_visit_in_their_order(settings, tm
     [
         ([f"u1,i1,{FIRST + 20}", f"u1,i2,{FIRST + 8}"],
          r"new.csv, line 3: an interaction must not be older than its user's newest, got "
-         r"1600000008 for 'u1', whose newest is of 1600000009 \(1 such line\); leave it out"),
+         r"1600000008 for 'u1', whose newest is of 1600000009; mend it, or leave it out with"),
         ([f"u1,,{FIRST + 20}"], "new.csv, line 2: item_id must not be empty"),
         (["u3,,"], "new.csv, line 2: item_id must not be empty"),
         ([f"u1,i1,{FIRST + 20}.5"], "new.csv, line 2: timestamp must be a whole number"),
@@ -396,3 +396,21 @@ def test_a_missing_file_of_the_memory_is_one_sentence(run):
 
 def test_a_serving_file_without_a_memory_names_no_files():
     assert MemoryFiles.of_arrays({"counts": np.zeros(1)}) is None
+
+
+def test_bad_and_late_lines_are_left_out_if_that_is_asked_for(run, tmp_path, caplog):
+    lines = [
+        f"u1,i1,{FIRST + 20}", f"u1,i2,{FIRST + 8}", f"u2,i2,{FIRST + 1}", f"u2,i1,{FIRST + 2}",
+        f"u2,i1,{FIRST + 3}", "u2,i1,soon",
+    ]  # fmt: skip
+    path = with_lines(tmp_path, *lines)
+    with pytest.raises(DataError, match=r"line 7: timestamp must be a number .*'soon'; mend it"):
+        refreshing.refresh(run, path)
+    with pytest.raises(
+        DataError, match=r"4 of 5 rows cannot be used: line 3: an .*; line 4: an .*; line 5: an "
+    ):
+        refreshing.refresh(run, with_lines(tmp_path, *lines[:-1], name="late.csv"))
+    done = refreshing.refresh(run, path, skip_bad=True)
+    assert (done.n_added, done.known_until) == (1, FIRST + 21)
+    assert '4 of "older than its user\'s newest" (line 3)' in caplog.text
+    assert '1 of "time is neither a number nor a date" (line 7)' in caplog.text
