@@ -237,6 +237,15 @@ def _print_result(folder: Path, provenance: dict[str, Any], *, is_known: bool) -
     for step in counted:
         table.add_row(step["step"], *(f"{step[name]:,}" for name in _COUNTED))
     out.print(table)
+    _print_dropped(steps)
+    if "without_metadata" in steps[-1]:
+        _print_items(steps[-1])
+    numbers = ", ".join(f"{counted[-1][name]:,} {name}" for name in _COUNTED)
+    out.print(f"{folder}: {numbers}")
+    out.print(f"next: hm4sr check --dataset={folder.name} --data_path={folder.parent}")
+
+
+def _print_dropped(steps: list[dict[str, Any]]) -> None:
     # What is appended is kept by the rule of the state before.
     hints = {} if steps[0].get("earlier") else dict(_HINTS)
     for step in steps:
@@ -244,19 +253,18 @@ def _print_result(folder: Path, provenance: dict[str, Any], *, is_known: bool) -
         if "events" in step:
             kept = ", ".join(f"{name} ({count:,})" for name, count in step["events"].items())
             out.print(f"{step['step']}: events kept {kept}")
-    if "without_metadata" in steps[-1]:
-        _print_reasons("values left empty:", steps[-1]["values_left_empty"], {})
-        without, n_items = steps[-1]["without_metadata"], steps[-1]["items"]
-        out.print(
-            f"{without:,} of {n_items:,} items have no metadata"
-            if without
-            else f"all {n_items:,} items are described"
-        )
-        for reason, count in steps[-1]["kept_without_interactions"].items():
-            out.print(f"{reason}: {count:,}, their lines are kept")
-    numbers = ", ".join(f"{counted[-1][name]:,} {name}" for name in _COUNTED)
-    out.print(f"{folder}: {numbers}")
-    out.print(f"next: hm4sr check --dataset={folder.name} --data_path={folder.parent}")
+
+
+def _print_items(step: dict[str, Any]) -> None:
+    _print_reasons("values left empty:", step["values_left_empty"], {})
+    without, n_items = step["without_metadata"], step["items"]
+    out.print(
+        f"{without:,} of {n_items:,} items have no metadata"
+        if without
+        else f"all {n_items:,} items are described"
+    )
+    for reason, count in step["kept_without_interactions"].items():
+        out.print(f"{reason}: {count:,}, their lines are kept")
 
 
 def _print_reasons(what: str, drops: dict[str, Any], hints: dict[str, str]) -> None:

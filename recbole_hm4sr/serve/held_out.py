@@ -50,13 +50,11 @@ def all_interactions(
     """
     own, n_held_out = _of_data_set(folder, plan, content)
     tokens = [pd.Index(it[1:].astype(object)) for it in (users, content.data.item_tokens)]
-    rows = NewRows(
-        *(
-            np.append(0, number_items(names[1:].astype(object), known)).astype(np.int64)[column]
-            for names, column, known in zip(own[:2], own[2:4], tokens, strict=True)
-        ),
-        own[4],
+    of_users, of_items = (
+        np.append(0, number_items(names[1:].astype(object), known)).astype(np.int64)
+        for names, known in zip(own[:2], tokens, strict=True)
     )
+    rows = NewRows(of_users[own[2]], of_items[own[3]], own[4])
     if memory.merged:
         rows = _with_files(rows, folder, memory.merged, tokens)
     order = np.lexsort((rows.times, rows.users))  # stable
@@ -90,13 +88,12 @@ def _with_files(
 ) -> NewRows:
     """Interactions with those behind them that files have brought and that are not among them."""
     brought = [LaterRows.load(kept_rows(folder, it)) for it in merged]
-    later = NewRows(
-        *(
-            number_items(np.concatenate([getattr(it, name) for it in brought]), known)
-            for name, known in zip(("users", "items"), tokens, strict=True)
-        ),
-        np.concatenate([it.times for it in brought]),
+    users, items, times = (
+        np.concatenate([getattr(it, name) for it in brought])
+        for name in ("users", "items", "times")
     )
+    numbers = [number_items(it, known) for it, known in zip((users, items), tokens, strict=True)]
+    later = NewRows(numbers[0], numbers[1], times)
     there = pd.DataFrame(rows._asdict()).drop_duplicates()
     found = pd.DataFrame(later._asdict()).merge(there, how="left", indicator=True)
     new = later.where((found["_merge"] != "both").to_numpy())

@@ -79,7 +79,19 @@ def _by_line(path: Path, columns: HistoryColumns, encoding: str, error: Exceptio
     written = columns.written(rows.header)
     require_columns(path, rows.header, written)
     events = [] if written.event not in rows.header else [written.event]
-    places = {name: rows.header.index(name) for name in (*written.names, *events)}
+    frame, unread = _good_lines(rows, [*written.names, *events])
+    no_text = sum(reason == not_encoded(rows.encoding) for _, reason in unread)
+    if not unread or 2 * no_text > rows.n_rows:
+        raise _no_csv(path, encoding, error) from error
+    with contextlib.suppress(ValueError):  # dates, or no times
+        numbers = frame[written.time].replace("", np.nan).to_numpy(dtype=np.float64)
+        frame = frame.assign(**{written.time: numbers})
+    return ReadFile(frame, written, tuple(unread))
+
+
+def _good_lines(rows: CsvRows, names: list[str]) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Some columns of the lines that are rows; and the lines that are none, and why."""
+    places = {name: rows.header.index(name) for name in names}
     lines: list[int] = []
     cells: dict[str, list[Any]] = {name: [] for name in places}
     unread = []
@@ -90,14 +102,8 @@ def _by_line(path: Path, columns: HistoryColumns, encoding: str, error: Exceptio
         lines.append(line)
         for name, place in places.items():
             cells[name].append(row[place])
-    no_text = sum(reason == not_encoded(rows.encoding) for _, reason in unread)
-    if not unread or 2 * no_text > rows.n_rows:
-        raise _no_csv(path, encoding, error) from error
-    frame = pd.DataFrame(cells, index=np.array(lines, dtype=np.int64) - 2, dtype=object)
-    with contextlib.suppress(ValueError):  # dates, or no times
-        numbers = frame[written.time].replace("", np.nan).to_numpy(dtype=np.float64)
-        frame = frame.assign(**{written.time: numbers})
-    return ReadFile(frame, written, tuple(unread))
+    index = np.array(lines, dtype=np.int64) - 2
+    return pd.DataFrame(cells, index=index, dtype=object), unread
 
 
 def _no_csv(path: Path, encoding: str, error: Exception) -> DataError:

@@ -140,17 +140,17 @@ def refresh(
         else:
             path = Path(interactions)
             done = _merge_file(folder, path, plan, content, content.memory, skip_bad=skip_bad)
-        return done._replace(indexes=_renewed(folder, indexes, done.known_until))
+        return done._replace(indexes=_renewed(folder, indexes, done))
 
 
 def _renewed(
-    folder: Path, indexes: Mapping[Path, Mapping[str, Any]], known_until: int
+    folder: Path, indexes: Mapping[Path, Mapping[str, Any]], done: Refreshed
 ) -> tuple[Path, ...]:
-    """Write those indexes anew that are of another moment, as of a refresh that was killed."""
+    """Write those indexes anew whose memory has changed, if only in a refresh that was killed."""
     stale = [
         index
         for index, facts in indexes.items()
-        if "memory" in facts and facts["memory"]["moment"] != known_until
+        if "memory" in facts and (done.n_added or facts["memory"]["moment"] != done.known_until)
     ]
     for index in stale:
         from recbole_hm4sr.serve.export import renew_index  # it imports torch

@@ -308,11 +308,15 @@ def test_stale_indexes_of_the_run_are_written_anew_after_the_merge(run, tmp_path
     renewed = []
     monkeypatch.setattr(export, "require_packages", lambda: None)
     monkeypatch.setattr(export, "renew_index", lambda *words: renewed.append(words))
-    done = refreshing.refresh(run, with_lines(tmp_path, f"u3,i2,{FIRST + 1}"))
-    assert (done.n_added, done.known_until, done.indexes) == (1, known, (stale,))
+    # An interaction of before the newest changes what is known up to the same moment.
+    path = with_lines(tmp_path, f"u3,i2,{FIRST + 1}")
+    done = refreshing.refresh(run, path)
+    assert (done.n_added, done.known_until, done.indexes) == (1, known, (stale, fresh))
+    done = refreshing.refresh(run, path)
+    assert (done.n_added, done.known_until, done.indexes) == (0, known, (stale,))
     done = refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
     assert done.indexes == (stale, fresh)
-    assert [words[:2] for words in renewed] == [(run, stale), (run, stale), (run, fresh)]
+    assert [words[1] for words in renewed] == [stale, fresh, stale, stale, fresh]
     assert renewed[0][2]["memory"]["list_length"] == 20
 
 
