@@ -161,13 +161,13 @@ def as_rich(table: Any) -> Table:
 
 
 def judge_later(run: Path, interactions: Path, *, targets: str, page: Path | None) -> None:
-    """Judge a run on what came after it, and print what was found.
+    """Judge a run on what came after it, and print a few numbers and a verdict.
 
     Args:
         run: Folder of the run.
         interactions: The file.
         targets: Which of its interactions are judged.
-        page: Folder for a page and the numbers; None for none.
+        page: Folder for a page and all numbers; None for none.
     """
     from recbole_hm4sr.later.options import CHOICES, require_choice
 
@@ -177,8 +177,12 @@ def judge_later(run: Path, interactions: Path, *, targets: str, page: Path | Non
     found = evaluation.evaluate_later(run, interactions, targets=targets)
     for words in later_page.sentences(found):
         out.print(words)
-    for table in later_page.tables(found):
+    for table in later_page.short_tables(found):
         out.print(as_rich(table))
-    if page is not None:
-        later_page.write_page(found, page, title=f"{run.name} on {interactions.name}")
-        out.print(f"page: {page / 'later.html'}")
+    for words in later_page.verdict(found):
+        out.print(words)
+    if page is None:
+        out.print("all metrics and groups, the lists and drift: again with --page=FOLDER")
+        return
+    later_page.write_page(found, page, title=f"{run.name} on {interactions.name}")
+    out.print(f"all metrics and groups, the lists and drift: {page / 'later.html'}, later.json")

@@ -98,9 +98,10 @@ def evaluate(
 ) -> None:
     """Test the best epoch of a run again, or judge the run on what came after it.
 
-    With --interactions: the metrics of the lists that the run, as it is served now, would have
-    given before each of them, by group, beside its own test and models without training, and how
-    the interactions themselves have changed. Nothing is learned.
+    With --interactions: NDCG@10, MRR@10 and Hit@10 of the lists that the run, as it is served now,
+    would have given before each of them, beside its own test and models without training. All
+    metrics and groups, and how the interactions themselves have changed, are on the page (--page).
+    Nothing is learned.
     """
     check_run(run, needs_data=True)
     if interactions is not None:
