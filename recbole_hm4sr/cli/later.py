@@ -66,8 +66,9 @@ def update(
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last update back.")] = False,
 ) -> None:
-    """Let a run learn from new interactions, in seconds; users and items it did not know get rows.
+    """Learn from new interactions, in seconds.
 
+    Users and items that the run did not know get rows.
     The memory is refreshed, and a model that is trained takes some passes over the new rows mixed
     with as many old ones; the state of its optimizer begins fresh. The run is then served with what
     it has learned; checkpoints and results of its training stay. A file that was learned from
@@ -111,8 +112,9 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     epochs: Epochs = 0,
     out_folder: ReplayFolder = None,
 ) -> None:
-    """Play the weeks after training: judge each, then refresh, update or train anew, or nothing.
+    """Play the weeks after training, and judge each.
 
+    After each week the run is refreshed, updated or trained anew, or left as it is.
     No interaction is learned from before it is judged. Writes results.jsonl, from which a replay
     that was stopped goes on, replay.html and replay.svg.
     """

@@ -33,8 +33,9 @@ def train(
     run_dir: Annotated[Path | None, typer.Option("--run_dir", help="Folder to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to resume.")] = None,
 ) -> None:
-    """Train a model, choose its best epoch on validation, test it once, write a report.
+    """Train a model, test its best epoch, write a report.
 
+    The best epoch is chosen on validation, and tested once.
     Any setting is a flag, as in RecBole: --learning_rate=0.001 --epochs=20 --modalities='{}'.
     """
     dataset, overrides = find_dataset(dataset, parse_overrides(context.args))
@@ -96,12 +97,12 @@ def evaluate(
         Path | None, typer.Option(help="Folder for later.html and later.json of these.")
     ] = None,
 ) -> None:
-    """Test the best epoch of a run again, or judge the run on what came after it.
+    """Test a run again, or judge it on later data.
 
-    With --interactions: NDCG@10, MRR@10 and Hit@10 of the lists that the run, as it is served now,
-    would have given before each of them, beside its own test and models without training. All
-    metrics and groups, and how the interactions themselves have changed, are on the page (--page).
-    Nothing is learned.
+    Without --interactions the best epoch is tested again. With --interactions: NDCG@10, MRR@10 and
+    Hit@10 of the lists that the run, as it is served now, would have given before each of them,
+    beside its own test and models without training. All metrics and groups, and how the
+    interactions themselves have changed, are on the page (--page). Nothing is learned.
     """
     check_run(run, needs_data=True)
     if interactions is not None:
