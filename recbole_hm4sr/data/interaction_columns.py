@@ -5,7 +5,6 @@ served can be given in the same form.
 """
 
 import json
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,6 @@ class InteractionColumns:
     def names(self) -> tuple[str, str, str]:
         """The columns that a table must have."""
         return self.user, self.item, self.time
-
-    def are_in(self, names: Collection[Any]) -> bool:
-        """Whether a table has them."""
-        return set(self.names) <= set(names)
 
     def to_text(self) -> str:
         """As JSON."""

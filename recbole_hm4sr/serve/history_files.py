@@ -13,7 +13,7 @@ import pandas as pd
 from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
-from recbole_hm4sr.serve.history_columns import UTF8, HistoryColumns, require_columns
+from recbole_hm4sr.serve.history_columns import UTF8, HistoryColumns
 
 _LONGEST_LINE = 1 << 20
 
@@ -58,8 +58,7 @@ def _read_encoded(
 ) -> tuple[pd.DataFrame, InteractionColumns]:
     sign = max(",\t;|", key=_first_line(path, encoding).count)
     header = list(pd.read_csv(path, sep=sign, nrows=0, encoding=encoding))
-    written = columns.written(header)
-    require_columns(path, header, written)
+    written = columns.require(path, header)
     read = functools.partial(
         pd.read_csv,
         path,
@@ -122,8 +121,7 @@ def read_parquet(path: Path, columns: HistoryColumns) -> tuple[pd.DataFrame, Int
         with duckdb.connect() as connection:
             source = connection.read_parquet(str(path))
             names = list(source.columns)
-            written = columns.written(names)
-            require_columns(path, names, written)
+            written = columns.require(path, names)
             kinds = dict(zip(names, map(str, source.types), strict=True))
             events = [] if written.event not in names else [written.event]
             cells = [duckdb.ColumnExpression(n) for n in (*written.names, *events)]
