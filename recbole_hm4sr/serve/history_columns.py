@@ -56,11 +56,10 @@ class HistoryColumns:
         missing = [[name for name in form.names if name not in found] for form in forms]
         nearest = min(range(len(forms)), key=lambda number: len(missing[number]))
         if missing[nearest]:
-            lacked = [self._told(known[nearest], name, forms[nearest]) for name in missing[nearest]]
-            columns = "column" if len(lacked) == 1 else "columns"
-            listed = " and ".join(filter(None, [", ".join(lacked[:-1]), lacked[-1]]))
+            told = [self._told(known[nearest], it, forms[nearest]) for it in missing[nearest]]
             raise DataError(
-                f"{path} misses the {columns} {listed}, got {', '.join(map(str, found)) or 'none'}"
+                f"{path} misses the {_listed('column', told)}, got "
+                f"{', '.join(map(str, found)) or 'none'}"
             )
         return forms[nearest]
 
@@ -77,3 +76,9 @@ class HistoryColumns:
         remembered = [] if self.source is None else [self.source.encoding]
         codes = [self.given["encoding"]] if "encoding" in self.given else [UTF8, *remembered]
         return list(dict.fromkeys(UTF8 if code == "utf-8" else code for code in codes))
+
+
+def _listed(word: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{word} {names[0]}"
+    return f"{word}s {', '.join(names[:-1])} and {names[-1]}"
