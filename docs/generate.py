@@ -81,9 +81,8 @@ def _text(docstring: str | None) -> str:
                 lines += [f"**{line}**", ""]
                 continue
         if is_shown:
-            text = line.strip().replace("``", "`")
-            lines.append(text.replace(":class:", "").replace(":func:", ""))
-    return "\n".join(lines).strip()
+            lines.append(line.strip())
+    return generate_reference.inline("\n".join(lines).strip())
 
 
 def _formula(found: re.Match[str]) -> str:

@@ -26,7 +26,8 @@ _NOTE = "<!-- Written by docs/generate.py from the code. -->"
 _LISTS = ("Args", "Attributes", "Raises")
 _SECTION = re.compile(r"^([A-Z][\w' ]*):$")
 _ENTRY = re.compile(r"^ {4}([\w*, ]+?)(?: \([^)]*\))?: (.*)$")
-_ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
+_MATH_ROLE = re.compile(r":math:`([^`]+)`")
+_ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
 # The names of the top level that belong together; a name in none of these is in the last part.
 _PARTS = {
@@ -305,8 +306,14 @@ def _google(node: ast.ClassDef | ast.FunctionDef) -> str:
     return _plain("\n".join(lines))
 
 
+def inline(text: str) -> str:
+    """Code, formulas and other roles of reStructuredText as MkDocs and GitHub show them."""
+    text = _MATH_ROLE.sub(lambda found: f"${' '.join(found[1].split())}$", text)
+    return _ROLE.sub(r"`\1`", text.replace("``", "`"))
+
+
 def _plain(text: str) -> str:
-    """Roles and code of reStructuredText as Markdown's; examples of a prompt as blocks."""
-    text = _ROLE.sub(r"`\1`", text.replace("``", "`"))
+    """The same, and examples of a prompt as blocks."""
+    text = inline(text)
     text = re.sub(r"((?:^[ ]*(?:>>>|\.\.\.) .*\n?)+)", r"\n```python\n\1```\n", text, flags=re.M)
     return re.sub(r"\n{3,}", "\n\n", text).strip()

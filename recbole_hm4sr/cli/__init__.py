@@ -1,4 +1,4 @@
-"""The commands, one module a group. The only package that prints or ends the process.
+"""The commands, one module a group. The only package that ends the process, or prints for it.
 
 Torch and RecBole take seconds to import, and ``--help`` must not: the modules here import what they
 run inside the command.

@@ -30,12 +30,13 @@ def add_items(
         ),
     ] = None,
 ) -> None:
-    """Take new items into a run, without training: they are scored by their features.
+    """Take new items into a run, without training.
 
-    They are recommended and known in histories from then on; in a memory they are neighbours of the
-    items that are alike, and have events from their first sale on (hm4sr refresh). What was fitted
-    on the first items is applied and not fitted again. Items that the run has features of are left
-    alone. A service that runs goes on with what it has opened.
+    They are scored by their features. They are recommended and known in histories from then on; in
+    a memory they are neighbours of the items that are alike, and have events from their first sale
+    on (hm4sr refresh). What was fitted on the first items is applied and not fitted again. Items
+    that the run has features of are left alone. A service that runs goes on with what it has
+    opened.
     """
     check_run(run, needs_data=False)
     require_file(items)

@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def models() -> None:
-    """List the models that can run: name, where it comes from, what it reads, its paper."""
+    """List the models that can run.
+
+    A line has the name, where it comes from, what it reads and its paper.
+    """
     from recbole_hm4sr.model.cards import model_cards
 
     rows = [("model", "from", "reads", "paper")]
@@ -32,10 +35,11 @@ def models() -> None:
 def settings(
     model: Annotated[str, typer.Argument(help="Name of a model; hm4sr models lists them.")],
 ) -> None:
-    """List every setting of a model, of data sets and of runs: default, range, meaning.
+    """List every setting of a model, of data sets and of runs.
 
-    Each is a flag of train, compare, tune and check, and a line of a YAML file. The defaults are
-    those of this package for this model; a data set may have its own.
+    A line has the default, the range and the meaning. Each is a flag of train, compare, tune and
+    check, and a line of a YAML file. The defaults are those of this package for this model; a data
+    set may have its own.
     """
     from recbole_hm4sr.config.catalog import settings_of
     from recbole_hm4sr.model.registry import find_model

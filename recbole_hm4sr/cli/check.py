@@ -27,7 +27,7 @@ def check(
         Path | None, typer.Option("--out", help="Where; check-<dataset>.html by default.")
     ] = None,
 ) -> None:
-    """Read everything a run would read and say in one page what is in it.
+    """Read all that a run would read, and say what is in it.
 
     All problems are listed; the exit code is 2 if a run would stop. Warnings do not change it.
     Any setting is a flag, as for train: --missing_features=zero --eval_args='{...}'.

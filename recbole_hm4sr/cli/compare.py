@@ -74,8 +74,9 @@ def compare(  # noqa: PLR0913  # a flag each
         bool, typer.Option("--tables", help="Run nothing: tables and page of what is finished.")
     ] = False,
 ) -> None:
-    """Run models × data sets × seeds on one protocol, each once, and print one short table.
+    """Run models × data sets × seeds, and print one table.
 
+    All run on one protocol, each once.
     compare.html in its folder has intervals, groups, costs and links to the runs' reports. Started
     again, it goes on where it was. Any setting is a flag for all runs: --epochs=20.
     Exit code 1 says that a run has no result; its row says why.

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Item texts or images to <dataset>.<modality>.npz.",
+        help="Encode item texts or images as feature files.",
         rich_markup_mode=None,
     )
     group.command("text")(encode_text)
@@ -69,7 +69,10 @@ def encode_text(  # noqa: PLR0913  # a flag each
     modality: ModalityOption = "text",
     path: OutOption = None,
 ) -> None:
-    """Encode the text of the items. Started again, it goes on where it was."""
+    """Encode the text of the items.
+
+    Started again, it goes on where it was.
+    """
     from recbole_hm4sr.prepare.encode.text_encoders import TEXT_PRESETS, encode_item_texts
 
     target = find_target(dataset, data_path, modality, text_fields=_parse_fields(fields))
@@ -157,7 +160,10 @@ def encode_image(  # noqa: PLR0913  # a flag each
     modality: ModalityOption = "image",
     path: OutOption = None,
 ) -> None:
-    """Encode the images of the items. Started again, it goes on where it was."""
+    """Encode the images of the items.
+
+    Started again, it goes on where it was.
+    """
     from recbole_hm4sr.prepare.encode.feature_job import read_tokens
     from recbole_hm4sr.prepare.encode.image_encoders import IMAGE_PRESETS, encode_item_images
 

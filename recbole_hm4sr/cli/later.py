@@ -68,8 +68,9 @@ def update(
     undo: Annotated[bool, typer.Option("--undo", help="Take the last update back.")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Let a run learn from new interactions, in seconds; users and items it did not know get rows.
+    """Learn from new interactions, in seconds.
 
+    Users and items that the run did not know get rows.
     The memory is refreshed, and a model that is trained takes some passes over the new rows mixed
     with as many old ones; the state of its optimizer begins fresh. The run is then served with what
     it has learned; checkpoints and results of its training stay. A file that was learned from
@@ -113,8 +114,9 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     epochs: Epochs = 0,
     out_folder: ReplayFolder = None,
 ) -> None:
-    """Play the weeks after training: judge each, then refresh, update or train anew, or nothing.
+    """Play the weeks after training, and judge each.
 
+    After each week the run is refreshed, updated or trained anew, or left as it is.
     No interaction is learned from before it is judged. Writes results.jsonl, from which a replay
     that was stopped goes on, replay.html and replay.svg.
     """
@@ -165,13 +167,13 @@ def as_rich(table: Any) -> Table:
 def judge_later(
     run: Path, interactions: Path, *, targets: str, page: Path | None, skip_bad: bool
 ) -> None:
-    """Judge a run on what came after it, and print what was found.
+    """Judge a run on what came after it, and print a few numbers and a verdict.
 
     Args:
         run: Folder of the run.
         interactions: The file.
         targets: Which of its interactions are judged.
-        page: Folder for a page and the numbers; None for none.
+        page: Folder for a page and all numbers; None for none.
         skip_bad: Whether wrong rows are left out.
     """
     from recbole_hm4sr.later.options import CHOICES, require_choice
@@ -182,8 +184,12 @@ def judge_later(
     found = evaluation.evaluate_later(run, interactions, targets=targets, skip_bad=skip_bad)
     for words in later_page.sentences(found):
         out.print(words)
-    for table in later_page.tables(found):
+    for table in later_page.short_tables(found):
         out.print(as_rich(table))
-    if page is not None:
-        later_page.write_page(found, page, title=f"{run.name} on {interactions.name}")
-        out.print(f"page: {page / 'later.html'}")
+    for words in later_page.verdict(found):
+        out.print(words)
+    if page is None:
+        out.print("all metrics and groups, the lists and drift: again with --page=FOLDER")
+        return
+    later_page.write_page(found, page, title=f"{run.name} on {interactions.name}")
+    out.print(f"all metrics and groups, the lists and drift: {page / 'later.html'}, later.json")

@@ -78,8 +78,9 @@ def recommend(  # noqa: PLR0913  # an option each
     explain: Explain = False,
     at: At = None,
 ) -> None:
-    """Recommend items to any users from their histories; the training need not have seen them.
+    """Recommend items to users from their histories.
 
+    Any users: the training need not have seen them.
     Unknown items are skipped and counted. A user without a known item gets the items that are most
     frequent in the training part (source: popular). A row with a user alone is one without history.
     A user for whom no item is left is named in a warning, and has an empty list in JSON lines.
@@ -171,7 +172,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a run for other programs: an index for a vector search, or a folder for the Hub.
+    """Write a run for a vector search, or for the Hub.
 
     index: item vectors, the user tower as ONNX, and a page that says how to query them. A memory is
     written as lists of neighbours, as of the moment up to which it knows.
@@ -234,8 +235,9 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Answer POST /recommend and POST /similar; /docs describes them.
+    """Answer requests for recommendations over HTTP.
 
+    POST /recommend and POST /similar are answered; /docs describes them.
     GET /health says that the process answers, /ready that the run is loaded (503 until then),
     /version what is served, /metrics what was done, for Prometheus. Each answer names its version.
     With --reload_on_change the run's serving.npz is looked at every two seconds. Another one is
@@ -294,8 +296,9 @@ def refresh(
     ] = False,
     skip_bad: histories.SkipBad = False,
 ) -> None:
-    """Merge new interactions into the memory of a run (memory: events), without training.
+    """Bring a memory up to date, without training.
 
+    New interactions are merged into the memory of a run (memory: events).
     Who bought what next, how often and when is then what a build from all interactions gives, to
     the last bit; new users and new items are included. A file that was merged before is left alone.
     A row that is among its user's newest ten already is skipped and counted; any other row older

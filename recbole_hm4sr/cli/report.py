@@ -26,8 +26,9 @@ def report(
         bool, typer.Option("--anew", help="Open the model again for what only it can show.")
     ] = False,
 ) -> None:
-    """Make report.html of a run again, or one page that compares several runs.
+    """Write the page of a run again, or one of several runs.
 
+    Of one run it is report.html in its folder; of several a page that compares them.
     The page is made of the run's files. The model is opened if its part, report.json, is not
     there or --anew asks for it; that needs the data and the checkpoint.
     """

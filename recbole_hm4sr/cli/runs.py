@@ -23,8 +23,9 @@ def runs(
     ] = "folder",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List runs: model, data, best epoch, test NDCG@10, seconds and how far they came.
+    """List runs, their test results and how far they came.
 
+    A line has the model, the data, the best epoch, test NDCG@10, seconds and the state.
     The runs of comparisons and searches are among them. NDCG@10 is given with the items that a user
     has seen kept among the candidates, and with them removed.
     """

@@ -33,8 +33,9 @@ def similar(  # noqa: PLR0913  # an option each
     diversity: rules.Diversity = 0.0,
     show: rules.Show = "",
 ) -> None:
-    """Items most like some items, by the cosine of their rows; no item is like itself.
+    """List the items that are most like some items.
 
+    They are compared by the cosine of their rows; no item is like itself.
     The rows are the model's (what it learned of who takes what, and of features) or, by=text, those
     of features alone. Items that are not known are named, and have no answer.
     """

@@ -34,8 +34,9 @@ def train(
     run_dir: Annotated[Path | None, typer.Option("--run_dir", help="Folder to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of a run to resume.")] = None,
 ) -> None:
-    """Train a model, choose its best epoch on validation, test it once, write a report.
+    """Train a model, test its best epoch, write a report.
 
+    The best epoch is chosen on validation, and tested once.
     Any setting is a flag, as in RecBole: --learning_rate=0.001 --epochs=20 --modalities='{}'.
     """
     dataset, overrides = find_dataset(dataset, parse_overrides(context.args))
@@ -52,17 +53,19 @@ def train(
     from recbole_hm4sr.report.finish import report_run
     from recbole_hm4sr.run import quick_start
     from recbole_hm4sr.run.baselines import record_baselines
+    from recbole_hm4sr.run.lines import RunLines
     from recbole_hm4sr.serve.moments import notes_before_serving
 
     def finish(parts: Any) -> None:
         record_baselines(parts)
         report_run(parts)
 
-    progress = Progress()
+    lines = RunLines(out.print)
     callbacks: dict[str, Any] = {
-        "on_start": progress.start,
-        "on_epoch": progress.epoch,
+        "on_start": lines.start,
+        "on_epoch": lines.epoch,
         "on_finish": finish,
+        "show_progress": False,  # these lines are
     }
     try:
         if resume is not None:
@@ -77,7 +80,7 @@ def train(
                 **callbacks,
             )
     except KeyboardInterrupt:
-        progress.interrupted()
+        lines.interrupted()
         raise typer.Exit(130) from None
     _print_result(result)
     for sentence in _baseline_sentences(result):
@@ -101,11 +104,12 @@ def evaluate(
     ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Test the best epoch of a run again, or judge the run on what came after it.
+    """Test a run again, or judge it on later data.
 
-    With --interactions: the metrics of the lists that the run, as it is served now, would have
-    given before each of them, by group, beside its own test and models without training, and how
-    the interactions themselves have changed. Nothing is learned.
+    Without --interactions the best epoch is tested again. With --interactions: NDCG@10, MRR@10 and
+    Hit@10 of the lists that the run, as it is served now, would have given before each of them,
+    beside its own test and models without training. All metrics and groups, and how the
+    interactions themselves have changed, are on the page (--page). Nothing is learned.
     """
     check_run(run, needs_data=True)
     if interactions is not None:
@@ -117,75 +121,10 @@ def evaluate(
     _print_metrics(quick_start.evaluate(run))
 
 
-class Progress:
-    """Says what a run does, a line an epoch."""
-
-    def __init__(self) -> None:
-        self._parts: Any = None
-        self._seconds: list[float] = []
-
-    def start(self, parts: Any) -> None:
-        """Before the first epoch: what runs on what, and where."""
-        self._parts = parts
-        dataset = parts.train_data._dataset
-        parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
-        out.print(
-            f"{parts.config['model']} on {parts.config['dataset']}: "
-            f"{dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items, "
-            f"{len(dataset.inter_feat.histories):,} interactions, {parameters:,} parameters"
-        )
-        if parts.config["generated"]:
-            out.print(
-                "note: this data set is GENERATED; its numbers say nothing of real shops "
-                f"(see README.md in {parts.config['data_path']})"
-            )
-        out.print(f"run folder: {parts.run_dir}")
-        if parts.trainer.start_epoch:
-            out.print(f"resuming after epoch {parts.trainer.start_epoch}")
-
-    def epoch(self, record: Any) -> None:
-        """After each epoch: losses, validation, seconds, and the time left."""
-        trainer = self._parts.trainer
-        self._seconds.append(record.train_seconds + record.valid_seconds)
-        left = (trainer.max_epochs - record.epoch) * sum(self._seconds) / len(self._seconds)
-        losses = f"loss {record.loss:.4f}" if record.losses else "fitted"
-        if len(record.losses) > 1:
-            named = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-            losses += f" ({named})"
-        out.print(
-            f"epoch {record.epoch:>3}/{trainer.max_epochs}  {losses}  "
-            f"valid {self._parts.config['valid_metric']} {record.valid_score:.4f}"
-            f"{' best' if record.is_best else '     '}  {self._seconds[-1]:.1f} s"
-            f"  at most {_duration(left)} left"
-        )
-
-    def interrupted(self) -> None:
-        """After Ctrl-C: what is kept and how to resume."""
-        if self._parts is None or not self._parts.trainer.files.checkpoints.last.is_file():
-            out.print("\ninterrupted before the first epoch ended: nothing to resume")
-            return
-        folder = self._parts.run_dir
-        out.print(
-            f"\ninterrupted; the last finished epoch is kept. Resume by: "
-            f"hm4sr train --resume {folder}\n"
-            f"or test the best epoch so far with: hm4sr evaluate --run {folder}"
-        )
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
 def _print_result(result: Any) -> None:
-    generated = ", GENERATED data" if result.generated else ""
-    budget = "; ended by max_cpu_minutes" if result.ended_by == "budget" else ""
-    out.print(
-        f"\n{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
-        f"{len(result.epochs)}, chosen on validation{budget}"
-    )
+    from recbole_hm4sr.run.lines import result_sentence
+
+    out.print(f"\n{result_sentence(result)}")
     _print_metrics(result)
 
 

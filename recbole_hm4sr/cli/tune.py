@@ -45,8 +45,9 @@ def tune(  # noqa: PLR0913  # a flag each
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed trials again.")] = False,
 ) -> None:
-    """Search for the settings with the best validation score, and write them to best.yaml.
+    """Search for the settings with the best validation score.
 
+    They are written to best.yaml.
     Started again, it goes on where it was. Nothing is tested: test the best settings once, by
     hm4sr train --config_files=<folder>/best.yaml. Any setting is a flag: --epochs=9.
     """

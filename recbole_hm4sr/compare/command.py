@@ -58,7 +58,8 @@ def compare_grid(  # noqa: PLR0913  # a flag each
     path = find_grid(grid_name) if grid_name is not None else None
     grid = read_grid(path, flags, config_files, DEFAULT_BASELINES)
     folder = out or Path("runs") / f"compare-{path.stem if path else '-'.join(grid.datasets)}"
-    say(f"{len(grid.cells())} runs; folder: {folder}")
+    check_grid(grid)
+    say(f"{_counted(grid)}; folder: {folder}")
 
     follow: list[TimeLeft] = []
 
@@ -88,12 +89,21 @@ def compare_grid(  # noqa: PLR0913  # a flag each
             on_cell=on_cell,
         )
     else:
-        check_grid(grid)
         outcomes = read_outcomes(grid, folder)
         on_start(outcomes)
         if not any(outcome.done for outcome in outcomes):
             raise ConfigError(f"{folder} must hold a result of this grid for --tables, got none")
     return _tables(grid, outcomes, folder, say, bold=bold)
+
+
+def _counted(grid: Grid) -> str:
+    """How many runs there are, and of what."""
+    n_added = sum(spec.added for spec in grid.models)
+    n_models = len(grid.models) - n_added
+    rows = f"{n_models} model{'s' * (n_models != 1)}" + f", {n_added} without training" * (
+        n_added > 0
+    )
+    return f"{len(grid.cells())} runs ({rows})"
 
 
 def _tables(

@@ -25,7 +25,6 @@ from recbole_hm4sr.base.files import append_line, locked, write_text
 from recbole_hm4sr.compare.cells import Cell
 from recbole_hm4sr.compare.claims import DEAD_AFTER, Claim, Claims
 from recbole_hm4sr.compare.grid import Grid
-from recbole_hm4sr.compare.protocol import check_grid
 from recbole_hm4sr.compare.results import (
     FACTS,
     Outcome,
@@ -62,7 +61,7 @@ def run_grid(
     """Run the cells that have no result yet.
 
     Args:
-        grid: What to compare.
+        grid: What to compare; :func:`~recbole_hm4sr.compare.protocol.check_grid` has passed it.
         out: Folder of the comparison.
         jobs: Runs at once; they share the CPU's threads.
         retry: Whether to try failed cells again.
@@ -78,12 +77,11 @@ def run_grid(
         All cells of the grid, in its order.
 
     Raises:
-        ConfigError: If the grid is wrong, or another comparison runs in the folder.
+        ConfigError: If another comparison runs in the folder.
         KeyboardInterrupt: On Ctrl-C, after the running cells have ended; they can go on.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs must be 1 or more, got {jobs}")
-    check_grid(grid)
     say = on_cell or (lambda *_: None)
     refusal = (
         f"{out} must be used by one comparison at a time, but another is running there; several "

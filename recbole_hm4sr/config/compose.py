@@ -26,7 +26,7 @@ from recbole_hm4sr.config.loss_rules import LossFacts, wrong_losses
 from recbole_hm4sr.config.memory_rules import wrong_memory
 from recbole_hm4sr.config.protocol import INTERVALS, wrong_recbole_values
 from recbole_hm4sr.config.recbole_settings import RecBoleSettings
-from recbole_hm4sr.config.renamed import RENAMED
+from recbole_hm4sr.config.renamed import RENAMED, named_elsewhere
 from recbole_hm4sr.config.settings import (
     DataSettings,
     RunSettings,
@@ -331,5 +331,6 @@ def _unknown_names(
         elif name not in known and name in RENAMED:
             found.append(f"the setting {name!r}{where} is now called {RENAMED[name]!r}")
         elif name not in known:
-            found.append(f"the setting {name!r}{where} is unknown{near_miss(name, known)}")
+            hint = named_elsewhere(name, known) or near_miss(name, known)
+            found.append(f"the setting {name!r}{where} is unknown{hint}")
     return found

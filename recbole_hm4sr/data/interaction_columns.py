@@ -5,7 +5,7 @@ served can be given in the same form.
 """
 
 import json
-from collections.abc import Collection
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ class InteractionColumns:
         """The columns that a table must have."""
         return self.user, self.item, self.time
 
-    def are_in(self, names: Collection[Any]) -> bool:
-        """Whether a table has them."""
-        return set(self.names) <= set(names)
-
     def to_text(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self))
@@ -79,3 +75,23 @@ def read_interaction_columns(folder: Path) -> InteractionColumns | None:
         return InteractionColumns.of_mapping(provenance["options"]["columns"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_item_flags(folder: Path) -> str:
+    """The flags of ``hm4sr prepare csv`` for the table of items, by a data set's provenance.
+
+    Args:
+        folder: Of the data set.
+
+    Returns:
+        As ``--items_item=sku --title=name``; empty if it was made in another way, or its
+        provenance cannot be read.
+    """
+    try:
+        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        columns = dict(provenance["options"]["item_columns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    names = {"item": "items_item", "encoding": "items_encoding"}
+    words = [f"--{names.get(name, name)}={value}" for name, value in columns.items() if value]
+    return " ".join(map(shlex.quote, words))

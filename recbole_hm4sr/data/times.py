@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PER_SECOND = {"s": 1, "ms": 1000}
 DAY_SECONDS = 86400
+ISO_EXAMPLE = "2026-11-30T18:00"
 UNIT_WORDS = {"s": "seconds", "ms": "milliseconds"}
 # Seconds above this are after the year 5138; milliseconds below it are before March 1973.
 _SECONDS_LIMIT = 10**11

@@ -11,7 +11,7 @@ import yaml
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.evaluate.groups import Array
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, read_ranks
-from recbole_hm4sr.run.place import hint_for_folder
+from recbole_hm4sr.run.place import no_run_there
 
 FACTS_FILE = "report.json"
 FACTS_VERSION = 1
@@ -86,8 +86,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(
-            f"{path.parent} must be the folder of a finished run, but holds no {path.name}; "
-            f"{hint_for_folder(path.parent)}"
+            f"{path.parent} must be the folder of a finished run, "
+            f"{no_run_there(path.parent, path.name)}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error

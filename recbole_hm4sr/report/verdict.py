@@ -12,6 +12,8 @@ from recbole_hm4sr.report.spread import SPREAD, relative
 from recbole_hm4sr.report.weak_groups import WeakGroup
 
 RISING = 0.01  # gain of validation in the last epochs that asks for more of them
+CARRIES = 0.5  # lost without a modality by which the ranking is said to rest on it
+MATTERS_MOST = 0.2  # and by which it is said to matter most; below, somewhat
 _LAST = 5  # of so many parts of the epochs the last one is looked at
 _FEWEST = 5  # epochs that say whether validation has levelled off
 
@@ -128,7 +130,7 @@ def _modalities(numbers: RunNumbers) -> tuple[str, ...]:
     if telling:
         listed = ", ".join(f"{name} {percent(lost[name])}" for name in telling)
         sentences.append(
-            f"{_carried_by(telling, lost)}: what is lost of {numbers.shuffled_metric} with the "
+            f"{_weighed(telling, lost)}: what is lost of {numbers.shuffled_metric} with the "
             f"features at the wrong items is {listed}."
         )
     if idle:
@@ -167,14 +169,19 @@ def _left_out(numbers: RunNumbers) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _carried_by(order: Sequence[str], lost: Mapping[str, float]) -> str:
-    """Which modality the ranking rests on, or which alike."""
-    first = [name for name in order if lost[name] >= lost[order[0]] - SPREAD]
-    if len(first) > 1:
-        who = f"{', '.join(first[:-1])} and {first[-1]} carry the ranking alike"
+def _weighed(order: Sequence[str], lost: Mapping[str, float]) -> str:
+    """How much the ranking rests on its first modality, or on some alike."""
+    most = lost[order[0]]
+    first = [name for name in order if lost[name] >= most - SPREAD]
+    is_one = len(first) == 1
+    if most >= CARRIES:
+        verb = "carries the ranking" if is_one else "carry the ranking alike"
+    elif most >= MATTERS_MOST:
+        verb = "matters most" if is_one else "matter most, and alike"
     else:
-        who = f"{first[0]} {'carries most' if len(order) > 1 else 'carries the ranking'}"
-    return f"{who[0].upper()}{who[1:]}"
+        verb = "matters somewhat" if is_one else "matter somewhat, and alike"
+    who = f"{', '.join(first[:-1])} and {first[-1]}" if not is_one else first[0]
+    return f"{who[0].upper()}{who[1:]} {verb}"
 
 
 def _failures(numbers: RunNumbers) -> tuple[str, ...]:

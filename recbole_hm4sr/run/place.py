@@ -1,5 +1,6 @@
 """Which folder is a run's, and which may become one. Nothing here needs torch."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,8 +65,22 @@ def refuse_existing(folder: Path) -> None:
         raise ConfigError(f"--out must be a folder that does not exist yet, got {folder}")
 
 
-def hint_for_folder(folder: Path) -> str:
-    """Which folder may have been meant, where one holds no run."""
+def no_run_there(folder: Path, name: str) -> str:
+    """What is said of a folder that lacks a file of a run, and which one may have been meant.
+
+    Args:
+        folder: The folder.
+        name: The file.
+    """
+    if folder.exists():
+        return f"but holds no {name}; {_hint_for_folder(folder)}"
+    beside = [path.parent.name for path in folder.parent.glob("*/config.yaml")]
+    near = difflib.get_close_matches(folder.name, sorted(beside), n=1)
+    hint = f"did you mean {folder.parent / near[0]}?" if near else "hm4sr runs FOLDER lists runs"
+    return f"but does not exist; {hint}"
+
+
+def _hint_for_folder(folder: Path) -> str:
     if (folder.parent / "config.yaml").is_file():
         return f"the run is the folder above, {folder.parent}"
     if (folder / "results.jsonl").is_file():
@@ -86,8 +101,7 @@ def read_run_settings(run_dir: Path) -> tuple[str, str, dict[str, Any]]:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise DataError(
-            f"{run_dir} must be the folder of a run, but holds no config.yaml; "
-            f"{hint_for_folder(run_dir)}"
+            f"{run_dir} must be the folder of a run, {no_run_there(run_dir, 'config.yaml')}"
         )
     values = read_yaml(path)
     missing = [name for name in ("dataset", "model") if not isinstance(values.get(name), str)]

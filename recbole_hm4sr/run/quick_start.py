@@ -1,11 +1,12 @@
 """Run, resume, evaluate: plan, parts, training, test, files, and the caller's last step."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recbole_hm4sr.base.errors import WriteError
 from recbole_hm4sr.model.registry import DEFAULT_MODEL
@@ -13,6 +14,7 @@ from recbole_hm4sr.parallel import processes
 from recbole_hm4sr.run import parts as stages
 from recbole_hm4sr.run.beginning import refuse_beginning
 from recbole_hm4sr.run.folder import RunFolder, new_run_dir
+from recbole_hm4sr.run.lines import RunLines
 from recbole_hm4sr.run.parts import RunParts, build_parts, closing_run, set_threads
 from recbole_hm4sr.run.place import find_dataset, require_free_folder
 from recbole_hm4sr.run.plan import RunPlan, compose, read_plan
@@ -21,14 +23,49 @@ from recbole_hm4sr.run.results import Metrics, RunResult
 from recbole_hm4sr.train.costs import CostMeter
 from recbole_hm4sr.train.epochs import EpochRecord
 
+_Told = TypeVar("_Told")
+
 
 @dataclass(frozen=True)
 class _Calls:
-    """What the caller of a run does at its stages; in the first process alone."""
+    """What is done at the stages of a run; in the first process alone.
+
+    Attributes:
+        on_start, on_epoch, on_finish: What the caller does.
+        show_progress: Whether lines are printed.
+        on_result: What is printed at the end.
+    """
 
     on_start: Callable[[RunParts], None] | None
     on_epoch: Callable[[EpochRecord], None] | None
     on_finish: Callable[[RunParts], None] | None
+    show_progress: bool = False
+    on_result: Callable[[RunResult], None] | None = None
+
+    def with_lines(self, plan: RunPlan) -> "_Calls":
+        """The same, and lines before what the caller does, unless they are not wanted."""
+        if not self.show_progress or plan.values["show_progress"] is False:
+            return self
+        lines = RunLines(functools.partial(print, flush=True))
+        return replace(
+            self,
+            on_start=_both(lines.start, self.on_start),
+            on_epoch=_both(lines.epoch, self.on_epoch),
+            on_result=lines.finished,
+        )
+
+
+def _both(
+    first: Callable[[_Told], None], second: Callable[[_Told], None] | None
+) -> Callable[[_Told], None]:
+    """Both calls, one after the other."""
+
+    def call(told: _Told) -> None:
+        first(told)
+        if second is not None:
+            second(told)
+
+    return call
 
 
 @kept_process_state()
@@ -40,6 +77,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
     overrides: Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
     test: bool = True,
+    show_progress: bool = True,
     on_start: Callable[[RunParts], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_finish: Callable[[RunParts], None] | None = None,
@@ -58,13 +96,18 @@ def run(  # noqa: PLR0913  # all but two are keywords only
             run already.
         test: Whether the best epoch is tested; without it nothing is ranked of the test part, as a
             trial of a search must not.
+        show_progress: Whether to print a line at the start, after every epoch and for the result;
+            nor does it where the setting ``show_progress``, of the bar over steps, is false.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
         on_finish: Called when the run's files are written, with the model at its best epoch, if the
             run was tested; ``report.finish.report_run`` makes the report.
 
     Returns:
-        The result, which is also in ``metrics.json`` of the run's folder.
+        The result, which is also in ``metrics.json`` of the run's folder. Its ``test`` has the
+        metrics by the setting ``rank_history``, which its attribute of that name says: ``include``
+        keeps the items that a user has seen among the candidates, as papers do, ``exclude`` removes
+        them, as a shop does. ``test_include`` and ``test_exclude`` are of either.
 
     Raises:
         ConfigError: If settings are wrong.
@@ -72,7 +115,7 @@ def run(  # noqa: PLR0913  # all but two are keywords only
         TrainingError: If a loss becomes non-finite.
         WriteError: If a file cannot be written; what was finished before is kept.
     """
-    calls = _Calls(on_start, on_epoch, on_finish)
+    calls = _Calls(on_start, on_epoch, on_finish, show_progress)
     name, overrides = find_dataset(dataset, overrides)
     path = processes.agree_on_folder(
         lambda: Path(run_dir) if run_dir is not None else new_run_dir(name, model)
@@ -91,6 +134,7 @@ def resume(
     *,
     machine: Mapping[str, Any] | None = None,
     test: bool = True,
+    show_progress: bool = True,
     on_start: Callable[[RunParts], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_finish: Callable[[RunParts], None] | None = None,
@@ -102,6 +146,8 @@ def resume(
         machine: Settings of the role ``machine`` that have changed, as ``data_path`` when
             the data has moved; the run's folder takes them over.
         test: Whether the best epoch is tested.
+        show_progress: Whether to print a line at the start, after every epoch and for the result;
+            nor does it where the setting ``show_progress``, of the bar over steps, is false.
         on_start: Called before the first epoch.
         on_epoch: Called after every epoch.
         on_finish: Called when the run's files are written.
@@ -114,7 +160,7 @@ def resume(
     if machine:
         with _with_resume_hint(folder.path):
             folder.write_settings(plan)
-    return _execute(plan, folder, _Calls(on_start, on_epoch, on_finish), test=test)
+    return _execute(plan, folder, _Calls(on_start, on_epoch, on_finish, show_progress), test=test)
 
 
 @kept_process_state()
@@ -152,6 +198,7 @@ def open_for_evaluation(run_dir: str | Path) -> Iterator[RunParts]:
 
 def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> RunResult:
     """Train from the last finished epoch on, evaluate the best one, write the results."""
+    calls = calls.with_lines(plan)
     with _with_resume_hint(folder.path):
         meter = CostMeter(plan.device(), max_cpu_minutes=plan.run.max_cpu_minutes)
         set_threads(plan)
@@ -175,7 +222,10 @@ def _execute(plan: RunPlan, folder: RunFolder, calls: _Calls, *, test: bool) -> 
             folder.finish(trained, evaluation, parts)
             if test and calls.on_finish is not None:
                 calls.on_finish(parts)
-        return folder.result(trained, evaluation, plan)
+        result = folder.result(trained, evaluation, plan)
+        if processes.started_as_first() and calls.on_result is not None:
+            calls.on_result(result)
+        return result
 
 
 def _begin(parts: RunParts, folder: RunFolder, calls: _Calls) -> None:

@@ -78,6 +78,7 @@ def _run(
     trained: Path | None = None,
 ) -> RunResult:
     how: dict[str, Any] = {"test": test, "on_epoch": on_epoch, "on_finish": on_finish}
+    how["show_progress"] = False  # a comparison and a search have lines of their own
 
     def run_here() -> RunResult:
         return quick_start.run(model, dataset, overrides=overrides, run_dir=folder, **how)

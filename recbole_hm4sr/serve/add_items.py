@@ -22,6 +22,7 @@ from recbole_hm4sr.data.atomic import AtomicTable, count_of, read_atomic, read_h
 from recbole_hm4sr.data.categories import refuse_duplicates
 from recbole_hm4sr.data.feature_rows import remove_feature_rows
 from recbole_hm4sr.data.features import ItemFeatures, features_from_column, load_features
+from recbole_hm4sr.data.interaction_columns import read_item_flags
 from recbole_hm4sr.data.item_files import ItemFiles
 from recbole_hm4sr.data.item_table import read_item_table
 from recbole_hm4sr.data.memory_files import PREFIX, sweep
@@ -174,10 +175,21 @@ class _Run:
         return str(self.plan.protocol["ITEM_ID_FIELD"])
 
     def _read(self, path: Path) -> AtomicTable:
+        if path.suffix != ".item":
+            raise DataError(self._how_to_make_items(path))
         kinds, field = dict(read_header(path)), self.plan.data.category_field
         table = read_atomic(path, [self.item_field, *([field] if field in kinds else [])])
         refuse_duplicates(table, self.item_field)
         return table
+
+    def _how_to_make_items(self, path: Path) -> str:
+        """What is said of a table as a shop writes it."""
+        flags = read_item_flags(Path(self.plan.values["data_path"]))
+        words = f"--items={path} {flags}".rstrip()
+        return (
+            f"{path} must be an .item file, which hm4sr prepare csv makes of a shop's table: run "
+            f"it as for the data set with {words} and another --out, and give the .item file there"
+        )
 
     def _new_categories(self, table: AtomicTable, is_new: Array) -> tuple[str, ...]:
         field = self.plan.data.category_field

@@ -24,6 +24,8 @@ class HistoryColumns:
             not known.
         given: What is known to be otherwise in either form, by the name of the attribute of
             :class:`~recbole_hm4sr.data.interaction_columns.InteractionColumns`.
+        has_flags: Whether who gives a table can name its columns: ``--user``, ``--item``,
+            ``--time``.
     """
 
     user: str
@@ -32,18 +34,41 @@ class HistoryColumns:
     unit: str
     source: InteractionColumns | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    has_flags: bool = False
 
     @property
     def own(self) -> InteractionColumns:
         """The run's own form."""
         return InteractionColumns(self.user, self.item, self.time, self.unit)
 
-    def written(self, names: Sequence[Any]) -> InteractionColumns:
-        """The form of a table that has some columns; the run's own if it has those of none."""
-        for form in (self.source, self.own):
-            if form is not None and replace(form, **self.given).are_in(names):
-                break
-        return replace(form or self.own, **self.given)
+    def require(self, path: Path, found: Sequence[Any]) -> InteractionColumns:
+        """The form of a table: that whose columns it has.
+
+        Args:
+            path: The table, for messages.
+            found: Its columns.
+
+        Raises:
+            DataError: If a column is missing in either form; of the form that lacks fewer.
+        """
+        known = [form for form in (self.source, self.own) if form is not None]
+        forms = [replace(form, **self.given) for form in known]
+        missing = [[name for name in form.names if name not in found] for form in forms]
+        nearest = min(range(len(forms)), key=lambda number: len(missing[number]))
+        if missing[nearest]:
+            told = [self._told(known[nearest], it, forms[nearest]) for it in missing[nearest]]
+            raise DataError(
+                f"{path} misses the {_listed('column', told)}, got "
+                f"{', '.join(map(str, found)) or 'none'}"
+            )
+        return forms[nearest]
+
+    def _told(self, known: InteractionColumns, name: str, form: InteractionColumns) -> str:
+        """A column with the flag that names it."""
+        flag = ("user", "item", "time")[form.names.index(name)]
+        if self.has_flags:
+            return f"{name} (--{flag})"
+        return f"{name} (--{flag} of hm4sr prepare csv)" if known is self.source else name
 
     @property
     def encodings(self) -> list[str]:
@@ -53,19 +78,7 @@ class HistoryColumns:
         return list(dict.fromkeys(UTF8 if code == "utf-8" else code for code in codes))
 
 
-def require_columns(path: Path, found: Sequence[Any], columns: InteractionColumns) -> None:
-    """Refuse a table without the columns that histories have.
-
-    Args:
-        path: The table, for messages.
-        found: Its columns.
-        columns: Those it must have.
-
-    Raises:
-        DataError: If one is missing.
-    """
-    if not columns.are_in(found):
-        raise DataError(
-            f"{path} must have the columns {columns.user}, {columns.item} and {columns.time}, got "
-            f"{', '.join(map(str, found)) or 'none'}"
-        )
+def _listed(word: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{word} {names[0]}"
+    return f"{word}s {', '.join(names[:-1])} and {names[-1]}"

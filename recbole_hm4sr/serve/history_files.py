@@ -17,7 +17,7 @@ from recbole_hm4sr.base.errors import ConfigError, DataError
 from recbole_hm4sr.base.text_files import refuse_other_kind
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.prepare.raw.csv_rows import BAD, CsvRows, not_encoded
-from recbole_hm4sr.serve.history_columns import UTF8, HistoryColumns, require_columns
+from recbole_hm4sr.serve.history_columns import UTF8, HistoryColumns
 
 _LONGEST_LINE = 1 << 20
 
@@ -76,8 +76,7 @@ def _by_line(path: Path, columns: HistoryColumns, encoding: str, error: Exceptio
     rows = CsvRows(path, "utf-8" if encoding == UTF8 else encoding)
     if any(BAD in name for name in rows.header):
         raise _no_csv(path, encoding, error) from error
-    written = columns.written(rows.header)
-    require_columns(path, rows.header, written)
+    written = columns.require(path, rows.header)
     events = [] if written.event not in rows.header else [written.event]
     frame, unread = _good_lines(rows, [*written.names, *events])
     no_text = sum(reason == not_encoded(rows.encoding) for _, reason in unread)
@@ -116,8 +115,7 @@ def _no_csv(path: Path, encoding: str, error: Exception) -> DataError:
 def _read_encoded(path: Path, columns: HistoryColumns, encoding: str) -> ReadFile:
     sign = max(",\t;|", key=_first_line(path, encoding).count)
     header = list(pd.read_csv(path, sep=sign, nrows=0, encoding=encoding))
-    written = columns.written(header)
-    require_columns(path, header, written)
+    written = columns.require(path, header)
     read = functools.partial(
         pd.read_csv,
         path,
@@ -181,8 +179,7 @@ def read_parquet(path: Path, columns: HistoryColumns) -> ReadFile:
         with duckdb.connect() as connection:
             source = connection.read_parquet(str(path))
             names = list(source.columns)
-            written = columns.written(names)
-            require_columns(path, names, written)
+            written = columns.require(path, names)
             kinds = dict(zip(names, map(str, source.types), strict=True))
             events = [] if written.event not in names else [written.event]
             cells = [duckdb.ColumnExpression(n) for n in (*written.names, *events)]

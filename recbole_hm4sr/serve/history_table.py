@@ -17,7 +17,7 @@ from recbole_hm4sr.base.files import ASCII_BLANKS
 from recbole_hm4sr.data.atomic import AtomicTable, read_atomic
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.data.times import are_of_another_unit, broken_times, read_times
-from recbole_hm4sr.serve.history_columns import HistoryColumns, require_columns
+from recbole_hm4sr.serve.history_columns import HistoryColumns
 from recbole_hm4sr.serve.history_faults import Faults
 from recbole_hm4sr.serve.history_files import read_csv, read_parquet
 from recbole_hm4sr.serve.history_times import in_unit, time_rule
@@ -169,8 +169,7 @@ def histories_from_frame(frame: pd.DataFrame, columns: HistoryColumns) -> RawHis
         DataError: If it lacks a column, or a row is wrong.
     """
     place = Path("histories")
-    written = columns.written([*frame.columns])
-    require_columns(place, list(frame.columns), written)
+    written = columns.require(place, [*frame.columns])
     events = [] if written.event not in frame.columns else [written.event]
     table = _Table(place, frame[[*written.names, *events]].reset_index(drop=True), {})
     read = _typed(table, written, columns.unit)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.data.interaction_columns import InteractionColumns
-from recbole_hm4sr.data.times import PER_SECOND, TIME_LIMITS
+from recbole_hm4sr.data.times import ISO_EXAMPLE, PER_SECOND, TIME_LIMITS
 
 Array = np.ndarray[Any, Any]
 _MICROSECONDS = 1_000_000
@@ -80,7 +80,8 @@ def read_moment(value: "int | str | datetime.datetime | None", unit: str) -> int
         found = _of_moments(pd.Series(pd.to_datetime([value], utc=True)), unit)[0]
     if not 0 <= found < TIME_LIMITS[unit]:
         raise ConfigError(
-            f"a moment must be a number or a date of ISO 8601 from 1970 on, got {value!r}"
+            f"a moment must be a number or a date of ISO 8601 from 1970 on, as {ISO_EXAMPLE}, "
+            f"got {value!r}"
         )
     return int(found)
 

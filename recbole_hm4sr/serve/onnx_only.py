@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, StrictBool, create_model
 
 import recbole_hm4sr
 from recbole_hm4sr.base.errors import UserError
-from recbole_hm4sr.data.times import PER_SECOND
+from recbole_hm4sr.data.times import ISO_EXAMPLE, PER_SECOND
 from recbole_hm4sr.serve import answer_bodies, body_parts
 from recbole_hm4sr.serve.answer_bodies import as_moment
 from recbole_hm4sr.serve.body_parts import MAX_BODY_BYTES, as_whole
@@ -132,7 +132,8 @@ def _read_date(text: str, unit: str) -> int:
         moment = datetime.datetime.fromisoformat(plain)
     except ValueError as error:
         raise ValueError(
-            f"a moment must be a number or a date of ISO 8601 from 1970 on, got {text!r}"
+            f"a moment must be a number or a date of ISO 8601 from 1970 on, as {ISO_EXAMPLE}, "
+            f"got {text!r}"
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)

@@ -73,6 +73,7 @@ class Recommender(HubMixin):
             time=config["TIME_FIELD"],
             unit=read_settings(config, DataSettings).timestamp_unit,
             source=run.data.source,
+            has_flags=True,
         )
         self.streams: tuple[str, ...] = ()
         if hasattr(self.model, "score_parts"):

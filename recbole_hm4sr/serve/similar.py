@@ -115,7 +115,8 @@ def find_similar(
             values, items = _nearest(vectors, torch.from_numpy(numbers[part]), selection, k)
             left = np.isfinite(values)
             found[part] = np.where(left, items, 0)
-            scores[part] = np.where(left, values, np.nan)
+            # The rows are of half precision: of equal ones the product is not quite 1.
+            scores[part] = np.where(left, values.clip(-1, 1), np.nan)
     return SimilarItems(
         np.array(list(asked), dtype=object),
         numbers > 0,

@@ -1,5 +1,6 @@
 """New items in a finished run equal, to the last bit, those that were described from the start."""
 
+import json
 import os
 import shutil
 import signal
@@ -252,6 +253,23 @@ def test_whatever_is_wrong_is_one_sentence_and_nothing_changes(run, tmp_path):
     after = contents(run)
     for name, values in before.items():
         np.testing.assert_array_equal(after[name], values)
+
+
+def test_a_shops_table_is_answered_with_how_it_becomes_an_item_file(run, shop, tmp_path):
+    table = tmp_path / "artikel.csv"
+    table.write_text("sku;name\nN1;Item\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"run it as for the data set with --items=\S+ and another"):
+        adding.add_items(run, table)
+    columns = {"item": "sku", "title": "long name", "brand": None, "separator": "|"}
+    provenance = shop / "toy" / "PROVENANCE.json"
+    provenance.write_text(json.dumps({"options": {"item_columns": columns}}), encoding="utf-8")
+    try:
+        with pytest.raises(DataError, match=r"must be an \.item file") as caught:
+            adding.add_items(run, table)
+    finally:
+        provenance.unlink()
+    flags = f"--items={table} --items_item=sku '--title=long name' '--separator=|' and another"
+    assert flags in str(caught.value)
 
 
 def test_a_model_that_scores_by_ids_takes_no_items_in(sasrec_run, tmp_path):

@@ -83,14 +83,26 @@ def test_after_an_update_the_run_knows_more(data, run, tmp_path):
         evaluate_later(own, tmp_path / "first.csv")
 
 
-def test_the_command_prints_tables_and_writes_a_page(data, run, tmp_path):
+def test_the_command_prints_short_tables_and_a_verdict_and_writes_a_page(data, run, tmp_path):
     file = write_csv(tmp_path / "later.csv", data[1])
     words = ["evaluate", "--run", str(run), "--interactions", str(file), "--page", str(tmp_path)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    for text in ("the run, its own test", "Popular, later", "Drift of the interactions"):
+    found = json.loads((tmp_path / "later.json").read_text())
+    own, tested, popular = (
+        it["ndcg@10"] for it in (found["metrics"], found["own_test"], found["baselines"]["Popular"])
+    )
+    assert (
+        f"On the later data the run has NDCG@10 {own:.4f}, Popular {popular:.4f}; its own test had "
+        f"{tested:.4f}.\n"
+    ) in done.output
+    page = (tmp_path / "later.html").read_text()
+    for text in ("the run, its own test", "Popular, later", "known items", "MRR@10", "Hit@10"):
         assert text in done.output
-        assert text in (tmp_path / "later.html").read_text()
+        assert text in page
+    for text in ("Drift of the interactions", "coverage@10"):  # all else is on the page
+        assert text not in done.output
+        assert text in page
 
 
 def test_an_added_item_is_ranked_as_it_is_served_and_counted_apart(data, tmp_path):

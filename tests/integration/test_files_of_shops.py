@@ -172,8 +172,8 @@ def test_progress_is_told_batch_by_batch(recommender):
         (["--unit", "hours"], "--unit must be one of s, ms, date, got 'hours'"),
         (["--encoding", "ansi2"], "--encoding must be"),
         (["--rows", "columns"], "--rows must be one of items, lists, got 'columns'"),
-        (["--user", "Kundin"], "must have the columns Kundin, item_id and timestamp, got Kunde, A"),
-        (["--at", "soon"], "a moment must be a number or a date of ISO 8601 from 1970 on, got 'so"),
+        (["--user", "Kundin"], "misses the column Kundin (--user), got Kunde, Artikel"),
+        (["--at", "soon"], "date of ISO 8601 from 1970 on, as 2026-11-30T18:00, got 'so"),
     ],
 )
 def test_wrong_flags_are_one_sentence(shop_run, tmp_path, capsys, words, message):

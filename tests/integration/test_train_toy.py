@@ -175,12 +175,12 @@ def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(toy_path, tmp_pa
     run_dir = tmp_path / "run"
     code = (
         "import os, signal, sys\n"
-        "from recbole_hm4sr import cli\nfrom recbole_hm4sr.cli.train import Progress\n"
-        "original = Progress.epoch\n"
+        "from recbole_hm4sr import cli\nfrom recbole_hm4sr.run.lines import RunLines\n"
+        "original = RunLines.epoch\n"
         "def epoch(self, record):\n"
         "    original(self, record)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "Progress.epoch = epoch\n"
+        "RunLines.epoch = epoch\n"
         "cli.main(sys.argv[1:])\n"
     )
     settings = {**QUICK_HM4SR, "data_path": str(toy_path), "epochs": 50}

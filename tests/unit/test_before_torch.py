@@ -71,7 +71,8 @@ CASES = [
     (TRAIN + "--config_files={tmp}/broken.yaml", 2, "broken.yaml, line 3 must be YAML"),
     (TRAIN + "--run_dir={tmp}/run", 2, "run_dir must not hold a run already"),
     (TRAIN + "--run_dir={tmp}/a.txt", 2, "run_dir must be a folder that can be written"),
-    ("train --resume={tmp}/none", 2, "must be the folder of a run"),
+    ("train --resume={tmp}/none", 2, "none must be the folder of a run, but does not exist; hm4sr"),
+    ("train --resume={tmp}/wholly", 2, "be the folder of a run, but does not exist; did you"),
     ("train --resume={tmp}/run --epochs=3", 2, "--resume must stand alone"),
     ("train --resume={tmp}/unknown", 2, "did you mean 'HM4SR'?"),
     *((f"{name} {{tmp}}/none", 2, "must be the folder of a run") for name in (

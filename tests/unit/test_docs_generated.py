@@ -1,6 +1,7 @@
 """The pages that docs/generate.py writes are what it writes today."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -77,3 +78,24 @@ def scale(x: "Tensor", *, by: float=2.0) -> "Tensor":
     )
     signature = generate.generate_reference._signature(node, "scale")
     assert signature == "```python\nscale(x: Tensor, *, by: float=2.0) -> Tensor\n```"
+
+
+def test_roles_of_restructured_text_become_markdown(generate):
+    docstring = r"""With :math:`t'` times, :math:`r_{ij} =
+min(a, k)` and ``k`` of :class:`~recbole_hm4sr.a.B`; see :mod:`.notebook`.
+
+.. math:: a \cdot b
+"""
+    assert generate._text(docstring) == (
+        "With $t'$ times, $r_{ij} = min(a, k)$ and `k` of `B`; see `notebook`.\n\n"
+        r"$$ a \cdot b $$"
+    )
+
+
+def test_no_page_shows_a_role():
+    pages = [*(DOCS / "models").glob("*.md"), *(DOCS / "reference").glob("*.md")]
+    assert {
+        page.name: found
+        for page in pages
+        if (found := re.findall(r":[a-z]+:`", page.read_text(encoding="utf-8")))
+    } == {}

@@ -1,8 +1,11 @@
 """The command line's own words: one line, exit code 2, and help where nothing is asked."""
 
+import re
+
 import pytest
 import torch
 import typer
+from typer.testing import CliRunner
 
 from recbole_hm4sr import cli
 from recbole_hm4sr.base import compat
@@ -37,6 +40,17 @@ def test_a_wrong_word_is_one_line_that_names_the_help(capsys, words, message):
 def test_without_a_command_the_help_is_shown(capsys, words):
     printed = said(capsys, *words)
     assert "Usage" in printed.out + printed.err
+
+
+@pytest.mark.parametrize("words", [[], ["prepare"], ["encode"]])
+def test_the_list_of_commands_is_whole_at_80_columns(words):
+    done = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    _, commands = done.output.split("Commands:\n")
+    assert "..." not in commands
+    assert "…" not in commands
+    for line in commands.splitlines():  # a line each: none is wrapped
+        assert re.fullmatch(r"  [a-z-]+ +[A-Z].{10,59}\.", line), line
 
 
 def raising(monkeypatch, message):

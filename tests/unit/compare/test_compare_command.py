@@ -3,8 +3,10 @@
 import dataclasses
 import re
 
+import pytest
 from test_compare_page import outcomes_of
 
+from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare import command
 
 FLAGS = {
@@ -27,9 +29,32 @@ def compared(folder, monkeypatch, change=lambda outcome: outcome):
         return final
 
     monkeypatch.setattr(command, "run_grid", run_grid)
+    monkeypatch.setattr(command, "check_grid", lambda _: None)  # its models are none
     said = []
     command.compare_grid(flags=FLAGS, out=folder, say=said.append)
     return said
+
+
+def test_the_first_line_says_how_many_runs_of_what(tmp_path, monkeypatch):
+    first, *_ = compared(tmp_path, monkeypatch)
+    assert first == f"6 runs (3 models); folder: {tmp_path}"
+
+
+def test_a_misspelt_model_is_named_before_anything_else_is_said(tmp_path):
+    said = []
+    flags = {"datasets": ["sports"], "models": ["HM4SR", "Momentto"], "seeds": [1]}
+    with pytest.raises(ConfigError, match="did you mean 'Momento'"):
+        command.compare_grid(flags=flags, out=tmp_path / "new", say=said.append)
+    assert said == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_rows_without_training_are_counted_apart(tmp_path):
+    said = []
+    flags = {"datasets": ["sports"], "models": ["HM4SR"], "seeds": [1], "baselines": ["Popular"]}
+    with pytest.raises(ConfigError, match="--jobs must be 1 or more"):
+        command.compare_grid(flags=flags, out=tmp_path, jobs=0, say=said.append)
+    assert said == [f"2 runs (1 model, 1 without training); folder: {tmp_path}"]
 
 
 def test_each_finished_run_says_how_long_the_rest_takes(tmp_path, monkeypatch):

@@ -64,6 +64,24 @@ def test_unknown_names_are_refused_with_where_and_the_near_miss(data_path, tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("split", "eval_args"),
+        ("lr", "learning_rate"),
+        ("batch_size", "train_batch_size"),
+        ("batch-size", "train_batch_size"),
+        ("dropout", "hidden_dropout_prob"),
+        ("max_len", "MAX_ITEM_LIST_LENGTH"),
+        ("n_epochs", "epochs"),
+        ("device", "use_gpu"),
+    ],
+)
+def test_what_other_projects_call_a_setting_leads_to_ours(data_path, name, meant):
+    with pytest.raises(ConfigError, match=rf"^the setting '{name}' .* did you mean '{meant}'\?$"):
+        hm4sr_config(data_path, **{name: 1})
+
+
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED))
 def test_settings_that_would_be_ignored_are_refused_with_the_reason(data_path, name):
     reason = re.escape(UNSUPPORTED[name])

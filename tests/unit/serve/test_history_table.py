@@ -111,9 +111,9 @@ def test_other_units_than_milliseconds_are_refused_with_what_to_do(times, messag
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user_id,item_id\nu1,B1\n", "must have the columns user_id, item_id and timestamp"),
-        ("", "must be a whole CSV file|must have the columns"),
-        ("u1,B1,10\n", "must have the columns"),
+        ("user_id,item_id\nu1,B1\n", "misses the column timestamp, got user_id, item_id"),
+        ("", "must be a whole CSV file|misses the columns"),
+        ("u1,B1,10\n", "misses the columns user_id, item_id and timestamp, got u1, B1, 10"),
         ("user_id,item_id,timestamp\nu1,B1,10\nu1,B2,soon\n", "line 3: timestamp must be a number"),
         (
             "user_id,item_id,timestamp\nu1,B1,1.5\n",
@@ -200,8 +200,17 @@ def test_the_columns_forms_and_encoding_of_the_source_are_remembered(tmp_path):
     sentence = "line 3: zeit must be a date of the form %d.%m.%Y %H:%M, got '30.02.2024 10:00'"
     with pytest.raises(DataError, match=re.escape(sentence)):
         read_history_file(path, REMEMBERED)
-    with pytest.raises(DataError, match="must have the columns user_id, item_id and timestamp"):
-        read_history_file(write(path, "kunde;artikel\nu;B1\n"), REMEMBERED)
+    write(path, "kunde;artikel\nu;B1\n")
+    sentence = "misses the column zeit (--time of hm4sr prepare csv), got kunde, artikel"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_history_file(path, REMEMBERED)
+    flags = dataclasses.replace(REMEMBERED, has_flags=True)
+    with pytest.raises(DataError, match=re.escape("misses the column zeit (--time), got")):
+        read_history_file(path, flags)
+    write(path, "user_id,artikel\nu,B1\n")  # as far from either form: the shop's is named
+    sentence = "misses the columns kunde (--user) and zeit (--time), got user_id, artikel"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_history_file(path, flags)
 
 
 def test_what_is_said_of_a_file_wins_over_what_is_remembered(tmp_path):
