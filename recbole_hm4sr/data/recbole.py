@@ -8,7 +8,6 @@ categories by ``item_files.py``.
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +83,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         config: Any,
         vocabulary: Vocabulary | None = None,
         later: LaterRows | None = None,
-        more_items: Sequence[str] = (),
+        more_items: tuple[str, ...] = (),
     ) -> None:
         self.settings = read_settings(config, DataSettings)
-        self._more_items = list(more_items)
-        self._earlier, self._later = vocabulary, later
+        self._earlier, self._later, self._more_items = vocabulary, later, more_items
         self._appended = np.empty(0, dtype=np.int64)
         self.n_known_users = 0 if vocabulary is None else len(vocabulary.users)
         self.n_known_items = 0 if vocabulary is None else len(vocabulary.items)
@@ -141,11 +139,10 @@ class MultiModalSequentialDataset(SequentialDataset):  # type: ignore[misc, unus
         """The items that ``catalogue: all`` adds to those of interactions: raw tokens, object."""
         if self.settings.catalogue == "interacted":
             return np.zeros(0, dtype=object)
-        found = self._files_of(()).described()
-        found = pd.unique(np.concatenate([found, np.array(self._more_items, dtype=object)]))
-        interacted = self.inter_feat[self.iid_field].unique()
-        new = found[~np.isin(found.astype(np.str_), np.asarray(interacted, dtype=np.str_))]
-        _log.info("catalogue: all: %d items with interactions, %d more", len(interacted), len(new))
+        found = np.array([*self._files_of(()).described(), *self._more_items], dtype=object)
+        known = np.asarray(self.inter_feat[self.iid_field].unique(), dtype=np.str_)
+        new = pd.unique(found[~np.isin(found.astype(np.str_), known)])
+        _log.info("catalogue: all: %d items with interactions, %d more", len(known), len(new))
         return new
 
     def _files_of(self, tokens: Any, interacted: "np.ndarray[Any, Any] | None" = None) -> ItemFiles:

@@ -34,7 +34,7 @@ def test_the_tables_of_models_are_up_to_date(generate):
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == generate.model_table.with_short_table(readme), "run: python docs/generate.py"
     assert (
-        "| [Momento](docs/models/momento.md) | yes | yes | yes | .0699 | .0633 | .1168 |" in readme
+        "| [Momento](docs/models/momento.md) | yes | yes | yes | .0698 | .0608 | .1168 |" in readme
     )
 
 
