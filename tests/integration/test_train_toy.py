@@ -81,6 +81,7 @@ def test_testing_the_run_later_gives_the_same_digits(toy_path, tmp_path):
     )
     parts = json.loads(again.stdout.splitlines()[-1])
     assert parts.pop("views") == {}  # the model is measured as it is
+    assert parts.pop("lists") == {}  # list_metrics was not asked for
     assert parts == {name: metrics[name] for name in parts}
 
 

@@ -22,6 +22,7 @@ def found(later, baselines, names=NAMES):
         n_targets=900_000,
         unknown_users=0.1,
         unknown_items=0.2,
+        added_items=0.0,
         metrics=metrics,
         own_test={**metrics, "ndcg@10": 0.538},
         baselines={name: {**metrics, "ndcg@10": value} for name, value in baselines.items()},
