@@ -54,7 +54,6 @@ def train(
     from recbole_hm4sr.run import quick_start
     from recbole_hm4sr.run.baselines import record_baselines
     from recbole_hm4sr.run.lines import RunLines
-    from recbole_hm4sr.serve.moments import notes_before_serving
 
     def finish(parts: Any) -> None:
         record_baselines(parts)
@@ -82,6 +81,13 @@ def train(
     except KeyboardInterrupt:
         lines.interrupted()
         raise typer.Exit(130) from None
+    _print_end(result)
+
+
+def _print_end(result: Any) -> None:
+    """The result, the models without training, the report, and what to do before serving."""
+    from recbole_hm4sr.serve.moments import notes_before_serving
+
     _print_result(result)
     for sentence in _baseline_sentences(result):
         out.print(sentence)

@@ -139,16 +139,24 @@ def prepare(  # noqa: PLR0913  # an option each
     rules = rules_of(rules, earlier, replaces=change == "replace")
     job = Preparation(Path(out), **rules, memory=memory, threads=threads, change=change)
     with tempfile.TemporaryDirectory(prefix="hm4sr-") as folder:
-        provenance = prepare_tables(
-            _as_file(interactions, "interactions", Path(folder)),
-            columns,
-            job,
-            items=None if items is None else _as_file(items, "items", Path(folder)),
-            item_columns=item_columns,
-            report=report,
-        )
+        files = [
+            None if table is None else _as_file(table, role, Path(folder))
+            for role, table in (("interactions", interactions), ("items", items))
+        ]
+        return _prepared(files, columns, item_columns, job, report)
+
+
+def _prepared(
+    files: Sequence[Path | None], columns: Any, item_columns: Any, job: Preparation, report: Report
+) -> Prepared:
+    """The data set of the files of interactions and of items, where there are any."""
+    interactions, items = files
+    assert interactions is not None
+    provenance = prepare_tables(
+        interactions, columns, job, items=items, item_columns=item_columns, report=report
+    )
     is_known = provenance.pop("is_known", False)
-    return Prepared(Path(out).with_name(provenance["data_set"]), provenance, is_known)
+    return Prepared(job.out.with_name(provenance["data_set"]), provenance, is_known)
 
 
 def _as_file(table: Any, role: str, folder: Path) -> Path:

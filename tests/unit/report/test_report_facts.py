@@ -27,12 +27,8 @@ from recbole_hm4sr.testing.toydata import N_USERS, QUICK, QUICK_HM4SR
 def open_toy(toy_path, folder, model="HM4SR", **overrides):
     entry = find_model(model)
     settings = QUICK_HM4SR if model == "HM4SR" else QUICK
-    plan = compose(
-        entry,
-        "toy",
-        overrides={**settings, "data_path": str(toy_path), **overrides},
-    )
-    return build_parts(plan, folder)
+    values = {**settings, "data_path": str(toy_path), **overrides}
+    return build_parts(compose(entry, "toy", overrides=values), folder)
 
 
 @pytest.fixture(scope="module")
@@ -368,16 +364,13 @@ def test_a_part_that_is_left_out_of_the_scores_is_what_they_lack(toy_path, tmp_p
     assert set(found["left_out"]) == {"dense part", "events", "popularity"}
     assert found["shuffled"] == {}
     evaluator, loader, model = session.trainer.evaluator, session.test_data, session.model
-    ranks = {}
-    for name, (dense, events, popularity) in {
-        "dense part": (0, 1, 1), "events": (1, 0, 1), "popularity": (1, 1, 0), "none": (1, 1, 1),
-    }.items():  # fmt: skip
-        # The weights themselves are set: what is left out is as if it had none.
-        alpha, values = model.scorer.alpha.data, model.dense_weight.values
-        kept = alpha.clone(), values.clone()
-        alpha[:-1] *= events
-        alpha[-1] *= popularity
-        values *= dense
+    alpha, values = model.scorer.alpha.data, model.dense_weight.values
+    kept, ranks = (alpha.clone(), values.clone()), {}
+    # The weights themselves are set: what is left out is as if it had none.
+    for name in ("dense part", "events", "popularity", "none"):
+        alpha[:-1] *= name != "events"
+        alpha[-1] *= name != "popularity"
+        values *= name != "dense part"
         ranks[name] = user_metric(evaluator.rank(loader).exclude.numpy(), "NDCG@10").mean()
         alpha.copy_(kept[0])
         values.copy_(kept[1])

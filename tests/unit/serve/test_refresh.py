@@ -1,17 +1,14 @@
 """A run's memory brought up to date equals one that is built from all interactions at once."""
 
 import dataclasses
-import json
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from refreshable import (
     FIRST,
-    REACH,
     contents,
     draw,
     first_come,
@@ -32,25 +29,8 @@ from recbole_hm4sr.data.memory_files import (
 )
 from recbole_hm4sr.data.refresh_state import NewRows
 from recbole_hm4sr.data.serving_data import ServingData
-from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.run.serving_file import ServingFile, read_serving_file, save_serving_file
-from recbole_hm4sr.serve import export, exported
 from recbole_hm4sr.serve import refresh as refreshing
-from recbole_hm4sr.testing.toydata import write_toy_dataset
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    """The settings of runs, by model."""
-    folder = tmp_path_factory.mktemp("toy")
-    write_toy_dataset(folder / "toy")
-    values = {"data_path": str(folder), "request_time": "target", "memory_reach": REACH}
-    plans = {
-        "Momento": compose("Momento", "toy", overrides=values),
-        "SASRec": compose("SASRec", "toy", overrides={"data_path": str(folder)}),
-        "once": compose("Momento", "toy", overrides={**values, "rm_dup_inter": "first"}),
-    }
-    return {name: yaml.safe_dump(plan.to_plain()) for name, plan in plans.items()}
 
 
 @pytest.mark.parametrize(("seed", "reads_past"), [(0, 0), (1, 0), (2, 1), (3, 0)])
@@ -100,13 +80,6 @@ def without_repeats(parts):
             if row not in own[-10:]:
                 kept.append(row)
     return NewRows(*map(np.array, zip(*kept, strict=True)))
-
-
-@pytest.fixture
-def run(settings, tmp_path):
-    """A run of two users: u1 has i1 and i2, u2 has i1."""
-    rows = NewRows(np.array([1, 2, 1]), np.array([1, 1, 2]), FIRST + np.array([0, 5, 9]))
-    return make_run(tmp_path / "run", rows, settings)
 
 
 def test_a_file_that_was_merged_is_left_alone(run, tmp_path):
@@ -291,78 +264,6 @@ def test_a_refresh_that_is_killed_while_it_tidies_up_is_done(run, tmp_path, monk
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     assert contents(run)["tokens"].tolist() == ["[PAD]", "i1", "i2", "i3"]
     assert refreshing.refresh(run, path).is_known
-
-
-def with_index(folder, moment=0):
-    folder.mkdir()
-    facts = {
-        "n_items": 2, "memory": {"moment": moment, "list_length": 20, "measured": None},
-    }  # fmt: skip
-    (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
-    return folder
-
-
-def test_stale_indexes_of_the_run_are_written_anew_after_the_merge(run, tmp_path, monkeypatch):
-    known = contents(run)[f"{PREFIX}clock"][2]
-    stale, fresh = with_index(run / "index"), with_index(run / "other", int(known))
-    renewed = []
-    monkeypatch.setattr(export, "require_packages", lambda: None)
-    monkeypatch.setattr(export, "renew_index", lambda *words: renewed.append(words))
-    # An interaction of before the newest changes what is known up to the same moment.
-    path = with_lines(tmp_path, f"u3,i2,{FIRST + 1}")
-    done = refreshing.refresh(run, path)
-    assert (done.n_added, done.known_until, done.indexes) == (1, known, (stale, fresh))
-    done = refreshing.refresh(run, path)
-    assert (done.n_added, done.known_until, done.indexes) == (0, known, (stale,))
-    done = refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
-    assert done.indexes == (stale, fresh)
-    assert [words[1] for words in renewed] == [stale, fresh, stale, stale, fresh]
-    assert renewed[0][2]["memory"]["list_length"] == 20
-
-
-def test_an_index_that_cannot_be_written_anew_is_said_before_anything_changes(
-    run, tmp_path, monkeypatch
-):
-    def missing():
-        raise ConfigError("hm4sr export needs the package onnx")
-
-    with_index(run / "index")
-    monkeypatch.setattr(export, "require_packages", missing)
-    before = contents(run)
-    with pytest.raises(
-        ConfigError, match=r"writes the index .*index anew, but .* package onnx; or"
-    ):
-        refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
-    for array, values in contents(run).items():
-        np.testing.assert_array_equal(values, before[array])
-    (run / "index" / "index.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"index\.json must be the JSON file of an exported index"):
-        refreshing.refresh(run, with_lines(tmp_path, f"u1,i1,{FIRST + 20}"))
-
-
-def test_an_index_is_put_back_where_the_process_that_replaced_it_was_killed(tmp_path, monkeypatch):
-    index, new = with_index(tmp_path / "index", 1), with_index(tmp_path / ".index.7.new", 2)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", failing_after(1))
-        with pytest.raises(OSError, match="stopped"):
-            exported.replace_folder(new, index)
-    assert not index.exists()
-    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 1
-    exported.replace_folder(new, index)
-    assert exported.indexes_of(tmp_path)[index]["memory"]["moment"] == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["index"]
-
-
-def failing_after(n_calls):
-    calls, replace = [], Path.replace
-
-    def replace_or_fail(path, target):
-        calls.append(path)
-        if len(calls) > n_calls:
-            raise OSError("stopped")
-        return replace(path, target)
-
-    return replace_or_fail
 
 
 def test_of_two_refreshes_at_once_one_is_refused(run, tmp_path):
