@@ -112,6 +112,7 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     passes: Annotated[int, typer.Option(help="Passes of an update over the new rows.")] = 2,
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
     epochs: Epochs = 0,
+    skip_bad: SkipBad = False,
     out_folder: ReplayFolder = None,
 ) -> None:
     """Play the weeks after training, and judge each.
@@ -136,7 +137,9 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     metric = str(settings["valid_metric"])
 
     tell = functools.partial(_tell_week, metric)
-    rows = playing.replay(run, interactions, out=out_folder, options=options, on_row=tell)
+    rows = playing.replay(
+        run, interactions, out=out_folder, options=options, skip_bad=skip_bad, on_row=tell
+    )
     folder = run / "replay" if out_folder is None else out_folder
     picture.write_pictures(rows, metric, folder, title=f"{model} on {dataset}")
     out.print(as_rich(picture.summary_table(rows, metric)))
