@@ -63,6 +63,14 @@ def update(
         Path | None,
         typer.Option(help="CSV, Parquet or .inter file: user, item and time, named as in the run."),
     ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held_out",
+            help="Learn from the validation and test part of the run's own data, in place of a "
+            "file.",
+        ),
+    ] = False,
     passes: Annotated[int, typer.Option(help="Passes over the new rows.")] = 2,
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last update back.")] = False,
@@ -74,10 +82,11 @@ def update(
     The memory is refreshed, and a model that is trained takes some passes over the new rows mixed
     with as many old ones; the state of its optimizer begins fresh. The run is then served with what
     it has learned; checkpoints and results of its training stay. A file that was learned from
-    before is left alone.
+    before is left alone. Training learns from no interaction of its validation and test part;
+    --held_out does, once, before the run is served.
     """
-    if (interactions is None) != undo:
-        raise ConfigError("an update must have either --interactions or --undo")
+    if (interactions is not None) + held_out + undo != 1:
+        raise ConfigError("an update must have one of --interactions, --held_out and --undo")
     from recbole_hm4sr.later.options import Recipe
 
     recipe = Recipe(passes, replay)
@@ -87,13 +96,14 @@ def update(
         require_file(interactions)
     from recbole_hm4sr.later import update as updating
 
-    if interactions is None:
+    if undo:
         updating.undo(run)
         out.print(f"the last update of {run} is taken back")
         return
-    done = updating.update(run, interactions, recipe=recipe, skip_bad=skip_bad)
+    done = updating.update(run, interactions, held_out=held_out, recipe=recipe, skip_bad=skip_bad)
     if done.is_known:
-        out.print(f"{interactions} was learned from before: nothing to do")
+        what = "what training held out" if held_out else interactions
+        out.print(f"{what} was learned from before: nothing to do")
         return
     out.print(
         f"{done.n_added:,} interactions added, {done.n_skipped:,} skipped that were there; "
@@ -112,6 +122,7 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     passes: Annotated[int, typer.Option(help="Passes of an update over the new rows.")] = 2,
     replay: Annotated[float, typer.Option(help="Old rows mixed in for each new one.")] = 1.0,
     epochs: Epochs = 0,
+    skip_bad: SkipBad = False,
     out_folder: ReplayFolder = None,
 ) -> None:
     """Play the weeks after training, and judge each.
@@ -136,7 +147,9 @@ def replay(  # noqa: PLR0913  # a command has as many flags as it needs
     metric = str(settings["valid_metric"])
 
     tell = functools.partial(_tell_week, metric)
-    rows = playing.replay(run, interactions, out=out_folder, options=options, on_row=tell)
+    rows = playing.replay(
+        run, interactions, out=out_folder, options=options, skip_bad=skip_bad, on_row=tell
+    )
     folder = run / "replay" if out_folder is None else out_folder
     picture.write_pictures(rows, metric, folder, title=f"{model} on {dataset}")
     out.print(as_rich(picture.summary_table(rows, metric)))

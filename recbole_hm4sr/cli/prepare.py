@@ -46,10 +46,11 @@ Replace = Annotated[
     ),
 ]
 KeepItems = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--keep_items",
-        help="Items of the .item file: all that are described, or those interacted with.",
+        help="Items of the .item file: all that are described, or those interacted with, the "
+        "default.",
     ),
 ]
 KeepLater = Annotated[
@@ -118,7 +119,7 @@ def amazon(  # noqa: PLR0913  # a flag each
         list[Path] | None, typer.Option(help="Metadata file; the flag may be given several times.")
     ] = None,
     core: Core = None,
-    keep_items: KeepItems = "interacted",
+    keep_items: KeepItems = None,
     keep_later: KeepLater = False,
     append: Append = False,
     replace: Replace = False,
@@ -129,13 +130,19 @@ def amazon(  # noqa: PLR0913  # a flag each
 
     The releases of 2014, 2018 and 2023, plain or gzip, are recognised by content.
 
-    Started again after a stop, the same command goes on behind the last finished stage.
+    Started again after a stop, the same command goes on behind the last finished stage. With
+    --append and --replace, what no flag says of what is kept is as in the state before.
     """
     from recbole_hm4sr.prepare.raw.amazon import prepare_amazon
+    from recbole_hm4sr.prepare.tables.earlier import Earlier
     from recbole_hm4sr.prepare.tables.job import Preparation
+    from recbole_hm4sr.prepare.tables.remembered import rules_of
 
     change = _change(append=append, replace=replace)
-    job = Preparation(folder, core, keep_later, memory, threads, keep_items, change)
+    earlier = Earlier.newest(folder, change) if change else None
+    given = {"core": core, "keep_later": keep_later or None, "keep_items": keep_items}
+    rules = rules_of(given, earlier, replaces=replace, keep_items="interacted")
+    job = Preparation(folder, **rules, memory=memory, threads=threads, change=change)
     with progress(_IF_STOPPED) as report:
         provenance = prepare_amazon(reviews, meta or [], job, report=report)
     is_known = provenance.pop("is_known", False)

@@ -2,24 +2,19 @@
 
 import dataclasses
 import difflib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.compare.cells import Cell, slug
+from recbole_hm4sr.compare.grid_problems import problems_of
 from recbole_hm4sr.compare.seeds import read_seeds
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
-from recbole_hm4sr.config.fields import MAX_SEED
 from recbole_hm4sr.config.settings import require
-from recbole_hm4sr.evaluate.statistics import parse_metric
 from recbole_hm4sr.model.baselines import baseline_entry, settings_of_baseline
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
-# What a column of a results table can be besides a metric; "difference" is the relative one to the
-# baseline, beside every metric.
-COLUMNS = ("seeds", "trials", "difference", "unknown", "seconds", "parameters", "memory")
 VIEW_SEPARATOR = " · "  # between a model's label and what tells one of its rows
 _DEFAULTS = {"seeds": [2020], "metrics": ["NDCG@10", "MRR@10", "Hit@10"]}
 
@@ -60,8 +55,8 @@ class Grid:
         baseline: Label of the row that the others are compared with; of a model that has several
             rows, the first one's where it is the model's.
         metrics: Metrics of the tables, as ``NDCG@10``; the first one leads.
-        columns: Columns of the main table for a paper: metrics, and names of ``COLUMNS``; empty
-            for the metrics.
+        columns: Columns of the main table for a paper: metrics, and names of
+            :data:`~recbole_hm4sr.compare.grid_problems.COLUMNS`; empty for the metrics.
         real_data: Whether the grid is of real data, so that a generated data set of the same name
             is refused.
     """
@@ -162,7 +157,7 @@ def read_grid(
         values["baseline"] = values.get("baseline") if row in labels else None
     grid = _grid(values, models, found)
     grid = dataclasses.replace(grid, models=(*_added(baselines, grid, found), *grid.models))
-    found += _problems(grid)
+    found += problems_of(grid)
     if found:
         raise ConfigError(f"{path or 'the comparison'}: " + "; ".join(found))
     return grid
@@ -258,85 +253,6 @@ def _rows(entries: Any) -> dict[str, dict[str, Any]]:
         [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     )
     return {str(row.get("label", row.get("model"))): row for row in rows}
-
-
-def _problems(grid: Grid) -> list[str]:
-    """What is wrong with the values, and with values beside each other."""
-    labels = [spec.label for spec in grid.models]
-    found = [
-        *_seed_problems(grid),
-        *_given_twice(grid),
-        *_metric_problems(grid),
-        *_column_problems(grid),
-    ]
-    if labels and grid.baseline_model not in labels:
-        found.append(f"baseline must be one of {', '.join(labels)}, got {grid.baseline!r}")
-    if any("data_path" in spec.settings for spec in grid.models):
-        found.append("settings of a row must leave data_path to the grid's, since all share it")
-    return found + [problem for spec in grid.models for problem in _set_twice(grid, spec)]
-
-
-def _seed_problems(grid: Grid) -> list[str]:
-    found = [
-        f"a seed must be a whole number from 0 to {MAX_SEED}, or a range of them as 1-3, got "
-        f"{seed!r}"
-        for seed in (*grid.seeds, *(seed for spec in grid.models for seed in spec.seeds))
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED
-    ]
-    if any("seed" in settings for settings in (grid.settings, *(m.settings for m in grid.models))):
-        found.append("settings must leave the seed to seeds")
-    return found
-
-
-def _given_twice(grid: Grid) -> list[str]:
-    lists = {
-        "datasets": grid.datasets,
-        "seeds": grid.seeds,
-        "metrics": [metric.lower() for metric in grid.metrics],
-        "columns": grid.columns,
-        "labels of models": [slug(spec.label) for spec in grid.models],
-        **{f"seeds of {spec.label}": spec.seeds for spec in grid.models},
-    }
-    counts = {name: Counter(map(str, entries)) for name, entries in lists.items()}
-    return [
-        f"{name} must differ, got {entry!r} twice"
-        for name, counted in counts.items()
-        for entry, number in counted.items()
-        if number > 1
-    ]
-
-
-def _metric_problems(grid: Grid) -> list[str]:
-    found = []
-    for metric in grid.metrics:
-        try:
-            parse_metric(metric)
-        except ConfigError as error:
-            found.append(str(error))
-    return found
-
-
-def _column_problems(grid: Grid) -> list[str]:
-    known = (*grid.metrics, *COLUMNS)
-    found = [
-        f"columns must be among {', '.join(known)} (metrics adds others), got {name!r}"
-        for name in grid.columns
-        if name not in known
-    ]
-    if grid.columns and not set(grid.columns) & set(grid.metrics):
-        found.append(f"columns must hold a metric, as {grid.metrics[0]}, got {list(grid.columns)}")
-    return found
-
-
-def _set_twice(grid: Grid, spec: ModelSpec) -> list[str]:
-    """What a search has found for a row, and the grid sets too."""
-    if spec.tuned is None:
-        return []
-    both = sorted({*grid.settings, *spec.settings} & set(spec.tuned.best.settings))
-    return [
-        f"{spec.label}: settings must leave what was searched to {spec.tuned.folder}, got {name}"
-        for name in both
-    ]
 
 
 def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:

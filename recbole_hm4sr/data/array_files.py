@@ -21,7 +21,7 @@ from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.npz import DAMAGE, first_sentence
 
 Array = np.ndarray[Any, Any]
-_SUFFIX = ".npy"
+SUFFIX = ".npy"
 _HASH = r"[0-9a-f]{64}"
 _BYTES_AT_A_TIME = 1 << 24
 
@@ -80,7 +80,7 @@ class ArrayWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._temporary.replace(self._folder / (name + _SUFFIX))
+            self._temporary.replace(self._folder / (name + SUFFIX))
         except OSError as error:
             self.abandon()
             raise self._refusal(error) from error
@@ -155,7 +155,7 @@ def open_array(folder: Path, name: str) -> Array:
     Raises:
         DataError: If its file is missing, or is not what was written.
     """
-    path = folder / (name + _SUFFIX)
+    path = folder / (name + SUFFIX)
     remedy = "copy the folder of the run again, or train the run anew"
     try:
         found = hash_file(path)
@@ -179,7 +179,7 @@ def remove_arrays(folder: Path, keep: Collection[str]) -> None:
         folder: Need not exist.
         keep: Hashes of those that stay.
     """
-    for path in folder.glob("*" + _SUFFIX):
+    for path in folder.glob("*" + SUFFIX):
         if path.stem not in keep:
             with contextlib.suppress(OSError):
                 path.unlink()

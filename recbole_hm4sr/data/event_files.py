@@ -8,6 +8,8 @@ alone, in whatever order they came.
 import contextlib
 import hashlib
 import json
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
-from recbole_hm4sr.data.array_files import ArrayWriter, open_array, write_array
+from recbole_hm4sr.data.array_files import SUFFIX, ArrayWriter, open_array, write_array
 from recbole_hm4sr.data.events import (
     MOST_EVENTS,
     N_TABLES,
@@ -28,8 +30,12 @@ from recbole_hm4sr.data.events import (
     event_pieces,
     starts_of,
 )
+from recbole_hm4sr.data.times import DAY_SECONDS
 
 Array = np.ndarray[Any, Any]
+_UNUSED_DAYS = 30
+# What a file may be that is gone or is none of ours.
+_DAMAGE = (DataError, OSError, ValueError, TypeError, AttributeError)
 
 
 def write_events(
@@ -61,6 +67,8 @@ def write_events(
 def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> EventRuns:
     """All events, mapped: one process builds them, and all of a machine hold them once.
 
+    Before others are built, those that no process has asked for in 30 days are removed.
+
     Args:
         folder: Of the files, by what they are made of; what is there already is not built again.
         log: The interactions.
@@ -75,12 +83,38 @@ def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> 
     with locked(folder / f"{key}.lock"):
         if index.is_file():
             # What is gone or damaged is built again.
-            with contextlib.suppress(DataError, OSError, ValueError, TypeError, AttributeError):
-                return _open_events(folder, json.loads(index.read_text(encoding="utf-8")))
+            with contextlib.suppress(*_DAMAGE):
+                found = _open_events(folder, _names_of(index))
+                with contextlib.suppress(OSError):  # of another user
+                    os.utime(index)
+                return found
         remove_leftovers(folder)
+        _remove_unused(folder)
         names = write_events(folder, log, n_items=n_items, reach=reach)
         write_text(index, json.dumps(names) + "\n")
         return _open_events(folder, names)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the files that no process has asked for of late; who has mapped them keeps them."""
+    oldest = time.time() - _UNUSED_DAYS * DAY_SECONDS
+    named: set[str] = set()
+    for index in folder.glob("*.json"):
+        with contextlib.suppress(*_DAMAGE):
+            if index.stat().st_mtime < oldest:
+                index.unlink()
+            else:
+                named |= set(_names_of(index).values())
+    # What another process has just written is not named yet, and is new.
+    for path in folder.glob("*" + SUFFIX):
+        with contextlib.suppress(OSError):
+            if path.stem not in named and path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _names_of(index: Path) -> dict[str, str]:
+    """The hashes of events that were built, by name."""
+    return {str(name): str(it) for name, it in json.loads(index.read_text("utf-8")).items()}
 
 
 def _open_events(folder: Path, names: Mapping[str, str]) -> EventRuns:

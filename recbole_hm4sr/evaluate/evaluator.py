@@ -28,6 +28,7 @@ from recbole_hm4sr.parallel.rows import gather_rows
 from recbole_hm4sr.parallel.shards import shards_of
 from recbole_hm4sr.parallel.training import own_batches
 
+Array = np.ndarray[Any, Any]
 # What some metrics read besides ranks: of drawn negatives, of the whole list, of labels.
 _BEYOND_RANKS = ("rec.items", "rec.meanrank", "rec.score", "data.label")
 
@@ -46,6 +47,7 @@ class Evaluator:
             ``include`` or ``exclude``.
         candidate_items: Which items a target is ranked among: ``all``, or those that were
             ``alive`` at its moment.
+        candidates: Which items are candidates at all, shape ``[I]``, bool; None for all.
         step_bar: Counts the batches.
     """
 
@@ -57,10 +59,12 @@ class Evaluator:
         *,
         rank_history: str,
         candidate_items: str = "all",
+        candidates: Array | None = None,
         step_bar: StepBar | None = None,
     ) -> None:
         self.rank_history = rank_history
         self._ranks_alive = candidate_items == "alive"
+        self._candidates = candidates
         self._config = config
         self._model = model
         self._device = config["device"]
@@ -205,9 +209,7 @@ class Evaluator:
         """Rank the targets of batches, which hold some samples of a split; a row for each way."""
         dataset, score = eval_data._dataset, self._prepare_to_score(eval_data)
         samples = dataset.inter_feat
-        own, since = samples.select(samples.targets[rows]), None
-        if self._ranks_alive:
-            since = torch.from_numpy(alive_since(dataset))
+        own = samples.select(samples.targets[rows])
         rank_own = functools.partial(
             rank_samples,
             score,
@@ -215,7 +217,7 @@ class Evaluator:
             own,
             item_field=dataset.iid_field,
             time_field=dataset.time_field,
-            since=since,
+            since=self._candidates_since(dataset),
         )
         if hasattr(self._model, "rank_targets"):
             found = rank_own(rank=functools.partial(self._rank_batch, ways))
@@ -223,6 +225,18 @@ class Evaluator:
             return [Ranks(include, exclude) for include, exclude in rows_of_ways]
         with entered(ways[0]):
             return [rank_own()]
+
+    def _candidates_since(self, dataset: Any) -> Tensor | None:
+        """After which moment each item is a candidate; None where all always are."""
+        if self._candidates is None and not self._ranks_alive:
+            return None
+        limits = np.iinfo(np.int64)
+        since = np.full(dataset.item_num, limits.min)
+        if self._ranks_alive:
+            since = alive_since(dataset)
+        if self._candidates is not None:
+            since = np.where(self._candidates, since, limits.max)
+        return torch.from_numpy(since)
 
     @torch.no_grad()
     def target_scores(self, eval_data: Any) -> Tensor:

@@ -65,13 +65,28 @@ def choose_again(model: Any, config: Any, plan: RunPlan, part: Any, targets: Arr
 
 
 def ranking_of(
-    model: Any, config: Any, plan: RunPlan, part: Any, targets: Array
+    model: Any,
+    config: Any,
+    plan: RunPlan,
+    part: Any,
+    targets: Array,
+    candidates: Array | None = None,
 ) -> tuple[Any, Evaluator]:
-    """What ranks targets among all items that a model has; see :func:`choose_again`."""
+    """What ranks targets; see :func:`choose_again`.
+
+    Args:
+        model: As there.
+        config: As there.
+        plan: As there.
+        part: As there.
+        targets: As there.
+        candidates: Which items they are ranked among, shape ``[I]``, bool; None for all.
+    """
     loader = make_ranking_loader(config, with_targets(part, targets))
     arrange_batches(model, None, loader)
     train = make_train_loader(config, part, part)
-    return loader, Evaluator(config, model, train, rank_history=plan.run.rank_history)
+    rank_history = plan.run.rank_history
+    return loader, Evaluator(config, model, train, rank_history=rank_history, candidates=candidates)
 
 
 def before_targets(part: Any, moment: int) -> Any:

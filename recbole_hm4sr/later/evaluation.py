@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,7 @@ def evaluate_later(
         )
     model = learner.open(part, asked.known)
     is_unknown, is_added = ~asked.is_served[log.items], asked.is_added[log.items]
-    judged = judge(learner, model, part, chosen, cut=part.ends_before)
+    judged = judge(learner, model, part, chosen, cut=part.ends_before, candidates=asked.is_served)
     judged = _missing(judged, is_unknown[chosen])
     return LaterMetrics(
         n_interactions=int(asked.is_new.sum()),
@@ -126,7 +127,7 @@ def evaluate_later(
         added_items=float(is_added[asked.is_new].mean()),
         metrics=judged.metrics(),
         own_test=_own_test(folder),
-        baselines=_baselines(learner, part, chosen, is_unknown[chosen]),
+        baselines=_baselines(asked, chosen, is_unknown[chosen]),
         groups=_groups(judged, is_added[chosen]),
         lists=_lists(learner, model, part, chosen, asked.is_served),
         drift=measure_drift(part, asked.is_new),
@@ -210,17 +211,18 @@ def _own_test(folder: Path) -> dict[str, float]:
         raise DataError(f"{folder} must be a run that has ended: {error}") from error
 
 
-def _baselines(
-    learner: Learner, part: Any, targets: Array, is_unknown: Array
-) -> dict[str, dict[str, float]]:
+def _baselines(asked: _Opened, targets: Array, is_unknown: Array) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
+    learner, part = asked.learner, asked.part
     if learner.is_fitted_once:
         return found
     for entry in find_baselines(learner.plan.run.baselines):
         try:
             model = entry.model_class(learner.config, part)
             model.fit(part)
-            judged = judge(learner, model, part, targets, cut=part.ends_before)
+            judged = judge(
+                learner, model, part, targets, cut=part.ends_before, candidates=asked.is_served
+            )
         except UserError as error:
             _log.warning("%s is not measured beside the run: %s", entry.name, error)
             continue
@@ -238,9 +240,11 @@ def _lists(
     arrange_batches(model, None, loader)
     length = min(max(config["topk"]), _LONGEST)
     removes_seen = learner.plan.run.rank_history == "exclude"
-    lists = top_lists(model, config, loader, length, removes_seen=removes_seen)
+    lists = _best_served(
+        lambda k: top_lists(model, config, loader, k, removes_seen=removes_seen), length, is_served
+    )
     directions = feature_directions(part)
-    # Numbers among those items alone; 0 for another.
+    # Numbers among those items alone.
     numbers = np.where(is_served, np.cumsum(is_served) - 1, 0)
     return list_metrics(
         numbers[lists],
@@ -249,3 +253,26 @@ def _lists(
         directions=None if directions is None else directions[is_served],
         config=config,
     )
+
+
+def _best_served(best: Callable[[int], Array], length: int, is_served: Array) -> Array:
+    """The best items that a run ranks, of lists that are asked for until enough of them are.
+
+    Args:
+        best: From a length to lists of as many items, 0 where none is left. Shape ``[S, k]``.
+        length: Of the lists.
+        is_served: Which items the run ranks. Shape ``[I]``, bool.
+
+    Returns:
+        0 where no item is left. Shape ``[S, length]``, int64.
+    """
+    k = length
+    while True:
+        lists = best(k)
+        found = (lists > 0) & is_served[lists]
+        if k >= len(is_served) or (found.sum(axis=1) >= length).all():
+            break
+        k *= 2
+    first = np.argsort(~found, axis=1, kind="stable")[:, :length]
+    served: Array = np.take_along_axis(np.where(found, lists, 0), first, axis=1)
+    return served

@@ -57,8 +57,16 @@ class Judged:
         }
 
 
-def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) -> Judged:
-    """Rank targets among all items that the model has.
+def judge(
+    learner: Learner,
+    model: Any,
+    part: Any,
+    targets: Array,
+    *,
+    cut: int,
+    candidates: Array | None = None,
+) -> Judged:
+    """Rank targets among items that the model has.
 
     Args:
         learner: Knows the settings.
@@ -66,13 +74,14 @@ def judge(learner: Learner, model: Any, part: Any, targets: Array, *, cut: int) 
         part: Its interactions are histories.
         targets: Positions in its log; at least one. Shape ``[S]``, int64.
         cut: Groups tell what was known before that moment.
+        candidates: Which items they are ranked among, shape ``[I]``, bool; None for all.
 
     Raises:
         ConfigError: If the run's metrics need more than ranks.
         TrainingError: If a score is NaN.
     """
     config, rank_history = learner.config, learner.plan.run.rank_history
-    loader, evaluator = ranking_of(model, config, learner.plan, part, targets)
+    loader, evaluator = ranking_of(model, config, learner.plan, part, targets, candidates)
     if not evaluator.metrics_follow_from_ranks(loader):
         raise ConfigError(
             f"later interactions are judged by metrics of ranks, but the run has "

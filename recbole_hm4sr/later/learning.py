@@ -138,7 +138,14 @@ class Learner:
         return model
 
     def step(
-        self, part: Any, known: Known | None, new: Array, *, recipe: Recipe, number: int
+        self,
+        part: Any,
+        known: Known | None,
+        new: Array,
+        *,
+        recipe: Recipe,
+        number: int,
+        chooses: bool = True,
     ) -> Any:
         """Let the model learn new interactions, mixed with old ones; returns it.
 
@@ -150,8 +157,10 @@ class Learner:
             new: Positions of the new targets in the log. Shape ``[S]``, int64, rising.
             recipe: How it learns.
             number: Of the step: each draws old interactions and dropout of its own.
+            chooses: Whether what validation chose is chosen again; not by what it was chosen by.
         """
-        model = self.open(part, self.choose(part, known, new), begins=True)
+        known = self.choose(part, known, new) if chooses else known
+        model = self.open(part, known, begins=True)
         if len(new) and not self.is_fitted_once:
             trainer = self._trainer(model)
             for turn in range(recipe.passes):

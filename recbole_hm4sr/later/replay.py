@@ -52,6 +52,7 @@ def replay(
     *,
     out: str | Path | None = None,
     options: ReplayOptions | None = None,
+    skip_bad: bool = False,
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Play what came after a run, a week at a time, under several policies.
@@ -63,6 +64,7 @@ def replay(
         out: Folder of the results; by default ``replay`` in the run's. Rows that are there are not
             played again.
         options: How they are played.
+        skip_bad: Leave wrong rows of the file out; the log says how many, and why.
         on_row: Called for each week and policy, when its row is written.
 
     Returns:
@@ -80,7 +82,9 @@ def replay(
     set_threads(plan)
     vocabulary = Vocabulary.load(folder / FILE_NAME)
     learner = Learner(plan, plan.to_recbole())
-    later = None if later_file is None else read_later(later_file, plan, vocabulary)
+    later = None
+    if later_file is not None:
+        later = read_later(later_file, plan, vocabulary, skip_bad=skip_bad)
     dataset = open_longer(plan, learner.config, vocabulary, later)
     weeks = _weeks(plan, dataset, later, options.days(), folder)
     busy = f"{place} must be written by one replay at a time; another one is at it"

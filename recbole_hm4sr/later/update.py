@@ -1,5 +1,6 @@
 """Let a served run learn from new interactions, in seconds.
 
+    recbole_hm4sr.update("runs/shop-Momento-20261123-120000", held_out=True)
     recbole_hm4sr.update("runs/shop-Momento-20261123-120000", "week.parquet")
 
 The memory is brought up to date, and a model that is trained takes some passes over the new
@@ -38,6 +39,7 @@ from recbole_hm4sr.run.plan import RunPlan
 from recbole_hm4sr.run.process_state import kept_process_state
 from recbole_hm4sr.run.serving_file import (
     BEST,
+    HELD_OUT,
     ServingFile,
     read_serving_file,
     served_checkpoint,
@@ -46,6 +48,7 @@ from recbole_hm4sr.run.serving_file import (
 from recbole_hm4sr.run.serving_file import FILE_NAME as SERVING
 from recbole_hm4sr.serve.export import renew_index, require_packages
 from recbole_hm4sr.serve.exported import indexes_of
+from recbole_hm4sr.serve.held_out import held_out_of_training
 from recbole_hm4sr.train.checkpoint import read_checkpoint
 from recbole_hm4sr.train.checkpoint_file import write_checkpoint
 
@@ -57,7 +60,7 @@ class Updated(NamedTuple):
     """What an update did.
 
     Attributes:
-        is_known: Whether the file was learned from before: then nothing was done.
+        is_known: Whether all was learned from before: then nothing was done.
         n_added: Interactions that are new to the run.
         n_skipped: Those of the file that were there.
         n_learned: Targets that were learned; also of files that a refresh brought since the last
@@ -101,7 +104,7 @@ def read_added(folder: Path, content: ServingFile, *more: tuple[str, LaterRows])
     Raises:
         DataError: If what a file brought was not kept.
     """
-    hashes = content.learned if content.memory is None else content.memory.merged
+    hashes = content.learned_files if content.memory is None else content.memory.merged
     brought = [LaterRows.load(kept_rows(folder, it)) for it in hashes] + [it for _, it in more]
     empty = np.empty(0, dtype=object)
     columns = [
@@ -117,8 +120,9 @@ def read_added(folder: Path, content: ServingFile, *more: tuple[str, LaterRows])
 @kept_process_state()
 def update(
     run_dir: str | Path,
-    interactions: str | Path,
+    interactions: str | Path | None = None,
     *,
+    held_out: bool = False,
     recipe: Recipe | None = None,
     skip_bad: bool = False,
 ) -> Updated:
@@ -127,37 +131,45 @@ def update(
     A file that was learned from before is known by its content, and nothing is done. Interactions
     that the run has are skipped. A model that is fitted once is fitted anew.
 
+    The held-out interactions are those of the run's data set that training did not learn from,
+    since they validated and tested it. They may be learned before and after files.
+
     Args:
         run_dir: Folder of a finished run, whose data set is there.
         interactions: CSV, Parquet or ``.inter`` file, columns named as the run's.
+        held_out: Learn from what the run has held out, in place of a file.
         recipe: How it learns.
         skip_bad: Leave wrong rows out; the log says how many, and why.
 
     Raises:
-        ConfigError: If the run keeps one interaction of each user and item, or is changed by
-            another process.
-        DataError: If a file cannot be read or written.
+        ConfigError: If the run keeps one interaction of each user and item while a file is given,
+            or is changed by another process; or if not one of both is given.
+        DataError: If a file cannot be read or written, or the data set has changed.
         TrainingError: If a loss is not finite; the run is as it was.
     """
-    began, folder, path = time.perf_counter(), Path(run_dir), Path(interactions)
+    if (interactions is None) != held_out:
+        raise ConfigError("an update must have either --interactions or --held_out")
+    began, folder = time.perf_counter(), Path(run_dir)
     recipe = recipe or Recipe()
     recipe.check()
     _, _, settings = read_run_settings(folder)
     plan = plan_of_later(folder, memory_refresh=settings.get("memory_refresh", "none"))
-    if plan.values.get("rm_dup_inter") is not None:
+    if not held_out and plan.values.get("rm_dup_inter") is not None:
         raise ConfigError(
             f"an update must be of a run that keeps all interactions, but {folder} has "
             f"rm_dup_inter: {plan.values['rm_dup_inter']}; train it anew on all data"
         )
     with _one_at_a_time(folder):
         content = _content(folder)
-        file_hash = hash_file(path)
-        if file_hash in content.learned:
+        key = HELD_OUT if interactions is None else hash_file(Path(interactions))
+        if key in content.learned:
             return Updated(is_known=True)
         set_threads(plan)
         indexes = _exported(folder)
-        came = partial(read_later, path, plan, skip_bad=skip_bad)
-        done = _update(folder, came, file_hash, plan, content, recipe)
+        came = None
+        if interactions is not None:
+            came = partial(read_later, Path(interactions), plan, skip_bad=skip_bad)
+        done = _update(folder, came, key, plan, content, recipe)
         _renew(folder, indexes)
     return done._replace(seconds=time.perf_counter() - began)
 
@@ -189,22 +201,21 @@ def _content(folder: Path) -> ServingFile:
 
 def _update(
     folder: Path,
-    read: Callable[[Vocabulary], LaterRows],
-    file_hash: str,
+    read: Callable[[Vocabulary], LaterRows] | None,
+    key: str,
     plan: RunPlan,
     content: ServingFile,
     recipe: Recipe,
 ) -> Updated:
     vocabulary = Vocabulary.load(served_vocabulary(folder))
     learner = Learner(plan, plan.to_recbole())
-    before, came = read_added(folder, content), read(vocabulary)
-    n_came, new_file = len(came), file_hash not in before.hashes
-    came = (
-        came.where(~came.among(before.rows))
-        if new_file
-        else came.where(np.zeros(n_came, dtype=bool))
-    )
-    added = read_added(folder, content, (file_hash, came)) if new_file else before
+    before = read_added(folder, content)
+    added, n_came, new_file = before, 0, False
+    if read is not None:
+        came = read(vocabulary)
+        n_came, new_file = len(came), key not in before.hashes
+        if new_file:
+            added = read_added(folder, content, (key, came.where(~came.among(before.rows))))
     items = AddedItems.load(folder, content.added) if content.added else None
     dataset = open_longer(plan, learner.config, vocabulary, added.rows, items)
     times, later = dataset.log.times, dataset.later_rows
@@ -213,15 +224,19 @@ def _update(
     is_learned = np.array([it in content.learned for it in added.hashes], dtype=bool)
     of_rows = np.append(is_learned[added.file], True)  # the last is of row -1
     targets = dataset.log.targets()
-    new = targets[~of_rows[later[targets]]]
+    is_new = ~of_rows[later]
+    if read is None:  # the data set's own rows are in its order, those that came between them
+        is_new[later < 0] |= held_out_of_training(folder, content)
+    new = targets[is_new[targets]]
     known = Known.read(served_checkpoint(folder), vocabulary)
     number = _number(content) + 1
-    model = learner.step(part, known, new, recipe=recipe, number=number)
+    model = learner.step(part, known, new, recipe=recipe, number=number, chooses=read is not None)
     is_there = np.isin(np.arange(len(added.rows)), later, invert=True)
     came = added.rows.where((added.file == len(before.hashes)) & ~is_there)
     if new_file:
-        came.save(kept_rows(folder, file_hash))
-    _write(folder, number, model, part, content, added.hashes)
+        came.save(kept_rows(folder, key))
+    of_training = (HELD_OUT,) if HELD_OUT in (key, *content.learned) else ()
+    _write(folder, number, model, part, content, (*added.hashes, *of_training))
     return Updated(
         is_known=False,
         n_added=len(came),
@@ -243,7 +258,7 @@ def _write(
     model: Any,
     part: Any,
     content: ServingFile,
-    hashes: tuple[str, ...],
+    learned: tuple[str, ...],
 ) -> None:
     """Write what an update leaves; the run is another one with the last file."""
     place = folder / _FOLDER / str(number)
@@ -263,8 +278,8 @@ def _write(
         part,
         fingerprints=content.fingerprints,
         checkpoint_file=f"{_FOLDER}/{number}/{_CHECKPOINT}",
-        merged=hashes,
-        learned=hashes,
+        merged=tuple(it for it in learned if it != HELD_OUT),
+        learned=learned,
         kept=_states_before(folder, number),
     )
     shutil.rmtree(folder / _FOLDER / str(number - 2), ignore_errors=True)
@@ -296,7 +311,7 @@ def undo(run_dir: str | Path) -> None:
         before = place / _BEFORE
         if content.checkpoint_file == BEST or not before.is_file():
             raise ConfigError(f"{folder} must have an update that can be taken back, but has none")
-        if content.memory is not None and content.memory.merged != content.learned:
+        if content.memory is not None and content.memory.merged != content.learned_files:
             raise ConfigError(
                 f"{folder} was refreshed after its last update, which so cannot be taken back; "
                 f"update it again, or train it anew on all data"

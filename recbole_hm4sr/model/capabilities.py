@@ -26,6 +26,8 @@ A model of this package or of another answers by methods of these names. Nothing
 | ``variant()`` | which form of it the data allows, where a table must say so |
 | ``choices()``, ``choose(name)`` | what each validation of each view chooses, and keeps |
 | ``row_keys()``, also of a layer | what the rows of tables stand for that are no users or items |
+| ``learned_buffers()``, also of a layer | buffers that training finds and that go on with weights |
+| ``assign_new(first)``, also of a layer | gives new items what training has given the others |
 | ``encoded_once(interaction)`` | a context in which a batch is encoded once, in all views |
 
 The class of a model's settings may have more, ``variant(settings)``, ``view_labels(settings)`` and
@@ -171,6 +173,35 @@ def row_keys(model: nn.Module) -> dict[str, Array]:
         for name, keys in ({} if own is None else own()).items():
             found[f"{prefix}.{name}" if prefix else name] = keys
     return found
+
+
+def learned_buffers(model: nn.Module) -> tuple[str, ...]:
+    """Buffers that training finds, as weights are found; the others are made of the data.
+
+    Args:
+        model: Any model; its layers are asked too.
+
+    Returns:
+        Their names. Rows of users and items are carried over by token, as those of weights.
+    """
+    found: list[str] = []
+    for prefix, module in model.named_modules():
+        own = getattr(module, "learned_buffers", None)
+        found += [f"{prefix}.{name}" if prefix else name for name in (() if own is None else own())]
+    return tuple(found)
+
+
+def assign_new(model: nn.Module, first: int) -> None:
+    """Give new items what training has given the others, by their features.
+
+    Args:
+        model: That has taken over what an earlier one has learned; its layers are asked too.
+        first: The number of the first item that the earlier one did not have.
+    """
+    for module in model.modules():
+        own = getattr(module, "assign_new", None)
+        if own is not None:
+            own(first)
 
 
 def is_fitted_once(model: Any) -> bool:

@@ -136,7 +136,7 @@ def prepare(  # noqa: PLR0913  # an option each
         earlier,
     )
     rules: dict[str, Any] = {"core": core, "keep_later": keep_later, "keep_items": keep_items}
-    rules = rules_of(rules, earlier, replaces=change == "replace")
+    rules = rules_of(rules, earlier, replaces=change == "replace", keep_items="all")
     job = Preparation(Path(out), **rules, memory=memory, threads=threads, change=change)
     with tempfile.TemporaryDirectory(prefix="hm4sr-") as folder:
         files = [

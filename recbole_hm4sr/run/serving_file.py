@@ -44,6 +44,8 @@ _FORMAT = "recbole-hm4sr serving 1"
 _OF_MODEL = "model."
 # The checkpoint of a run's best epoch.
 BEST = "checkpoint/best.pt"
+# Stands among the files that were learned for the validation and test part of the run's own data.
+HELD_OUT = "held out"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class ServingFile:
         features: Hashes of the files of the item features, by modality; empty where the model
             reads none.
         checkpoint_file: That checkpoint, as a path inside the run's folder.
-        learned: SHA-256 of the files that updates have learned from, in their order.
+        learned: SHA-256 of the files that updates have learned from, in their order, and
+            :data:`HELD_OUT` where one has learned what training held out.
         encoders: What made the features, by modality; empty where the model reads none, and for a
             run of an earlier release.
         category_names: Of the items of the training, sorted.
@@ -78,6 +81,11 @@ class ServingFile:
     category_names: tuple[str, ...] = ()
     added: str = ""
     sha256: str = ""
+
+    @property
+    def learned_files(self) -> tuple[str, ...]:
+        """SHA-256 of the files that updates have learned from, in their order."""
+        return tuple(it for it in self.learned if it != HELD_OUT)
 
 
 def served_checkpoint(run_dir: Path) -> Path:

@@ -1,7 +1,7 @@
 """All interactions that a run's memory can know: its data set's and those that files have brought.
 
 A run ranks its validation and test part by a memory that does not have them. Before it is served
-they belong into it.
+they belong into it, and a model may learn from them.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from recbole_hm4sr.data.memory_files import MemoryFiles
 from recbole_hm4sr.data.refresh_state import NewRows
 from recbole_hm4sr.data.serving_data import remembered
 from recbole_hm4sr.run.beginning import earlier_run
-from recbole_hm4sr.run.plan import RunPlan
+from recbole_hm4sr.run.plan import RunPlan, read_plan
 from recbole_hm4sr.run.process_state import kept_process_state
 from recbole_hm4sr.run.serving_file import ServingFile
 from recbole_hm4sr.serve.history_table import number_items
@@ -61,26 +61,51 @@ def all_interactions(
     return rows.where(order), n_held_out
 
 
-@kept_process_state()
+def held_out_of_training(folder: Path, content: ServingFile) -> Array:
+    """Which interactions of a run's data set are of its validation and test part.
+
+    Args:
+        folder: Of the run.
+        content: Its serving file.
+
+    Returns:
+        By user and time, equal times as the data set has them. Shape ``[N]``, bool.
+
+    Raises:
+        ConfigError: If the data set is not there.
+        DataError: If it is not the one that the run was trained on.
+    """
+    _, part = _data_set(folder, read_plan(folder), content)
+    held_out: Array = ~part.shown_interactions().numpy()
+    return held_out
+
+
 def _of_data_set(
     folder: Path, plan: RunPlan, content: ServingFile
 ) -> tuple[tuple[Array, ...], int]:
     """Tokens of users and items by number; users, items, times; how many are held out."""
+    dataset, part = _data_set(folder, plan, content)
+    log, known = dataset.log, dataset.vocabulary
+    tokens = (np.asarray(it, dtype=np.str_) for it in (known.users, known.items))
+    columns = (*tokens, log.users, log.items, log.times)
+    return columns, len(log) - len(remembered(part).users)
+
+
+@kept_process_state()
+def _data_set(folder: Path, plan: RunPlan, content: ServingFile) -> tuple[Any, Any]:
+    """The data set that a run was trained on, and its training part."""
     from recbole_hm4sr.data.recbole import MultiModalSequentialDataset  # it imports torch
 
     config, earlier = plan.to_recbole(), earlier_run(plan, folder)
     vocabulary = None if earlier is None else earlier.vocabulary
     dataset = MultiModalSequentialDataset(config, vocabulary)
-    part, known = dataset.build()[0], dataset.vocabulary
+    part = dataset.build()[0]
     if dataset.fingerprints()["interactions"] != content.fingerprints.get("interactions"):
         raise DataError(
             f"the interactions of {dataset.dataset_path} must be those that {folder} was trained "
             f"on, but they have changed since; put the old files back, or train the run anew"
         )
-    log = dataset.log
-    tokens = (np.asarray(it, dtype=np.str_) for it in (known.users, known.items))
-    columns = (*tokens, log.users, log.items, log.times)
-    return columns, len(log) - len(remembered(part).users)
+    return dataset, part
 
 
 def _with_files(

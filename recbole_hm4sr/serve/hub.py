@@ -258,7 +258,7 @@ def _write(
     save_serving_file(folder, served)
     merged = () if content.memory is None else content.memory.merged
     facts: dict[str, Any] = {
-        "n_later_files": len({*content.learned, *merged}),
+        "n_later_files": len({*content.learned_files, *merged}),
         "license": NO_LICENSE,
         "timestamp_unit": plan.data.timestamp_unit,
         **_facts(source),

@@ -1,9 +1,9 @@
 """Weights of a trained model carried over to one that knows more: row by row, by what a row is.
 
 Numbers of users and items are append only, so the first rows of their tables are those of the known
-ones. Other tables say what their rows stand for (``row_keys()``,
-:mod:`recbole_hm4sr.model.capabilities`). Rows of new items may begin from those of known ones; what
-else has no partner stays as it was drawn.
+ones. Other tables say what their rows stand for (``row_keys()``), and a model says which buffers
+its training finds (``learned_buffers()``, :mod:`recbole_hm4sr.model.capabilities`). Rows of new
+items may begin from those of known ones; what else has no partner stays as it was drawn.
 """
 
 import logging
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.base.errors import ConfigError
-from recbole_hm4sr.model.capabilities import row_keys
+from recbole_hm4sr.model.capabilities import assign_new, learned_buffers, row_keys
 
 _log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
@@ -73,7 +73,8 @@ def carry_over(
     """
     fresh = []
     own: dict[str, Tensor] = dict(model.named_parameters())
-    own |= {name: tensor for name, tensor in model.named_buffers() if name in now.keys}
+    kept = {*now.keys, *learned_buffers(model)}
+    own |= {name: tensor for name, tensor in model.named_buffers() if name in kept}
     for name, tensor in own.items():
         known = weights.get(name)
         if known is None or known.ndim != tensor.ndim:
@@ -94,6 +95,8 @@ def carry_over(
             tensor.index_copy_(0, here, known.to(tensor)[there])
             if begin is not None and _is_of_new_items(name, tensor, known, before, now):
                 tensor[before.n_items : now.n_items] = begin(tensor[: before.n_items])
+    if now.n_items > before.n_items:
+        assign_new(model, before.n_items)
     return tuple(fresh)
 
 

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 from coldfiles import COLD, TWIN, write_cold
+from laterfiles import write_csv, write_halves
 from servedruns import NOW, train_toy
 
 from recbole_hm4sr.data.features import ItemFeatures, load_features, save_features
+from recbole_hm4sr.later.options import Recipe
+from recbole_hm4sr.later.update import update
 from recbole_hm4sr.run.serving_file import read_serving_file
 from recbole_hm4sr.serve.add_items import add_items
 from recbole_hm4sr.serve.opening import open_for_serving
 from recbole_hm4sr.serve.recommend import Recommender
+from recbole_hm4sr.train.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.integration
 SMALL = {
@@ -78,3 +82,26 @@ def test_histories_with_it_are_as_those_with_its_twin(run):
     rows = answers.scores
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
     np.testing.assert_allclose(rows[2], rows[0], rtol=1e-6)
+
+
+def test_an_update_keeps_the_interests_and_gives_new_items_the_nearest(tmp_path):
+    """Where an update does not cluster anew: it has an epoch 3 and 4, and every ninth is due."""
+    path, later = tmp_path, write_halves(tmp_path)
+    run = train_toy("MISSRec", path, tmp_path / "run", **{**SMALL, "interest_every": 9})
+    before = read_checkpoint(run / "checkpoint" / "best.pt")["state_dict"]
+    done = update(run, write_csv(tmp_path / "week.csv", later), recipe=Recipe(passes=1))
+    assert done.n_items == 1
+    kept = read_serving_file(run)
+    after = read_checkpoint(run / kept.checkpoint_file)["state_dict"]
+    n_items, n_centres = len(before["interest_of"]), len(before["interest_centres"])
+    assert after["interest_of"][:n_items].equal(before["interest_of"])
+    assert after["interest_centres"][:n_centres].equal(before["interest_centres"])
+    more = after["interest_centres"][n_centres:]
+    assert more.equal(before["interest_centres"][-1:].expand_as(more))
+    # B777 has no features: its vectors are the biases of the weights that the update began with.
+    centres = before["interest_centres"][1:]
+    biases = [before[f"projections.{name}.bias"] for name in ("text", "image")]
+    nearest = [int((centres - it).square().sum(dim=1).argmin()) + 1 for it in biases]
+    assert after["interest_of"][n_items].tolist() == nearest
+    served = kept.data.arrays["interests"]
+    np.testing.assert_array_equal(served, after["interest_of"].numpy())

@@ -105,11 +105,33 @@ def test_the_command_prints_short_tables_and_a_verdict_and_writes_a_page(data, r
         assert text in page
 
 
-def test_an_added_item_is_ranked_as_it_is_served_and_counted_apart(data, tmp_path):
+def test_items_that_the_run_does_not_know_take_no_rank_and_no_place_in_a_list(data, run, tmp_path):
+    """Without a history before them they are no targets: all else is as if they had not come."""
     path, later = data
-    sizes = {"hidden_size": 8, "inner_size": 8, "n_experts": 2, "epochs": 1}
+    known = [{row[k] for row in read_rows(path / "toy" / "toy.inter")} for k in (0, 1)]
+    some = [row for row in later if row[0] in known[0] and row[1] in known[1]]
+    unknown = [[f"v{k}", f"X{k}", later[0][2]] for k in range(200)]
+    alone = evaluate_later(run, write_csv(tmp_path / "alone.csv", some))
+    found = evaluate_later(run, write_csv(tmp_path / "found.csv", [*unknown, *some]))
+    assert found.unknown_items == pytest.approx(200 / (200 + len(some)))
+    assert (found.n_targets, found.metrics) == (alone.n_targets, alone.metrics)
+    assert (found.baselines, found.lists) == (alone.baselines, alone.lists)
+
+
+MISSREC = {"hidden_size": 8, "inner_size": 8, "n_heads": 1, "epochs": 1, "learning_rate": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("UniSRec", {"hidden_size": 8, "inner_size": 8, "n_experts": 2, "epochs": 1}),
+        ("MISSRec", MISSREC),  # its interests are those of the checkpoint, of weights that learned
+    ],
+)
+def test_an_added_item_is_ranked_as_it_is_served_and_counted_apart(data, tmp_path, model, sizes):
+    path, later = data
     cuts = {"topk": [40], "valid_metric": "NDCG@40", "baselines": [], "rank_history": "include"}
-    run = train_toy("UniSRec", path, tmp_path / "unisrec", **sizes, **cuts)
+    run = train_toy(model, path, tmp_path / model.lower(), **sizes, **cuts)
     new = ("B777", "B778")
     (tmp_path / "new.item").write_text("item_id:token\n" + "\n".join(new) + "\n")
     features = {}

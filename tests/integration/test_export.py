@@ -140,8 +140,8 @@ PACKED = [
 ]
 
 
-# Whose scores are inner products with these settings alone, or of the same unit of time for all.
-AS_PRODUCTS = {"MISSRec": {"item_fusion": "static"}, "TiSASRec": {"interval_scale": 86400}}
+# Whose scores are inner products with these settings alone.
+AS_PRODUCTS = {"MISSRec": {"item_fusion": "static"}}
 
 
 # The fixture exports the first; the score of the other is none (test_side_and_timed_runs.py).

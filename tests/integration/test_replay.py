@@ -7,7 +7,9 @@ import pytest
 from laterfiles import read_rows, write_csv, write_halves
 from servedruns import train_toy
 
+from recbole_hm4sr import cli
 from recbole_hm4sr.base.errors import ConfigError, DataError
+from recbole_hm4sr.base.files import read_lines
 from recbole_hm4sr.later import picture
 from recbole_hm4sr.later.options import Recipe, ReplayOptions
 from recbole_hm4sr.later.replay import RESULTS, replay
@@ -135,6 +137,26 @@ def test_rows_that_the_run_knows_cannot_be_played(data, run, tmp_path):
         replay(run, None, options=ReplayOptions(every="fortnight"))
     with pytest.raises(ConfigError, match="without --interactions must be of a run whose"):
         replay(run, None, out=tmp_path / "none")
+
+
+def test_lines_that_cannot_be_used_are_left_out_if_asked_for(data, run, tmp_path):
+    """The command on a file with two bad lines writes what the good ones give."""
+    good = write_csv(tmp_path / "good.csv", data[1])
+    bad = tmp_path / "bad.csv"
+    bad.write_text(good.read_text() + "u1,,1900000000\nu1,B001,soon\n")
+    flags = [f"--run={run}", "--every=90", "--policies=frozen"]
+    answers = []
+    for file, more in ((good, []), (bad, []), (bad, ["--skip_bad"])):
+        out = tmp_path / f"out{len(answers)}"
+        words = ["replay", *flags, f"--interactions={file}", f"--out={out}", *more]
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        rows = [row for _, row in read_lines(out / RESULTS)]
+        answers.append((stop.value.code, without_seconds(rows)))
+    assert answers[1] == (2, [])
+    assert answers[0][0] == 0
+    assert len(answers[0][1]) == 4
+    assert answers[2] == answers[0]
 
 
 def test_the_summary_weighs_weeks_by_their_targets():

@@ -12,11 +12,10 @@ from recbole_hm4sr.serve.opening import open_for_serving
 from recbole_hm4sr.serve.recommend import Recommender
 
 SIDE = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "n_heads": 2}
-# With a unit of each user's own, a served user's is that of the history at hand.
 RUNS = {
     "DIFSR": {**SIDE, "attribute_sizes": [4, 6], "attributes": ["categories", "text"]},
     "NOVA": SIDE,
-    "TiSASRec": {"hidden_size": 8, "max_interval": 9, "interval_scale": 86400.0},
+    "TiSASRec": {"hidden_size": 8, "max_interval": 9},
     "MEANTIME": {"hidden_size": 8},
     "TiCoSeRec": {"hidden_size": 8, "inner_size": 8, "cl_start_epoch": 2},
 }

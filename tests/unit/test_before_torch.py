@@ -86,7 +86,7 @@ CASES = [
     ("evaluate --run={tmp}/run", 2, "checkpoint/best.pt does not exist"),
     ("recommend --run={tmp}/whole --history={tmp}/none.csv", 2, "none.csv does not exist"),
     ("refresh --run={tmp}/whole --interactions={tmp}/none.csv", 2, "none.csv does not exist"),
-    ("update --run={tmp}/whole", 2, "must have either --interactions or --undo"),
+    ("update --run={tmp}/whole", 2, "must have one of --interactions, --held_out and --undo"),
     ("update --run={tmp}/whole --interactions={tmp}/a.txt --passes=0", 2, "--passes must be"),
     ("replay --run={tmp}/whole --every=fortnight", 2, "--every must be one of day, week, month"),
     ("replay --run={tmp}/whole --policies=frozen,melted", 2, "--policies must be one of frozen"),

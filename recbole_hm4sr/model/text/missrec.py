@@ -40,21 +40,22 @@ from recbole_hm4sr.layers.attention import StepContext
 from recbole_hm4sr.layers.batch import PackedBatch
 from recbole_hm4sr.layers.blocks import PostNormBlock
 from recbole_hm4sr.layers.catalogue import Catalogue
-from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.initialize import draw_normal
 from recbole_hm4sr.layers.items import IdRows
-from recbole_hm4sr.layers.kmeans import kmeans, nearest_centres
+from recbole_hm4sr.layers.kmeans import kmeans
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.padded_rows import Arrangement
 from recbole_hm4sr.layers.scorers import Scorer, UserRows
 from recbole_hm4sr.layers.similarity import directions
 from recbole_hm4sr.model.text.described import DescribedItems
 from recbole_hm4sr.model.text.missrec_parts import (
+    CrossRowsOf,
     FusedModalities,
     Interests,
     build_stacks,
     hidden_keys,
     interests_of,
+    nearest_interests,
     stack_modalities,
 )
 from recbole_hm4sr.model.text.missrec_settings import MISSRecSettings
@@ -173,6 +174,27 @@ class MISSRec(DescribedItems):
         self.interest_centres[1:] = centres
         self.interest_of[1:] = 1 + nearest.view(len(self.modalities), n_items).T
 
+    def row_keys(self) -> dict[str, Array]:
+        """Interests by number: more items have room for more, which repeat the last until found."""
+        numbers = {"interest_centres": np.arange(len(self.interest_centres))}
+        return {**super().row_keys(), **numbers}
+
+    def learned_buffers(self) -> tuple[str, ...]:
+        """The interests, and those of each item."""
+        return "interest_centres", "interest_of"
+
+    @torch.no_grad()
+    def assign_new(self, first: int) -> None:
+        """Give items from a number on the interests that are nearest to their vectors."""
+        items = torch.arange(first, self.n_items, device=self.interest_of.device)
+        for some in items.split(_ITEMS_AT_A_TIME):
+            self.interest_of[some] = self._nearest_interests(some)
+
+    def _nearest_interests(self, items: Tensor) -> Tensor:
+        """The interests nearest to the vectors of some items. Shape ``[K, M]``, int64."""
+        vectors = [self.project(name, items, None) for name in self.modalities]
+        return torch.stack([nearest_interests(it, self.interest_centres) for it in vectors], dim=1)
+
     def interests(self, packing: Arrangement, items: Tensor) -> tuple[Interests, Tensor]:
         """The interests of histories, and what the encoder makes of them, ``[S, D]``."""
         of_items = self.interest_of if self.served_interests is None else self.served_interests
@@ -258,13 +280,13 @@ class MISSRec(DescribedItems):
         rows = F.embedding(batch.distinct.of_token, distinct.flatten(1))
         return rows.view(-1, *distinct.shape[1:])
 
-    def _decode(self, rows: Tensor, batch: PackedBatch, interests: "CrossRowsOf") -> Tensor:
+    def _decode(self, rows: Tensor, batch: PackedBatch, interests: CrossRowsOf) -> Tensor:
         """One token an item. Shapes ``[T, streams, D]`` to ``[B, D]``."""
         x = self.inputs(rows.sum(dim=1), batch)
         context = StepContext(batch.packing, cross_rows=interests.rows(batch.packing))
         return self.decoder(x, context)
 
-    def _decode_stacked(self, rows: Tensor, batch: PackedBatch, interests: "CrossRowsOf") -> Tensor:
+    def _decode_stacked(self, rows: Tensor, batch: PackedBatch, interests: CrossRowsOf) -> Tensor:
         """One token a modality and item, read at the newest item's first."""
         stacked = stack_modalities(batch.packing, len(self.modalities))
         if self.settings.use_ids:
@@ -353,11 +375,9 @@ class MISSRec(DescribedItems):
             By the names of :meth:`serving_arrays`. Shape ``[K, M]`` each.
         """
         with self.describing(features) as items:
-            vectors = [self.project(name, items, None) for name in self.modalities]
-            nearest = [nearest_centres(it, self.interest_centres[1:].to(it)) for it in vectors]
             of_items = {
                 "has_features": self.has_features,
-                "interests": 1 + torch.stack(nearest, dim=1),
+                "interests": self._nearest_interests(items),
             }
         return {name: values.cpu().numpy() for name, values in of_items.items()}
 
@@ -370,17 +390,6 @@ class MISSRec(DescribedItems):
         if "interests" in dataset.data.arrays:
             model.served_interests = torch.from_numpy(dataset.array("interests"))
         return model
-
-
-class CrossRowsOf(NamedTuple):
-    """Interests as what the tokens of an arrangement attend to."""
-
-    interests: Interests
-    outputs: Tensor
-
-    def rows(self, packing: Arrangement) -> CrossRows:
-        """For the tokens of an arrangement of the same histories."""
-        return CrossRows(self.outputs, cross_buckets(packing, self.interests.packing))
 
 
 def _sum_by(rows: Tensor, sequence: Tensor, n: int) -> Tensor:

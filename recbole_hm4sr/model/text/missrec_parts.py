@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.attention import CrossAttention, SelfAttention
 from recbole_hm4sr.layers.blocks import FeedForward, PostNormBlock, SequenceEncoder
+from recbole_hm4sr.layers.cross_rows import CrossRows, cross_buckets
 from recbole_hm4sr.layers.decoder import DecoderBlock
+from recbole_hm4sr.layers.kmeans import nearest_centres
 from recbole_hm4sr.layers.packing import build_packing
 from recbole_hm4sr.layers.padded_rows import Arrangement, PaddedRows
 from recbole_hm4sr.layers.scorers import Candidates, UserRows
@@ -94,6 +97,39 @@ def interests_of(owned: Tensor, packing: Arrangement, n_interests: int) -> Inter
     keys = torch.unique(packing.sequence[:, None] * step + owned)  # by history
     lengths = torch.bincount(keys // step, minlength=len(packing.lengths))
     return Interests(keys % step, build_packing(lengths, int(lengths.max())))
+
+
+def nearest_interests(vectors: Tensor, centres: Tensor) -> Tensor:
+    """The interest nearest to each vector, of equal ones the first.
+
+    Args:
+        vectors: Shape ``[K, D]``.
+        centres: Of the interests, the padding first. Shape ``[C + 1, D]``.
+
+    Returns:
+        From 1. Shape ``[K]``, int64.
+    """
+    centres = centres[1:]
+    # Products of equal rows may differ in the last bit, so that one of them is asked alone.
+    is_first = F.pad((centres[1:] != centres[:-1]).any(dim=1), (1, 0), value=True)
+    nearest = nearest_centres(vectors, centres[is_first].to(vectors))
+    return 1 + is_first.nonzero().squeeze(1)[nearest]
+
+
+class CrossRowsOf(NamedTuple):
+    """Interests as what the tokens of an arrangement attend to.
+
+    Attributes:
+        interests: Of the histories.
+        outputs: What the encoder makes of each interest. Shape ``[S, D]``.
+    """
+
+    interests: Interests
+    outputs: Tensor
+
+    def rows(self, packing: Arrangement) -> CrossRows:
+        """For the tokens of an arrangement of the same histories."""
+        return CrossRows(self.outputs, cross_buckets(packing, self.interests.packing))
 
 
 class Stacked(NamedTuple):

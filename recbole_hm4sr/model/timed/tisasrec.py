@@ -64,8 +64,8 @@ class TiSASRecReader(BatchReader):
     """Arranges a batch of RecBole for TiSASRec.
 
     Attributes:
-        scales: Of the user of each interaction, each of shape ``[N]``; None where users are not
-            known.
+        scales: Of the user of each interaction, each of shape ``[N]``; training alone reads them.
+            None where users are not known.
     """
 
     scales: RowScales | None = None
@@ -74,7 +74,7 @@ class TiSASRecReader(BatchReader):
         """Arrange a batch, which may be on any device; the result is on the CPU."""
         batch = super().__call__(interaction, train=train)
         scales = None
-        if self.scales is not None and FIRST_POSITION in interaction:
+        if train and self.scales is not None:
             firsts = interaction[FIRST_POSITION].cpu()
             scales = RowScales(*(values[firsts] for values in self.scales))
         return TiSASRecBatch(**vars(batch), scales=scales)
@@ -88,8 +88,9 @@ class TiSASRec(PairwiseRecommender):
         dataset: Training split of a ``MultiModalSequentialDataset``.
 
     Differs from the authors' code:
-        The unit of a user comes from the training part, there from validation and test as well; of
-        a user whom the training never saw it comes from the history. Any number of heads; there the
+        In training the unit of a user comes from the training part, so that sequence mode equals
+        prefix mode; there from validation and test as well. Evaluation and service take it from the
+        items that are read of the history. Any number of heads; there the
         values are right for one head only. Dropout of the intervals is drawn for the table, there
         for every pair: nothing of the size [L, L, D] is made. Weights begin as N(0, .02), there
         glorot-uniform. A negative may be an item that the user meets later.

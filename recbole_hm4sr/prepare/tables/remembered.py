@@ -8,8 +8,6 @@ from recbole_hm4sr.data.interaction_columns import InteractionColumns
 from recbole_hm4sr.prepare.tables.earlier import Earlier
 from recbole_hm4sr.prepare.tables.table_files import ItemColumns
 
-_RULES = {"keep_later": False, "keep_items": "all"}
-
 
 def columns_of(
     given: Mapping[str, Any], earlier: Earlier | None
@@ -41,18 +39,19 @@ def columns_of(
 
 
 def rules_of(
-    given: Mapping[str, Any], earlier: Earlier | None, *, replaces: bool
+    given: Mapping[str, Any], earlier: Earlier | None, *, replaces: bool, keep_items: str
 ) -> dict[str, Any]:
-    """What is kept of the tables, by the names of :class:`Preparation`: as :func:`columns_of`.
+    """What is kept of the files, by the names of :class:`Preparation`: as :func:`columns_of`.
 
     Args:
         given: ``core``, ``keep_later`` and ``keep_items``; None for what is not given.
         earlier: The state before.
         replaces: Whether a whole log comes in its place; what is appended has no core.
+        keep_items: What it is by default.
     """
     rules = dict(given)
     options = {} if earlier is None else earlier.provenance.get("options", {})
-    for name, default in _RULES.items():
+    for name, default in (("keep_later", False), ("keep_items", keep_items)):
         if rules[name] is None:
             rules[name] = options.get(name, default)
     if replaces and rules["core"] is None and earlier is not None:

@@ -110,6 +110,11 @@ def test_a_range_of_seeds_is_its_numbers(grid_file, text, seeds):
         ("[NDCG@5]", "[NDCG@5, ndcg@5]", "metrics must differ, got 'ndcg@5' twice"),
         ("[3, 4]", "3", "seeds must be a list with at least one entry, got 3"),
         ("label: plain", "label: HM4SR", "labels of models must differ, got 'HM4SR' twice"),
+        (
+            "label: plain",
+            "label: 'plain, small'",
+            "a label must have no comma, since --models is split there, got 'plain, small'",
+        ),
         ("baseline: plain", "baseline: none", "baseline must be one of HM4SR, plain, got 'none'"),
         ("NDCG@5", "NDGC@5", "with a cut-off, as NDCG@10, got 'NDGC@5'"),
         ("{epochs: 2}", "{seed: 2}", "settings must leave the seed to seeds"),

@@ -1,5 +1,7 @@
 """Events in pieces and brought up to date equal those that are sorted by columns at once."""
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,28 @@ def test_mapped_events_are_built_once_and_again_only_where_they_are_damaged(tmp_
     path.unlink()
     assert_equal(mapped(rows), by_columns(*rows))
     assert len(calls) == 5
+
+
+def test_events_that_nobody_has_asked_for_in_a_month_are_removed_when_others_are_built(tmp_path):
+    def mapped(seed):
+        return event_files.map_events(tmp_path, log_of(*draw(seed)), n_items=N_ITEMS, reach=REACH)
+
+    def hashes(found):
+        return {Path(values.filename).stem for values in vars(found).values()}
+
+    old, used = mapped(2), mapped(3)
+    month_ago = time.time() - 31 * 86_400
+    for path in tmp_path.glob("*.*"):
+        os.utime(path, (month_ago, month_ago))
+    mapped(3)  # asked for again: its arrays are as old as before
+    (tmp_path / "written.npy").touch()  # of another process that has not named it yet
+    new = mapped(4)
+    left = {path.stem for path in tmp_path.glob("*.npy")}
+    assert left == hashes(used) | hashes(new) | {"written"}
+    assert hashes(old) - left
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert_equal(old, by_columns(*draw(2)))  # who has mapped them keeps them
+    assert_equal(mapped(2), by_columns(*draw(2)))
 
 
 def test_a_whole_mapped_array_is_kept_as_a_second_name(tmp_path):

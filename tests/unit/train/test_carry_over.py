@@ -102,3 +102,43 @@ def test_a_run_that_did_not_say_what_its_rows_are_is_met_halfway():
     assert carry_over(new, weights, TableRows(4, 6), rows_of(new, 4, 6)) == ()
     fresh = carry_over(more, weights, TableRows(4, 6), rows_of(more, 4, 6))
     assert fresh == ("categories.weight", "categories.bias")
+
+
+class Clusters(nn.Module):
+    """Items that belong to clusters, which training finds; and a buffer that is of the data."""
+
+    def __init__(self, n_items, centres):
+        super().__init__()
+        self.register_buffer("centres", torch.tensor(centres))
+        self.register_buffer("of_item", torch.zeros(n_items, 1, dtype=torch.int64))
+        self.register_buffer("features", torch.arange(n_items) / n_items)
+
+    def row_keys(self):
+        return {"centres": np.arange(len(self.centres))}
+
+    def learned_buffers(self):
+        return ("of_item",)
+
+    def assign_new(self, first):
+        """After the centres have come: the first is 7."""
+        self.of_item[first:] = 10 + int(self.centres[0])
+
+
+class Whole(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+
+@pytest.mark.parametrize("wrap", [Whole, lambda layer: layer])
+def test_what_training_gives_items_is_carried_and_new_items_get_theirs(wrap):
+    known, new = Clusters(4, [7.0, 8.0]), Clusters(6, [1.0, 2.0, 3.0])
+    known.of_item[1:, 0] = torch.tensor([3, 1, 2])
+    _, _, fresh = carried(wrap(known), (2, 4), wrap(new), (2, 6))
+    assert fresh == ()
+    assert new.centres.tolist() == [7.0, 8.0, 8.0]  # one more repeats the last
+    assert new.of_item[:, 0].tolist() == [0, 3, 1, 2, 17, 17]
+    assert new.features.equal(torch.arange(6) / 6)
+    same = Clusters(4, [1.0, 2.0])
+    carried(known, (2, 4), same, (2, 4))
+    assert same.of_item.equal(known.of_item)
