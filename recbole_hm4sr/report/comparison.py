@@ -79,7 +79,7 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
 
 def run_names(runs: Sequence[RunFiles]) -> list[str]:
     """A name for each run: its model if that tells them apart, else its folder."""
-    models = [str(run.metrics["model"]) for run in runs]
+    models = [run.model for run in runs]
     if len(set(models)) == len(models):
         return models
     folders = [run.name for run in runs]

@@ -51,7 +51,7 @@ def write_report(run_dir: Path) -> Path:
     page = render(
         "report",
         "run.html",
-        title=f"{metrics['model']} on {metrics['dataset']}",
+        title=f"{run.model} on {metrics['dataset']}",
         run=run,
         tiles=_tiles(run),
         sections=_sections(run),
@@ -78,7 +78,7 @@ def _sections(run: RunFiles) -> list[Section]:
         training_section(run),
         time_section(run),
         groups_section(run),
-        weeks_section({run.metrics["model"]: run}),
+        weeks_section({run.model: run}),
     ]
     if run.facts is not None:
         found += [

@@ -262,7 +262,7 @@ def run_section(run: RunFiles) -> Section:
     metrics = run.metrics
     versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
     rows = [
-        ("model", f"{metrics['model']}, {metrics['n_parameters']:,} trained parameters"),
+        ("model", f"{run.model}, {metrics['n_parameters']:,} trained parameters"),
         ("data set", metrics["dataset"] + (" (GENERATED)" if metrics["generated"] else "")),
         *data_rows((run.facts or {}).get("data")),
         ("seed", str(metrics["seed"])),

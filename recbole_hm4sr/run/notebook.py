@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.page.format import NONE
 from recbole_hm4sr.train.epochs import EpochRecord
 
@@ -63,9 +64,9 @@ def as_html(result: "RunResult") -> str:
         for name in result.valid
     )
     return (
-        f"<p><b>{escape(result.model)}</b> on {escape(data)}: best epoch {result.best_epoch} of "
-        f"{len(result.epochs)}, chosen on validation{budget}. Folder: "
-        f"<code>{escape(str(result.run_dir))}</code></p>"
+        f"<p><b>{escape(display_name(result.model))}</b> on {escape(data)}: "
+        f"best epoch {result.best_epoch} of {len(result.epochs)}, chosen on validation{budget}. "
+        f"Folder: <code>{escape(str(result.run_dir))}</code></p>"
         f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -104,6 +105,8 @@ def curves(result: "RunResult") -> Any:
         figure.update_xaxes(title_text="epoch", row=1, col=column)
     if result.best_epoch:
         figure.add_vline(x=result.best_epoch, line_dash="dash")
-    title = f"{result.model} on {result.dataset}" + " (GENERATED data)" * result.generated
+    title = (
+        f"{display_name(result.model)} on {result.dataset}" + " (GENERATED data)" * result.generated
+    )
     figure.update_layout(title=title)
     return figure
