@@ -6,6 +6,7 @@ The page is made from the files of the run's folder alone, so it can be made aga
 from pathlib import Path
 
 from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.base.shown_paths import shortened
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.page.section import Section
 from recbole_hm4sr.page.shell import render
@@ -53,6 +54,7 @@ def write_report(run_dir: Path) -> Path:
         "run.html",
         title=f"{run.model} on {metrics['dataset']}",
         run=run,
+        settings_text=shortened(run.settings_text),
         tiles=_tiles(run),
         sections=_sections(run),
         verdict=verdict(numbers_of(run)),

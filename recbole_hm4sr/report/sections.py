@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recbole_hm4sr.base.shown_paths import shortened
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.evaluate.groups import (
     GAPS,
@@ -268,7 +269,7 @@ def run_section(run: RunFiles) -> Section:
         ("seed", str(metrics["seed"])),
         ("epochs", _epochs(metrics)),
         ("folder", run.name),
-        ("command", metrics["command"]),
+        ("command", shortened(metrics["command"])),
         ("commit", metrics["git_revision"] or "not a checkout"),
         ("versions", versions),
     ]
