@@ -5,6 +5,7 @@ from typing import Any
 
 from recbole_hm4sr.base.shown_paths import shortened
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.group_scores import GroupScore, scores_by_group
 from recbole_hm4sr.evaluate.groups import (
     GAPS,
     GROUP_NOTE,
@@ -16,7 +17,6 @@ from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, day, duration, percent
 from recbole_hm4sr.page.section import Section, Table, facts_table
-from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
 
