@@ -138,9 +138,4 @@ def _groups(result: "RunResult") -> dict[str, float]:
     if not (result.run_dir / RANK_FILE).is_file():
         return {}
     scores = scores_by_group(read_ranks(result.run_dir), result.rank_history, _GROUP_METRIC)
-    return {
-        f"{title}: {score.label}": score.mean
-        for title, own in scores.items()
-        for score in own
-        if not score.small
-    }
+    return {score.name: score.mean for own in scores.values() for score in own if not score.small}

@@ -89,7 +89,7 @@ def test_the_figure_has_groups_of_enough_users_below(result, tmp_path):
     means = dict(zip(bars.y, bars.x, strict=True))
     # The target's rank is 1, or 3; three users of long histories say too little.
     assert means == pytest.approx({
-        "Length of the history, items: 3 to 5": 1.0,
-        "Length of the history, items: 6 to 10": 1 / np.log2(4),
+        "history 3 to 5": 1.0,
+        "history 6 to 10": 1 / np.log2(4),
     })  # fmt: skip
     assert figure.layout.annotations[2].text == "test NDCG@10, seen items kept"
