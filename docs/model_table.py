@@ -38,7 +38,7 @@ the columns beside it. A dash: not measured yet. Each number's page has seeds, c
 
 All that are trained learn a vector for each item id, but for IISAN, MoRec and WhitenRec, which by
 default read features alone. *Text, image*: any number of modalities. *Cold items*: it takes
-`catalogue: all`, and scores an item that nobody has taken yet by its features.
+`catalogue: all`, and scores an item that nobody has interacted with yet by its features.
 
 """
 
