@@ -17,7 +17,7 @@ import model_table
 from recbole_hm4sr.config.catalog import settings_of
 from recbole_hm4sr.config.compose import properties_dir
 from recbole_hm4sr.model.cards import model_cards
-from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.model.registry import MODELS, display_name
 
 FOLDER = Path(__file__).parent / "models"
 _MATH = re.compile(r"^( *)\.\. math::((?:.+|\n)(?:\n\1    .+)*)", re.MULTILINE)
@@ -38,7 +38,7 @@ def page(name: str) -> str:
     commands = [f"python run_hm4sr.py --model={name} --dataset=sports"]
     commands += [f"hm4sr tune --model={name} --dataset=sports"] * has_space
     parts = [
-        f"# {name}",
+        f"# {display_name(name)}{_how_to_name(name)}",
         "<!-- Written by docs/generate.py from the model's source. -->",
         _text(ast.get_docstring(tree)),
         *_picture(name),
@@ -53,6 +53,11 @@ def page(name: str) -> str:
         parts.append(f"The search space of `hm4sr tune` is [`{space}`](../../{space}).")
     parts += _published(name)
     return "\n\n".join(parts) + "\n"
+
+
+def _how_to_name(name: str) -> str:
+    """The flag of a model whose pages call it otherwise; nothing for the others."""
+    return f" (`--model={name}`)" if display_name(name) != name else ""
 
 
 def _picture(name: str) -> list[str]:

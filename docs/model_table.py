@@ -10,16 +10,19 @@ from typing import Any
 import yaml
 
 from recbole_hm4sr.model.cards import ModelCard, model_cards
-from recbole_hm4sr.model.registry import MODELS
+from recbole_hm4sr.model.registry import MODELS, display_name
 
 ROOT = Path(__file__).parent.parent
 _BEGIN, _END = "<!-- models: written by docs/generate.py -->", "<!-- end of models -->"
 _N_SHORT = 8
 _NONE = "-"
+# A docstring has '"Title", VENUE YEAR, arXiv:NUMBER'; RecBole's have '"Title." In VENUE YEAR'.
+_VENUE = re.compile(r'"[,.]?(?: in| In)? ((?:[A-Z][A-Za-z ]+ )?\d{4})\b')
+_ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})")
 _HEAD = (
-    "| model | text, image | time | cold items | NDCG@10, seen removed | seen kept | weeks after "
-    "| s an epoch |",
-    "|---|---|---|---|---|---|---|---|",
+    "| model | paper | text, image | time | cold items | NDCG@10, seen removed | seen kept "
+    "| weeks after | s an epoch |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
 _INDEX = """# Models
 
@@ -33,8 +36,9 @@ with a memory that is kept up to the request where there is one; another split, 
 the columns beside it. A dash: not measured yet. Each number's page has seeds, commit and command:
 [zoo](../../results/zoo.md), [momento](../../results/momento.md), [beauty](../../results/beauty.md).
 
-*Text, image*: any number of modalities. *Cold items*: it takes `catalogue: all`, and
-scores an item that nobody has taken yet by its features.
+All that are trained learn a vector for each item id, but for IISAN, MoRec and WhitenRec, which by
+default read features alone. *Text, image*: any number of modalities. *Cold items*: it takes
+`catalogue: all`, and scores an item that nobody has interacted with yet by its features.
 
 """
 
@@ -47,10 +51,14 @@ def _numbers() -> dict[str, dict[str, Any]]:
 
 
 def _row(card: ModelCard, found: dict[str, Any], pages: str) -> str:
-    name = f"[{card.name}]({pages}{card.name.lower()}.md)" if card.name in MODELS else card.name
+    shown = display_name(card.name)
+    name = f"[{shown}]({pages}{card.name.lower()}.md)" if card.name in MODELS else shown
+    if shown != card.name:
+        name += f" (`--model={card.name}`)"
     reads_features = "features" in card.reads
     cells = [
         name,
+        _paper(card),
         "yes" if reads_features else _NONE,
         "yes" if {"times", "target_time"} & set(card.reads) else _NONE,
         "yes" if _scores_cold_items(card.name) else _NONE,
@@ -58,6 +66,15 @@ def _row(card: ModelCard, found: dict[str, Any], pages: str) -> str:
         str(found.get("seconds", _NONE)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _paper(card: ModelCard) -> str:
+    """Where a paper was published and when, with a link where its docstring names one."""
+    venue, number = _VENUE.search(card.about), _ARXIV.search(card.about)
+    if venue is None:
+        is_trained = card.name in MODELS and not MODELS[card.name].is_fitted_once
+        return "this package" if is_trained else _NONE
+    return f"[{venue[1]}](https://arxiv.org/abs/{number[1]})" if number is not None else venue[1]
 
 
 def _scores_cold_items(name: str) -> bool:
@@ -83,7 +100,8 @@ def _rows(pages: str) -> list[str]:
 
 def _papers() -> list[str]:
     lines = ["## Papers", ""]
-    lines += [f"- {card.name}: {card.about}" for card in model_cards() if card.name in MODELS]
+    own = [card for card in model_cards() if card.name in MODELS]
+    lines += [f"- {display_name(card.name)}: {card.about.replace('``', '`')}" for card in own]
     return lines
 
 

@@ -55,11 +55,12 @@ def runs(
 
 
 def _cells(run: Any) -> tuple[str, ...]:
+    from recbole_hm4sr.model.registry import display_name
     from recbole_hm4sr.page.format import NONE, duration
 
     return (
         run.folder,
-        run.model,
+        display_name(run.model),
         run.dataset + " (generated)" * run.generated,
         str(run.best_epoch or NONE),
         *(NONE if value is None else f"{value:.4f}" for value in (run.kept, run.removed)),

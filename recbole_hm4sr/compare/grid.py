@@ -13,6 +13,7 @@ from recbole_hm4sr.compare.seeds import read_seeds
 from recbole_hm4sr.config.compose import properties_dir, read_yaml
 from recbole_hm4sr.config.settings import require
 from recbole_hm4sr.model.baselines import baseline_entry, settings_of_baseline
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.tune.search_result import SearchResult, read_found
 
 VIEW_SEPARATOR = " · "  # between a model's label and what tells one of its rows
@@ -151,10 +152,12 @@ def read_grid(
     models = _own_models(entries, found, one_for_all="seeds" in given)
     found += _set_by_a_row(rows, entries, of_flags)
     baselines = values.get("baselines", list(default_baselines))
-    if "models" in given and "baseline" not in given:  # some rows of a file, perhaps not that one
-        labels = {spec.label for spec in models if spec}
-        row = str(values.get("baseline")).partition(VIEW_SEPARATOR)[0]
-        values["baseline"] = values.get("baseline") if row in labels else None
+    labels = {spec.label for spec in models if spec}
+    row, *view = str(values.get("baseline") or "").partition(VIEW_SEPARATOR)
+    row = row if row in labels else display_name(row)
+    values["baseline"] = "".join([row, *view])
+    if "models" in given and "baseline" not in given and row not in labels:
+        values["baseline"] = ""  # some rows of a file, and that one is not among them
     grid = _grid(values, models, found)
     grid = dataclasses.replace(grid, models=(*_added(baselines, grid, found), *grid.models))
     found += problems_of(grid)
@@ -235,8 +238,7 @@ def _set_by_a_row(
 
 
 def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    settings = row.get("settings")
-    return settings if isinstance(settings, dict) else {}
+    return settings if isinstance(settings := row.get("settings"), dict) else {}
 
 
 def _columns(values: Mapping[str, Any], metrics: list[Any], found: list[str]) -> tuple[str, ...]:
@@ -249,21 +251,19 @@ def _columns(values: Mapping[str, Any], metrics: list[Any], found: list[str]) ->
 
 def _rows(entries: Any) -> dict[str, dict[str, Any]]:
     """The rows of a grid file that have settings of their own, by their labels."""
-    rows = (
-        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    )
-    return {str(row.get("label", row.get("model"))): row for row in rows}
+    rows = entries if isinstance(entries, list) else []
+    return {str(row.get("label", row.get("model"))): row for row in rows if isinstance(row, dict)}
 
 
 def _model_spec(entry: Any, found: list[str]) -> ModelSpec | None:
     if isinstance(entry, str):
-        return ModelSpec(entry, entry)
+        return ModelSpec(display_name(entry), entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
         found.append(f"an entry of models must be a name or have the key model, got {entry!r}")
         return None
     keys = [field.name for field in dataclasses.fields(ModelSpec)]
     found += _unknown_keys(entry, [key for key in keys if key != "added"])
-    label = str(entry.get("label", entry["model"]))
+    label = str(entry.get("label", display_name(entry["model"])))
     tuned = _tuned(label, entry, found) if entry.get("tuned") is not None else None
     own = _entries(entry, "seeds", found) if "seeds" in entry else ()
     return ModelSpec(

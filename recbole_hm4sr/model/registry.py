@@ -31,6 +31,7 @@ class ModelEntry:
         module: Where its class is, to be read without importing it; empty if not known.
         losses: What is known of its loss; None where nothing is.
         is_fitted_once: Whether it has no parameters, and may be a baseline of other runs.
+        label: How tables and prose name it; empty where that is its name.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelEntry:
     module: str = ""
     losses: LossFacts | None = None
     is_fitted_once: bool = False
+    label: str = ""
 
     @functools.cached_property
     def model_class(self) -> Any:
@@ -64,7 +66,9 @@ def _load(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"recbole_hm4sr.model.{module}"), name)
 
 
-def _own(name: str, module: str, settings: str, *, is_fitted_once: bool = False) -> ModelEntry:
+def _own(
+    name: str, module: str, settings: str, *, is_fitted_once: bool = False, label: str = ""
+) -> ModelEntry:
     return ModelEntry(
         name,
         functools.partial(_load, module, name),
@@ -72,6 +76,7 @@ def _own(name: str, module: str, settings: str, *, is_fitted_once: bool = False)
         f"recbole_hm4sr.model.{module}",
         LossFacts(),
         is_fitted_once,
+        label,
     )
 
 
@@ -82,7 +87,7 @@ MODELS = {
     entry.name: entry
     for entry in (
         _own("HM4SR", "hm4sr.model", "hm4sr.settings"),
-        _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings"),
+        _own("SASRecPlus", "ids.sasrec_plus", "ids.sasrec_plus_settings", label="SASRec+"),
         _own("gSASRec", "ids.gsasrec", "ids.gsasrec_settings"),
         _own("BSARec", "ids.bsarec", "ids.bsarec_settings"),
         _own("FMLPRec", "ids.fmlprec", "ids.fmlprec_settings"),
@@ -122,6 +127,16 @@ def model_names() -> list[str]:
     return [*MODELS, *of_recbole, *plugin_names()]
 
 
+def display_name(name: str) -> str:
+    """How tables and prose name a model.
+
+    Args:
+        name: Of any model; one that has no label, or is not installed here, keeps it.
+    """
+    entry = MODELS.get(name)
+    return entry.label or name if entry is not None else name
+
+
 def find_model(name: str) -> ModelEntry:
     """The model of a name. Only a model of another package is imported.
 
@@ -140,7 +155,7 @@ def find_model(name: str) -> ModelEntry:
     if name in recbole_files.sequential_models():
         return _of_recbole(name)
     names = model_names()
-    lower = {known.lower(): known for known in names}
+    lower = {text.lower(): known for known in names for text in (known, display_name(known))}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}"
     raise ConfigError(f"the model must be one of this package or of RecBole, got {name!r}; {hint}")

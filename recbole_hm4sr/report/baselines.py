@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.report.spread import SPREAD_WORDS, above, is_better
 
 
@@ -27,7 +28,7 @@ def baseline_sentences(metrics: Mapping[str, Any], metric: str) -> tuple[str, ..
     listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     return (
         f"Baselines on the same data, test {title}, {CANDIDATES[chosen]}: {listed}; "
-        f"{metrics['model']} {own:.4f}.",
+        f"{display_name(metrics['model'])} {own:.4f}.",
         *_standings(metrics, metric, chosen),
     )
 
@@ -36,7 +37,9 @@ def _standings(metrics: Mapping[str, Any], metric: str, chosen: str) -> tuple[st
     """How the model stands to them: a sentence for each protocol, or one for both."""
     found = {
         history: standing(
-            metrics["model"], _own(metrics, metric, history), _scores(metrics, metric, history)
+            display_name(metrics["model"]),
+            _own(metrics, metric, history),
+            _scores(metrics, metric, history),
         )
         for history in (chosen, *(name for name in CANDIDATES if name != chosen))
     }

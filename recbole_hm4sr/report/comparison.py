@@ -12,6 +12,7 @@ import numpy as np
 from recbole_hm4sr.base.errors import ConfigError
 from recbole_hm4sr.base.files import write_text
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.group_scores import GroupScore, scores_by_group
 from recbole_hm4sr.evaluate.groups import GROUP_NOTE, GROUPINGS, Grouping
 from recbole_hm4sr.evaluate.statistics import paired_test, user_metric
 from recbole_hm4sr.model.registry import settings_with
@@ -20,7 +21,6 @@ from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, duration
 from recbole_hm4sr.page.section import Cell, Section, Table
 from recbole_hm4sr.page.shell import render
-from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text, whole_run_text
 from recbole_hm4sr.report.run_files import RunFiles, read_run
 from recbole_hm4sr.report.sections import (
@@ -79,7 +79,7 @@ def write_comparison(run_dirs: Sequence[Path], path: Path) -> Path:
 
 def run_names(runs: Sequence[RunFiles]) -> list[str]:
     """A name for each run: its model if that tells them apart, else its folder."""
-    models = [str(run.metrics["model"]) for run in runs]
+    models = [run.model for run in runs]
     if len(set(models)) == len(models):
         return models
     folders = [run.name for run in runs]

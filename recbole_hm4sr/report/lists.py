@@ -21,7 +21,7 @@ def lists_section(run: RunFiles) -> Section | None:
     found: dict[str, Mapping[str, Mapping[str, float]]] = {
         label: run.metrics["views"][name].get("lists") or {}
         for name, label in view_names(run).items()
-    } or {run.metrics["model"]: run.metrics.get("lists") or {}}
+    } or {run.model: run.metrics.get("lists") or {}}
     tables = [
         _table({label: lists[history] for label, lists in found.items() if history in lists}, words)
         for history, words in CANDIDATES.items()

@@ -6,6 +6,7 @@ The page is made from the files of the run's folder alone, so it can be made aga
 from pathlib import Path
 
 from recbole_hm4sr.base.files import write_text
+from recbole_hm4sr.base.shown_paths import shortened
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
 from recbole_hm4sr.page.section import Section
 from recbole_hm4sr.page.shell import render
@@ -51,8 +52,9 @@ def write_report(run_dir: Path) -> Path:
     page = render(
         "report",
         "run.html",
-        title=f"{metrics['model']} on {metrics['dataset']}",
+        title=f"{run.model} on {metrics['dataset']}",
         run=run,
+        settings_text=shortened(run.settings_text),
         tiles=_tiles(run),
         sections=_sections(run),
         verdict=verdict(numbers_of(run)),
@@ -78,7 +80,7 @@ def _sections(run: RunFiles) -> list[Section]:
         training_section(run),
         time_section(run),
         groups_section(run),
-        weeks_section({run.metrics["model"]: run}),
+        weeks_section({run.model: run}),
     ]
     if run.facts is not None:
         found += [

@@ -11,6 +11,7 @@ import yaml
 from recbole_hm4sr.base.errors import DataError
 from recbole_hm4sr.evaluate.groups import Array
 from recbole_hm4sr.evaluate.rank_file import RANK_FILE, read_ranks
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.run.place import no_run_there
 
 FACTS_FILE = "report.json"
@@ -45,6 +46,11 @@ class RunFiles:
     ranks: dict[str, Array] | None
     facts: Mapping[str, Any] | None
     view_ranks: Mapping[str, dict[str, Array]]
+
+    @property
+    def model(self) -> str:
+        """What pages call the model."""
+        return display_name(str(self.metrics["model"]))
 
     @property
     def name(self) -> str:

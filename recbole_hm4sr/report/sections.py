@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recbole_hm4sr.base.shown_paths import shortened
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.group_scores import GroupScore, scores_by_group
 from recbole_hm4sr.evaluate.groups import (
     GAPS,
     GROUP_NOTE,
@@ -15,7 +17,6 @@ from recbole_hm4sr.page.bar_chart import RowChart, horizontal_bars
 from recbole_hm4sr.page.charts import LineChart, line_chart
 from recbole_hm4sr.page.format import NONE, day, duration, percent
 from recbole_hm4sr.page.section import Section, Table, facts_table
-from recbole_hm4sr.report.groups import GroupScore, scores_by_group
 from recbole_hm4sr.report.run_costs import peak_memory_text
 from recbole_hm4sr.report.run_files import RunFiles
 
@@ -262,13 +263,13 @@ def run_section(run: RunFiles) -> Section:
     metrics = run.metrics
     versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
     rows = [
-        ("model", f"{metrics['model']}, {metrics['n_parameters']:,} trained parameters"),
+        ("model", f"{run.model}, {metrics['n_parameters']:,} trained parameters"),
         ("data set", metrics["dataset"] + (" (GENERATED)" if metrics["generated"] else "")),
         *data_rows((run.facts or {}).get("data")),
         ("seed", str(metrics["seed"])),
         ("epochs", _epochs(metrics)),
         ("folder", run.name),
-        ("command", metrics["command"]),
+        ("command", shortened(metrics["command"])),
         ("commit", metrics["git_revision"] or "not a checkout"),
         ("versions", versions),
     ]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.evaluate.group_scores import scores_by_group
 from recbole_hm4sr.evaluate.statistics import user_metric
 from recbole_hm4sr.report.baselines import baseline_sentences
-from recbole_hm4sr.report.groups import scores_by_group
 from recbole_hm4sr.report.run_files import RunFiles
 from recbole_hm4sr.report.sections import metric_title
 from recbole_hm4sr.report.verdict import RunNumbers

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from recbole_hm4sr.evaluate.group_scores import GroupScore
 from recbole_hm4sr.evaluate.groups import GAPS, HISTORY, Buckets
 from recbole_hm4sr.page.format import duration
-from recbole_hm4sr.report.groups import GroupScore
 
 # Below that share of the mean a group is called weak, if its interval is below the mean too.
 WEAK = 0.75
@@ -50,7 +50,7 @@ def weak_groups(scores: Mapping[str, Sequence[GroupScore]], mean: float) -> tupl
     Neighbouring weak ranges of breaks, or of lengths of histories, are one place.
 
     Args:
-        scores: By title of the grouping, from :func:`recbole_hm4sr.report.groups.scores_by_group`.
+        scores: From :func:`~recbole_hm4sr.evaluate.group_scores.scores_by_group`.
         mean: Mean of the metric over all targets.
     """
     found = []

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from recbole_hm4sr.base.plugins import plugin_version
+from recbole_hm4sr.base.shown_paths import command_line
 from recbole_hm4sr.parallel.processes import started_processes
 from recbole_hm4sr.run.parts import RunParts
 from recbole_hm4sr.run.results import Trained
@@ -47,7 +48,7 @@ def run_facts(parts: RunParts, trained: Trained, costs: Costs) -> dict[str, Any]
             **{name: version(name) for name in ("recbole", "torch", "numpy", "pandas")},
             **plugin_version(parts.plan.entry.name),
         },
-        "command": " ".join(["python", *sys.argv]),
+        "command": command_line(sys.argv),
         "n_items": parts.test_data._dataset.item_num - 1,
         **_of_one_moment(parts),
         **_variant(parts.model),

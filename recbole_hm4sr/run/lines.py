@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recbole_hm4sr.evaluate.candidates import CANDIDATES
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.train.epochs import EpochRecord
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class RunLines:
         dataset = parts.train_data._dataset
         parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         self._say(
-            f"{parts.config['model']} on {parts.config['dataset']}: "
+            f"{display_name(parts.config['model'])} on {parts.config['dataset']}: "
             f"{dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items, "
             f"{len(dataset.inter_feat.histories):,} interactions, {parameters:,} parameters"
         )
@@ -87,8 +88,8 @@ def result_sentence(result: "RunResult") -> str:
     generated = ", GENERATED data" if result.generated else ""
     budget = "; ended by max_cpu_minutes" if result.ended_by == "budget" else ""
     return (
-        f"{result.model} on {result.dataset}{generated}: best epoch {result.best_epoch} of "
-        f"{len(result.epochs)}, chosen on validation{budget}"
+        f"{display_name(result.model)} on {result.dataset}{generated}: "
+        f"best epoch {result.best_epoch} of {len(result.epochs)}, chosen on validation{budget}"
     )
 
 

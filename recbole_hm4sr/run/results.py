@@ -152,8 +152,8 @@ class RunResult(Metrics):
         return notebook.epochs_frame(self.epochs)
 
     def plot(self) -> Any:
-        """Losses and validation over the epochs, as a ``plotly`` figure."""
-        return notebook.curves(self)
+        """Losses, validation and the test by groups of users and items, by ``plotly``."""
+        return notebook.figure(self)
 
     def _repr_html_(self) -> str:
         return notebook.as_html(self)

@@ -6,6 +6,7 @@ from typing import Any
 
 import recbole_hm4sr
 from recbole_hm4sr.data.times import PER_SECOND, UNIT_WORDS
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.serve.export_memory import N_CANDIDATES, memory_words
 
 _CODE = """\
@@ -95,7 +96,8 @@ def index_page(facts: Mapping[str, Any], width: int, tolerance: float) -> str:
     generated = "\n\nThe data set is GENERATED: its numbers say nothing of real shops."
     of_memory = memory_words(facts["memory"], unit) if "memory" in facts else {}
     return template.format(
-        **{name: facts[name] for name in ("model", "dataset", "run", "n_items", "max_length")},
+        model=display_name(facts["model"]),
+        **{name: facts[name] for name in ("dataset", "run", "n_items", "max_length")},
         width=width,
         code=_code(facts),
         inputs=", ".join(f"`{name}`" for name in facts["inputs"]),

@@ -316,9 +316,11 @@ def upload(
     manifest = check_hub_folder(folder)
     with _asking_the_hub(f"{folder} could not be published as {repo_id!r}"):
         api = _hub().HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        # Release 0.23 sends a None on, where the Hub expects true or false.
+        options = {} if private is None else {"private": private}
+        made = api.create_repo(repo_id, exist_ok=True, **options)
         done = api.upload_folder(
-            repo_id=repo_id,
+            repo_id=made.repo_id,  # with the user's name, where only that of the model was given
             folder_path=str(folder),
             commit_message=f"{manifest.model} trained on {manifest.dataset}",
         )

@@ -9,6 +9,7 @@ import yaml
 
 from recbole_hm4sr import __version__
 from recbole_hm4sr.data.times import UNIT_WORDS
+from recbole_hm4sr.model.registry import display_name
 from recbole_hm4sr.run.hub_folder import LIBRARY, WEIGHTS, Manifest
 
 # The Hub knows no task of recommending; a pipeline_tag of another would be wrong.
@@ -53,7 +54,7 @@ def model_card(
     head = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True, width=100)
     template = (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8")
     page = template.format(
-        model=manifest.model,
+        model=display_name(manifest.model),
         dataset=manifest.dataset,
         generated=_GENERATED if manifest.generated else "",
         version=__version__,

@@ -211,6 +211,7 @@ FAULTS = [
           "--pre_model_path=nowhere.pt", "--item_attribute=categories"),
     model("FDSA's unknown column", "blurb", "--model=FDSA", "--selected_features=[blurb]"),
     Fault("flag: unknown model", [*TRAIN, "--model=HM4RS"], "did you mean 'HM4SR'"),
+    Fault("flag: a model by its label", [*TRAIN, "--model=SASRec+"], "did you mean 'SASRecPlus'"),
     Fault("flag: a model of no kin", [*TRAIN, "--model=zzz"], "choose from HM4SR"),
     Fault("flag: a general model", [*TRAIN, "--model=BPR"], "must be one of this package"),
     Fault("flag: unknown data set", ["train", "--dataset=sport"], "did you mean 'sports'"),

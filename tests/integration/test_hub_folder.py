@@ -285,6 +285,7 @@ def stand_in(monkeypatch, published):
 
         def create_repo(self, repo_id, **options):
             asked.append((repo_id, options))
+            return SimpleNamespace(repo_id=repo_id if "/" in repo_id else f"me/{repo_id}")
 
         def upload_folder(self, *, repo_id, folder_path, commit_message):
             names = sorted(path.name for path in hub.Path(folder_path).iterdir())
@@ -326,11 +327,11 @@ def test_a_run_is_uploaded_with_its_card(stand_in, hm4sr_run, tmp_path):
     names += ["model.safetensors", "serving.npz", "vocabulary.npz"]
     assert stand_in == [
         ("token", None),
-        ("me/toy", {"private": True, "exist_ok": True}),
+        ("me/toy", {"exist_ok": True, "private": True}),
         ("me/toy", "HM4SR trained on toy", names),
         ("token", None),
-        ("toy", {"private": None, "exist_ok": True}),
-        ("toy", "HM4SR trained on toy", names),
+        ("toy", {"exist_ok": True}),
+        ("me/toy", "HM4SR trained on toy", names),
     ]
 
 

@@ -33,9 +33,28 @@ def test_the_tables_of_models_are_up_to_date(generate):
     assert written == generate.model_table.index_page(), "run: python docs/generate.py"
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == generate.model_table.with_short_table(readme), "run: python docs/generate.py"
-    assert (
-        "| [Momento](docs/models/momento.md) | yes | yes | yes | .0698 | .0608 | .1168 |" in readme
-    )
+    first = "| [Momento](docs/models/momento.md) | this package | yes | yes | yes |"
+    assert f"{first} .0698 | .0608 | .1168 |" in readme
+
+
+def test_a_model_has_one_name_in_tables_and_its_flag_beside_it_once(generate):
+    page = generate.page("SASRecPlus")
+    assert page.startswith("# SASRec+ (`--model=SASRecPlus`)\n")
+    (row,) = [line for line in generate.model_table.index_page().splitlines() if "Plus" in line]
+    assert row.startswith("| [SASRec+](sasrecplus.md) (`--model=SASRecPlus`) | [ICDM 2018](")
+    assert "](https://arxiv.org/abs/1808.09781) | - |" in row
+    assert generate.page("HM4SR").startswith("# HM4SR\n")
+
+
+def test_the_paper_of_a_row_is_read_from_the_docstring(generate):
+    table = generate.model_table.index_page()
+    rows = dict(re.findall(r"^\| \[?([\w+]+)[^|]*\| ([^|]+) \|", table, re.MULTILINE))
+    assert rows["PixelRec"] == "ACM Multimedia 2026"  # no arXiv number in its docstring
+    assert rows["KERec"] == "2026"  # a year alone
+    assert rows["BERT4Rec"] == "CIKM 2019"  # RecBole's form
+    assert {name for name, paper in rows.items() if paper in ("-", "this package")} == {
+        "Momento", "Popular", "RecentPopular", "RepeatLast",
+    }  # fmt: skip
 
 
 def test_there_is_no_page_of_another_model():

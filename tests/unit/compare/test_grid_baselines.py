@@ -27,6 +27,29 @@ def grid_of(**more):
     return read_grid(flags={**FLAGS, **more}, default_baselines=DEFAULT_BASELINES)
 
 
+@pytest.mark.parametrize(
+    ("more", "label", "baseline"),
+    [
+        ({}, "SASRec+", "SASRec"),  # as the page of the model calls it
+        ({"baseline": "SASRecPlus"}, "SASRec+", "SASRec+"),
+        ({"baseline": "SASRec+"}, "SASRec+", "SASRec+"),
+        (
+            {
+                "models": ["SASRec", {"model": "SASRecPlus", "label": "SASRecPlus"}],
+                "baseline": "SASRecPlus",
+            },
+            "SASRecPlus",  # a label of one's own stays
+            "SASRecPlus",
+        ),
+    ],
+)
+def test_a_model_is_a_row_by_the_name_that_tables_use(more, label, baseline):
+    grid = grid_of(**{"models": ["SASRec", "SASRecPlus"], "baselines": [], **more})
+    assert labels(grid) == ["SASRec", label]
+    assert grid.baseline == baseline
+    assert [cell.model for cell in grid.cells()] == ["SASRec", "SASRecPlus"]
+
+
 def test_they_stand_first_and_are_not_what_the_others_are_compared_with():
     grid = grid_of()
     assert labels(grid) == [

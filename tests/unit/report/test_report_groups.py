@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from runfiles import write_ranks
 
+from recbole_hm4sr.evaluate.group_scores import mean_and_interval, scores_by_group
 from recbole_hm4sr.evaluate.rank_file import read_ranks
 from recbole_hm4sr.report.buckets import COUNTS, day_of_week, hour_of_day, month_of_year
-from recbole_hm4sr.report.groups import mean_and_interval, scores_by_group
 
 
 def test_scores_of_groups_by_hand(tmp_path):

@@ -24,6 +24,19 @@ def test_the_page_shows_metrics_and_each_named_loss(tmp_path):
     assert "holds no report.json of this version" in page
 
 
+def test_a_page_names_no_folder_of_its_writer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = write_run(
+        tmp_path / "run",
+        settings=f"data_path: {tmp_path}/data\n",
+        command=f"hm4sr train --data_path={tmp_path}/data",
+    )
+    page = write_report(run).read_text()
+    assert "<td>hm4sr train --data_path=data</td>" in page
+    assert ">data_path: data\n</pre>" in page
+    assert str(tmp_path) not in page
+
+
 def test_generated_data_is_flagged(tmp_path):
     page = write_report(write_run(tmp_path, generated=True)).read_text()
     assert "The data set is generated." in page

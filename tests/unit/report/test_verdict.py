@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from runfiles import some_facts, write_ranks, write_run
 
-from recbole_hm4sr.report.groups import GroupScore
+from recbole_hm4sr.evaluate.group_scores import GroupScore
 from recbole_hm4sr.report.page import write_report
 from recbole_hm4sr.report.run_files import read_run
 from recbole_hm4sr.report.spread import above, is_better, marked

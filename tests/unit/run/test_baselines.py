@@ -41,7 +41,7 @@ def test_they_are_those_of_runs_of_their_own(folder, tmp_path, capsys):
     for sentence in baseline_sentences(metrics, "ndcg@10"):
         assert sentence in said
         assert sentence in page
-    assert "SASRecPlus does not beat" in said  # one epoch of a model this small
+    assert "SASRec+ does not beat" in said  # one epoch of a model this small
 
 
 def test_an_empty_list_measures_none(folder, tmp_path, capsys):

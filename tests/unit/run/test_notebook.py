@@ -1,8 +1,11 @@
 """What a notebook gets of a run: a frame, a table and a figure, of its very numbers."""
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+from runfiles import write_ranks
 
 from recbole_hm4sr.run.results import RunResult
 from recbole_hm4sr.train.epochs import EpochRecord, Validation
@@ -69,3 +72,24 @@ def test_the_figure_draws_each_loss_and_the_validation(result):
         "week.ndcg@10": [0.3, 0.6],
     }
     assert "GENERATED" in figure.layout.title.text
+
+
+def test_the_figure_has_groups_of_enough_users_below(result, tmp_path):
+    length = np.repeat([4, 8, 60], [20, 20, 3])
+    rank = np.repeat([1, 3, 1], [20, 20, 3])
+    users = np.arange(len(length)).astype(str)
+    same = np.zeros(len(length), dtype=int)
+    write_ranks(
+        tmp_path, user=users, target=users, history_length=length, gap_seconds=same,
+        target_count=same, popularity=np.repeat("tail", len(length)), rank_include=rank,
+        rank_exclude=rank,
+    )  # fmt: skip
+    figure = dataclasses.replace(result, run_dir=tmp_path).plot()
+    (bars,) = [trace for trace in figure.data if trace.type == "bar"]
+    means = dict(zip(bars.y, bars.x, strict=True))
+    # The target's rank is 1, or 3; three users of long histories say too little.
+    assert means == pytest.approx({
+        "history 3 to 5": 1.0,
+        "history 6 to 10": 1 / np.log2(4),
+    })  # fmt: skip
+    assert figure.layout.annotations[2].text == "test NDCG@10, seen items kept"
