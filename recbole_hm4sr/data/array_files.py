@@ -7,16 +7,18 @@ by its hash finds what was written, or is told that it is gone or damaged.
 import contextlib
 import hashlib
 import io
+import json
 import mmap
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError, WriteError
+from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.npz import DAMAGE, first_sentence
 
@@ -170,6 +172,30 @@ def open_array(folder: Path, name: str) -> Array:
     except DAMAGE as error:
         raise DataError(f"{path} must be an array: {first_sentence(error)}") from error
     return array
+
+
+def map_once(folder: Path, key: str, write: Callable[[], Mapping[str, str]]) -> dict[str, Array]:
+    """Arrays that one process of a machine makes, mapped.
+
+    Args:
+        folder: Of the files.
+        key: Of all that the arrays are made of; what is there already is not made again.
+        write: Writes them into the folder; returns their hashes by name.
+
+    Raises:
+        DataError: If they cannot be written.
+    """
+    index = folder / f"{key}.json"
+    with locked(folder / f"{key}.lock"):
+        if index.is_file():
+            # What is gone or damaged is made again.
+            with contextlib.suppress(DataError, OSError, ValueError, TypeError, AttributeError):
+                names = json.loads(index.read_text(encoding="utf-8"))
+                return {name: open_array(folder, value) for name, value in names.items()}
+        remove_leftovers(folder)
+        names = write()
+        write_text(index, json.dumps(dict(names)) + "\n")
+        return {name: open_array(folder, value) for name, value in names.items()}
 
 
 def remove_arrays(folder: Path, keep: Collection[str]) -> None:

@@ -5,18 +5,14 @@ item. Two events that are level in all of it are equal, so that runs depend on t
 alone, in whatever order they came.
 """
 
-import contextlib
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
-from recbole_hm4sr.data.array_files import ArrayWriter, open_array, write_array
+from recbole_hm4sr.data.array_files import ArrayWriter, map_once, write_array
 from recbole_hm4sr.data.events import (
     MOST_EVENTS,
     N_TABLES,
@@ -70,21 +66,13 @@ def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> 
     Raises:
         DataError: If they cannot be written, or there are too many items and moments.
     """
-    key = _key_of(log, n_items, reach)
-    index = folder / f"{key}.json"
-    with locked(folder / f"{key}.lock"):
-        if index.is_file():
-            # What is gone or damaged is built again.
-            with contextlib.suppress(DataError, OSError, ValueError, TypeError, AttributeError):
-                return _open_events(folder, json.loads(index.read_text(encoding="utf-8")))
-        remove_leftovers(folder)
-        names = write_events(folder, log, n_items=n_items, reach=reach)
-        write_text(index, json.dumps(names) + "\n")
-        return _open_events(folder, names)
-
-
-def _open_events(folder: Path, names: Mapping[str, str]) -> EventRuns:
-    return EventRuns(**{name: open_array(folder, value) for name, value in names.items()})
+    return EventRuns(
+        **map_once(
+            folder,
+            _key_of(log, n_items, reach),
+            lambda: write_events(folder, log, n_items=n_items, reach=reach),
+        )
+    )
 
 
 def _key_of(log: Interactions, n_items: int, reach: int) -> str:
