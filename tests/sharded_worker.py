@@ -27,6 +27,21 @@ from recbole_hm4sr.run.plan import compose
 from recbole_hm4sr.train.trainer import Trainer
 
 SHARDED = {**NO_DROPOUT, "catalogue_rows": "sharded"}
+# Everything a memory has, one moment for all users, and so few events that most runs are cut.
+MEMORY = {
+    "train_batch_size": 250,
+    "MAX_ITEM_LIST_LENGTH": 11,
+    "train_targets": "visit",
+    "request_time": "target",
+    "memory_events": 5,
+    "eval_args": {
+        "split": {"GT": [0.6, 0.2, 0.2]},
+        "targets": "visits",
+        "group_by": None,
+        "order": "TO",
+        "mode": "full",
+    },
+}
 # All samples but one, then the last alone: unequal shares, and fewer samples than processes.
 MODELS = {
     "HM4SR exclude": {
@@ -36,13 +51,15 @@ MODELS = {
         "MAX_ITEM_LIST_LENGTH": 3,
     },
     "HM4SR sequence": {"train_mode": "sequence", "train_batch_size": 250},
+    "Momento none": {"train_batch_size": 250, "memory": "none", "id_dropout": 0.0},
     "Momento": {
-        "train_batch_size": 250,
-        "memory": "none",
-        "train_targets": "visit",
-        "id_dropout": 0.0,
+        **MEMORY,
+        "id_dropout": 0.3,
+        "memory_refresh": ["none", "week", "request"],
+        "popularity": True,
     },
     "SASRecPlus": {"train_batch_size": 250, "block": "original"},
+    "SASRecPlus memory": {**MEMORY, "memory": "events", "memory_weights": "learned"},
     "BSARec": {"train_batch_size": 351},
     "FMLPRec": {"train_batch_size": 351},
     "DuoRec": {"train_batch_size": 250, "contrast_views": "un", "mask_same_target": True},
@@ -80,6 +97,8 @@ def steps(folder):
                 "start": {name: p.detach().clone() for name, p in model.named_parameters()},
                 "steps": [_step(session, *step) for step in (batches[0], batches[-1])],
                 "ranks": session.trainer.evaluator.rank(session.test_data),
+                "views": _ranks_of_views(session),
+                "events": _events(model),
                 **_answers(session),
             }
     return found
@@ -93,6 +112,20 @@ def _bytes(model):
     return tuple(sum(v.numel() * v.element_size() for v in part) for part in (rows, every))
 
 
+def _ranks_of_views(session):
+    """Ranks in each view, all of a batch with one encoding."""
+    ways = [(view,) for view in session.trainer.views]
+    return session.trainer.evaluator._rank_in(session.test_data, ways)
+
+
+def _events(model):
+    """How many events and neighbours it holds."""
+    memory = getattr(model.scorer, "memory", None)
+    if memory is None:
+        return []
+    return [len(memory.events.others), *(int((n.items > 0).sum()) for n in memory.neighbours)]
+
+
 def _answers(session):
     """Of the first test users: the best items, the scores of all, of some, and their parts."""
     batch = next(iter(session.test_data))[0]
@@ -103,12 +136,14 @@ def _answers(session):
             "top": model.top_items(batch, 20),  # more than a process holds
             "scores": model.full_sort_predict(batch),
             "parts": model.score_parts(batch, items),
+            "history": model.history_parts(batch, items),
         }
 
 
 def _step(session, number, batch):
     model = session.model.train()
     model.zero_grad(set_to_none=True)
+    torch.manual_seed(number)  # what a step draws is the same in all processes, and in one
     joined = JoinedLosses(model, session.trainer._named_losses)
     losses = joined(batch, rows_of_step(session.train_data, number))
     torch.stack(list(losses.values())).sum().backward()

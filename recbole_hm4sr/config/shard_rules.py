@@ -32,7 +32,6 @@ def _reasons(values: Mapping[str, Any]) -> list[tuple[bool, str]]:
     return [
         (values.get("loss") != "ce", "another loss than ce: the softmax is over all items"),
         (bool(values.get("n_negatives")), "n_negatives: the softmax is over all items"),
-        (values.get("memory") == "events", "memory: events, which every process holds whole"),
         (values.get("missing_ids") == "mean", "missing_ids: mean, which reads all ids"),
         (bool(values.get("clip_grad_norm")), "clip_grad_norm, which reads all gradients"),
         (bool(is_half), "amp_dtype: float16, whose scale reads all gradients"),

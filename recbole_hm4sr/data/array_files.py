@@ -7,23 +7,30 @@ by its hash finds what was written, or is told that it is gone or damaged.
 import contextlib
 import hashlib
 import io
+import json
 import mmap
 import os
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recbole_hm4sr.base.errors import DataError, WriteError
+from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
 from recbole_hm4sr.base.raw_lines import hash_file
 from recbole_hm4sr.data.npz import DAMAGE, first_sentence
+from recbole_hm4sr.data.times import DAY_SECONDS
 
 Array = np.ndarray[Any, Any]
 SUFFIX = ".npy"
 _HASH = r"[0-9a-f]{64}"
 _BYTES_AT_A_TIME = 1 << 24
+_UNUSED_DAYS = 30
+# What an index may be that is gone or is none of ours.
+_DAMAGED_INDEX = (DataError, OSError, ValueError, TypeError, AttributeError)
 
 
 class ArrayWriter:
@@ -170,6 +177,59 @@ def open_array(folder: Path, name: str) -> Array:
     except DAMAGE as error:
         raise DataError(f"{path} must be an array: {first_sentence(error)}") from error
     return array
+
+
+def map_once(folder: Path, key: str, write: Callable[[], Mapping[str, str]]) -> dict[str, Array]:
+    """Arrays that one process of a machine makes, mapped.
+
+    Args:
+        folder: Of the files.
+        key: Of all that the arrays are made of; what is there already is not made again.
+        write: Writes them into the folder; returns their hashes by name.
+
+    Raises:
+        DataError: If they cannot be written.
+    """
+    index = folder / f"{key}.json"
+    with locked(folder / f"{key}.lock"):
+        if index.is_file():
+            # What is gone or damaged is made again.
+            with contextlib.suppress(*_DAMAGED_INDEX):
+                found = _open_arrays(folder, _names_of(index))
+                with contextlib.suppress(OSError):  # of another user
+                    os.utime(index)
+                return found
+        remove_leftovers(folder)
+        _remove_unused(folder)
+        names = write()
+        write_text(index, json.dumps(dict(names)) + "\n")
+        return _open_arrays(folder, names)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the files that no process has asked for of late; who has mapped them keeps them."""
+    oldest = time.time() - _UNUSED_DAYS * DAY_SECONDS
+    named: set[str] = set()
+    for index in folder.glob("*.json"):
+        with contextlib.suppress(*_DAMAGED_INDEX):
+            if index.stat().st_mtime < oldest:
+                index.unlink()
+            else:
+                named |= set(_names_of(index).values())
+    # What another process has just written is not named yet, and is new.
+    for path in folder.glob("*" + SUFFIX):
+        with contextlib.suppress(OSError):
+            if path.stem not in named and path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _names_of(index: Path) -> dict[str, str]:
+    """The hashes of arrays that were made, by name."""
+    return {str(name): str(it) for name, it in json.loads(index.read_text("utf-8")).items()}
+
+
+def _open_arrays(folder: Path, names: Mapping[str, str]) -> dict[str, Array]:
+    return {name: open_array(folder, value) for name, value in names.items()}
 
 
 def remove_arrays(folder: Path, keep: Collection[str]) -> None:

@@ -5,20 +5,14 @@ item. Two events that are level in all of it are equal, so that runs depend on t
 alone, in whatever order they came.
 """
 
-import contextlib
 import hashlib
-import json
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_hm4sr.base.errors import DataError
-from recbole_hm4sr.base.files import locked, remove_leftovers, write_text
-from recbole_hm4sr.data.array_files import SUFFIX, ArrayWriter, open_array, write_array
+from recbole_hm4sr.data.array_files import ArrayWriter, map_once, write_array
 from recbole_hm4sr.data.events import (
     MOST_EVENTS,
     N_TABLES,
@@ -30,12 +24,8 @@ from recbole_hm4sr.data.events import (
     event_pieces,
     starts_of,
 )
-from recbole_hm4sr.data.times import DAY_SECONDS
 
 Array = np.ndarray[Any, Any]
-_UNUSED_DAYS = 30
-# What a file may be that is gone or is none of ours.
-_DAMAGE = (DataError, OSError, ValueError, TypeError, AttributeError)
 
 
 def write_events(
@@ -78,47 +68,13 @@ def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> 
     Raises:
         DataError: If they cannot be written, or there are too many items and moments.
     """
-    key = _key_of(log, n_items, reach)
-    index = folder / f"{key}.json"
-    with locked(folder / f"{key}.lock"):
-        if index.is_file():
-            # What is gone or damaged is built again.
-            with contextlib.suppress(*_DAMAGE):
-                found = _open_events(folder, _names_of(index))
-                with contextlib.suppress(OSError):  # of another user
-                    os.utime(index)
-                return found
-        remove_leftovers(folder)
-        _remove_unused(folder)
-        names = write_events(folder, log, n_items=n_items, reach=reach)
-        write_text(index, json.dumps(names) + "\n")
-        return _open_events(folder, names)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove the files that no process has asked for of late; who has mapped them keeps them."""
-    oldest = time.time() - _UNUSED_DAYS * DAY_SECONDS
-    named: set[str] = set()
-    for index in folder.glob("*.json"):
-        with contextlib.suppress(*_DAMAGE):
-            if index.stat().st_mtime < oldest:
-                index.unlink()
-            else:
-                named |= set(_names_of(index).values())
-    # What another process has just written is not named yet, and is new.
-    for path in folder.glob("*" + SUFFIX):
-        with contextlib.suppress(OSError):
-            if path.stem not in named and path.stat().st_mtime < oldest:
-                path.unlink()
-
-
-def _names_of(index: Path) -> dict[str, str]:
-    """The hashes of events that were built, by name."""
-    return {str(name): str(it) for name, it in json.loads(index.read_text("utf-8")).items()}
-
-
-def _open_events(folder: Path, names: Mapping[str, str]) -> EventRuns:
-    return EventRuns(**{name: open_array(folder, value) for name, value in names.items()})
+    return EventRuns(
+        **map_once(
+            folder,
+            _key_of(log, n_items, reach),
+            lambda: write_events(folder, log, n_items=n_items, reach=reach),
+        )
+    )
 
 
 def _key_of(log: Interactions, n_items: int, reach: int) -> str:

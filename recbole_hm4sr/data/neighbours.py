@@ -1,9 +1,13 @@
 """The nearest items of each item by the cosine of their features."""
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from recbole_hm4sr.data.array_files import map_once, write_array
 
 Array = np.ndarray[Any, Any]
 _STEP = 1e-9  # of rounded cosines
@@ -41,6 +45,31 @@ def nearest_items(rows: Any, *, n_neighbours: int, batch: int = 64) -> tuple[Arr
         near[row[best] + begin, rank[best]] = others[order[best]]
         found[row[best] + begin, rank[best]] = values[order[best]]
     return near, found
+
+
+def map_nearest_items(folder: Path, rows: Any, *, n_neighbours: int) -> tuple[Array, Array]:
+    """:func:`nearest_items`, mapped: one process of a machine finds them, and all hold them once.
+
+    Args:
+        folder: Of the files.
+        rows: As :func:`nearest_items` takes them.
+        n_neighbours: At most as many for each item.
+
+    Raises:
+        DataError: If they cannot be written.
+    """
+    is_dense = isinstance(rows, np.ndarray)
+    digest = hashlib.sha256(f"nearest 1, {rows.shape}, {n_neighbours}".encode())
+    for part in (rows,) if is_dense else (rows.data, rows.indices, rows.indptr):
+        digest.update(str(part.dtype).encode())
+        digest.update(np.ascontiguousarray(part).data)
+
+    def write() -> dict[str, str]:
+        near, cosines = nearest_items(rows, n_neighbours=n_neighbours)
+        return {"items": write_array(folder, near), "cosines": write_array(folder, cosines)}
+
+    found = map_once(folder, digest.hexdigest(), write)
+    return found["items"], found["cosines"]
 
 
 def _least(cosines: Array, n_neighbours: int) -> Array:

@@ -13,7 +13,14 @@ from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.memory_scorer import MemoryScorer
 from recbole_hm4sr.layers.ranges import slices
 from recbole_hm4sr.layers.ranked_rows import RankedRows
-from recbole_hm4sr.layers.scorers import Candidates, HasParts, InnerProducts, Scorer, UserRows
+from recbole_hm4sr.layers.scorers import (
+    Candidates,
+    HasHistory,
+    HasParts,
+    InnerProducts,
+    Scorer,
+    UserRows,
+)
 from recbole_hm4sr.layers.similarity import Dot, Similarity
 from recbole_hm4sr.layers.softmax import (
     TargetShares,
@@ -66,6 +73,11 @@ class Catalogue(RankedRows):
     def table(self) -> Tensor:
         """Vectors whose inner products with prepared users are scores. Shape ``[K, M·D]``."""
         return self._mapped.flatten(1)
+
+    @property
+    def _n_padding_of_loss(self) -> int:
+        """So many items are no candidates of a loss: with a memory the padding item is none."""
+        return max(self.n_padding, int(isinstance(self.scorer, MemoryScorer)))
 
     @cached_property
     def _mapped(self) -> Tensor:
@@ -193,6 +205,20 @@ class Catalogue(RankedRows):
         ]
         return own, torch.cat(parts)
 
+    def by_history_item(self, users: UserRows, items: Tensor) -> Tensor:
+        """What a scorer that has a history's parts adds, by item of the history.
+
+        Args:
+            users: N rows.
+            items: Items of each row. Shape ``[N, C]``, int64.
+
+        Returns:
+            As :meth:`~recbole_hm4sr.layers.scorers.HasHistory.by_history_item`. Shape
+            ``[N, C, parts, K]``.
+        """
+        assert isinstance(self.scorer, HasHistory)
+        return self.scorer.by_history_item(self.prepared(users), items)
+
     # --- losses --------------------------------------------------------------------------------
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
@@ -210,7 +236,7 @@ class Catalogue(RankedRows):
                 excluded=rows.seen,
                 divisor=rows.joined.divisor,
                 added=users.sparse,
-                n_padding=max(self.n_padding, int(isinstance(self.scorer, MemoryScorer))),
+                n_padding=self._n_padding_of_loss,
                 left_out=self.left_out,
             )
         total = blockwise_log_sum_exp(

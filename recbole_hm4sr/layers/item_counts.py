@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hm4sr.layers.ranges import expand_ranges, whole_numbers
+from recbole_hm4sr.parallel.shards import Shards
 
 DAY_SECONDS = 86400
 # Counts of all items are kept up to so many numbers: at all snapshots, or else at every few.
@@ -68,31 +69,51 @@ class ItemCounts(nn.Module):
         starts: Where the times of each item begin, and N. Shape ``[I + 1]``, int64.
         clock: Numbers the snapshots.
         damping: beta.
+        shards: Which items are counted here, where other processes count the others. All methods
+            but :meth:`damped_of_any` are then of the own items, and I is their number.
     """
 
     starts: Tensor
     keys: Tensor
 
-    def __init__(self, times: Tensor, starts: Tensor, clock: Clock, *, damping: float) -> None:
+    def __init__(
+        self,
+        times: Tensor,
+        starts: Tensor,
+        clock: Clock,
+        *,
+        damping: float,
+        shards: Shards | None = None,
+    ) -> None:
         super().__init__()
         self.clock, self.damping = clock, damping
+        self.shards = Shards.whole(len(starts) - 1) if shards is None else shards
+        # Of all items: a power has the same bits in all processes.
+        self._most = int(starts.diff().max()) if len(starts) > 1 else 0
+        self._first = self.shards.own.start
+        if self.shards.is_split:
+            starts = starts[self._first : self.shards.own.stop + 1]
+            times, starts = times[starts[0] : starts[-1]], starts - starts[0]
         self.n_items = len(starts) - 1
         self.register_buffer("starts", starts, persistent=False)
         self.register_buffer("keys", clock.keys(_owners(starts), times), persistent=False)
-        self._most = int(starts.diff().max()) if self.n_items else 0
         self._last = (clock.span - 1) // clock.snapshot + 1  # all that is known
         self._table: Tensor | None = None
         self._kept: _Kept | None = None
 
     def before(self, items: Tensor, moments: Tensor) -> Tensor:
         """Interactions with items strictly before moments. Shapes ``[E]`` to ``[E]``, int64."""
+        return self._before(items - self._first, moments)
+
+    def _before(self, items: Tensor, moments: Tensor) -> Tensor:
+        """The same; items are counted from the first that is held."""
         keys = self.clock.keys(items, moments)
         return torch.searchsorted(self.keys, keys) - self.starts[items]
 
     def all_before(self, moments: Tensor) -> Tensor:
         """Interactions with every item before moments. Shapes ``[N]`` to ``[N, I]``, int64."""
         items = torch.arange(self.n_items, device=self.starts.device)
-        return self.before(items.expand(len(moments), -1), moments[:, None].expand(-1, len(items)))
+        return self._before(items.expand(len(moments), -1), moments[:, None].expand(-1, len(items)))
 
     def damped(
         self,
@@ -113,6 +134,7 @@ class ItemCounts(nn.Module):
         Returns:
             Shape ``[E]``.
         """
+        items = items - self._first if self._first else items
         snapshots = snapshots.clamp(max=self._last)
         if (self._last + 1) * self.n_items <= _MOST_COUNTS:
             return self._read(self._damped_table(dtype), snapshots, items, numbers)
@@ -122,7 +144,25 @@ class ItemCounts(nn.Module):
                 return self._read(self._damped_at(wanted, dtype), lines, items, numbers)
         moments = self.clock.first + snapshots * self.clock.snapshot
         moments = moments if numbers is None else moments.index_select(0, numbers)
-        return self._powers(dtype)[self.before(items, moments)]
+        return self._powers(dtype)[self._before(items, moments)]
+
+    def damped_of_any(self, items: Tensor, snapshots: Tensor, dtype: torch.dtype) -> Tensor:
+        """:meth:`damped` of items that any process counts; all ask together, for the same.
+
+        Args:
+            items: Shape ``[E]``, int64.
+            snapshots: Shape ``[E]``, int64.
+            dtype: Of the result.
+
+        Returns:
+            Shape ``[E]``.
+        """
+        if not self.shards.is_split:
+            return self.damped(items, snapshots, dtype)
+        here = self.shards.holds(items).nonzero()[:, 0]
+        damped = torch.zeros(len(items), dtype=dtype, device=items.device)
+        damped[here] = self.damped(items[here], snapshots[here], dtype)
+        return self.shards.sum(damped)
 
     def _read(self, table: Tensor, lines: Tensor, items: Tensor, numbers: Tensor | None) -> Tensor:
         """What a table of all items has in some of its lines; see :meth:`damped`."""

@@ -7,6 +7,11 @@ relation :math:`r` gives item :math:`j`
 
 over the events known before :math:`T`. :math:`c` are the interactions with an item before the
 snapshot of :math:`T`. Nothing known at :math:`T` or later is ever read.
+
+Where several processes share the items, each holds what leads to its own: the events, neighbours
+and counts of the items :math:`j`. All read together, for the same rows, and each finds the part of
+:math:`m_r` of its items; what of :math:`i_h` others hold, the length of its run and its
+:math:`c`, is a sum over them.
 """
 
 from collections.abc import Sequence
@@ -15,98 +20,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from recbole_hm4sr.layers.event_store import N_TABLES, EventStore
 from recbole_hm4sr.layers.item_counts import ItemCounts
+from recbole_hm4sr.layers.neighbour_lists import NeighbourLists
 from recbole_hm4sr.layers.ranges import expand_ranges
 from recbole_hm4sr.layers.sparse_scores import FixedStore, ScoreRuns, runs_by_row
 
-# Forward same, forward later, backward same, backward later.
-N_TABLES = 4
 _ODD = 0x5851F42D4C957F2D
-
-
-class EventStore(nn.Module):
-    """All events, as runs: a run holds those of one table and item, oldest first.
-
-    Args:
-        others: The item each event leads to. Shape ``[E]``, int32.
-        distances: Interactions between the two items: an event weighs 1/distance. ``[E]``, uint8.
-        times: When each event became known. Shape ``[E]``, int64.
-        starts: Where each run begins, number ``table * I + item``, and E. Shape ``[4 I + 1]``,
-            int64.
-        counts: Damp the item that an event leads to.
-    """
-
-    others: Tensor
-    distances: Tensor
-    times: Tensor
-    starts: Tensor
-
-    def __init__(
-        self,
-        others: Tensor,
-        distances: Tensor,
-        times: Tensor,
-        starts: Tensor,
-        counts: ItemCounts,
-    ) -> None:
-        super().__init__()
-        self.counts = counts
-        self.n_items = (len(starts) - 1) // N_TABLES
-        self.register_buffer("others", others, persistent=False)
-        self.register_buffer("distances", distances, persistent=False)
-        self.register_buffer("times", times, persistent=False)
-        self.register_buffer("starts", starts, persistent=False)
-        self._longest = int(starts.diff().max()) if len(others) else 0
-
-    def known(self, items: Tensor, moments: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """The latest events of items that were known before moments.
-
-        Args:
-            items: Shape ``[Q]``, int64.
-            moments: The moment of each query, and earlier ones that part its events. ``[Q, M]``,
-                int64.
-            limit: At most as many of each item and table, the latest.
-
-        Returns:
-            First event of each item and table, shape ``[Q, 4]``; and the one past the last that was
-            known before each moment, shape ``[Q, 4, M]``; int64.
-        """
-        tables = torch.arange(N_TABLES, device=items.device) * self.n_items
-        runs = items[:, None] + tables
-        begins, ends = self.starts[runs], self.starts[runs + 1]
-        parted = self._first_from(moments[:, None], begins[..., None], ends[..., None])
-        begins = torch.maximum(parted[..., 0] - limit, begins)
-        return begins, torch.maximum(parted, begins[..., None])
-
-    def _first_from(self, moments: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
-        """The first event of runs that became known at a moment or later.
-
-        Args:
-            moments: Shape ``[Q, 1, M]``, int64.
-            begins: First event of each run. Shape ``[Q, 4, 1]``, int64.
-            ends: The one past the last; int64.
-
-        Returns:
-            Between ``begins`` and ``ends``. Shape ``[Q, 4, M]``, int64.
-        """
-        last = (ends - 1).clamp_(min=0)
-        known = (begins - 1).expand(-1, -1, moments.shape[2])  # the last event found to be known
-        for bit in reversed(range(self._longest.bit_length())):
-            further = torch.minimum(known + (1 << bit), last)
-            times = self.times.index_select(0, further.flatten()).view_as(further)
-            known = torch.where(times < moments, further, known)
-        return torch.minimum(known + 1, ends)
-
-    @property
-    def n_places(self) -> int:
-        """Events of all runs."""
-        return len(self.others)
-
-    def read(self, places: Tensor, numbers: Tensor, runs: ScoreRuns) -> tuple[Tensor, Tensor]:
-        """The items that events lead to, and their damped weights."""
-        items = self.others.index_select(0, places)
-        damped = self.counts.damped(items, runs.snapshots, runs.weights.dtype, numbers)
-        return items, damped.div_(self.distances.index_select(0, places))
 
 
 class EventMemory(nn.Module):
@@ -114,7 +34,7 @@ class EventMemory(nn.Module):
 
     Args:
         events: Who bought what next.
-        counts: Of the interactions that make events.
+        counts: Of the interactions that make events; they know which items are held here.
         neighbours: For each modality with features, the nearest items of each item, 0 where there
             are no more, and their cosines. Shapes ``[I, k]``, int and float.
         ages: Bounds of the ages in days, rising; an age equal to a bound is below it.
@@ -139,10 +59,9 @@ class EventMemory(nn.Module):
         super().__init__()
         self.events, self.counts, self.clock = events, counts, counts.clock
         self.n_neighbour_lists = len(neighbours)
-        for number, (items, cosines) in enumerate(neighbours):
-            self.register_buffer(f"near_items_{number}", items, persistent=False)
-            self.register_buffer(f"near_cosines_{number}", cosines, persistent=False)
-            self.register_buffer(f"n_near_{number}", (items > 0).sum(dim=1), persistent=False)
+        self.neighbours = nn.ModuleList(
+            NeighbourLists(items, cosines, counts.shards) for items, cosines in neighbours
+        )
         bounds = torch.tensor([round(age * self.clock.day) for age in ages])
         self.register_buffer("age_bounds", bounds, persistent=False)
         self.decay, self.limit = decay, limit
@@ -200,7 +119,7 @@ class EventMemory(nn.Module):
             Shape ``[K]``, int64.
         """
         events, counts = self.events, self.counts
-        place = torch.full((counts.n_items,), -1, device=items.device)
+        place = torch.full((events.n_items,), -1, device=items.device)
         place[items] = torch.arange(len(items), device=items.device)
         wanted = place >= 0
         sums = torch.zeros(len(items), dtype=torch.int64, device=items.device)
@@ -212,22 +131,18 @@ class EventMemory(nn.Module):
         run = torch.searchsorted(events.starts, at, right=True)
         add(events.others[at], run, events.distances[at].long(), events.times[at])
         for number in range(self.n_neighbour_lists):
-            near, cosines = self._neighbours(number)
-            at = wanted.index_select(0, near.flatten()).view_as(near)
-            owner, rank = at.nonzero(as_tuple=True)
+            owner, near, cosines = self._lists(number).near_to(wanted)
             # Nearness is mutual, but lists end: in whose an item is, and how near.
-            bits = cosines[owner, rank].double().view(torch.int64)
-            add(near[owner, rank], torch.full_like(owner, -1 - number), owner, bits)
+            bits = cosines.double().view(torch.int64)
+            add(near, torch.full_like(owner, -1 - number), owner, bits)
         own, at = expand_ranges(counts.starts[items], counts.starts[items + 1])
         ticks = counts.keys[at] - items[own] * self.clock.span
         add(items[own], torch.full_like(own, -1 - self.n_neighbour_lists), own * 0, ticks)
         return sums
 
-    def _neighbours(self, number: int) -> tuple[Tensor, Tensor]:
-        """The nearest items by a modality, and their cosines. Shape ``[I, k]`` each."""
-        names = (f"near_{name}_{number}" for name in ("items", "cosines"))
-        near, cosines = (cast(Tensor, getattr(self, name)) for name in names)
-        return near, cosines
+    def _lists(self, number: int) -> NeighbourLists:
+        """The nearest items by a modality."""
+        return cast(NeighbourLists, self.neighbours[number])
 
     def _of_events(self, read: "_Read") -> ScoreRuns:
         oldest = read.moments[:, None] - self.age_bounds  # [Q, ages - 1]
@@ -235,7 +150,7 @@ class EventMemory(nn.Module):
         begins, ends = self.events.known(read.items, moments, self.limit)
         edges = torch.cat([ends, begins[..., None]], dim=2)  # [Q, 4, ages + 1]
         snapshots = self.clock.numbers(read.moments)
-        damped = self.counts.damped(read.items, snapshots, read.decayed.dtype)
+        damped = self.counts.damped_of_any(read.items, snapshots, read.decayed.dtype)
         n_relations = self.n_event_relations
 
         def of_query(values: Tensor) -> Tensor:
@@ -255,18 +170,17 @@ class EventMemory(nn.Module):
         )
 
     def _of_neighbours(self, read: "_Read", number: int) -> ScoreRuns:
-        near, cosines = self._neighbours(number)
-        begins = read.items * near.shape[1]
+        lists = self._lists(number)
         return runs_by_row(
             read.rows,
-            begins,
-            begins + getattr(self, f"n_near_{number}")[read.items],
+            lists.begins[read.items],
+            lists.ends[read.items],
             relations=torch.full_like(read.rows, self.n_event_relations + number),
             steps=read.steps,
             snapshots=torch.zeros_like(read.rows),
             weights=read.decayed,
             n_rows=read.n_rows,
-            store=FixedStore(near.flatten(), cosines.flatten()),
+            store=lists.store,
         )
 
     def _of_popularity(self, moments: Tensor, dtype: torch.dtype) -> ScoreRuns:
@@ -285,11 +199,14 @@ class EventMemory(nn.Module):
             snapshots=torch.zeros_like(rows),
             weights=torch.ones(len(rows), dtype=dtype, device=rows.device),
             n_rows=len(moments),
-            store=FixedStore(items, recent[of_week, items]),
+            store=FixedStore(items + self.counts.shards.own.start, recent[of_week, items]),
         )
 
     def popularity(self, moments: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """ln(1 + interactions in the days before the snapshot). Shapes ``[N]`` to ``[N, I]``."""
+        """ln(1 + interactions in the days before the snapshot). Shapes ``[N]`` to ``[N, I]``.
+
+        Of the items that are held here.
+        """
         assert self.popularity_days is not None
         snapshot = self.clock.snapshots(moments)
         begin = snapshot - round(self.popularity_days * self.clock.day)

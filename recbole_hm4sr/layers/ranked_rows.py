@@ -48,6 +48,11 @@ class RankedRows:
         """The rows of some items; below 0 or from K on for items that are not here."""
         raise NotImplementedError
 
+    @property
+    def _n_rows_of_blocks(self) -> int:
+        """The rows that blocks of users and rows are cut for: K."""
+        return len(self.rows)
+
     @torch.no_grad()
     def ranks(
         self,
@@ -71,7 +76,7 @@ class RankedRows:
             TrainingError: If a score is NaN or a target's score is infinite.
         """
         users = self.prepared(users)
-        n_users, width = block_shape(len(targets), len(self.rows), self.rows.device.type)
+        n_users, width = block_shape(len(targets), self._n_rows_of_blocks, self.rows.device.type)
         found = [
             self._rank_some(
                 users.select(own),
@@ -176,7 +181,7 @@ class RankedRows:
         """
         users = self.prepared(users)
         n_rows = len(users.vectors)
-        n_users, width = block_shape(n_rows, len(self.rows), self.rows.device.type)
+        n_users, width = block_shape(n_rows, self._n_rows_of_blocks, self.rows.device.type)
         found = [
             self._top_of_some(
                 users.select(own),

@@ -10,44 +10,72 @@ from recbole_hm4sr.layers.catalogue import Catalogue
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.ranges import slices
 from recbole_hm4sr.layers.ranking import Alive, order_by_score, refuse_unranked
-from recbole_hm4sr.layers.scorers import UserRows
+from recbole_hm4sr.layers.scorers import InnerProducts, UserRows
 from recbole_hm4sr.layers.sharded_softmax import sharded_cross_entropy
 from recbole_hm4sr.layers.softmax import HiddenPairs
+from recbole_hm4sr.parallel.rows import global_rows
 from recbole_hm4sr.parallel.shards import Shards
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedCatalogue(Catalogue):
-    """Consecutive items, scored by their inner products together with those of other processes.
+    """Consecutive items, scored together with those of other processes.
 
-    All processes call a method together. :meth:`of`, :meth:`loss` and :meth:`scores` of named items
-    answer each process's own questions; :meth:`scores` of all items, :meth:`ranks` and :meth:`top`
-    are of the same users in all processes, and give the same answer in all.
+    All processes call a method together. :meth:`of` and :meth:`loss` answer each process's own
+    questions; all other methods are of the same users and items in all processes, and give the same
+    answer in all.
 
     Attributes:
         rows: Of the own items. Shape ``[I_own, M, D]``.
+        scorer: Inner products, or a memory whose part of the scores is that of the own items.
         shards: Who holds which items.
     """
 
     shards: Shards
 
+    @property
+    def _n_rows_of_blocks(self) -> int:
+        """Those of the longest part: the processes rank the same users together."""
+        return self.shards.longest
+
     def _looked_up(self, rows: Tensor, items: Tensor) -> Tensor:
         return self.shards.look_up(rows, items)
 
     def scores(self, users: UserRows, items: Tensor | None = None) -> Tensor:
-        """Scores of all items, or of some: see :meth:`Catalogue.scores`."""
-        own = super().scores(users, items)
-        return own if items is not None else self.shards.join(own.T.contiguous()).T
+        """Scores of all items, or of some, without gradient: see :meth:`Catalogue.scores`."""
+        if items is None:
+            return self.shards.join(super().scores(users).T.contiguous()).T
+        if items.ndim == 1:
+            return self.scores(users, items[:, None])[:, 0]
+        return self.parts(users, items).sum(dim=2)
+
+    @torch.no_grad()
+    def parts(self, users: UserRows, items: Tensor) -> Tensor:
+        """What each part adds to the scores of some items: see :meth:`Catalogue.parts`."""
+        found = super().parts(users, items)
+        if isinstance(self.scorer, InnerProducts):
+            return found
+        products, added = found.tensor_split([self.rows.shape[1]], dim=2)
+        return torch.cat([products, self.shards.sum(added.contiguous())], dim=2)
+
+    @torch.no_grad()
+    def by_history_item(self, users: UserRows, items: Tensor) -> Tensor:
+        """See :meth:`Catalogue.by_history_item`."""
+        return self.shards.sum(super().by_history_item(users, items).contiguous())
 
     def loss(self, users: UserRows, rows: LossRows) -> Tensor:
         """Cross-entropy of the own rows' targets among all items but the seen ones. A scalar."""
-        users = self.prepared(users)
+        # Also where losses are those of the rows at hand: no process can score its rows alone.
+        joined = global_rows(len(rows.targets), always=True)
+        users = self.prepared(users.map(joined.gather))
         return sharded_cross_entropy(
             users.vectors.flatten(1),
             self.table(),
             rows,
             self.shards,
-            n_padding=self.n_padding,
+            joined,
+            added=users.sparse,
+            n_padding=self._n_padding_of_loss,
             left_out=self.left_out,
         )
 

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_hm4sr.layers.losses import LossRows
 from recbole_hm4sr.layers.softmax import SCORES_AT_A_TIME, add_product, low_precision
+from recbole_hm4sr.layers.sparse_scores import AddedScores, SparseScores
 from recbole_hm4sr.parallel.rows import GlobalRows, global_rows
 from recbole_hm4sr.parallel.shards import Shards
 
@@ -49,17 +50,20 @@ class _Plan(NamedTuple):
     own: slice
     labels: _Pairs
     hidden: _Pairs
+    added: SparseScores | None
     columns_hidden: Tensor
     product: torch.dtype
     divisor: float
 
 
-def sharded_cross_entropy(
+def sharded_cross_entropy(  # what a loss is
     users: Tensor,
     items: Tensor,
     rows: LossRows,
     shards: Shards,
+    joined: GlobalRows,
     *,
+    added: SparseScores | None = None,
     n_padding: int = 0,
     left_out: Tensor | None = None,
 ) -> Tensor:
@@ -70,34 +74,37 @@ def sharded_cross_entropy(
     on in the same size.
 
     Args:
-        users: Own rows. Shape ``[B, D]``.
+        users: The rows of all processes. Shape ``[N, D]``.
         items: The own items. Shape ``[I_own, D]``.
         rows: Targets of the own rows, and the items that are no candidates of each.
         shards: Who holds which items.
+        joined: The own rows among those of all processes.
+        added: What is added to some of the products of all rows and own items. The weights of its
+            runs get their gradient.
         n_padding: So many of all items at the beginning are no candidates.
         left_out: Further items that are none of any row. Shape ``[X]``, int64.
 
     Returns:
         Scalar.
     """
-    # Also where losses are those of the rows at hand: no process can score its rows alone.
-    joined = global_rows(len(users), always=True)
-    every = joined.gather(users)
     device = users.device.type
     dtype = torch.promote_types(torch.promote_types(users.dtype, items.dtype), torch.float32)
     low = low_precision(device)
-    n_rows = len(every)
+    weights = () if added is None else [part.weights.to(dtype) for part in added.parts]
     plan = _Plan(
         shards=shards,
-        own=slice(joined.first, joined.first + len(users)),
-        labels=_held(*_labels(rows), joined, n_rows, shards, dtype),
-        hidden=_held(*_seen(rows), joined, n_rows, shards, dtype),
+        own=slice(joined.first, joined.first + len(rows.targets)),
+        labels=_held(*_labels(rows), joined, shards, dtype),
+        hidden=_held(*_seen(rows), joined, shards, dtype),
+        added=added,
         columns_hidden=_hidden_columns(shards, n_padding, left_out, users.device),
         product=dtype if low is None else low,
         divisor=rows.joined.divisor,
     )
     with contextlib.nullcontext() if low is None else torch.autocast(device, enabled=False):
-        loss: Tensor = _ShardedCrossEntropy.apply(every.to(dtype), items.to(dtype), plan)  # type: ignore[no-untyped-call, unused-ignore]
+        loss: Tensor = _ShardedCrossEntropy.apply(  # type: ignore[no-untyped-call, unused-ignore]
+            users.to(dtype), items.to(dtype), plan, *weights
+        )
     return loss
 
 
@@ -119,7 +126,6 @@ def _held(
     pairs: Tensor,
     weights: Tensor,
     joined: GlobalRows,
-    n_rows: int,
     shards: Shards,
     dtype: torch.dtype,
 ) -> _Pairs:
@@ -128,9 +134,9 @@ def _held(
     shifted = torch.stack([pairs[:, 0] + joined.first, pairs[:, 1]], dim=1)
     numbers, items = of_all.gather(shifted).unbind(dim=1)
     weights = of_all.gather(weights.to(dtype))
-    here = ((items >= shards.own.start) & (items < shards.own.stop)).nonzero()[:, 0]
+    here = shards.holds(items).nonzero()[:, 0]
     numbers = numbers[here]
-    begins = np.searchsorted(numbers.cpu().numpy(), np.arange(n_rows + 1))
+    begins = np.searchsorted(numbers.cpu().numpy(), np.arange(sum(joined.counts) + 1))
     return _Pairs(numbers, items[here] - shards.own.start, begins, weights[here])
 
 
@@ -140,14 +146,14 @@ def _hidden_columns(
     """Own items that are candidates of no row, counted from the first own. Shape ``[X]``."""
     padding = torch.arange(n_padding, device=device)
     items = padding if left_out is None else torch.cat([padding, left_out])
-    return items[(items >= shards.own.start) & (items < shards.own.stop)] - shards.own.start
+    return items[shards.holds(items)] - shards.own.start
 
 
 class _ShardedCrossEntropy(torch.autograd.Function):
     """Computes the gradients along with the loss, while the scores are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor, plan: _Plan) -> Tensor:
+    def forward(ctx: Any, users: Tensor, items: Tensor, plan: _Plan, *weights: Tensor) -> Tensor:
         shards, low = plan.shards, plan.product
         # The same rows at a time in all processes, which reduce them together.
         step = max(1, SCORES_AT_A_TIME.get(users.device.type, 2**28) // shards.longest)
@@ -156,10 +162,14 @@ class _ShardedCrossEntropy(torch.autograd.Function):
         backwards = items.dtype if low == torch.float16 else low
         losses, users_gradient = users.new_empty(len(users)), torch.empty_like(users)
         items_gradient = torch.zeros_like(items)
+        added = AddedScores(
+            plan.added, weights, step=step, width=len(items), first=shards.own.start
+        )
         for begin in range(0, len(users), step):
             end = min(begin + step, len(users))
             chunk = users[begin:end]
             scores = (chunk.to(low) @ table.T).to(users.dtype)
+            added.add_to(scores, begin)
             scores.index_fill_(1, plan.columns_hidden, -torch.inf)
             rows, columns, _ = plan.hidden.between(begin, end)
             scores[rows, columns] = -torch.inf
@@ -171,15 +181,17 @@ class _ShardedCrossEntropy(torch.autograd.Function):
             losses[begin:end] = peak + total.log() - own
             error /= total[:, None]
             error[rows, columns] -= shares
+            added.keep_gradient(error)
             error = error.to(backwards)
             users_gradient[begin:end] = error @ table.to(backwards)
             add_product(items_gradient, error.T, chunk.to(backwards))
-        ctx.save_for_backward(users_gradient, items_gradient)
+        ctx.save_for_backward(users_gradient, items_gradient, *added.gradients)
         ctx.divisor = plan.divisor
         return losses[plan.own].sum() / plan.divisor
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override, unused-ignore]
-        users, items = (found * (gradient / ctx.divisor) for found in ctx.saved_tensors)
-        return users, items, None
+        scale = gradient / ctx.divisor
+        users, items, *weights = (found * scale for found in ctx.saved_tensors)
+        return users, items, None, *weights

@@ -274,6 +274,7 @@ class AddedScores:
         weights: The weights of the runs of each part, in the precision of the blocks.
         step: Rows of a block.
         width: Columns of a block.
+        first: Item of the first column.
     """
 
     def __init__(
@@ -283,9 +284,10 @@ class AddedScores:
         *,
         step: int,
         width: int,
+        first: int = 0,
     ) -> None:
         self.gradients = tuple(torch.zeros_like(values) for values in weights)
-        self._step, self._width = step, width
+        self._step, self._width, self._first = step, width, first
         self._parts: list[tuple[ScoreRuns, list[int]]] = []
         for part, values in zip(() if sparse is None else sparse.parts, weights, strict=True):
             ends = [*part.offsets[::step].tolist(), len(part.rows)]
@@ -298,7 +300,7 @@ class AddedScores:
         for (part, ends), gradient in zip(self._parts, self.gradients, strict=True):
             runs = part.between(ends[number], ends[number + 1])
             entries = runs.entries()
-            first_cells = (runs.rows - begin) * self._width
+            first_cells = (runs.rows - begin) * self._width - self._first
             cells = first_cells.index_select(0, entries.numbers) + entries.items.long()
             values = runs.weights.index_select(0, entries.numbers) * entries.values
             scores.view(-1).scatter_add_(0, cells, values)

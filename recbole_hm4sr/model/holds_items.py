@@ -18,13 +18,7 @@ _ROWS_AT_A_TIME = 65_536
 
 
 class HoldsItems(WithMemory):
-    """Recommender whose items may lie in several processes.
-
-    Attributes:
-        shards: Which items this process holds.
-    """
-
-    shards: Shards
+    """Recommender whose items may lie in several processes."""
 
     def share_items(self, config: Any) -> None:
         """Hold all items, or the own part of them where the settings and ``torchrun`` say so.
@@ -61,4 +55,5 @@ class HoldsItems(WithMemory):
         for module in self.modules():
             if isinstance(module, (ShardedWeight, FeatureTable)):
                 module.make_whole()
+        self.make_memory_whole()
         self._cache.forget()

@@ -76,4 +76,4 @@ class ScoredByCatalogue(SequentialRecommender):  # type: ignore[misc, unused-ign
         users, catalogue = self.ask(interaction)
         if not isinstance(catalogue.scorer, HasHistory):
             return None
-        return catalogue.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
+        return catalogue.by_history_item(users, items).sum(dim=2)

@@ -18,9 +18,15 @@ from recbole_hm4sr.layers.scorers import InnerProducts, Scorer, UserRows
 from recbole_hm4sr.model.batch_reader import BatchReader
 from recbole_hm4sr.model.capabilities import View
 from recbole_hm4sr.model.dense_weight import DenseWeight
-from recbole_hm4sr.model.memory import build_memory_scorer, gap_in_ticks, memory_arrays
+from recbole_hm4sr.model.memory import (
+    build_memory,
+    build_memory_scorer,
+    gap_in_ticks,
+    memory_arrays,
+)
 from recbole_hm4sr.model.refresh import refreshes
 from recbole_hm4sr.model.sum_of_parts import SumOfParts
+from recbole_hm4sr.parallel.shards import Shards
 
 Array = np.ndarray[Any, Any]
 # The weights of a memory learn so many times as fast as all others.
@@ -37,6 +43,7 @@ class WithMemory(SumOfParts):
         scorer: Makes scores.
         arrange: Arranges batches; it knows the requests.
         dense_weight: How much the dense part counts in evaluation; only with a memory.
+        shards: Which items this process holds.
     """
 
     settings: Any
@@ -44,6 +51,7 @@ class WithMemory(SumOfParts):
     timestamp_unit: str
     scorer: Scorer
     arrange: BatchReader
+    shards: Shards
 
     def read_memory(self, config: Any, dataset: Any) -> None:
         """Read the memory's arrays, if the settings ask for one.
@@ -56,7 +64,9 @@ class WithMemory(SumOfParts):
         if self.settings.memory != "events":
             return
         self._learning_rate: float = config["learning_rate"]
-        self.memory_arrays = memory_arrays(dataset, self.settings, self.modalities)
+        self.memory_arrays = memory_arrays(
+            dataset, self.settings, self.modalities, in_files=self.shards.is_split
+        )
         self.dense_weight = DenseWeight(
             self.settings.dense_weights,
             len(refreshes(self.settings.memory_refresh)),
@@ -72,7 +82,19 @@ class WithMemory(SumOfParts):
             modalities=self.modalities,
             unit=self.timestamp_unit,
             gap=gap_in_ticks(dataset),
+            shards=self.shards,
         )
+
+    def make_memory_whole(self) -> None:
+        """Hold what the memory knows of all items, where processes have shared them."""
+        if isinstance(self.scorer, MemoryScorer):
+            memory = build_memory(
+                self.memory_arrays,
+                self.settings,
+                modalities=self.modalities,
+                unit=self.timestamp_unit,
+            )
+            self.scorer.memory = memory.to(self.scorer.alpha)
 
     @property
     def reads_request_time(self) -> bool:
@@ -181,4 +203,4 @@ class WithMemory(SumOfParts):
         if not isinstance(self.scorer, MemoryScorer):
             return None
         users, catalogue = self.ask(interaction)
-        return self.scorer.by_history_item(catalogue.prepared(users), items).sum(dim=2)
+        return catalogue.by_history_item(users, items).sum(dim=2)

@@ -26,7 +26,8 @@ _ROWS_DRAWN_AT_A_TIME = 2**16  # a multiple of 16: see Shards.draw_normal
 class Shards:
     """Which process holds which rows of a table.
 
-    Every method but the properties is called by all processes together, in the same order.
+    Every method but the properties and :meth:`holds` is called by all processes together, in the
+    same order.
 
     Attributes:
         bounds: Where the part of each process begins, and where the last ends; two numbers where
@@ -81,6 +82,10 @@ class Shards:
     def longest(self) -> int:
         """Rows of the longest part."""
         return max(end - begin for begin, end in pairwise(self.bounds))
+
+    def holds(self, rows: Tensor) -> Tensor:
+        """Which of some rows of the table are held here. Shape ``[N]``, bool; asks nobody."""
+        return (rows >= self.own.start) & (rows < self.own.stop)
 
     def draw_normal(self, weight: Tensor, deviation: float) -> None:
         """Draw the own rows from N(0, deviation): those that one process would have drawn.

@@ -102,7 +102,9 @@ def test_ranks_scores_and_best_items_are_those_of_one_process(found, title, coun
         actual = process[title]
         assert torch.equal(actual["ranks"].include, expected["ranks"].include)
         assert torch.equal(actual["ranks"].exclude, expected["ranks"].exclude)
-        for name in ("scores", "parts"):
+        for ranks, of_one in zip(actual["views"], expected["views"], strict=True):
+            assert torch.equal(ranks.exclude, of_one.exclude)
+        for name in ("scores", "parts", "history"):
             torch.testing.assert_close(actual[name], expected[name], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(actual["top"][0], expected["top"][0], rtol=1e-12, atol=1e-12)
         is_item = expected["top"][0] > -torch.inf
@@ -118,6 +120,17 @@ def test_a_process_holds_its_part_of_the_rows(found, title):
             own, held = process[title]["own"], process[title]["bytes"]
             assert held[0] * n_items == rows * (own.stop - own.start)
             assert everything - held[1] >= rows - held[0]
+
+
+@pytest.mark.parametrize(("title", "n_lists"), [("Momento", 2), ("SASRecPlus memory", 0)])
+def test_an_event_is_held_with_the_item_it_leads_to(found, title, n_lists):
+    whole = found[1][0][title]["events"]
+    assert len(whole) == 1 + n_lists
+    assert min(whole) > 0
+    for count in (2, 4):
+        parts = [process[title]["events"] for process in found[count]]
+        assert [sum(column) for column in zip(*parts, strict=True)] == whole
+        assert max(max(part) for part in parts) < max(whole)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from recbole_hm4sr.data.events import build_events, times_of_items
 from recbole_hm4sr.data.neighbours import nearest_items
 from recbole_hm4sr.data.visits import number_visits, visit_targets
 from recbole_hm4sr.layers import item_counts
+from recbole_hm4sr.layers.event_store import EventStore
 from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
-from recbole_hm4sr.layers.memory import EventMemory, EventStore
+from recbole_hm4sr.layers.memory import EventMemory
 from recbole_hm4sr.layers.situation import situation
 
 pytestmark = pytest.mark.parity

@@ -17,8 +17,9 @@ def test_models_of_ids_and_projected_features_share_their_items(toy_path, model)
     assert plan(toy_path, model).run.catalogue_rows == "sharded"
 
 
-def test_a_memory_is_left_out(toy_path):
-    assert plan(toy_path, "Momento", memory="none").run.catalogue_rows == "sharded"
+@pytest.mark.parametrize("memory", ["none", "events"])
+def test_a_memory_is_shared_with_the_items(toy_path, memory):
+    assert plan(toy_path, "Momento", memory=memory).run.catalogue_rows == "sharded"
 
 
 @pytest.mark.parametrize("model", ["SASRec", "MMSR", "TiSASRec", "ItemKNN", "gSASRec"])
@@ -34,7 +35,6 @@ def test_other_models_are_refused(toy_path, model):
     [
         ({"loss": "bce", "n_negatives": 8}, "another loss than ce: the softmax is over all items"),
         ({"n_negatives": 8}, "n_negatives: the softmax is over all items"),
-        ({"memory": "events"}, "memory: events, which every process holds whole"),
         ({"missing_ids": "mean"}, "missing_ids: mean, which reads all ids"),
         ({"clip_grad_norm": {"max_norm": 1}}, "clip_grad_norm, which reads all gradients"),
         (

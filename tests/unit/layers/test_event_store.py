@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from recbole_hm4sr.layers.event_store import N_TABLES, EventStore
 from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
-from recbole_hm4sr.layers.memory import N_TABLES, EventStore
 from recbole_hm4sr.layers.ranges import expand_ranges, whole_numbers
 
 N_ITEMS = 40

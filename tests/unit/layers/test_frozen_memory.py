@@ -7,9 +7,10 @@ import torch
 from recbole_hm4sr.data.events import build_events, times_of_items
 from recbole_hm4sr.data.neighbours import nearest_items
 from recbole_hm4sr.data.visits import number_visits
+from recbole_hm4sr.layers.event_store import EventStore
 from recbole_hm4sr.layers.frozen_memory import freeze_memory
 from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
-from recbole_hm4sr.layers.memory import EventMemory, EventStore
+from recbole_hm4sr.layers.memory import EventMemory
 
 N_ITEMS, DAY = 9, 86400
 MOMENT = 500 * DAY

@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
+from recbole_hm4sr.layers.event_store import EventStore
 from recbole_hm4sr.layers.item_counts import Clock, ItemCounts
-from recbole_hm4sr.layers.memory import EventMemory, EventStore
+from recbole_hm4sr.layers.memory import EventMemory
 
 N_ITEMS = 8
 # From item, table, to item, distance, time. 2 and 3 are taken after 1 at the same time, 5 later.
