@@ -24,6 +24,15 @@ RECBOLE_NAMES = {
     "device": torch.device("cpu"),
 }
 
+# Trained before one moment, tested on the first item of each later visit.
+LATER_VISITS = {
+    "split": {"GT": [0.6, 0.2, 0.2]},
+    "targets": "visits",
+    "group_by": None,
+    "order": "TO",
+    "mode": "full",
+}
+
 
 def model_config(model="HM4SR", **overrides):
     """The settings a model reads, as RecBole's ``Config`` would hold them."""

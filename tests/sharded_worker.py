@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from distributed_worker import NO_DROPOUT, settings
-from helpers import replace_at
+from helpers import LATER_VISITS, replace_at
 
 from recbole_hm4sr.base import compat
 from recbole_hm4sr.layers import ranking, softmax
@@ -34,13 +34,7 @@ MEMORY = {
     "train_targets": "visit",
     "request_time": "target",
     "memory_events": 5,
-    "eval_args": {
-        "split": {"GT": [0.6, 0.2, 0.2]},
-        "targets": "visits",
-        "group_by": None,
-        "order": "TO",
-        "mode": "full",
-    },
+    "eval_args": LATER_VISITS,
 }
 # All samples but one, then the last alone: unequal shares, and fewer samples than processes.
 MODELS = {

@@ -25,7 +25,7 @@ from recbole_hm4sr.data.npz import DAMAGE, first_sentence
 from recbole_hm4sr.data.times import DAY_SECONDS
 
 Array = np.ndarray[Any, Any]
-SUFFIX = ".npy"
+_SUFFIX = ".npy"
 _HASH = r"[0-9a-f]{64}"
 _BYTES_AT_A_TIME = 1 << 24
 _UNUSED_DAYS = 30
@@ -87,7 +87,7 @@ class ArrayWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._temporary.replace(self._folder / (name + SUFFIX))
+            self._temporary.replace(self._folder / (name + _SUFFIX))
         except OSError as error:
             self.abandon()
             raise self._refusal(error) from error
@@ -162,7 +162,7 @@ def open_array(folder: Path, name: str) -> Array:
     Raises:
         DataError: If its file is missing, or is not what was written.
     """
-    path = folder / (name + SUFFIX)
+    path = folder / (name + _SUFFIX)
     remedy = "copy the folder of the run again, or train the run anew"
     try:
         found = hash_file(path)
@@ -181,6 +181,8 @@ def open_array(folder: Path, name: str) -> Array:
 
 def map_once(folder: Path, key: str, write: Callable[[], Mapping[str, str]]) -> dict[str, Array]:
     """Arrays that one process of a machine makes, mapped.
+
+    Before others are made, those that no process has asked for in 30 days are removed.
 
     Args:
         folder: Of the files.
@@ -217,7 +219,7 @@ def _remove_unused(folder: Path) -> None:
             else:
                 named |= set(_names_of(index).values())
     # What another process has just written is not named yet, and is new.
-    for path in folder.glob("*" + SUFFIX):
+    for path in folder.glob("*" + _SUFFIX):
         with contextlib.suppress(OSError):
             if path.stem not in named and path.stat().st_mtime < oldest:
                 path.unlink()
@@ -239,7 +241,7 @@ def remove_arrays(folder: Path, keep: Collection[str]) -> None:
         folder: Need not exist.
         keep: Hashes of those that stay.
     """
-    for path in folder.glob("*" + SUFFIX):
+    for path in folder.glob("*" + _SUFFIX):
         if path.stem not in keep:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -57,8 +57,6 @@ def write_events(
 def map_events(folder: Path, log: Interactions, *, n_items: int, reach: int) -> EventRuns:
     """All events, mapped: one process builds them, and all of a machine hold them once.
 
-    Before others are built, those that no process has asked for in 30 days are removed.
-
     Args:
         folder: Of the files, by what they are made of; what is there already is not built again.
         log: The interactions.

@@ -56,7 +56,7 @@ class _Plan(NamedTuple):
     divisor: float
 
 
-def sharded_cross_entropy(  # what a loss is
+def sharded_cross_entropy(
     users: Tensor,
     items: Tensor,
     rows: LossRows,

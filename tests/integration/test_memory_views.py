@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import LATER_VISITS
 from killing import contents
 
 from recbole_hm4sr.base.errors import ConfigError
@@ -25,13 +26,7 @@ SETTINGS = {
     "inner_size": 32,
     "n_interactive_experts": 2,
     "use_gpu": False,
-    "eval_args": {
-        "split": {"GT": [0.6, 0.2, 0.2]},
-        "targets": "visits",
-        "group_by": None,
-        "order": "TO",
-        "mode": "full",
-    },
+    "eval_args": LATER_VISITS,
     "request_time": "target",
     "memory_refresh": REFRESHES,
     "list_metrics": True,
